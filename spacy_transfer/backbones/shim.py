@@ -1,0 +1,128 @@
+"""A torch shim whose saved state is safetensors inside msgpack: nothing in it can run code when it is read."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import srsly
+from thinc.api import PyTorchShim
+from thinc.shims import Shim
+from thinc.util import get_torch_default_device, xp2torch
+
+from ..errors import Errors
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SafetensorsShim(PyTorchShim):
+    """Thinc's PyTorchShim, saved as safetensors instead of a pickle.
+
+    Differs in three more ways: a copy gets an id of its own (two shims with one id would share the
+    optimizer's moments), averaged weights reach the torch parameters (Thinc looks them up under keys
+    that its optimizer never writes), and a parameter without gradient is left alone.
+    """
+
+    def __init__(self, model: Any, **kwargs: Any) -> None:
+        super().__init__(model, **kwargs)
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of {"config": the shim's cfg, "state": safetensors}."""
+        state = None if self._model is None else dump_state(self._model)
+        return srsly.msgpack_dumps({"config": self.cfg, "state": state})
+
+    def from_bytes(self, bytes_data: bytes) -> "SafetensorsShim":
+        """Load a state into the module this shim holds. Names and shapes must be the module's own.
+
+        bytes_data (bytes): What `to_bytes` returned.
+        RETURNS (SafetensorsShim): self.
+        """
+        msg = srsly.msgpack_loads(bytes_data)
+        self.cfg = msg["config"]
+        if msg["state"] is not None:
+            load_state(self._model, msg["state"])
+            self._model.to(get_torch_default_device())
+        return self
+
+    def copy(self) -> "SafetensorsShim":
+        """RETURNS (SafetensorsShim): A deep copy with an id of its own."""
+        copied = super().copy()
+        with Shim.global_id_lock:
+            Shim.global_id += 1
+            copied.id = Shim.global_id
+        return copied
+
+    def __deepcopy__(self, memo: dict) -> "SafetensorsShim":
+        import copy
+
+        cls = type(self)
+        twin = cls.__new__(cls)
+        memo[id(self)] = twin
+        for name, value in self.__dict__.items():
+            # Threading primitives cannot be copied, and a copy may be used by another thread anyway.
+            fresh = threading.Lock() if isinstance(value, type(threading.Lock())) else copy.deepcopy(value, memo)
+            setattr(twin, name, fresh)
+        return twin
+
+    @contextlib.contextmanager
+    def use_params(self, params: dict) -> Iterator[None]:
+        """Run with the parameters that `params` holds for this shim (keys `(shim.id, name)`), then put the
+        module's own back, also after an exception.
+
+        params (Dict): The optimizer's averages.
+        """
+        own: dict[str, torch.Tensor] = {}
+        named = {} if self._model is None else dict(self._model.named_parameters())
+        try:
+            for key, value in params.items():
+                if isinstance(key, tuple) and key[0] == self.id and key[1] in named:
+                    param = named[key[1]]
+                    own[key[1]] = param.data
+                    param.data = xp2torch(value, device=param.device).reshape(param.shape).to(param.dtype)
+            yield
+        finally:
+            for name, data in own.items():
+                named[name].data = data
+
+
+def dump_state(module: "torch.nn.Module") -> bytes:
+    """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name.
+
+    module (torch.nn.Module): The module.
+    RETURNS (bytes): The state.
+    """
+    from safetensors.torch import save
+
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()})
+
+
+def read_state(data: bytes) -> "dict[str, torch.Tensor]":
+    """Parse safetensors.
+
+    data (bytes): What `dump_state` returned.
+    RETURNS (Dict[str, torch.Tensor]): Tensors by name.
+    RAISES (ValueError): When the data are cut short or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(Errors.T101.format(error=error)) from error
+
+
+def load_state(module: "torch.nn.Module", data: bytes) -> None:
+    """Put saved tensors into a module of the same names and shapes.
+
+    module (torch.nn.Module): Receives the tensors.
+    data (bytes): safetensors.
+    RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
+    """
+    state, own = read_state(data), module.state_dict()
+    missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    shapes = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)
+    if missing or unexpected or shapes:
+        raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
+    module.load_state_dict(state)
