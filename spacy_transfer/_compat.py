@@ -1,0 +1,29 @@
+"""Every import of a private name of another library, in one place; each has a test in tests/test_compat.py."""
+
+from typing import Any
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or better); oneDNN emulates it elsewhere.
+
+    RETURNS (bool): True where bf16 is native.
+    """
+    import torch
+
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    if native is None:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(native()) or bool(amx is not None and amx())
+
+
+def spacy_transformers_parts(model: Any) -> tuple[Any, Any] | None:
+    """The encoder and tokenizer inside the model of a spacy-transformers component (1.4 and 2.0 alike).
+
+    model (Model): Any Thinc model.
+    RETURNS (Optional[Tuple[PreTrainedModel, PreTrainedTokenizerFast]]): None when there is no such node.
+    """
+    for node in model.walk():
+        if type(node).__name__ == "TransformerModel" and type(node).__module__.startswith("spacy_transformers"):
+            return node.transformer, node.tokenizer
+    return None

@@ -1,0 +1,163 @@
+"""A source -> encoder, tokenizer and fingerprint; and back from what a saved pipeline holds."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+from torch import nn
+
+from .._compat import spacy_transformers_parts
+from ..errors import Errors
+from .shim import dump_state, read_state
+from .sources import Source, fingerprint, resolve_source
+
+
+@dataclass
+class Pretrained:
+    """An encoder with its tokenizer, ready to run.
+
+    transformer (nn.Module): The encoder, as AutoModel loads it.
+    tokenizer (Tokenizer): The fast tokenizer; it neither cuts nor pads.
+    prefix (List[int]), suffix (List[int]): Special tokens around a single text.
+    pad_id (int): The padding id.
+    fingerprint (str): sha256 of config and weights as they were read.
+    """
+
+    transformer: nn.Module
+    tokenizer: Tokenizer
+    prefix: list[int]
+    suffix: list[int]
+    pad_id: int
+    fingerprint: str
+
+    def to_msg(self) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): All but the weights, JSON-able; `rebuild` takes it back."""
+        transformer: Any = self.transformer
+        return {
+            "config": json.dumps(transformer.config.to_dict(), default=str),
+            "tokenizer": self.tokenizer.to_str(),
+            "prefix": self.prefix,
+            "suffix": self.suffix,
+            "pad_id": self.pad_id,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def read_source(name: str) -> Pretrained:
+    """Read encoder and tokenizer from a source.
+
+    name (str): The source, see `sources.resolve_source`.
+    RETURNS (Pretrained): Encoder and tokenizer.
+    RAISES (ValueError): When the source cannot be found or read, or its weights do not match its config.
+    """
+    source = resolve_source(name)
+    if source.kind == "pipeline":
+        return _from_pipeline(source)
+    transformer = _read_transformer(source)
+    return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
+
+
+def rebuild(msg: dict[str, Any], state: bytes, prefix: str = "transformer.") -> Pretrained:
+    """The encoder of a saved pipeline: built without random weights, filled, and checked name by name.
+
+    msg (Dict[str, Any]): What `Pretrained.to_msg` gave.
+    state (bytes): safetensors; the encoder's names begin with `prefix`, others are left to the caller.
+    RETURNS (Pretrained): Encoder and tokenizer.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.for_model(**json.loads(msg["config"]))
+    tensors = {name.removeprefix(prefix): t for name, t in read_state(state).items() if name.startswith(prefix)}
+    with torch.device("meta"):
+        cls = type(AutoModel.from_config(config))
+    transformer, info = cls.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True)
+    _check_loaded(transformer, info, strict=True)
+    rest = {key: msg[key] for key in ("prefix", "suffix", "pad_id", "fingerprint")}
+    return Pretrained(transformer.eval(), Tokenizer.from_str(msg["tokenizer"]), **rest)
+
+
+def _read_transformer(source: Source) -> nn.Module:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # What it would say of missing weights is raised below.
+    try:
+        transformer, info = AutoModel.from_pretrained(
+            source.path, output_loading_info=True, torch_dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(Errors.T107.format(source=source.name, path=source.path, error=error)) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    if transformer.config.is_encoder_decoder:
+        raise ValueError(Errors.T110.format(source=source.name, kind=type(transformer).__name__))
+    _check_loaded(transformer, info, strict=False)
+    return transformer.eval()
+
+
+def _check_loaded(transformer: nn.Module, info: dict[str, Any], strict: bool) -> None:
+    """Names must match. A checkpoint may lack the pooler (nothing reads it) and hold the head it was trained with."""
+    own = {name for name, _ in transformer.named_children()}
+    missing = sorted(name for name in info["missing_keys"] if strict or not name.startswith("pooler."))
+    unexpected = sorted(
+        name for name in info["unexpected_keys"] if strict or own & set(name.split(".")[:2]) - {"pooler"}
+    )
+    shapes = sorted(str(item[0]) for item in info.get("mismatched_keys", []))
+    if missing or unexpected or shapes:
+        raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
+
+
+def _read_tokenizer(source: Source) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.path, use_fast=True, local_files_only=True)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=error)) from error
+    if not tokenizer.is_fast:
+        kind = f"{type(tokenizer).__name__} is a slow tokenizer"
+        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=kind))
+    return tokenizer
+
+
+def _from_pipeline(source: Source) -> Pretrained:
+    """The encoder inside another pipeline: a backbone of ours, or spacy-transformers' component."""
+    import spacy
+
+    nlp = spacy.load(source.path)
+    found: dict[str, Pretrained] = {}
+    for name, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        if not hasattr(model, "walk"):
+            continue
+        own = next((shim.pretrained for node in model.walk() for shim in node.shims if hasattr(shim, "pretrained")), None)
+        peer = spacy_transformers_parts(model)
+        if own is not None:
+            found[name] = own
+        elif peer is not None:
+            if not peer[1].is_fast:
+                raise ValueError(Errors.T111.format(source=source.name, path=source.path, error="it is slow"))
+            found[name] = _pretrained(peer[0].eval(), peer[1], "", source.name)
+    if len(found) != 1:
+        raise ValueError(Errors.T112.format(source=source.name, found=list(found), pipes=nlp.pipe_names))
+    pretrained = next(iter(found.values()))
+    pretrained.fingerprint = hashlib.sha256(dump_state(pretrained.transformer)).hexdigest()
+    return pretrained
+
+
+def _pretrained(transformer: nn.Module, tokenizer: Any, mark: str, name: str) -> Pretrained:
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    probe = backend.encode("a", add_special_tokens=True)
+    mask = probe.special_tokens_mask
+    inner = [i for i, special in enumerate(mask) if not special]
+    first, last = (inner[0], inner[-1] + 1) if inner else (len(mask), len(mask))
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    return Pretrained(transformer, backend, probe.ids[:first], probe.ids[last:], pad_id, mark)

@@ -1,0 +1,129 @@
+"""Where weights come from: a hub id, a folder, an installed package or a spaCy pipeline -> a folder."""
+
+import hashlib
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import Errors
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that was found.
+
+    kind (str): "folder" holds config.json and weights, "pipeline" is the folder of a spaCy pipeline.
+    path (Path): The folder.
+    name (str): The source as the config gave it.
+    """
+
+    kind: Literal["folder", "pipeline"]
+    path: Path
+    name: str
+
+
+def resolve_package(source: str) -> Path:
+    """Locate `package:NAME/path/inside` without importing the package.
+
+    source (str): The source; NAME is an import name or a distribution name ("-" stands for "_").
+    RETURNS (Path): The folder or file inside the installed package.
+    RAISES (ValueError): When the package is not installed, or has no such path.
+    """
+    name, _, inside = source.removeprefix("package:").partition("/")
+    module = name.replace("-", "_")
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(Errors.T103.format(source=source, package=name, install=name.replace("_", "-")))
+    root = Path(next(iter(spec.submodule_search_locations)))
+    path = root / inside
+    if not path.exists():
+        has = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("__"))
+        raise ValueError(Errors.T104.format(source=source, path=path, has=has))
+    return path
+
+
+def resolve_source(source: str) -> Source:
+    """Find the folder that a source stands for. Nothing is downloaded when it is on this machine.
+
+    source (str): A folder, `package:NAME/path`, the name or folder of a spaCy pipeline, or a hub id.
+    RETURNS (Source): Kind and folder.
+    RAISES (ValueError): When it cannot be found, holds no weights, or needs network while offline.
+    """
+    if source.startswith("package:"):
+        return _classify(resolve_package(source), source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _classify(path, source)
+    installed = _installed_pipeline(source)
+    if installed is not None:
+        return Source("pipeline", installed, source)
+    # A path that is not there is a slip of the pen, not a hub id: only a plain "org/name" goes to the hub.
+    if not _HUB_ID.match(source) or source.startswith((".", "/", "~")):
+        tried = f"the folder {path.absolute()} and an installed spaCy pipeline"
+        raise ValueError(Errors.T100.format(source=source, tried=tried))
+    return _classify(_from_hub(source), source)
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over config and weights of a folder: equal for equal weights, wherever they lie.
+
+    folder (Path): Folder with config.json and weights.
+    RETURNS (str): 64 hex digits.
+    """
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *sorted(f for pattern in _WEIGHTS for f in folder.glob(pattern))]:
+        digest.update(path.name.encode("utf8"))
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _classify(path: Path, source: str) -> Source:
+    if (path / "meta.json").exists() and (path / "config.cfg").exists():
+        return Source("pipeline", path, source)
+    inner = [cfg.parent for cfg in path.glob("*/config.cfg")] if path.is_dir() else []
+    if len(inner) == 1 and not (path / "config.json").exists():
+        return Source("pipeline", inner[0], source)
+    if not (path / "config.json").exists():
+        raise ValueError(Errors.T105.format(source=source, path=path, missing="config.json"))
+    if not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
+        missing = "weights (model.safetensors or pytorch_model.bin)"
+        raise ValueError(Errors.T105.format(source=source, path=path, missing=missing))
+    return Source("folder", path, source)
+
+
+def _installed_pipeline(name: str) -> Path | None:
+    if not name.isidentifier():
+        return None
+    from spacy.util import get_package_path, is_package
+
+    if not is_package(name):
+        return None
+    root = get_package_path(name)
+    inner = [cfg.parent for cfg in [*root.glob("config.cfg"), *root.glob("*/config.cfg")]]
+    return inner[0] if inner else None
+
+
+def _from_hub(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, RepositoryNotFoundError
+
+    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
+    try:
+        folder = Path(snapshot_download(source, allow_patterns=patterns))
+        if not next(folder.glob("*.safetensors"), None):
+            folder = Path(snapshot_download(source, allow_patterns=[*patterns, "pytorch_model*.bin"]))
+        return folder
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        tried = "a folder, an installed spaCy pipeline and an id on the hub"
+        raise ValueError(Errors.T100.format(source=source, tried=tried)) from error
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
+        raise ValueError(Errors.T106.format(source=source, offline=offline)) from error

