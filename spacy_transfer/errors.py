@@ -69,6 +69,30 @@ class Errors(metaclass=_Coded):
     )
     T115 = "precision = {precision!r}: this device ({device}) does not compute in it. Use precision = 'fp32'."
     T116 = "window = {window}, but this encoder has positions for {most} pieces. Set window = {most} or less."
+    T401 = (
+        "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
+        "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
+    )
+    T402 = (
+        "A head found no rows on a doc: the backbone (upstream = {upstream!r}) did not run. Enable it; if it is in "
+        "[training] frozen_components, put it into annotating_components too, or better: set frozen = true in its "
+        "own block."
+    )
+    T403 = (
+        "components.{head}.model.tok2vec.width = {found}, but the rows of {backbone!r} are {width} wide. Set it to "
+        "{width}, or use 'spacy-transfer.Listener.v1', whose width is filled in."
+    )
+    T404 = "components.{name}: there is not one training example. Check [paths] train and [corpora.train]."
+    T405 = (
+        "components.{head} listens to {backbone!r}, which comes later in the pipeline. Move {backbone!r} before "
+        "{head!r} in [nlp] pipeline."
+    )
+    T406 = (
+        "components.{name}: the backbone has no weights yet. Call nlp.initialize(), train with 'spacy train', or "
+        "load a saved pipeline."
+    )
+    T407 = "{path} is missing. The saved pipeline is incomplete: copy it again or save it anew."
+    T408 = "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again."
 
 
 class Warnings(metaclass=_Coded):

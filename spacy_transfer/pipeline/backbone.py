@@ -1,0 +1,344 @@
+"""`transfer_backbone`: one pretrained encoder, shared by all heads that listen to it."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from spacy import util
+from spacy.language import Language
+from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, set_dropout_rate
+from thinc.types import Floats2d
+
+from ..backbones.cache import RowCache
+from ..backbones.outputs import encode
+from ..errors import Errors
+from ..types import Encoded
+from .gradients import PendingGradients
+from .listeners import DOCUMENT_KEY, DocumentListener, TransferListener, drop_rows_after
+
+DEFAULT_CONFIG = """
+[model]
+@architectures = "spacy-transfer.TransformerBackbone.v1"
+source = "sentence-transformers/all-MiniLM-L6-v2"
+window = 256
+overlap = 32
+max_batch_items = 2048
+pooling = "mean"
+layers = "last"
+precision = "fp32"
+document = "mean"
+special_tokens = false
+"""
+
+
+@Language.factory(
+    "transfer_backbone",
+    assigns=["doc.tensor"],
+    default_config={
+        "model": Config().from_str(DEFAULT_CONFIG)["model"],
+        "frozen": False,
+        "cache_mb": 512,
+        "keep_rows": True,
+    },
+)
+def make_backbone(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], list[Floats2d]],
+    frozen: bool,
+    cache_mb: int,
+    keep_rows: bool,
+) -> "Backbone":
+    """Construct a backbone component.
+
+    model (Model[List[Doc], List[Floats2d]]): One of our backbones, or any tok2vec.
+    frozen (bool): Leave the weights as they are, and compute each text once a training.
+    cache_mb (int): The most megabytes of rows that a frozen backbone keeps while it trains heads.
+    keep_rows (bool): Leave the rows in `doc.tensor` after the last listener has read them.
+    RETURNS (Backbone): The component.
+    """
+    return Backbone(nlp.vocab, model, name, frozen=frozen, cache_mb=cache_mb, keep_rows=keep_rows)
+
+
+class Backbone(Tok2Vec):
+    """Computes rows once for all heads, and gathers the gradients of all heads for one backward pass.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model[List[Doc], List[Floats2d]]): The backbone.
+    name (str): The component's name.
+    frozen (bool), cache_mb (int), keep_rows (bool): See `make_backbone`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "transfer_backbone",
+        *,
+        frozen: bool = False,
+        cache_mb: int = 512,
+        keep_rows: bool = True,
+    ) -> None:
+        super().__init__(vocab, model, name)
+        self.frozen = frozen
+        self.cache_mb = cache_mb
+        self.keep_rows = keep_rows
+        self._cache: RowCache | None = None
+        self._pending: PendingGradients | None = None
+        self._owed_step: Any = None
+        self._has_gradient = False
+
+    # Listeners
+
+    def add_listener(self, listener: Tok2VecListener, component_name: str) -> None:
+        """Connect a listener of a later component. One without a width takes this backbone's, if it is known."""
+        super().add_listener(listener, component_name)
+        if isinstance(listener, TransferListener):
+            listener.is_linked = True
+        if self.model.has_dim("nO"):
+            self._agree_on_width(listener, component_name)
+        if not self.keep_rows:
+            drop_rows_after(listener, self)
+
+    def _agree_on_width(self, listener: Tok2VecListener, component_name: str) -> None:
+        width = self.model.get_dim("nO")
+        if not listener.has_dim("nO"):
+            listener.set_dim("nO", width)
+        elif listener.get_dim("nO") != width:
+            raise ValueError(
+                Errors.T403.format(
+                    head=component_name, found=listener.get_dim("nO"), width=width, backbone=self.name
+                )
+            )
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> Encoded:
+        """Rows of a batch, without touching the docs.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (Encoded): Rows of tokens and of documents.
+        """
+        docs = list(docs)
+        self._settle()
+        self._require_weights()
+        for listener in self.listeners:
+            if isinstance(listener, TransferListener):
+                listener.infers_shapes = False
+        return self._encode_frozen(docs) if self._cache is not None else self._encode(docs)
+
+    def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
+        """Leave the rows on the docs: in `doc.tensor`, and document rows where a listener reads them.
+
+        docs (Sequence[Doc]): The docs.
+        encoded (Encoded): From `predict`.
+        """
+        wants_documents = any(isinstance(listener, DocumentListener) for listener in self.listeners)
+        for i, doc in enumerate(docs):
+            rows = encoded.rows[i]
+            assert rows.shape[0] == len(doc)
+            # A slice would keep the whole batch alive for as long as the doc lives.
+            doc.tensor = rows.copy()
+            if wants_documents:
+                doc.user_data[DOCUMENT_KEY] = encoded.documents[i].copy()
+
+    def _encode(self, docs: list[Doc]) -> Encoded:
+        if not any(len(doc) for doc in docs):
+            width = self.model.get_dim("nO")
+            return Encoded([self.model.ops.alloc2f(0, width) for _ in docs], self.model.ops.alloc2f(len(docs), width))
+        return encode(self.model, docs, False)[0]
+
+    def _encode_frozen(self, docs: list[Doc]) -> Encoded:
+        """What the cache knows, and one pass for the rest."""
+        cache = self._cache
+        assert cache is not None
+        keys, known = cache.get(docs)
+        fresh = [i for i, rows in enumerate(known) if rows is None]
+        if fresh:
+            encoded = self._encode([docs[i] for i in fresh])
+            for row, i in enumerate(fresh):
+                known[i] = cache.put(keys[i], encoded.rows[row], encoded.documents[row])
+        found = [rows for rows in known if rows is not None]
+        documents = self.model.ops.xp.stack([document for _, document in found])
+        return Encoded([rows for rows, _ in found], documents)
+
+    # Training
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Any = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Give every listener the rows of a batch. Gradients are gathered and go back all at once, in
+        `finish_update` or at the next `update`: so no head, frozen or idle, can keep the others' from arriving.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Dropout of Thinc layers; encoders of transformers have theirs in their own config.
+        sgd (Optional[Optimizer]): Step at once with this optimizer once the gradients are in.
+        losses (Optional[Dict[str, float]]): Gets the squared gradients that arrive, under the component's name.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "Backbone.update")
+        self._flush()
+        self._settle()
+        self._require_weights()
+        docs = [eg.predicted for eg in examples]
+        if self.frozen:
+            self._send(docs, self._rows_of_frozen(docs), None)
+            return losses
+        set_dropout_rate(self.model, drop)
+        encoded, backprop = encode(self.model, docs, True)
+        self._pending = PendingGradients(encoded, backprop, losses, self.name)
+        self._send(docs, encoded, self._pending)
+        if sgd is not None:
+            self._owed_step = sgd
+        return losses
+
+    def _rows_of_frozen(self, docs: list[Doc]) -> Encoded:
+        if self._cache is None and self.cache_mb > 0:
+            self._cache = RowCache(self.cache_mb * 2**20, str(self.model.attrs.get("fingerprint", "")))
+        return self._encode(docs) if self._cache is None else self._encode_frozen(docs)
+
+    def _send(self, docs: list[Doc], encoded: Encoded, pending: PendingGradients | None) -> None:
+        batch_id = Tok2VecListener.get_batch_id(docs)
+        for listener in self.listeners:
+            if isinstance(listener, DocumentListener):
+                add = _drop_gradient if pending is None else pending.add_documents
+                listener.receive(batch_id, encoded.documents, add)
+            else:
+                add = _drop_gradient if pending is None else pending.add_rows
+                listener.receive(batch_id, encoded.rows, add)
+
+    def _flush(self) -> None:
+        """Send back what has arrived for the last batch."""
+        pending, self._pending = self._pending, None
+        if pending is not None and pending.has_arrived:
+            pending.backprop()
+            self._has_gradient = True
+
+    def _step(self, optimizer: Any) -> None:
+        """A step without a gradient would still decay weights and move them by old momentum: there is none."""
+        self._owed_step = None
+        if self._has_gradient:
+            self._has_gradient = False
+            self.model.finish_update(optimizer)
+
+    def _settle(self) -> None:
+        """Make the step that was asked for before the gradients were in.
+
+        `nlp.update(..., sgd=optimizer)` calls `finish_update` of the backbone before any head has run. Stepping
+        then would change weights that the backward pass still needs (explosion/spaCy#12136), so the step waits.
+        """
+        waits_for_heads = self._pending is not None and not self._pending.has_arrived
+        if self._owed_step is not None and not waits_for_heads:
+            self._flush()
+            self._step(self._owed_step)
+
+    def finish_update(self, sgd: Any) -> None:
+        """One backward pass for the gradients of all heads, then the optimizer's step.
+
+        sgd (Optimizer): The optimizer.
+        """
+        if self._pending is not None and not self._pending.has_arrived:
+            self._owed_step = sgd
+            return
+        self._flush()
+        self._step(sgd)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+    ) -> None:
+        """Read the source, and tell the listeners how wide its rows are.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        """
+        validate_get_examples(get_examples, "Backbone.initialize")
+        self._forget()
+        most = None if self.model.attrs.get("reads_corpus") else 10
+        docs = [example.x for example in islice(get_examples(), most)]
+        if not docs:
+            raise ValueError(Errors.T404.format(name=self.name))
+        if nlp is not None:
+            self._check_order(nlp)
+        self.model.initialize(X=docs)
+        for name, listeners in self.listener_map.items():
+            for listener in listeners:
+                self._agree_on_width(listener, name)
+
+    def _check_order(self, nlp: Language) -> None:
+        for name, pipe in nlp.pipeline:
+            if name == self.name:
+                return
+            model = getattr(pipe, "model", None)
+            nodes = model.walk() if isinstance(model, Model) else ()
+            if any(isinstance(node, Tok2VecListener) and node.upstream_name == self.name for node in nodes):
+                raise ValueError(Errors.T405.format(head=name, backbone=self.name))
+
+    def _forget(self) -> None:
+        self._pending = self._owed_step = self._cache = None
+        self._has_gradient = False
+
+    def _require_weights(self) -> None:
+        if not self.model.has_dim("nO"):
+            raise ValueError(Errors.T406.format(name=self.name))
+
+    # Saving
+
+    def to_bytes(self, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> bytes:
+        """RETURNS (bytes): The component. A step that waits is made first."""
+        self._settle()
+        return super().to_bytes(exclude=exclude)
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> None:
+        """Write the component, with a checksum of its weights.
+
+        path (Union[str, Path]): The folder.
+        exclude (Iterable[str]): Fields to leave out.
+        """
+        self._settle()
+        super().to_disk(path, exclude=exclude)
+        path = util.ensure_path(path)
+        (path / "model.sha256").write_text(_sha256((path / "model").read_bytes()))
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> "Backbone":
+        """Load the component. A weight file that is missing, cut short or changed is an error.
+
+        path (Union[str, Path]): The folder.
+        exclude (Iterable[str]): Fields to leave out.
+        RETURNS (Backbone): self.
+        """
+        self._forget()
+        path = util.ensure_path(path)
+        weights, checksum = path / "model", path / "model.sha256"
+        if "model" not in exclude:
+            for file in (weights, checksum):
+                if not file.exists():
+                    raise ValueError(Errors.T407.format(path=file))
+            if _sha256(weights.read_bytes()) != checksum.read_text().strip():
+                raise ValueError(Errors.T408.format(path=weights))
+        super().from_disk(path, exclude=exclude)
+        return self
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _drop_gradient(d_rows: Any) -> list[Doc]:
+    return []

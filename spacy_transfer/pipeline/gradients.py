@@ -1,0 +1,63 @@
+"""The gradients that heads send back for one batch, until they go through the backbone together."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.types import Floats2d
+
+from ..types import Encoded
+
+
+class PendingGradients:
+    """Sums what the listeners send.
+
+    encoded (Encoded): What the backbone gave out.
+    callback (Callable[[Encoded], List[Doc]]): Its backward pass.
+    losses (Dict[str, float]): Gets the sum of squared gradients under `name`, as spaCy's Tok2Vec reports it.
+    name (str): The component's name.
+    """
+
+    def __init__(
+        self, encoded: Encoded, callback: Callable[[Encoded], list[Doc]], losses: dict[str, float], name: str
+    ) -> None:
+        self._encoded = encoded
+        self._callback = callback
+        self._losses = losses
+        self._name = name
+        self._rows: list[Floats2d] | None = None
+        self._documents: Floats2d | None = None
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether any head has sent a gradient."""
+        return self._rows is not None or self._documents is not None
+
+    def add_rows(self, d_rows: list[Floats2d]) -> list[Doc]:
+        """Callback of listeners to token rows: shapes (len(doc), width)."""
+        self._losses[self._name] += sum(float((d * d).sum()) for d in d_rows)
+        if self._rows is None:
+            self._rows = [d.copy() for d in d_rows]
+        else:
+            for total, d in zip(self._rows, d_rows, strict=True):
+                total += d
+        return []
+
+    def add_documents(self, d_documents: Floats2d) -> list[Doc]:
+        """Callback of listeners to document rows: shape (n_docs, width)."""
+        self._losses[self._name] += float((d_documents * d_documents).sum())
+        self._documents = d_documents.copy() if self._documents is None else self._documents + d_documents
+        return []
+
+    def backprop(self) -> None:
+        """The one backward pass. Without gradients there is none."""
+        if not self.has_arrived:
+            return
+        encoded = self._encoded
+        rows = [_zeros(r) for r in encoded.rows] if self._rows is None else self._rows
+        documents = _zeros(encoded.documents) if self._documents is None else self._documents
+        self._callback(Encoded(rows, documents))
+
+
+def _zeros(array: Any) -> Any:
+    return array * 0
