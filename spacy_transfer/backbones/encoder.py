@@ -43,7 +43,7 @@ class LayerMix(nn.Module):
     def __init__(self, n_states: int) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(n_states))
-        self.gamma = nn.Parameter(torch.ones(()))
+        self.gamma = nn.Parameter(torch.ones(1))  # Thinc optimizers want at least one axis
 
     def forward(self, states: list[Tensor]) -> Tensor:
         shares = torch.softmax(self.weights, 0)

@@ -44,9 +44,9 @@ class Settings:
 def build_transformer_backbone_v1(
     *,
     source: str,
-    window: int = 256,
-    overlap: int = 32,
-    max_batch_items: int = 2048,
+    window: int = 128,
+    overlap: int = 16,
+    max_batch_items: int = 1024,
     pooling: Literal["mean", "first"] = "mean",
     layers: Literal["last", "mix"] = "last",
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -61,7 +61,8 @@ def build_transformer_backbone_v1(
     window (int): The most word pieces, special tokens included, that the encoder sees at once. Longer docs
         are cut into overlapping windows; each piece takes its state from the window with most context.
     overlap (int): The least number of pieces that neighbouring windows share.
-    max_batch_items (int): The most pieces, padding included, in one pass of the encoder.
+    max_batch_items (int): The most pieces, padding included, in one pass of the encoder. The default suits the
+        caches of a CPU; a GPU wants several times as many.
     pooling (str): A token's row is the "mean" of the states of its pieces, or the state of the "first".
     layers (str): States of the "last" layer, or a learned "mix" of all layers (Peters et al. 2018).
     precision (str): "fp32", or "bf16" for autocast to bfloat16. Rows are float32 either way.

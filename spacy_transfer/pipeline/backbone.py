@@ -11,6 +11,7 @@ from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.ty import ListenedToComponent
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, set_dropout_rate
 from thinc.types import Floats2d
@@ -26,9 +27,9 @@ DEFAULT_CONFIG = """
 [model]
 @architectures = "spacy-transfer.TransformerBackbone.v1"
 source = "sentence-transformers/all-MiniLM-L6-v2"
-window = 256
-overlap = 32
-max_batch_items = 2048
+window = 128
+overlap = 16
+max_batch_items = 1024
 pooling = "mean"
 layers = "last"
 precision = "fp32"
@@ -282,13 +283,16 @@ class Backbone(Tok2Vec):
                 self._agree_on_width(listener, name)
 
     def _check_order(self, nlp: Language) -> None:
+        mine = {self.name, "*"}
         for name, pipe in nlp.pipeline:
             if name == self.name:
                 return
             model = getattr(pipe, "model", None)
             nodes = model.walk() if isinstance(model, Model) else ()
-            if any(isinstance(node, Tok2VecListener) and node.upstream_name == self.name for node in nodes):
+            if any(isinstance(node, Tok2VecListener) and node.upstream_name in mine for node in nodes):
                 raise ValueError(Errors.T405.format(head=name, backbone=self.name))
+            if isinstance(pipe, ListenedToComponent):
+                mine.discard("*")  # It has found that one.
 
     def _forget(self) -> None:
         self._pending = self._owed_step = self._cache = None
