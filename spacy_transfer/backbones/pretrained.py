@@ -35,8 +35,11 @@ class Pretrained:
     def to_msg(self) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): All but the weights, JSON-able; `rebuild` takes it back."""
         transformer: Any = self.transformer
+        config = transformer.config.to_dict()
+        # Where the weights once lay is nobody's business, and would make equal pipelines differ.
+        config.pop("_name_or_path", None)
         return {
-            "config": json.dumps(transformer.config.to_dict(), default=str),
+            "config": json.dumps(config, default=str, sort_keys=True),
             "tokenizer": self.tokenizer.to_str(),
             "prefix": self.prefix,
             "suffix": self.suffix,

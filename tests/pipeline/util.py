@@ -54,7 +54,8 @@ def make_pipeline(source, heads=("tagger",), *, frozen=False, models=None, **com
     nlp = spacy.blank("en")
     nlp.add_pipe("transfer_backbone", config={**backbone_config(source), "frozen": frozen, **component})
     for head in heads:
-        nlp.add_pipe(head, config={"model": (models or {}).get(head, HEADS[head])})
+        config = {"min_action_freq": 1} if head == "parser" else {}
+        nlp.add_pipe(head, config={**config, "model": (models or {}).get(head, HEADS[head])})
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     return nlp, examples, Adam(0.01, L2=0.0)
@@ -66,14 +67,15 @@ def make_examples(nlp, texts=TEXTS):
     for text in texts:
         doc = nlp.make_doc(text)
         words = [token.text for token in doc]
-        heads = [max(0, i - 1) for i in range(len(words))]
+        heads = [min(i, 1) for i in range(len(words))]
+        heads[0] = 1
         is_animal = [word.rstrip("s") in ("cat", "dog") for word in words]
         annotation = {
             "tags": [word[0].upper() for word in words],
             "morphs": [f"Len={min(len(word), 4)}" for word in words],
             "pos": ["NOUN" if animal else "VERB" for animal in is_animal],
             "heads": heads,
-            "deps": ["ROOT" if i == 0 else "dep" for i in range(len(words))],
+            "deps": ["ROOT" if i == 1 else "nsubj" for i in range(len(words))],
             "entities": [(t.idx, t.idx + len(t), "ANIMAL") for t, a in zip(doc, is_animal, strict=True) if a],
             "spans": {"sc": [(t.idx, t.idx + len(t), "ANIMAL") for t, a in zip(doc, is_animal, strict=True) if a]},
             "cats": {"long": float(len(words) > 3), "short": float(len(words) <= 3)},

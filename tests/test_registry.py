@@ -1,0 +1,105 @@
+"""Every public name: it resolves, it is listed here, and it loads light."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import spacy
+
+import spacy_transfer
+
+FACTORIES = {"transfer_backbone", "transfer_textcat", "transfer_textcat_multilabel"}
+ARCHITECTURES = {
+    f"spacy-transfer.{name}.v1"
+    for name in (
+        "TransformerBackbone",
+        "VectorsBackbone",
+        "PipelineBackbone",
+        "CNNContext",
+        "BiLSTMContext",
+        "Listener",
+        "DocumentListener",
+        "TextCatHead",
+    )
+}
+PACKAGE = Path(spacy_transfer.__file__).parent
+
+
+def ours(group):
+    return {point for point in entry_points(group=group) if point.value.startswith("spacy_transfer.")}
+
+
+def test_the_public_names_are_these():
+    assert {point.name for point in ours("spacy_factories")} == FACTORIES
+    assert {point.name for point in ours("spacy_architectures")} == ARCHITECTURES
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_architectures_resolve_and_explain_themselves(name):
+    build = spacy.registry.get("architectures", name)
+    assert re.search(r"RETURNS \(", build.__doc__)
+    assert not [p for p in build.__code__.co_varnames[: build.__code__.co_argcount]], "keyword-only"
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_factories_have_complete_default_configs(name, nlp):
+    meta = nlp.get_factory_meta(name)
+    assert "model" in meta.default_config
+    assert "RETURNS (" in spacy.registry.get("factories", name).__doc__
+
+
+def test_entry_points_load_without_torch_and_transformers():
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "from importlib.metadata import entry_points\n"
+        "import spacy, spacy_transfer\n"
+        "spacy.blank('en')\n"
+        "points = [p for g in ('spacy_factories', 'spacy_architectures') for p in entry_points(group=g)]\n"
+        "ours = [p.load() for p in points if p.value.startswith('spacy_transfer')]\n"
+        "print(len(ours))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # The other plugins' entry points, spacy-transformers' own among them, may need torch: only ours are loaded.
+    if "spacy_transformers" in out.stderr:
+        code = code.replace("spacy.blank('en')\n", "")
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert out.stdout.strip() == str(len(FACTORIES) + len(ARCHITECTURES)), out.stderr
+
+
+def imports(path):
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parent.relative_to(PACKAGE.parent).parts
+            base = base[: len(base) - node.level + 1]
+            yield ".".join([*base, *(node.module or "").split(".")])
+
+
+FLOORS = {"tuning": 1, "heads": 1, "corpora": 1, "backbones": 2, "pipeline": 3, "pretraining": 3}
+
+
+def test_a_floor_imports_only_floors_below():
+    for path in PACKAGE.glob("*/*.py"):
+        floor = FLOORS[path.parent.name]
+        for name in imports(path):
+            room = name.split(".")[1] if "." in name else ""
+            if room in FLOORS and room != path.parent.name:
+                assert FLOORS[room] < floor, f"{path} imports {name}"
+    for path in PACKAGE.glob("*.py"):
+        assert not [name for name in imports(path) if name.split(".")[1] in FLOORS], path
+
+
+def test_no_pickle_anywhere():
+    for path in PACKAGE.rglob("*.py"):
+        assert not re.search(r"import pickle|torch\.load|trust_remote_code|joblib", path.read_text()), path
+
+
+def test_version_is_the_distributions():
+    from importlib.metadata import version
+
+    assert version("spacy-transfer") == spacy_transfer.__version__
