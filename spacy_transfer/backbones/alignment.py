@@ -23,7 +23,9 @@ class Alignment:
     offsets: NDArray[numpy.int64]
 
 
-def token_spans(docs: Sequence[Doc]) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
+def token_spans(
+    docs: Sequence[Doc],
+) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
     """Where tokens begin and end, and where texts do, with the texts laid end to end one character apart.
 
     docs (Sequence[Doc]): The docs.

@@ -105,9 +105,7 @@ class Encoder(nn.Module):
         rows = self._token_rows(states, pieces, state_at)
         return rows, self._document_rows(states, pieces, state_at, sizes, document)
 
-    def _packed(
-        self, pieces: Pieces, batch: NDArray, sizes: NDArray, device: torch.device
-    ) -> tuple[Tensor, NDArray]:
+    def _packed(self, pieces: Pieces, batch: NDArray, sizes: NDArray, device: torch.device) -> tuple[Tensor, NDArray]:
         begins = numpy.cumsum(sizes) - sizes
         ids = numpy.empty(int(sizes.sum()), dtype=numpy.int64)
         inner = self._inner_positions(pieces, batch, begins, sizes)
@@ -118,9 +116,7 @@ class Encoder(nn.Module):
         )
         return (states[-1] if self.mix is None else self.mix(states)), begins
 
-    def _padded(
-        self, pieces: Pieces, batch: NDArray, sizes: NDArray, device: torch.device
-    ) -> tuple[Tensor, NDArray]:
+    def _padded(self, pieces: Pieces, batch: NDArray, sizes: NDArray, device: torch.device) -> tuple[Tensor, NDArray]:
         longest = int(sizes.max())
         begins = numpy.arange(len(batch)) * longest
         ids = numpy.full(len(batch) * longest, self.pad_id, dtype=numpy.int64)
@@ -136,9 +132,7 @@ class Encoder(nn.Module):
         states = output.last_hidden_state if self.mix is None else self.mix(list(output.hidden_states))
         return states.reshape(-1, states.shape[-1]), begins
 
-    def _inner_positions(
-        self, pieces: Pieces, batch: NDArray, begins: NDArray, sizes: NDArray
-    ) -> NDArray[numpy.int64]:
+    def _inner_positions(self, pieces: Pieces, batch: NDArray, begins: NDArray, sizes: NDArray) -> NDArray[numpy.int64]:
         return _ranges(begins + len(self.prefix), pieces.windows.length[batch])
 
     def _set_special(self, ids: NDArray, begins: NDArray, sizes: NDArray) -> None:
@@ -207,4 +201,3 @@ def _bags(states: Tensor, indices: NDArray, offsets: NDArray) -> Tensor:
     index = torch.from_numpy(numpy.ascontiguousarray(indices, dtype=numpy.int64)).to(states.device)
     starts = torch.from_numpy(numpy.ascontiguousarray(offsets, dtype=numpy.int64)).to(states.device)
     return embedding_bag(index, states, starts, mode="mean")
-

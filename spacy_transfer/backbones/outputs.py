@@ -9,9 +9,7 @@ from thinc.types import Floats2d
 from ..types import BackboneT, Encoded
 
 
-def encode(
-    model: BackboneT, docs: list[Doc], is_train: bool
-) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
+def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
     """Rows of tokens and docs. A backbone without a summary of its own gives the mean of the token rows.
 
     model (Model[List[Doc], List[Floats2d]]): The backbone.

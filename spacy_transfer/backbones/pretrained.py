@@ -136,10 +136,13 @@ def _from_pipeline(source: Source) -> Pretrained:
     nlp = spacy.load(source.path)
     found: dict[str, Pretrained] = {}
     for name, pipe in nlp.pipeline:
-        model = getattr(pipe, "model", None)
+        model: Any = getattr(pipe, "model", None)
         if not hasattr(model, "walk"):
             continue
-        own = next((shim.pretrained for node in model.walk() for shim in node.shims if hasattr(shim, "pretrained")), None)
+        own = next(
+            (shim.pretrained for node in model.walk() for shim in node.shims if hasattr(shim, "pretrained")),
+            None,
+        )
         peer = spacy_transformers_parts(model)
         if own is not None:
             found[name] = own

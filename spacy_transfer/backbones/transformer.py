@@ -5,7 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy
 import srsly
@@ -70,9 +70,7 @@ def build_transformer_backbone_v1(
     special_tokens (bool): Read "[SEP]" and kin in a text as special tokens. They are plain text otherwise.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
-    settings = Settings(
-        source, window, overlap, max_batch_items, pooling, layers, precision, document, special_tokens
-    )
+    settings = Settings(source, window, overlap, max_batch_items, pooling, layers, precision, document, special_tokens)
     if not 0 <= overlap < window:
         raise ValueError(Errors.T113.format(overlap=overlap, window=window))
     if max_batch_items < window:
@@ -108,10 +106,10 @@ def encode(
     is_train (bool): Keep what the backward pass needs.
     RETURNS (Tuple[Encoded, Callable]): The rows, and a callback that takes gradients of the same shapes.
     """
-    shim: TransformerShim = model.shims[0]
+    shim = cast(TransformerShim, model.shims[0])
     pieces = shim.cut(docs)
     if not is_train:
-        flat, documents = (torch2xp(x) for x in shim.predict(pieces))
+        flat, documents = (cast(Any, torch2xp(x)) for x in shim.predict(pieces))
         return Encoded(_split(flat, docs), documents), lambda grads: docs
     outputs, backward = shim.begin_update(pieces)
 
@@ -120,7 +118,7 @@ def encode(
         backward([flat, grads.documents])
         return docs
 
-    flat, documents = (torch2xp(x.detach()) for x in outputs)
+    flat, documents = (cast(Any, torch2xp(x.detach())) for x in outputs)
     return Encoded(_split(flat, docs), documents), backprop
 
 
@@ -130,7 +128,7 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
 
     settings: Settings = model.attrs["settings"]
     pretrained = read_source(settings.source)
-    shim: TransformerShim = model.shims[0]
+    shim = cast(TransformerShim, model.shims[0])
     shim.install(pretrained)
     model.attrs["fingerprint"] = pretrained.fingerprint
     model.set_dim("nO", shim.encoder.width, force=True)
@@ -179,7 +177,9 @@ class TransformerShim(SafetensorsShim):
 
         encoder = self.encoder
         self._stay_in_one_thread_of_a_child()
-        encodings = self.pretrained.tokenizer.encode_batch([doc.text for doc in docs], add_special_tokens=False)  # type: ignore[union-attr]
+        encodings = cast("Pretrained", self.pretrained).tokenizer.encode_batch(
+            [doc.text for doc in docs], add_special_tokens=False
+        )
         counts = numpy.array([len(encoding) for encoding in encodings], dtype=numpy.int64)
         ids = _flat([encoding.ids for encoding in encodings], 1)[:, 0]
         spans = _flat([itertools.chain.from_iterable(encoding.offsets) for encoding in encodings], 2)
@@ -189,7 +189,7 @@ class TransformerShim(SafetensorsShim):
         budget = self.settings.window - len(encoder.prefix) - len(encoder.suffix)
         return Pieces(ids, cut_windows(counts, budget, self.settings.overlap), alignment, len(docs))
 
-    def predict(self, inputs: "Pieces") -> Any:
+    def predict(self, inputs: "Pieces") -> Any:  # type: ignore[override]
         """Rows without autograd."""
         import torch
 
@@ -199,7 +199,7 @@ class TransformerShim(SafetensorsShim):
         with torch.inference_mode():
             return self._run(inputs)
 
-    def begin_update(self, inputs: "Pieces") -> Any:
+    def begin_update(self, inputs: "Pieces") -> Any:  # type: ignore[override]
         """Rows, and a callback that adds to the gradients of the parameters.
 
         inputs (Pieces): The batch.
@@ -222,7 +222,10 @@ class TransformerShim(SafetensorsShim):
     def _run(self, pieces: "Pieces") -> Any:
         settings = self.settings
         return self.encoder(
-            pieces, max_items=settings.max_batch_items, precision=settings.precision, document=settings.document
+            pieces,
+            max_items=settings.max_batch_items,
+            precision=settings.precision,
+            document=settings.document,
         )
 
     def to_bytes(self) -> bytes:
@@ -258,8 +261,8 @@ class TransformerShim(SafetensorsShim):
 
 def _most_pieces(transformer: Any) -> int | None:
     """Pieces for which an encoder has positions; None where positions are relative and have no end."""
-    embeddings = getattr(transformer, "embeddings", None)
-    positions = getattr(embeddings, "position_embeddings", None)
+    embeddings: Any = getattr(transformer, "embeddings", None)
+    positions: Any = getattr(embeddings, "position_embeddings", None)
     if hasattr(positions, "num_embeddings"):
         first = 0 if positions.padding_idx is None else positions.padding_idx + 1
         return int(positions.num_embeddings) - first

@@ -113,9 +113,7 @@ class Backbone(Tok2Vec):
             listener.set_dim("nO", width)
         elif listener.get_dim("nO") != width:
             raise ValueError(
-                Errors.T403.format(
-                    head=component_name, found=listener.get_dim("nO"), width=width, backbone=self.name
-                )
+                Errors.T403.format(head=component_name, found=listener.get_dim("nO"), width=width, backbone=self.name)
             )
 
     # Prediction
@@ -145,7 +143,7 @@ class Backbone(Tok2Vec):
             rows = encoded.rows[i]
             assert rows.shape[0] == len(doc)
             # A slice would keep the whole batch alive for as long as the doc lives.
-            doc.tensor = rows.copy()
+            doc.tensor = rows.copy()  # type: ignore[assignment]
             if wants_documents:
                 doc.user_data[DOCUMENT_KEY] = encoded.documents[i].copy()
 
@@ -166,7 +164,7 @@ class Backbone(Tok2Vec):
             for row, i in enumerate(fresh):
                 known[i] = cache.put(keys[i], encoded.rows[row], encoded.documents[row])
         found = [rows for rows in known if rows is not None]
-        documents = self.model.ops.xp.stack([document for _, document in found])
+        documents: Any = self.model.ops.xp.stack([document for _, document in found])
         return Encoded([rows for rows, _ in found], documents)
 
     # Training
@@ -317,7 +315,7 @@ class Backbone(Tok2Vec):
         """
         self._settle()
         super().to_disk(path, exclude=exclude)
-        path = util.ensure_path(path)
+        path = Path(path)
         (path / "model.sha256").write_text(_sha256((path / "model").read_bytes()))
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> "Backbone":
@@ -328,7 +326,7 @@ class Backbone(Tok2Vec):
         RETURNS (Backbone): self.
         """
         self._forget()
-        path = util.ensure_path(path)
+        path = Path(path)
         weights, checksum = path / "model", path / "model.sha256"
         if "model" not in exclude:
             for file in (weights, checksum):

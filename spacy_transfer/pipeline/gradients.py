@@ -35,7 +35,7 @@ class PendingGradients:
 
     def add_rows(self, d_rows: list[Floats2d]) -> list[Doc]:
         """Callback of listeners to token rows: shapes (len(doc), width)."""
-        self._losses[self._name] += sum(float((d * d).sum()) for d in d_rows)
+        self._losses[self._name] += sum(_squares(d) for d in d_rows)
         if self._rows is None:
             self._rows = [d.copy() for d in d_rows]
         else:
@@ -45,7 +45,7 @@ class PendingGradients:
 
     def add_documents(self, d_documents: Floats2d) -> list[Doc]:
         """Callback of listeners to document rows: shape (n_docs, width)."""
-        self._losses[self._name] += float((d_documents * d_documents).sum())
+        self._losses[self._name] += _squares(d_documents)
         self._documents = d_documents.copy() if self._documents is None else self._documents + d_documents
         return []
 
@@ -57,6 +57,10 @@ class PendingGradients:
         rows = [_zeros(r) for r in encoded.rows] if self._rows is None else self._rows
         documents = _zeros(encoded.documents) if self._documents is None else self._documents
         self._callback(Encoded(rows, documents))
+
+
+def _squares(array: Any) -> float:
+    return float((array * array).sum())
 
 
 def _zeros(array: Any) -> Any:

@@ -91,7 +91,7 @@ def forward_tokens(model: TransferListener, docs: list[Doc], is_train: bool) -> 
         return model._outputs, model._backprop
     if model.infers_shapes and not is_train:
         return [model.ops.alloc2f(len(doc), model.get_dim("nO")) for doc in docs], _no_backprop
-    rows = []
+    rows: list[Any] = []
     for doc in docs:
         if doc.tensor.size == 0 and len(doc):
             raise ValueError(Errors.T402.format(upstream=model.upstream_name))
@@ -104,7 +104,7 @@ def forward_documents(model: TransferListener, docs: list[Doc], is_train: bool) 
     if is_train and model._batch_id is not None:
         model.verify_inputs(docs)
         return model._outputs, model._backprop
-    rows = model.ops.alloc2f(len(docs), model.get_dim("nO"))
+    rows: Any = model.ops.alloc2f(len(docs), model.get_dim("nO"))
     if model.infers_shapes and not is_train:
         return rows, _no_backprop
     for i, doc in enumerate(docs):

@@ -12,7 +12,8 @@ from spacy_transfer.backbones.transformer import build_transformer_backbone_v1
 
 VOCAB = spacy.blank("en").vocab
 CHARACTERS = st.one_of(
-    st.sampled_from("abc .,[]\u200b\u00a0\x00\ue000\U0001f44d\U0001f3fd\u0301\ufb01"), st.characters(codec="utf-8")
+    st.sampled_from("abc .,[]\u200b\u00a0\x00\ue000\U0001f44d\U0001f3fd\u0301\ufb01"),
+    st.characters(codec="utf-8"),
 )
 WORDS = st.lists(st.tuples(st.text(CHARACTERS, min_size=1, max_size=6), st.booleans()), max_size=12)
 

@@ -69,7 +69,12 @@ def tiny(kind, tmp_path):
     from tests.conftest import write_bert_tokenizer
 
     shape = {"vocab_size": write_bert_tokenizer(tmp_path), "hidden_size": 16, "num_hidden_layers": 2}
-    shape |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 66, "pad_token_id": 0}
+    shape |= {
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 66,
+        "pad_token_id": 0,
+    }
     if kind == "distilbert":
         shape |= {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
     if kind == "modernbert":
@@ -152,9 +157,10 @@ def test_special_tokens_are_text_unless_asked(tiny_bert, nlp):
     plain, special = build(tiny_bert), build(tiny_bert, special_tokens=True)
     assert 3 not in plain.shims[0].cut([doc]).ids
     assert 3 in special.shims[0].cut([doc]).ids
-    assert build_from(special, special_tokens=False).shims[0].cut([doc]).ids.tolist() == plain.shims[0].cut(
-        [doc]
-    ).ids.tolist()
+    assert (
+        build_from(special, special_tokens=False).shims[0].cut([doc]).ids.tolist()
+        == plain.shims[0].cut([doc]).ids.tolist()
+    )
 
 
 def build_from(model, **settings):
@@ -200,7 +206,14 @@ def test_gradients_are_those_of_autograd(tiny_bert, nlp):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "\n\n\t", "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f44d\U0001f3fd", "\x00\x01\u200b\ue000", "a" * 5000],
+    [
+        "",
+        " ",
+        "\n\n\t",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f44d\U0001f3fd",
+        "\x00\x01\u200b\ue000",
+        "a" * 5000,
+    ],
 )
 def test_strange_texts(tiny_bert, nlp, text):
     doc = nlp.make_doc(text)

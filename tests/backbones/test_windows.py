@@ -20,9 +20,7 @@ def slow_owner(windows, piece, doc):
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    st.lists(st.integers(0, 90), max_size=6), st.integers(2, 30), st.data()
-)
+@given(st.lists(st.integers(0, 90), max_size=6), st.integers(2, 30), st.data())
 def test_every_piece_is_covered_and_read_where_it_has_most_context(lengths, budget, data):
     overlap = data.draw(st.integers(0, budget - 1))
     windows = cut_windows(numpy.array(lengths, dtype=numpy.int64), budget, overlap)

@@ -71,9 +71,7 @@ def test_a_frozen_head_stops_no_one(tiny_bert, frozen_head):
 def test_a_head_that_returns_early_stops_no_one(tiny_bert, heads):
     """Stock ner does not backprop a batch without gold."""
     nlp, examples, optimizer = make_pipeline(tiny_bert, heads)
-    tags_only = [
-        Example.from_dict(nlp.make_doc(eg.text), {"tags": [t.tag_ for t in eg.reference]}) for eg in examples
-    ]
+    tags_only = [Example.from_dict(nlp.make_doc(eg.text), {"tags": [t.tag_ for t in eg.reference]}) for eg in examples]
     for _ in range(2):
         step(nlp, tags_only, optimizer)
     before = weights(nlp)
