@@ -69,6 +69,10 @@ class Errors(metaclass=_Coded):
     )
     T115 = "precision = {precision!r}: this device ({device}) does not compute in it. Use precision = 'fp32'."
     T116 = "window = {window}, but this encoder has positions for {most} pieces. Set window = {most} or less."
+    T117 = (
+        "The saved backbone is a {kind}, which transformers {version} does not have. Install the version of "
+        "transformers that the pipeline was trained with."
+    )
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."

@@ -10,7 +10,7 @@ from torch import nn
 
 from .._compat import spacy_transformers_parts
 from ..errors import Errors
-from .shim import dump_state, read_state
+from .shim import dump_state, read_metadata, read_state
 from .sources import Source, fingerprint, resolve_source
 
 
@@ -32,20 +32,21 @@ class Pretrained:
     pad_id: int
     fingerprint: str
 
-    def to_msg(self) -> dict[str, Any]:
-        """RETURNS (Dict[str, Any]): All but the weights, JSON-able; `rebuild` takes it back."""
+    def to_metadata(self) -> dict[str, str]:
+        """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors."""
         transformer: Any = self.transformer
         config = transformer.config.to_dict()
         # Where the weights once lay is nobody's business, and would make equal pipelines differ.
         config.pop("_name_or_path", None)
-        return {
-            "config": json.dumps(config, default=str, sort_keys=True),
+        parts = {
+            "class": type(transformer).__name__,
+            "config": config,
             "tokenizer": self.tokenizer.to_str(),
-            "prefix": self.prefix,
-            "suffix": self.suffix,
-            "pad_id": self.pad_id,
+            "special": {"prefix": self.prefix, "suffix": self.suffix, "pad_id": self.pad_id},
             "fingerprint": self.fingerprint,
         }
+        # One key: safetensors writes several in random order, and equal pipelines would differ.
+        return {"encoder": json.dumps(parts, default=str, sort_keys=True)}
 
 
 def read_source(name: str) -> Pretrained:
@@ -62,24 +63,27 @@ def read_source(name: str) -> Pretrained:
     return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
 
 
-def rebuild(msg: dict[str, Any], state: bytes, prefix: str = "transformer.") -> Pretrained:
+def rebuild(state: bytes, prefix: str = "transformer.") -> Pretrained:
     """The encoder of a saved pipeline: built without random weights, filled, and checked name by name.
 
-    msg (Dict[str, Any]): What `Pretrained.to_msg` gave.
-    state (bytes): safetensors; the encoder's names begin with `prefix`, others are left to the caller.
+    state (bytes): safetensors with what `Pretrained.to_metadata` gave in their header. The encoder's names
+        begin with `prefix`, others are left to the caller.
     RETURNS (Pretrained): Encoder and tokenizer.
+    RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
     """
-    import torch
-    from transformers import AutoConfig, AutoModel
+    import transformers
 
-    config = AutoConfig.for_model(**json.loads(msg["config"]))
+    parts = json.loads(read_metadata(state)["encoder"])
+    # By name: asking AutoModel would import the config of every architecture there is.
+    cls = getattr(transformers, parts["class"], None)
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        raise ValueError(Errors.T117.format(kind=parts["class"], version=transformers.__version__))
+    config = transformers.AutoConfig.for_model(**parts["config"])
     tensors = {name.removeprefix(prefix): t for name, t in read_state(state).items() if name.startswith(prefix)}
-    with torch.device("meta"):
-        cls = type(AutoModel.from_config(config))
     transformer, info = cls.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True)
     _check_loaded(transformer, info, strict=True)
-    rest = {key: msg[key] for key in ("prefix", "suffix", "pad_id", "fingerprint")}
-    return Pretrained(transformer.eval(), Tokenizer.from_str(msg["tokenizer"]), **rest)
+    tokenizer = Tokenizer.from_str(parts["tokenizer"])
+    return Pretrained(transformer.eval(), tokenizer, **parts["special"], fingerprint=parts["fingerprint"])
 
 
 def _read_transformer(source: Source) -> nn.Module:

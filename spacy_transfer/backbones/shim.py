@@ -1,11 +1,11 @@
-"""A torch shim whose saved state is safetensors inside msgpack: nothing in it can run code when it is read."""
+"""A torch shim whose saved state is safetensors: nothing in it can run code when it is read."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import srsly
 from thinc.api import PyTorchShim
 from thinc.shims import Shim
 from thinc.util import get_torch_default_device, xp2torch
@@ -28,9 +28,8 @@ class SafetensorsShim(PyTorchShim):
         super().__init__(model, **kwargs)
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): msgpack of {"config": the shim's cfg, "state": safetensors}."""
-        state = None if self._model is None else dump_state(self._model)
-        return srsly.msgpack_dumps({"config": self.cfg, "state": state})
+        """RETURNS (bytes): safetensors; spaCy puts them into its msgpack."""
+        return dump_state(self._model)
 
     def from_bytes(self, bytes_data: bytes) -> "SafetensorsShim":
         """Load a state into the module this shim holds. Names and shapes must be the module's own.
@@ -38,11 +37,8 @@ class SafetensorsShim(PyTorchShim):
         bytes_data (bytes): What `to_bytes` returned.
         RETURNS (SafetensorsShim): self.
         """
-        msg = srsly.msgpack_loads(bytes_data)
-        self.cfg = msg["config"]
-        if msg["state"] is not None:
-            load_state(self._model, msg["state"])
-            self._model.to(get_torch_default_device())
+        load_state(self._model, bytes_data)
+        self._model.to(get_torch_default_device())
         return self
 
     def copy(self) -> "SafetensorsShim":
@@ -86,15 +82,17 @@ class SafetensorsShim(PyTorchShim):
                 named[name].data = data
 
 
-def dump_state(module: "torch.nn.Module") -> bytes:
+def dump_state(module: "torch.nn.Module", metadata: dict[str, str] | None = None) -> bytes:
     """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name.
 
     module (torch.nn.Module): The module.
+    metadata (Optional[Dict[str, str]]): Goes into the header.
     RETURNS (bytes): The state.
     """
     from safetensors.torch import save
 
-    return save({name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()})
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    return save(state, metadata=metadata)
 
 
 def read_state(data: bytes) -> "dict[str, torch.Tensor]":
@@ -110,6 +108,20 @@ def read_state(data: bytes) -> "dict[str, torch.Tensor]":
     try:
         return load(data)
     except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(Errors.T101.format(error=error)) from error
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """The metadata in the header of safetensors.
+
+    data (bytes): What `dump_state` returned.
+    RETURNS (Dict[str, str]): The metadata, empty if there are none.
+    RAISES (ValueError): When the header is cut short or damaged.
+    """
+    length = int.from_bytes(data[:8], "little")
+    try:
+        return json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    except ValueError as error:
         raise ValueError(Errors.T101.format(error=error)) from error
 
 

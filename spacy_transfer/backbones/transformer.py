@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy
-import srsly
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -229,10 +228,10 @@ class TransformerShim(SafetensorsShim):
         )
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): msgpack of config, tokenizer and safetensors; empty before `initialize`."""
+        """RETURNS (bytes): safetensors, with config and tokenizer in their header; empty before `initialize`."""
         if self._model is None or self.pretrained is None:
-            return srsly.msgpack_dumps({})
-        return srsly.msgpack_dumps({"parts": self.pretrained.to_msg(), "state": dump_state(self._model)})
+            return b""
+        return dump_state(self._model, self.pretrained.to_metadata())
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
         """Load encoder and tokenizer. No file is opened.
@@ -242,11 +241,10 @@ class TransformerShim(SafetensorsShim):
         """
         from .pretrained import rebuild
 
-        msg = srsly.msgpack_loads(bytes_data)
-        if msg:
-            self.install(rebuild(msg["parts"], msg["state"]))
+        if bytes_data:
+            self.install(rebuild(bytes_data))
             if self.settings.layers == "mix":
-                load_state(self.encoder, msg["state"])
+                load_state(self.encoder, bytes_data)
         return self
 
     def _stay_in_one_thread_of_a_child(self) -> None:

@@ -327,14 +327,16 @@ class Backbone(Tok2Vec):
         """
         self._forget()
         path = Path(path)
-        weights, checksum = path / "model", path / "model.sha256"
+        super().from_disk(path, exclude=[*exclude, "model"])
         if "model" not in exclude:
+            weights, checksum = path / "model", path / "model.sha256"
             for file in (weights, checksum):
                 if not file.exists():
                     raise ValueError(Errors.T407.format(path=file))
-            if _sha256(weights.read_bytes()) != checksum.read_text().strip():
+            data = weights.read_bytes()
+            if _sha256(data) != checksum.read_text().strip():
                 raise ValueError(Errors.T408.format(path=weights))
-        super().from_disk(path, exclude=exclude)
+            self.model.from_bytes(data)
         return self
 
 
