@@ -73,6 +73,34 @@ class Errors(metaclass=_Coded):
         "The saved backbone is a {kind}, which transformers {version} does not have. Install the version of "
         "transformers that the pipeline was trained with."
     )
+    T301 = "components.{name}.label_smoothing = {found}: it must be at least 0 and less than 1."
+    T302 = "components.{name}.model.exclusive_classes must be {wanted} for this component."
+    T303 = (
+        "components.{name}: the head has no weights yet. Call nlp.initialize(), train with 'spacy train', or load a "
+        "saved pipeline."
+    )
+    T304 = "components.{name}: label {label!r} has the value {found} in the text {text!r}. Values lie between 0 and 1."
+    T305 = (
+        "components.{name}: the labels {labels} are all 1.0 in the text {text!r}, but labels exclude each other here. "
+        "Correct doc.cats, or use 'transfer_textcat_multilabel'."
+    )
+    T306 = (
+        "components.{name}: soft labels add up to {total} in the text {text!r}. Labels exclude each other here: they "
+        "must add up to 1."
+    )
+    T307 = (
+        "components.{name}: not one training text has a label. Fill doc.cats in the file of [paths] train "
+        "({{label: 1.0}} for the label that holds)."
+    )
+    T308 = (
+        "components.{name}: {label!r} is the only label in the training texts, but labels exclude each other here, so "
+        "there must be two or more. Add texts of another label, or use 'transfer_textcat_multilabel'."
+    )
+    T309 = (
+        "components.{name}.class_weights: {label!r} stands either there or among the labels, not in both. Near it: "
+        "{labels}. Give every label one weight."
+    )
+    T310 = "initialize.components.{name}.positive_label = {label!r}: it must be one of two labels. Found: {labels}."
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."

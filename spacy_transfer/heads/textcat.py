@@ -1,0 +1,139 @@
+"""TextCatHead.v1: rows -> one score per label and doc."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from spacy.tokens import Doc
+from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, glorot_uniform_init, noop, zero_init
+from thinc.types import Floats2d
+
+from .pooling import PoolingKind, build_pooling
+
+Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
+
+
+def build_textcat_head_v1(
+    *,
+    tok2vec: Model[list[Doc], Any],
+    pooling: list[PoolingKind] = ["mean"],  # noqa: B006 (confection needs a list; it is copied)
+    hidden: list[int] = [],  # noqa: B006
+    activation: Activation = "relu",
+    dropout: float | None = None,
+    exclusive_classes: bool = True,
+    nO: int | None = None,
+) -> Model[list[Doc], Floats2d]:
+    """Pool the rows of a doc, pass them through any number of hidden layers, and score every label.
+
+    tok2vec (Model): A backbone, or a listener to one. Rows of documents (`spacy-transfer.DocumentListener.v1`)
+        are taken as they are, without pooling.
+    pooling (List[str]): "mean", "max", "first", "attention"; several are concatenated.
+    hidden (List[int]): Widths of the hidden layers.
+    activation (str): Of the hidden layers.
+    dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
+    exclusive_classes (bool): Softmax over all labels, or a sigmoid for each.
+    nO (Optional[int]): Number of labels; filled in at initialisation.
+    RETURNS (Model[List[Doc], Floats2d]): Probabilities, shape (n_docs, n_labels). The backward pass takes
+        gradients with respect to the *logits*, as Thinc's Softmax does.
+    """
+    pool = build_pooling(pooling)
+    layers = [layer for width in hidden for layer in (_dropout(dropout), _hidden(width, activation))]
+    # Zero weights send no gradient to the backbone in the first step: until the head knows a direction, there
+    # is nothing a pretrained backbone should learn from it.
+    output: Model = Linear(nO=nO, init_W=zero_init)
+    return Model(
+        "transfer_textcat_head",
+        forward,
+        init=init,
+        layers=[tok2vec, pool, chain(noop(), *layers, _dropout(dropout)), output],
+        refs={"tok2vec": tok2vec, "output": output},
+        dims={"nO": nO},
+        attrs={"multi_label": not exclusive_classes, "resize_output": resize_output},
+    )
+
+
+def forward(
+    model: Model[list[Doc], Floats2d], docs: list[Doc], is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
+    """Probabilities; the callback takes gradients of the logits."""
+    tok2vec, pool, hidden, output = model.layers
+    rows, back_rows = tok2vec(docs, is_train)
+    vectors, back_pool = pool(rows, is_train) if isinstance(rows, list) else (rows, None)
+    states, back_hidden = hidden(vectors, is_train)
+    logits, back_output = output(states, is_train)
+    scores = model.ops.sigmoid(logits) if model.attrs["multi_label"] else model.ops.softmax(logits, axis=-1)
+
+    def backprop(d_logits: Floats2d) -> Any:
+        d_vectors = back_hidden(back_output(d_logits))
+        return back_rows(d_vectors if back_pool is None else back_pool(d_vectors))
+
+    return scores, backprop
+
+
+def init(model: Model[list[Doc], Floats2d], X: Any = None, Y: Any = None) -> None:
+    """Fill in widths from the backbone's to the labels'. No doc goes through: none has rows yet."""
+    tok2vec, pool, hidden, output = model.layers
+    tok2vec.initialize(X=X)
+    width = tok2vec.get_dim("nO")
+    if tok2vec.attrs.get("rows_per") != "document":
+        pool.set_dim("nI", width)
+        pool.initialize()
+        width = pool.get_dim("nO")
+    for layer in hidden.walk():
+        if layer.has_dim("nI") is None and layer.has_dim("nO") and layer.has_param("W") is None:
+            layer.set_dim("nI", width)
+            layer.initialize()
+            width = layer.get_dim("nO")
+    if Y is not None:
+        model.set_dim("nO", Y.shape[1], force=True)
+    output.set_dim("nO", model.get_dim("nO"), force=True)
+    output.set_dim("nI", width)
+    output.initialize()
+
+
+def resize_output(model: Model[list[Doc], Floats2d], n_labels: int) -> Model[list[Doc], Floats2d]:
+    """Make room for labels. Those that were there keep their weights bit for bit, new ones start at zero.
+
+    model (Model[List[Doc], Floats2d]): A head.
+    n_labels (int): How many labels there are now.
+    RETURNS (Model[List[Doc], Floats2d]): The same head.
+    """
+    output = model.get_ref("output")
+    if output.has_param("W"):
+        weights: Any = output.get_param("W")
+        # A layer that has weights keeps its shape: a new one takes its place.
+        larger: Model = Linear(nO=n_labels, nI=weights.shape[1], init_W=zero_init)
+        larger.initialize()
+        larger.get_param("W")[: len(weights)] = weights  # type: ignore[index]
+        larger.get_param("b")[: len(weights)] = output.get_param("b")  # type: ignore[index]
+        model.replace_node(output, larger)
+        model.set_dim("nO", n_labels, force=True)
+    return model
+
+
+def _hidden(width: int, activation: Activation) -> Model[Floats2d, Floats2d]:
+    makers: dict[str, Callable[..., Model]] = {"relu": Relu, "gelu": Gelu, "mish": Mish, "swish": Swish}
+    if activation in makers:
+        return makers[activation](nO=width, init_W=glorot_uniform_init)
+    return _tanh_layer(width)
+
+
+def _tanh_layer(width: int) -> Model[Floats2d, Floats2d]:
+    def tanh(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+        Y = model.ops.xp.tanh(X)
+        return Y, lambda dY: dY * (1 - Y * Y)
+
+    return chain(Linear(nO=width, init_W=glorot_uniform_init), Model("tanh", tanh))
+
+
+def _dropout(rate: float | None) -> Model[Floats2d, Floats2d]:
+    if rate is None:
+        return Dropout(0.0)
+    return Model("fixed_dropout", _fixed_dropout, attrs={"rate": rate})
+
+
+def _fixed_dropout(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+    """Under another attribute than Thinc's, which [training] dropout sets in every node of a component."""
+    if not is_train or not model.attrs["rate"]:
+        return X, lambda dY: dY
+    mask = model.ops.get_dropout_mask(X.shape, model.attrs["rate"])
+    return X * mask, lambda dY: dY * mask

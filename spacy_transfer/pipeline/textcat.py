@@ -1,0 +1,312 @@
+"""`transfer_textcat` and `transfer_textcat_multilabel`: spaCy's text classifiers on a head that transfers."""
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any, Literal
+
+from spacy.language import Language
+from spacy.pipeline.textcat import TextCategorizer
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, set_dropout_rate
+from thinc.types import Floats2d
+
+from ..errors import Errors
+from ..heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
+
+ClassWeights = Literal["balanced"] | dict[str, float] | None
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy-transfer.TextCatHead.v1"
+pooling = ["mean"]
+hidden = []
+activation = "relu"
+dropout = null
+exclusive_classes = true
+nO = null
+
+[model.tok2vec]
+@architectures = "spacy-transfer.Listener.v1"
+upstream = "*"
+width = null
+"""
+_SINGLE = Config().from_str(DEFAULT_MODEL)["model"]
+_MULTI = {**_SINGLE, "exclusive_classes": False}
+_SCORES = {
+    "cats_score": 1.0,
+    "cats_score_desc": None,
+    "cats_micro_p": None,
+    "cats_micro_r": None,
+    "cats_micro_f": None,
+    "cats_macro_p": None,
+    "cats_macro_r": None,
+    "cats_macro_f": None,
+    "cats_macro_auc": None,
+    "cats_f_per_type": None,
+}
+
+
+@Language.factory(
+    "transfer_textcat",
+    assigns=["doc.cats"],
+    default_config={
+        "model": _SINGLE,
+        "threshold": 0.0,
+        "label_smoothing": 0.0,
+        "class_weights": None,
+        "scorer": {"@scorers": "spacy.textcat_scorer.v2"},
+    },
+    default_score_weights=_SCORES,
+)
+def make_textcat(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], Floats2d],
+    threshold: float,
+    label_smoothing: float,
+    class_weights: Literal["balanced"] | dict[str, float] | None,
+    scorer: Callable | None,
+) -> "TransferTextCat":
+    """Construct a classifier for labels that exclude each other.
+
+    model (Model[List[Doc], Floats2d]): A head, `spacy-transfer.TextCatHead.v1`.
+    threshold (float): Not used; spaCy's textcat has it.
+    label_smoothing (float): Share of every target that is spread over all labels (Szegedy et al. 2016).
+    class_weights (Union["balanced", Dict[str, float], None]): Weight of every label in the loss, or "balanced".
+    scorer (Optional[Callable]): The scorer.
+    RETURNS (TransferTextCat): The component.
+    """
+    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights}
+    return TransferTextCat(nlp.vocab, model, name, threshold=threshold, scorer=scorer, **settings)
+
+
+@Language.factory(
+    "transfer_textcat_multilabel",
+    assigns=["doc.cats"],
+    default_config={
+        "model": _MULTI,
+        "threshold": 0.5,
+        "label_smoothing": 0.0,
+        "class_weights": None,
+        "scorer": {"@scorers": "spacy.textcat_multilabel_scorer.v2"},
+    },
+    default_score_weights=_SCORES,
+)
+def make_textcat_multilabel(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], Floats2d],
+    threshold: float,
+    label_smoothing: float,
+    class_weights: Literal["balanced"] | dict[str, float] | None,
+    scorer: Callable | None,
+) -> "TransferTextCatMultilabel":
+    """Construct a classifier in which any number of labels may hold.
+
+    model (Model[List[Doc], Floats2d]): A head with `exclusive_classes = false`.
+    threshold (float): From which score on a label is taken to hold.
+    label_smoothing (float): Share of every target that is spread over yes and no.
+    class_weights (Union["balanced", Dict[str, float], None]): Weight of every label where it holds, or "balanced".
+    scorer (Optional[Callable]): The scorer.
+    RETURNS (TransferTextCatMultilabel): The component.
+    """
+    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights}
+    return TransferTextCatMultilabel(nlp.vocab, model, name, threshold=threshold, scorer=scorer, **settings)
+
+
+class _TransferLoss(TextCategorizer):
+    """What both classifiers share: cross-entropy with masks, soft labels, smoothing and weights."""
+
+    exclusive = True
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str,
+        *,
+        threshold: float,
+        scorer: Callable | None,
+        label_smoothing: float = 0.0,
+        class_weights: ClassWeights = None,
+    ) -> None:
+        super().__init__(vocab, model, name, threshold=threshold, scorer=scorer)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
+        if model.attrs.get("multi_label") == self.exclusive:
+            raise ValueError(Errors.T302.format(name=name, wanted=str(self.exclusive).lower()))
+        self.cfg["label_smoothing"] = label_smoothing
+        self.cfg["class_weights"] = class_weights
+        self.cfg["weights"] = None
+
+    def predict(self, docs: Iterable[Doc]) -> Floats2d:
+        """Scores of a batch. A doc without tokens is scored like any other, by the head's biases.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (Floats2d): Probabilities, shape (n_docs, n_labels).
+        """
+        if not self.model.get_ref("output").has_param("W"):
+            raise ValueError(Errors.T303.format(name=self.name))
+        return self.model.predict(list(docs))
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Any = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Dropout, where the head does not set its own.
+        sgd (Optional[Optimizer]): Step at once with this optimizer.
+        losses (Optional[Dict[str, float]]): Gets the summed cross-entropy under the component's name.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        self._validate_categories(examples)
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        loss, d_scores = self.get_loss(examples, scores)
+        backprop(d_scores)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
+        """Summed loss of a batch, and its gradient with respect to the logits.
+
+        examples (Iterable[Example]): The batch.
+        scores (Floats2d): Probabilities, shape (n_docs, n_labels).
+        RETURNS (Tuple[float, Floats2d]): Loss and gradient.
+        """
+        examples = list(examples)
+        truths, mask = self._examples_to_truth(examples)
+        weights = None if self.cfg["weights"] is None else self.model.ops.asarray1f(self.cfg["weights"])
+        loss = cross_entropy if self.exclusive else binary_cross_entropy
+        amount: Any = self.cfg["label_smoothing"]
+        return loss(self.model.ops.xp, scores, truths, self.model.ops.asarray2f(mask), weights, amount)
+
+    def _examples_to_truth(self, examples: Iterable[Example]) -> tuple[Any, Any]:
+        """Targets, and 0 where there are none to learn from. A missing label is never trained on."""
+        examples = list(examples)
+        truths = self.model.ops.xp.zeros((len(examples), len(self.labels)), dtype="f")
+        mask = self.model.ops.xp.zeros((len(examples), len(self.labels)), dtype="f")
+        for i, example in enumerate(examples):
+            cats = example.reference.cats
+            for j, label in enumerate(self.labels):
+                if label in cats:
+                    truths[i, j], mask[i, j] = cats[label], 1.0
+            if self.exclusive:
+                # Once the labels that are given add up to 1, the others are known to be 0; until then nobody
+                # knows which label holds, and softmax cannot learn from a part.
+                mask[i] = 1.0 if abs(float(truths[i].sum()) - 1.0) < 1e-3 else 0.0
+        return truths, mask
+
+    def _validate_categories(self, examples: Iterable[Example]) -> None:
+        for example in examples:
+            cats = example.reference.cats
+            text = example.reference.text[:60]
+            for label, value in cats.items():
+                if not 0.0 <= value <= 1.0:
+                    raise ValueError(Errors.T304.format(name=self.name, label=label, found=value, text=text))
+            if not self.exclusive or not cats:
+                continue
+            if list(cats.values()).count(1.0) > 1:
+                two = [label for label, value in cats.items() if value == 1.0]
+                raise ValueError(Errors.T305.format(name=self.name, labels=two, text=text))
+            total = sum(cats.values())
+            is_soft = any(0.0 < value < 1.0 for value in cats.values())
+            if total > 1.001 or (is_soft and total < 0.999 and set(cats) >= set(self.labels)):
+                raise ValueError(Errors.T306.format(name=self.name, total=total, text=text))
+
+    def _initialize(self, get_examples: Callable[[], Iterable[Example]], labels: Iterable[str] | None) -> None:
+        """Labels, class weights and weights from the *whole* corpus: a rare label may come late."""
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        n_labelled = 0
+        for example in get_examples():
+            self._validate_categories([example])
+            n_labelled += bool(example.reference.cats)
+            for label in example.reference.cats if labels is None else ():
+                self.add_label(label)
+        for label in labels or ():
+            self.add_label(label)
+        if not n_labelled or not self.labels:
+            raise ValueError(Errors.T307.format(name=self.name))
+        if self.exclusive and len(self.labels) < 2:
+            raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
+        self.cfg["weights"] = self._class_weights(get_examples)
+        sample = list(islice((eg for eg in get_examples() if len(eg.reference)), 10)) or list(
+            islice(get_examples(), 10)
+        )
+        truths, _ = self._examples_to_truth(sample)
+        self.model.initialize(X=[eg.reference for eg in sample], Y=truths)
+
+    def _class_weights(self, get_examples: Callable[[], Iterable[Example]]) -> list[float] | None:
+        wanted: Any = self.cfg["class_weights"]
+        if wanted is None:
+            return None
+        if wanted == "balanced":
+            truths, mask = self._examples_to_truth(get_examples())
+            weights = balanced_weights(self.model.ops.xp, truths, self.model.ops.asarray2f(mask), self.exclusive)
+            return [float(weight) for weight in weights]
+        for label in sorted(set(wanted) ^ set(self.labels)):
+            near = get_close_matches(label, [*wanted, *self.labels], n=4, cutoff=0.5)
+            near = [other for other in near if other != label] or list(self.labels)
+            raise ValueError(Errors.T309.format(name=self.name, label=label, labels=near))
+        return [float(wanted[label]) for label in self.labels]
+
+
+class TransferTextCat(_TransferLoss):
+    """Labels that exclude each other; see `make_textcat`."""
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+        positive_label: str | None = None,
+    ) -> None:
+        """Find the labels and build the head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, if they are known already.
+        positive_label (Optional[str]): The label to score, of two.
+        """
+        self._initialize(get_examples, labels)
+        if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
+            raise ValueError(Errors.T310.format(name=self.name, label=positive_label, labels=list(self.labels)))
+        self.cfg["positive_label"] = positive_label
+
+
+class TransferTextCatMultilabel(_TransferLoss, MultiLabel_TextCategorizer):
+    """Any number of labels may hold; see `make_textcat_multilabel`."""
+
+    exclusive = False
+
+    def initialize(  # type: ignore[override]
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+    ) -> None:
+        """Find the labels and build the head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, if they are known already.
+        """
+        self._initialize(get_examples, labels)

@@ -1,0 +1,170 @@
+"""transfer_textcat and transfer_textcat_multilabel: labels, losses, masks, saving, errors."""
+
+import numpy
+import pytest
+import spacy
+from spacy.training import Example
+from thinc.api import Adam
+
+from .util import LISTENER, backbone_config
+
+HEAD = {"@architectures": "spacy-transfer.TextCatHead.v1", "tok2vec": LISTENER}
+DATA = [("a cat sings", "pet"), ("the dog sings", "pet"), ("a car drives", "car"), ("the car stops", "car")]
+
+
+def pipeline(tiny_bert, cats=None, name="transfer_textcat", frozen=True, **config):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config={**backbone_config(tiny_bert), "frozen": frozen})
+    nlp.add_pipe(name, config=config)
+    if cats is None:
+        cats = [{"pet": float(label == "pet"), "car": float(label == "car")} for _, label in DATA]
+    examples = [Example.from_dict(nlp.make_doc(text), {"cats": c}) for (text, _), c in zip(DATA, cats, strict=True)]
+    return nlp, examples
+
+
+def train(nlp, examples, steps=40):
+    nlp.initialize(lambda: examples)
+    optimizer = Adam(0.05, L2=0.0)
+    losses = []
+    for _ in range(steps):
+        now = {}
+        nlp.update(examples, sgd=False, losses=now)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+        losses.append(now)
+    return losses
+
+
+@pytest.mark.parametrize("name", ["transfer_textcat", "transfer_textcat_multilabel"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_it_learns_and_is_saved(tiny_bert, tmp_path, name, frozen):
+    nlp, examples = pipeline(tiny_bert, name=name, frozen=frozen)
+    losses = train(nlp, examples)
+    assert losses[-1][name] < 0.3 * losses[0][name]
+    assert nlp.evaluate(examples)["cats_macro_f"] == 1.0
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    texts = [text for text, _ in DATA]
+    assert [doc.cats for doc in loaded.pipe(texts)] == [doc.cats for doc in nlp.pipe(texts)]
+    again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert [doc.cats for doc in again.pipe(texts)] == [doc.cats for doc in nlp.pipe(texts)]
+    assert loaded.get_pipe(name).cfg == nlp.get_pipe(name).cfg
+
+
+def loss_of(nlp, examples, name="transfer_textcat"):
+    pipe = nlp.get_pipe(name)
+    scores = numpy.array([[0.7, 0.3], [0.6, 0.4], [0.5, 0.5], [0.2, 0.8]], dtype="f")[: len(examples)]
+    return pipe.get_loss(examples, scores)
+
+
+def test_exclusive_labels_that_are_missing_teach_nothing(tiny_bert):
+    cats = [{}, {"pet": 1.0}, {"pet": 0.0}, {"pet": 0.0, "car": 1.0}]
+    nlp, examples = pipeline(tiny_bert, cats)
+    nlp.initialize(lambda: examples)
+    assert nlp.get_pipe("transfer_textcat").labels == ("pet", "car")
+    loss, gradient = loss_of(nlp, examples)
+    numpy.testing.assert_allclose(gradient, [[0, 0], [-0.4, 0.4], [0, 0], [0.2, -0.2]], atol=1e-6)
+    assert loss == pytest.approx(-numpy.log(0.6) - numpy.log(0.8), rel=1e-5)
+
+
+def test_multilabel_labels_that_are_missing_teach_nothing(tiny_bert):
+    cats = [{}, {"pet": 1.0}, {"car": 0.0}, {"pet": 0.0, "car": 1.0}]
+    nlp, examples = pipeline(tiny_bert, cats, "transfer_textcat_multilabel")
+    nlp.initialize(lambda: examples)
+    _, gradient = loss_of(nlp, examples, "transfer_textcat_multilabel")
+    numpy.testing.assert_allclose(gradient, [[0, 0], [-0.4, 0], [0, 0.5], [0.2, -0.2]], atol=1e-6)
+
+
+def test_soft_labels(tiny_bert):
+    cats = [{"pet": 0.75, "car": 0.25}] * 4
+    nlp, examples = pipeline(tiny_bert, cats)
+    train(nlp, examples, steps=150)
+    assert nlp(DATA[0][0]).cats["pet"] == pytest.approx(0.75, abs=0.05)
+
+
+def test_gradients_of_parts_add_up(tiny_bert):
+    nlp, examples = pipeline(tiny_bert, label_smoothing=0.1, class_weights="balanced")
+    nlp.initialize(lambda: examples)
+    whole_loss, whole = loss_of(nlp, examples)
+    parts = []
+    for eg, scores in zip(examples, [[0.7, 0.3], [0.6, 0.4], [0.5, 0.5], [0.2, 0.8]], strict=True):
+        parts.append(nlp.get_pipe("transfer_textcat").get_loss([eg], numpy.array([scores], dtype="f")))
+    assert whole_loss == pytest.approx(sum(loss for loss, _ in parts), rel=1e-6)
+    numpy.testing.assert_allclose(whole, numpy.concatenate([d for _, d in parts]), rtol=1e-6)
+
+
+def test_class_weights_given_and_balanced(tiny_bert):
+    cats = [{"pet": 1.0, "car": 0.0}] * 3 + [{"pet": 0.0, "car": 1.0}]
+    for wanted, expected in ({"pet": 0.5, "car": 2.0}, [0.5, 2.0]), ("balanced", [4 / 6, 2.0]):
+        nlp, examples = pipeline(tiny_bert, cats, class_weights=wanted)
+        nlp.initialize(lambda examples=examples: examples)
+        assert nlp.get_pipe("transfer_textcat").cfg["weights"] == pytest.approx(expected)
+        _, gradient = loss_of(nlp, examples)
+        assert gradient[3, 1] == pytest.approx(expected[1] * -0.2, rel=1e-5)
+
+
+def test_predictions_do_not_hang_on_the_batch(tiny_bert):
+    """Docs without tokens are scored by the biases, whether or not other docs are beside them."""
+    nlp, examples = pipeline(tiny_bert)
+    train(nlp, examples, steps=5)
+    alone = nlp("").cats
+    together = list(nlp.pipe(["", DATA[0][0]]))[0].cats
+    assert alone == pytest.approx(together, abs=1e-6)
+    assert sum(alone.values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_labels_from_the_whole_corpus_and_from_a_list(tiny_bert):
+    nlp, examples = pipeline(tiny_bert)
+    late = Example.from_dict(nlp.make_doc("x"), {"cats": {"late": 1.0}})
+    nlp.initialize(lambda: [*examples * 60, late])
+    assert nlp.get_pipe("transfer_textcat").labels == ("pet", "car", "late")
+    nlp, examples = pipeline(tiny_bert)
+    nlp.get_pipe("transfer_backbone").initialize(lambda: examples, nlp=nlp)
+    nlp.get_pipe("transfer_textcat").initialize(lambda: examples, nlp=nlp, labels=["car", "pet", "new"])
+    assert list(nlp("a car").cats) == ["car", "pet", "new"]
+
+
+def test_add_label_after_training(tiny_bert):
+    nlp, examples = pipeline(tiny_bert)
+    train(nlp, examples, steps=10)
+    before = nlp("a car").cats
+    assert nlp.get_pipe("transfer_textcat").add_label("new") == 1
+    after = nlp("a car").cats
+    assert after["pet"] / after["car"] == pytest.approx(before["pet"] / before["car"], rel=1e-4)
+    assert set(after) == {"pet", "car", "new"}
+
+
+@pytest.mark.parametrize(
+    ("cats", "config", "says"),
+    [
+        ([{}] * 4, {}, "T307.*doc.cats"),
+        ([{"pet": 1.0}] * 4, {}, "T308.*'pet' is the only label"),
+        ([{"pet": 1.0, "car": 1.0}] * 4, {}, "T305.*'a cat sings'"),
+        ([{"pet": 1.5, "car": 0.0}] * 4, {}, "T304.*1.5"),
+        ([{"pet": 0.8, "car": 0.8}] * 4, {}, "T306.*1.6"),
+        (None, {"class_weights": {"pet": 1.0, "carr": 2.0}}, "T309.*'car'"),
+        (None, {"label_smoothing": 1.0}, "T301"),
+        (None, {"model": {**HEAD, "exclusive_classes": False}}, "T302"),
+    ],
+)
+def test_bad_input(tiny_bert, cats, config, says):
+    with pytest.raises(ValueError, match=says):
+        nlp, examples = pipeline(tiny_bert, cats, **config)
+        nlp.initialize(lambda: examples)
+
+
+def test_positive_label(tiny_bert):
+    nlp, examples = pipeline(tiny_bert)
+    nlp.get_pipe("transfer_backbone").initialize(lambda: examples, nlp=nlp)
+    pipe = nlp.get_pipe("transfer_textcat")
+    pipe.initialize(lambda: examples, nlp=nlp, positive_label="car")
+    assert pipe.cfg["positive_label"] == "car"
+    with pytest.raises(ValueError, match="T310"):
+        pipe.initialize(lambda: examples, nlp=nlp, positive_label="boat")
+
+
+def test_predicting_before_initialize(nlp):
+    pipe = nlp.add_pipe("transfer_textcat")
+    with pytest.raises(ValueError, match="T303"):
+        pipe(nlp.make_doc("a"))
