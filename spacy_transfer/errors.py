@@ -73,6 +73,43 @@ class Errors(metaclass=_Coded):
         "The saved backbone is a {kind}, which transformers {version} does not have. Install the version of "
         "transformers that the pipeline was trained with."
     )
+    T201 = (
+        "source = {source!r} is not known: neither the file or folder {path} nor an installed spaCy pipeline. Vectors "
+        "come from a file (GloVe, word2vec, fastText, .npy beside a word list), a folder (Model2Vec, spaCy), or "
+        "'package:NAME/path/inside'."
+    )
+    T202 = (
+        "source = {source!r}: the folder {path} holds {found}. Expected one .npy beside a word list, a Model2Vec model "
+        "(model.safetensors and tokenizer.json), or a spaCy pipeline; otherwise name the file itself."
+    )
+    T203 = "{path}: {words} words, but {rows} rows. The word list does not belong to this file, or one is cut short."
+    T204 = "{path} needs one word list (.parquet, .txt or .json) beside it, in the order of its rows. Found: {found}."
+    T205 = "{path} cannot be read as word vectors: {error}. The file is cut short or damaged: fetch it again."
+    T206 = "source = {source!r}: the pipeline has no word vectors. Use one that has, such as a ..._md pipeline."
+    T207 = 'The format needs {module}, which is not installed. Run: pip install "spacy-transfer[vectors]"'
+    T208 = (
+        "The vectors have not been read yet. Call nlp.initialize(), train with 'spacy train', or load a saved pipeline."
+    )
+    T209 = (
+        "finetune = true, but {source!r} has no table of words, only parts of words. Set finetune = false, and learn a "
+        "projection (width) or a context layer instead."
+    )
+    T210 = (
+        "source = {source!r}: it has a row for not one word of the training texts (the most frequent: {words}). Are "
+        "vectors and texts of one language and one case? See case = 'fallback'."
+    )
+    T251 = (
+        "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
+        "give its folder."
+    )
+    T252 = (
+        "component = {component!r}: the pipeline {source!r} has no tok2vec of that name. Those with one: {found}. "
+        "Set 'component' to one of these."
+    )
+    T253 = (
+        "The encoder of {source!r} has not been read yet. Call nlp.initialize(), train with 'spacy train', or load a "
+        "saved pipeline."
+    )
     T301 = "components.{name}.label_smoothing = {found}: it must be at least 0 and less than 1."
     T302 = "components.{name}.model.exclusive_classes must be {wanted} for this component."
     T303 = (
@@ -129,3 +166,5 @@ class Errors(metaclass=_Coded):
 
 class Warnings(metaclass=_Coded):
     """Messages of warnings. Format with `.format(...)` and pass to `warnings.warn` or the logger."""
+
+    W201 = "{path} holds {count} words more than once. Their first rows are kept."

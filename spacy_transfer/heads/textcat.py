@@ -100,11 +100,13 @@ def resize_output(model: Model[list[Doc], Floats2d], n_labels: int) -> Model[lis
     output = model.get_ref("output")
     if output.has_param("W"):
         weights: Any = output.get_param("W")
+        bias: Any = output.get_param("b")
         # A layer that has weights keeps its shape: a new one takes its place.
         larger: Model = Linear(nO=n_labels, nI=weights.shape[1], init_W=zero_init)
         larger.initialize()
-        larger.get_param("W")[: len(weights)] = weights  # type: ignore[index]
-        larger.get_param("b")[: len(weights)] = output.get_param("b")  # type: ignore[index]
+        for name, old in (("W", weights), ("b", bias)):
+            new: Any = larger.get_param(name)
+            new[: len(old)] = old
         model.replace_node(output, larger)
         model.set_dim("nO", n_labels, force=True)
     return model

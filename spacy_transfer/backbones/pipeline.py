@@ -1,0 +1,192 @@
+"""PipelineBackbone.v1: the tok2vec of an existing spaCy pipeline, copied in."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import srsly
+from spacy.attrs import NORM, ORTH
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+from thinc.api import Model, set_dropout_rate
+from thinc.shims import Shim
+from thinc.types import Floats2d
+
+from ..errors import Errors
+from .sources import resolve_package
+
+
+def build_pipeline_backbone_v1(*, source: str, component: str | None = None) -> Model[list[Doc], list[Floats2d]]:
+    """The encoder of a pipeline such as en_core_web_sm. Rows equal the pipeline's own: its norms and vectors come
+    along, and the target pipeline's vocabulary is left alone.
+
+    source (str): Name or folder of a spaCy pipeline, or `package:NAME/path/inside`.
+    component (Optional[str]): A tok2vec component, or a component with a tok2vec inside; null for the one
+        named "tok2vec", or else the only one there is.
+    RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
+    """
+    attrs = {"source": source, "component": component, "fingerprint": "", "dropout_rate": 0.0}
+    shim: Any = PipelineShim()
+    return Model("transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[shim])
+
+
+def forward(
+    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
+    """Run the encoder on the docs as the source pipeline would see them."""
+    shim: Any = model.shims[0]
+    if shim.encoder is None:
+        raise ValueError(Errors.T253.format(source=model.attrs["source"]))
+    own_docs = [shim.translate(doc) for doc in docs]
+    if not any(len(doc) for doc in docs):
+        return [model.ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda d_rows: docs
+    set_dropout_rate(shim.encoder, model.attrs["dropout_rate"] if is_train else 0.0)
+    rows, back = shim.encoder(own_docs, is_train)
+
+    def backprop(d_rows: list[Floats2d]) -> list[Doc]:
+        back(d_rows)
+        return docs
+
+    return rows, backprop
+
+
+def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
+    """Copy the encoder out of the source."""
+    shim: Any = model.shims[0]
+    shim.read(model.attrs["source"], model.attrs["component"])
+    model.attrs["fingerprint"] = hashlib.sha256(shim.to_bytes()).hexdigest()
+    model.set_dim("nO", shim.encoder.get_dim("nO"), force=True)
+
+
+class PipelineShim(Shim):
+    """Holds the encoder, its config and its vocabulary, and saves all three: a builder cannot know beforehand
+    what the encoder will look like, so it is rebuilt from its own config.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.encoder: Model | None = None
+        self.config: dict[str, Any] = {}
+        self.vocab: Vocab = Vocab()
+        self.lang = ""
+
+    def read(self, source: str, component: str | None) -> None:
+        """Take the encoder of a pipeline."""
+        nlp = _load(source)
+        found = _encoders(nlp)
+        name = component or ("tok2vec" if "tok2vec" in found else next(iter(found), None))
+        if name not in found or (component is None and name != "tok2vec" and len(found) > 1):
+            raise ValueError(Errors.T252.format(component=component, source=source, found=list(found)))
+        encoder, self.config = found[name]
+        self.encoder, self.lang = encoder.copy(), nlp.lang
+        self.vocab = _empty_vocab(nlp.lang).from_bytes(nlp.vocab.to_bytes(exclude=["strings"]), exclude=["strings"])
+
+    def translate(self, doc: Doc) -> Doc:
+        """The doc in the encoder's own vocabulary: same words, the source's norms and vectors.
+
+        doc (Doc): A doc of the target pipeline.
+        RETURNS (Doc): Its twin.
+        """
+        words = [token.text for token in doc]
+        twin = Doc(self.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
+        for i in _own_norms(doc):
+            # A tokenizer exception says what this token stands for ("ca" in "can't"); it beats the lexeme's norm.
+            twin[int(i)].norm_ = doc[int(i)].norm_
+        return twin
+
+    def finish_update(self, optimizer: Any) -> None:
+        if self.encoder is not None:
+            self.encoder.finish_update(optimizer)
+
+    def use_params(self, params: Any) -> Any:
+        """Averages are kept under the inner layers' own keys."""
+        from contextlib import nullcontext
+
+        return nullcontext() if self.encoder is None else self.encoder.use_params(params)
+
+    def copy(self) -> "PipelineShim":
+        """RETURNS (PipelineShim): One with weights of its own; the vocabulary is only read and is shared."""
+        twin = PipelineShim()
+        twin.encoder = None if self.encoder is None else self.encoder.copy()
+        twin.config, twin.vocab, twin.lang = self.config, self.vocab, self.lang
+        return twin
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        if self.encoder is not None:
+            self.encoder.to_gpu(device_id) if device_type == "gpu" else self.encoder.to_cpu()
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of config, weights and vocabulary; empty before `initialize`."""
+        if self.encoder is None:
+            return b""
+        msg = {"lang": self.lang, "config": srsly.json_dumps(self.config, sort_keys=True)}
+        vocab = self.vocab.to_bytes(exclude=["strings"])
+        return srsly.msgpack_dumps({**msg, "encoder": self.encoder.to_bytes(), "vocab": vocab})
+
+    def from_bytes(self, data: bytes) -> "PipelineShim":
+        """Rebuild the encoder.
+
+        data (bytes): What `to_bytes` returned.
+        RETURNS (PipelineShim): self.
+        """
+        if data:
+            msg = srsly.msgpack_loads(data)
+            self.config, self.lang = srsly.json_loads(msg["config"]), msg["lang"]
+            self.encoder = _build(self.config).from_bytes(msg["encoder"])
+            self.vocab = _empty_vocab(self.lang).from_bytes(msg["vocab"], exclude=["strings"])
+        return self
+
+
+def _load(source: str) -> Any:
+    import spacy
+    from spacy.util import is_package
+
+    path = resolve_package(source) if source.startswith("package:") else Path(source).expanduser()
+    if not (source.isidentifier() and is_package(source)) and not (path / "config.cfg").exists():
+        inner = list(path.glob("*/config.cfg")) if path.is_dir() else []
+        if len(inner) != 1:
+            raise ValueError(Errors.T251.format(source=source))
+        path = inner[0].parent
+    return spacy.load(path if path.exists() else source)
+
+
+def _encoders(nlp: Any) -> dict[str, tuple[Model, dict[str, Any]]]:
+    """Every tok2vec of a pipeline with its config: components of their own, and those inside heads."""
+    from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
+
+    found = {}
+    config = nlp.config.interpolate()["components"]
+    for name, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        if isinstance(pipe, Tok2Vec):
+            found[name] = (pipe.model, config[name]["model"])
+        elif isinstance(model, Model) and model.has_ref("tok2vec") and "tok2vec" in config[name].get("model", {}):
+            inner = model.get_ref("tok2vec")
+            if not isinstance(inner, Tok2VecListener):
+                found[name] = (inner, config[name]["model"]["tok2vec"])
+    return found
+
+
+def _build(config: dict[str, Any]) -> Model:
+    from spacy import registry
+
+    return registry.resolve({"model": config})["model"]
+
+
+def _empty_vocab(lang: str) -> Vocab:
+    import spacy
+    from spacy.vocab import create_vocab
+
+    return create_vocab(lang, spacy.util.get_lang_class(lang).Defaults)
+
+
+def _own_norms(doc: Doc) -> Any:
+    """Tokens whose norm is not their lexeme's."""
+    if not len(doc):
+        return ()
+    orths, norms = doc.to_array(ORTH), doc.to_array(NORM)
+    types, which = numpy.unique(orths, return_inverse=True)
+    of_lexeme = numpy.array([doc.vocab[int(orth)].norm for orth in types], dtype=numpy.uint64)
+    return numpy.flatnonzero(norms != of_lexeme[which])

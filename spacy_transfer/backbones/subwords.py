@@ -1,0 +1,83 @@
+"""Rows for words that a table does not hold, made from their parts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+Floats = NDArray[numpy.float32]
+MakeRow = Callable[[str], "Floats | None"]
+
+
+def make_subwords(state: dict[str, Any]) -> MakeRow | None:
+    """The function that makes rows.
+
+    state (Dict[str, Any]): From a `VectorTable`: "kind" and its data.
+    RETURNS (Optional[Callable[[str], Optional[Floats1d]]]): Gives the row of a word, or None when it has no
+        parts; None itself when the format has no subwords.
+    """
+    makers = {"fasttext": _fasttext, "model2vec": _model2vec, "floret": _floret}
+    return makers[state["kind"]](state) if state else None
+
+
+def _fasttext(state: dict[str, Any]) -> MakeRow:
+    """The mean over hashed character n-grams (Bojanowski et al. 2017)."""
+    data, min_n, max_n = state["data"], state["min_n"], state["max_n"]
+
+    def row(word: str) -> Floats | None:
+        grams = [fnv1a(gram.encode("utf8")) % len(data) for gram in ngrams(word, min_n, max_n)] if len(data) else []
+        return data[grams].mean(axis=0) if grams else None
+
+    return row
+
+
+def ngrams(word: str, min_n: int, max_n: int) -> list[str]:
+    """Character n-grams of a word between boundary signs; the signs alone do not count.
+
+    word (str): The word.
+    min_n (int), max_n (int): Shortest and longest.
+    RETURNS (List[str]): The n-grams.
+    """
+    marked = f"<{word}>"
+    found = [marked[i : i + n] for i in range(len(marked)) for n in range(min_n, max_n + 1) if i + n <= len(marked)]
+    return [gram for gram in found if gram not in ("<", ">")]
+
+
+def fnv1a(data: bytes) -> int:
+    """fastText's 32-bit FNV-1a, which takes bytes as *signed* numbers.
+
+    data (bytes): UTF-8.
+    RETURNS (int): The hash.
+    """
+    value = 2166136261
+    for byte in data:
+        signed = byte | 0xFFFFFF00 if byte > 127 else byte
+        value = ((value ^ signed) * 16777619) & 0xFFFFFFFF
+    return value
+
+
+def _model2vec(state: dict[str, Any]) -> MakeRow:
+    from tokenizers import Tokenizer
+
+    tokenizer, data = Tokenizer.from_str(state["tokenizer"]), state["data"]
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    unknown = tokenizer.token_to_id("[UNK]")
+
+    def row(word: str) -> Floats | None:
+        ids = [i for i in tokenizer.encode(word, add_special_tokens=False).ids if i != unknown]
+        return data[ids].mean(axis=0) if ids else None
+
+    return row
+
+
+def _floret(state: dict[str, Any]) -> MakeRow:
+    from spacy.vectors import Vectors
+
+    vectors: Any = Vectors(name="floret").from_bytes(state["data"])
+
+    def row(word: str) -> Floats | None:
+        return numpy.asarray(vectors.get_batch([word])[0], dtype=numpy.float32)
+
+    return row
