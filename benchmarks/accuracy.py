@@ -1,0 +1,101 @@
+"""Accuracy of a frozen MiniLM under one softmax layer, trained by `spacy train`'s own function.
+
+    python benchmarks/accuracy.py bbc [--draws 5]
+    python benchmarks/accuracy.py banking77 --data DIR [--draws 3]
+
+DIR holds train.csv (or train.csv.gz) and test.csv with a text and a label a row, as PolyAI published them. Each
+draw takes 10 labelled texts per class; nothing else is labelled. Prints a markdown table.
+"""
+
+import argparse
+import contextlib
+import csv
+import gzip
+import io
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import spacy
+from spacy.cli.train import train
+from spacy.tokens import DocBin
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import bbc  # noqa: E402
+
+Pair = tuple[str, str]
+
+
+def bbc_draw(seed: int) -> tuple[list[Pair], list[Pair]]:
+    by_topic, test = bbc.split(bbc.read_articles(), seed, most=10)
+    return [article for topic in by_topic.values() for article in topic], test
+
+
+def read_csv(path: Path) -> list[Pair]:
+    if not path.exists():
+        path = path.with_name(path.name + ".gz")
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [(row[0], row[1]) for row in list(csv.reader(io.StringIO(raw.decode("utf8"))))[1:] if row]
+
+
+def banking_draw(folder: Path, seed: int) -> tuple[list[Pair], list[Pair]]:
+    by_label: dict[str, list[str]] = {}
+    for text, label in read_csv(folder / "train.csv"):
+        by_label.setdefault(label, []).append(text)
+    draw = random.Random(seed)
+    chosen = [(text, label) for label in sorted(by_label) for text in draw.sample(by_label[label], 10)]
+    return chosen, read_csv(folder / "test.csv")
+
+
+def run(pairs: list[Pair], test: list[Pair], config: Path, seed: int) -> tuple[float, float]:
+    """Train on the pairs, and score the test set.
+
+    RETURNS (Tuple[float, float]): Accuracy in percent, and training seconds.
+    """
+    labels = sorted({label for _, label in pairs})
+    nlp = spacy.blank("en")
+    docs = []
+    for text, label in pairs:
+        doc = nlp.make_doc(text)
+        doc.cats = {name: float(name == label) for name in labels}
+        docs.append(doc)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "train.spacy"
+        DocBin(docs=docs).to_disk(path)
+        overrides = {"paths.train": str(path), "paths.dev": str(path), "system.seed": seed}
+        overrides |= {"components.transfer_backbone.frozen": True}
+        start = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            train(config, Path(folder) / "out", overrides=overrides)
+        seconds = time.perf_counter() - start
+        trained = spacy.load(Path(folder) / "out" / "model-last")
+    hits = 0
+    for doc, (_, label) in zip(trained.pipe(text for text, _ in test), test, strict=True):
+        hits += max(doc.cats, key=doc.cats.__getitem__) == label
+    return 100 * hits / len(test), seconds
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("data_set", choices=["bbc", "banking77"])
+    args.add_argument("--data", type=Path, help="folder of banking77")
+    args.add_argument("--draws", type=int, default=0, help="5 for bbc, 3 for banking77")
+    args.add_argument("--config", type=Path, default=ROOT / "configs" / "textcat_transformer.cfg")
+    opts = args.parse_args()
+    draws = opts.draws or (5 if opts.data_set == "bbc" else 3)
+    rows = []
+    print("| data | seed | accuracy % | training s |\n|---|---|---|---|")
+    for seed in range(draws):
+        pairs, test = bbc_draw(seed) if opts.data_set == "bbc" else banking_draw(opts.data, seed)
+        rows.append(run(pairs, test, opts.config, seed))
+        print(f"| {opts.data_set}, 10 per class | {seed} | {rows[-1][0]:.1f} | {rows[-1][1]:.0f} |", flush=True)
+    mean, seconds = (statistics.mean(column) for column in zip(*rows, strict=True))
+    print(f"| {opts.data_set}, 10 per class | mean of {draws} | {mean:.1f} | {seconds:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
