@@ -162,6 +162,12 @@ class Errors(metaclass=_Coded):
     )
     T407 = "{path} is missing. The saved pipeline is incomplete: copy it again or save it anew."
     T408 = "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again."
+    T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
+    T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
+    T503 = (
+        "{path} holds {count} examples: too few to hold some out. Add examples, or give held-out ones of their own: "
+        "--paths.dev PATH"
+    )
 
 
 class Warnings(metaclass=_Coded):

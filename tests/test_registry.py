@@ -26,6 +26,7 @@ ARCHITECTURES = {
         "TextCatHead",
     )
 }
+READERS = {"spacy-transfer.HeldOutCorpus.v1"}
 PACKAGE = Path(spacy_transfer.__file__).parent
 
 
@@ -36,6 +37,7 @@ def ours(group):
 def test_the_public_names_are_these():
     assert {point.name for point in ours("spacy_factories")} == FACTORIES
     assert {point.name for point in ours("spacy_architectures")} == ARCHITECTURES
+    assert {point.name for point in ours("spacy_readers")} == READERS
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -59,7 +61,8 @@ def test_entry_points_load_without_torch_and_transformers():
         "from importlib.metadata import entry_points\n"
         "import spacy, spacy_transfer\n"
         "spacy.blank('en')\n"
-        "points = [p for g in ('spacy_factories', 'spacy_architectures') for p in entry_points(group=g)]\n"
+        "groups = ('spacy_factories', 'spacy_architectures', 'spacy_readers')\n"
+        "points = [p for g in groups for p in entry_points(group=g)]\n"
         "ours = [p.load() for p in points if p.value.startswith('spacy_transfer')]\n"
         "print(len(ours))\n"
     )
@@ -68,7 +71,7 @@ def test_entry_points_load_without_torch_and_transformers():
     if "spacy_transformers" in out.stderr:
         code = code.replace("spacy.blank('en')\n", "")
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert out.stdout.strip() == str(len(FACTORIES) + len(ARCHITECTURES)), out.stderr
+    assert out.stdout.strip() == str(len(FACTORIES) + len(ARCHITECTURES) + len(READERS)), out.stderr
 
 
 def imports(path):

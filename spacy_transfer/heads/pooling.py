@@ -64,6 +64,29 @@ def init(model: Model[list[Floats2d], Floats2d], X: Any = None, Y: Any = None) -
         model.set_param("Q", model.ops.alloc1f(width))
 
 
+def build_unit_length() -> Model[Floats2d, Floats2d]:
+    """Scale every row to Euclidean length 1. Sentence encoders are trained on the angle between rows (Reimers and
+    Gurevych 2019); a row of zeros stays what it is and takes no gradient.
+
+    RETURNS (Model[Floats2d, Floats2d]): Same shape.
+    """
+    return Model("transfer_unit_length", forward_unit_length)
+
+
+def forward_unit_length(
+    model: Model[Floats2d, Floats2d], X: Floats2d, is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
+    """The gradient loses what points along the row."""
+    lengths: Any = model.ops.xp.linalg.norm(X, axis=1, keepdims=True)
+    lengths[lengths == 0] = model.ops.xp.inf
+    Y: Any = X / lengths
+
+    def backprop(dY: Any) -> Any:
+        return (dY - Y * (Y * dY).sum(axis=1, keepdims=True)) / lengths
+
+    return Y, backprop
+
+
 def _mean(xp: Any, doc: Any, query: Any) -> tuple[Floats1d, Callable]:
     def back(d: Any, d_doc: Any, d_query: Any) -> None:
         d_doc += d / len(doc)

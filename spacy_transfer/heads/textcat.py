@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, glorot_uniform_init, noop, zero_init
 from thinc.types import Floats2d
 
-from .pooling import PoolingKind, build_pooling
+from .pooling import PoolingKind, build_pooling, build_unit_length
 
 Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
 
@@ -19,6 +19,7 @@ def build_textcat_head_v1(
     hidden: list[int] = [],  # noqa: B006
     activation: Activation = "relu",
     dropout: float | None = None,
+    normalize: bool = False,
     exclusive_classes: bool = True,
     nO: int | None = None,
 ) -> Model[list[Doc], Floats2d]:
@@ -30,6 +31,7 @@ def build_textcat_head_v1(
     hidden (List[int]): Widths of the hidden layers.
     activation (str): Of the hidden layers.
     dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
+    normalize (bool): Scale the pooled row to length 1, as sentence encoders expect, before the first layer.
     exclusive_classes (bool): Softmax over all labels, or a sigmoid for each.
     nO (Optional[int]): Number of labels; filled in at initialisation.
     RETURNS (Model[List[Doc], Floats2d]): Probabilities, shape (n_docs, n_labels). The backward pass takes
@@ -44,7 +46,7 @@ def build_textcat_head_v1(
         "transfer_textcat_head",
         forward,
         init=init,
-        layers=[tok2vec, pool, chain(noop(), *layers, _dropout(dropout)), output],
+        layers=[tok2vec, pool, chain(build_unit_length() if normalize else noop(), *layers, _dropout(dropout)), output],
         refs={"tok2vec": tok2vec, "output": output},
         dims={"nO": nO},
         attrs={"multi_label": not exclusive_classes, "resize_output": resize_output},

@@ -7,7 +7,7 @@ import torch
 from thinc.api import NumpyOps, set_dropout_rate
 
 from spacy_transfer.heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
-from spacy_transfer.heads.pooling import build_pooling
+from spacy_transfer.heads.pooling import build_pooling, build_unit_length
 from spacy_transfer.heads.textcat import build_textcat_head_v1
 
 RNG = numpy.random.default_rng(0)
@@ -189,3 +189,18 @@ def test_more_labels_leave_the_old_ones_as_they_were(docs):
     shift = (after[:, :3] - before).mean(axis=1, keepdims=True)
     numpy.testing.assert_allclose(after[:, :3] - shift, before, atol=1e-5)
     assert isinstance(model.ops, NumpyOps)
+
+
+def test_rows_of_unit_length_like_torchs():
+    model = build_unit_length()
+    X = RNG.normal(size=(3, 4)).astype("f")
+    X[1] = 0
+    Y, backprop = model(X, True)
+    dY = RNG.normal(size=Y.shape).astype("f")
+    given = torch.from_numpy(X).requires_grad_()
+    expected = torch.nn.functional.normalize(given)
+    expected.backward(torch.from_numpy(dY))
+    numpy.testing.assert_allclose(Y, expected.detach().numpy(), atol=1e-6)
+    d_expected = given.grad.numpy()
+    d_expected[1] = 0
+    numpy.testing.assert_allclose(backprop(dY), d_expected, atol=1e-6)

@@ -1,0 +1,102 @@
+"""Every config in configs/ is complete and trains as it stands, with nothing given but the data."""
+
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.cli.init_config import fill_config
+from spacy.cli.train import train
+from spacy.tokens import DocBin
+from spacy.training import Example
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+NAMES = [
+    "ner_transformer",
+    "tagger_transformer",
+    "textcat_bilstm",
+    "textcat_cnn",
+    "textcat_dense",
+    "textcat_pipeline",
+    "textcat_transformer",
+    "textcat_vectors",
+]
+TEXTS = ["Anna likes the small dog.", "The stock market fell on Monday.", "Berlin has a new museum.", "A dog barks."]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Annotation of every kind that a head in configs/ learns from."""
+    nlp = spacy.blank("en")
+    docs = []
+    for i, text in enumerate(TEXTS):
+        doc = nlp.make_doc(text)
+        name = (doc[0].idx, doc[0].idx + len(doc[0]), "NAME")
+        example = Example.from_dict(
+            doc,
+            {
+                "tags": ["X" if token.is_punct else "W" for token in doc],
+                "entities": [name],
+                "cats": {"odd": float(i % 2), "even": float(not i % 2)},
+            },
+        )
+        docs.append(example.reference)
+    path = tmp_path_factory.mktemp("data") / "texts.spacy"
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    return path
+
+
+def test_these_are_the_configs():
+    assert sorted(path.stem for path in CONFIGS.glob("*.cfg")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_filled(name, tmp_path):
+    path = CONFIGS / f"{name}.cfg"
+    fill_config(tmp_path / "filled.cfg", path, silent=True)
+    assert (tmp_path / "filled.cfg").read_text().strip() == path.read_text().strip()
+
+
+def run(name, data, out, **overrides):
+    given = {"paths.train": str(data), "paths.dev": str(data), "training.max_steps": 2, "training.max_epochs": 0}
+    train(CONFIGS / f"{name}.cfg", out, overrides={**given, **overrides})
+    return spacy.load(out / "model-last")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_as_it_stands(name, data, tmp_path, capsys):
+    nlp = run(name, data, tmp_path)
+    backbone = nlp.get_pipe("transfer_backbone")
+    for doc in nlp.pipe(TEXTS):
+        assert doc.tensor.shape == (len(doc), backbone.model.get_dim("nO"))
+        if name.startswith("textcat"):
+            assert set(doc.cats) == {"odd", "even"}
+            assert sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
+        if name.startswith("tagger"):
+            assert {token.tag_ for token in doc} <= {"W", "X"}
+    head = nlp.pipe_names[-1]
+    assert nlp.get_pipe(head).labels
+    capsys.readouterr()
+
+
+def test_backbone_is_swapped_by_one_override(data, tmp_path, tiny_bert, capsys):
+    overrides = {"paths.backbone": tiny_bert, "components.transfer_backbone.model.window": 64}
+    nlp = run("textcat_transformer", data, tmp_path, **overrides)
+    assert nlp("A dog.").tensor.shape == (3, 16)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_block_differs_from_stock(name):
+    """What is ours in a config: the backbone's block, and the listener under the head."""
+    config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
+    ours = {
+        f"{pipe}.{key}"
+        for pipe, block in config["components"].items()
+        for key, value in {"model": block["model"], "tok2vec": block["model"].get("tok2vec", {})}.items()
+        if str(value.get("@architectures", "")).startswith("spacy-transfer.")
+    }
+    head = config["nlp"]["pipeline"][-1]
+    allowed = {"transfer_backbone.model", f"{head}.tok2vec", "transfer_textcat.model"}
+    assert ours <= allowed
+    assert set(config["paths"]) >= {"train", "dev", "backbone"}
+    assert config["components"]["transfer_backbone"]["model"]["source"] == "${paths.backbone}"
