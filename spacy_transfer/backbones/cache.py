@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from spacy.attrs import IDX, LENGTH
+from spacy.attrs import NORM, ORTH, SPACY
 from spacy.tokens import Doc
 from thinc.types import Floats1d, Floats2d
 
@@ -28,10 +28,10 @@ class RowCache:
         return len(self._rows)
 
     def key(self, doc: Doc) -> bytes:
-        """RETURNS (bytes): 16 bytes that stand for the text, where its tokens are, and the backbone."""
+        """RETURNS (bytes): 16 bytes that stand for the text, its tokens and their norms, and the backbone. The hash
+        of every word and whether a space follows say what the text is; building it would cost more."""
         digest = hashlib.blake2b(self.fingerprint.encode("ascii"), digest_size=16)
-        digest.update(doc.to_array([IDX, LENGTH]).tobytes())
-        digest.update(doc.text.encode("utf8", errors="surrogatepass"))
+        digest.update(doc.to_array([ORTH, SPACY, NORM]).tobytes())
         return digest.digest()
 
     def get(self, docs: Sequence[Doc]) -> tuple[list[bytes], list[Rows | None]]:

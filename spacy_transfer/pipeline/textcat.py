@@ -215,20 +215,25 @@ class _TransferLoss(TextCategorizer):
 
     def _validate_categories(self, examples: Iterable[Example]) -> None:
         for example in examples:
-            cats = example.reference.cats
-            text = example.reference.text[:60]
-            for label, value in cats.items():
-                if not 0.0 <= value <= 1.0:
-                    raise ValueError(Errors.T304.format(name=self.name, label=label, found=value, text=text))
-            if not self.exclusive or not cats:
-                continue
-            if list(cats.values()).count(1.0) > 1:
-                two = [label for label, value in cats.items() if value == 1.0]
-                raise ValueError(Errors.T305.format(name=self.name, labels=two, text=text))
-            total = sum(cats.values())
-            is_soft = any(0.0 < value < 1.0 for value in cats.values())
-            if total > 1.001 or (is_soft and total < 0.999 and set(cats) >= set(self.labels)):
-                raise ValueError(Errors.T306.format(name=self.name, total=total, text=text))
+            problem = self._problem_of(example.reference.cats)
+            if problem is not None:
+                message, facts = problem
+                raise ValueError(message.format(name=self.name, text=example.reference.text[:60], **facts))
+
+    def _problem_of(self, cats: dict[str, float]) -> tuple[str, dict[str, Any]] | None:
+        for label, value in cats.items():
+            if not 0.0 <= value <= 1.0:
+                return Errors.T304, {"label": label, "found": value}
+        if not self.exclusive or not cats:
+            return None
+        two = [label for label, value in cats.items() if value == 1.0]
+        if len(two) > 1:
+            return Errors.T305, {"labels": two}
+        total = sum(cats.values())
+        is_soft = any(0.0 < value < 1.0 for value in cats.values())
+        if total > 1.001 or (is_soft and total < 0.999 and set(cats) >= set(self.labels)):
+            return Errors.T306, {"total": total}
+        return None
 
     def _initialize(self, get_examples: Callable[[], Iterable[Example]], labels: Iterable[str] | None) -> None:
         """Labels, class weights and weights from the *whole* corpus: a rare label may come late."""
