@@ -1,6 +1,8 @@
-"""`spacy evaluate`, with a progress bar.
+"""`spacy evaluate` for several trained pipelines, with a progress bar, in one process.
 
-python scripts/evaluate.py PIPELINE DATA.spacy METRICS.json
+python scripts/evaluate.py DATA.spacy METRICS_DIR TRAINED_DIR [TRAINED_DIR ...]
+
+Evaluates TRAINED_DIR/model-last and writes METRICS_DIR/NAME.json, NAME being the last part of TRAINED_DIR.
 """
 
 import sys
@@ -26,13 +28,15 @@ def show_progress(total: int) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 4:
+    if len(sys.argv) < 4:
         raise SystemExit(__doc__)
-    pipeline, data, metrics = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    metrics.parent.mkdir(parents=True, exist_ok=True)
+    data, metrics, trained = Path(sys.argv[1]), Path(sys.argv[2]), [Path(arg) for arg in sys.argv[3:]]
+    metrics.mkdir(parents=True, exist_ok=True)
     docs: list[Doc] = list(DocBin().from_disk(data).get_docs(spacy.blank("en").vocab))
     show_progress(len(docs))
-    evaluate(pipeline, data, output=metrics, silent=False)
+    for folder in trained:
+        print(f"\nspacy evaluate {folder / 'model-last'} {data}", flush=True)
+        evaluate(str(folder / "model-last"), data, output=metrics / f"{folder.name}.json", silent=False)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ results.md and accuracy.png into METRICS_DIR and copies the most accurate pipeli
 """
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -70,6 +71,14 @@ def as_markdown(results: list[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def spread(heights: list[float], gap: float) -> list[float]:
+    """Move ascending heights up where they are closer than a gap, so that labels do not overlap."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap) if placed else height)
+    return placed
+
+
 def draw(results: list[Result], path: Path) -> None:
     """Accuracy against labelled examples, one line a system."""
     import matplotlib
@@ -80,17 +89,20 @@ def draw(results: list[Result], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4), dpi=120)
     for name, title in TITLES.items():
         own = [r for r in results if r.name == name]
-        if own:
-            axes.plot([r.shots for r in own], [r.accuracy for r in own], marker="o", color=COLOURS[name], label=title)
-        for r in own:
-            place = (r.shots, r.accuracy)
-            axes.annotate(f"{r.accuracy:.1f}", place, xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.plot([r.shots for r in own], [r.accuracy for r in own], marker="o", color=COLOURS[name], label=title)
+    low = 5 * math.floor((min(r.accuracy for r in results) - 3) / 5)
     shots = sorted({r.shots for r in results})
+    for n in shots:
+        side = -1 if n == shots[0] else 1
+        at_n = sorted((r for r in results if r.shots == n), key=lambda r: r.accuracy)
+        for r, height in zip(at_n, spread([r.accuracy for r in at_n], gap=(100 - low) / 20), strict=True):
+            place, align = (n * 1.1**side, height), {"ha": "right" if side < 0 else "left", "va": "center"}
+            axes.annotate(f"{r.accuracy:.1f}", place, color=COLOURS[r.name], **align)
     axes.set_xscale("log")
     axes.set_xticks(shots, [str(s) for s in shots], minor=False)
     axes.minorticks_off()
-    axes.set_xlim(shots[0] / 1.4, shots[-1] * 1.4)
-    axes.set_ylim(0, 105)
+    axes.set_xlim(shots[0] / 1.6, shots[-1] * 1.6)
+    axes.set_ylim(low, 100)
     axes.set_xlabel("labelled articles per topic")
     axes.set_ylabel("accuracy on 445 other articles, %")
     axes.set_title("BBC News, 5 topics")

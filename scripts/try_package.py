@@ -1,9 +1,10 @@
 """Install a packaged pipeline where nothing can be fetched, and let it classify sentences it has never seen.
 
-    python scripts/try_package.py PACKAGES_DIR NAME
+    python scripts/try_package.py PACKAGES_DIR NAME OUT.txt
 
 Makes a virtual environment in PACKAGES_DIR/env that sees the packages of this one, installs the wheel of the pipeline
 into it with `--no-deps --no-index`, and loads it there with the hub switched off.
+What it says is printed, and written to OUT.txt.
 """
 
 import os
@@ -42,7 +43,7 @@ def make_env(folder: Path) -> Path:
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         raise SystemExit(__doc__)
     packages, name = Path(sys.argv[1]), f"en_{sys.argv[2]}"
     wheels = sorted(packages.glob(f"{name}-*/dist/*.whl"))
@@ -53,8 +54,10 @@ def main() -> None:
     subprocess.run([*pip, "--no-deps", "--no-index", str(wheels[0])], check=True)
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     command = [str(python), "-c", CLASSIFY, name, *SENTENCES]
-    print(f"{wheels[0].name}, {wheels[0].stat().st_size / 1e6:.0f} MB, installed into {packages / 'env'}", flush=True)
-    subprocess.run(command, check=True, env=offline)
+    said = subprocess.run(command, check=True, env=offline, stdout=subprocess.PIPE, text=True, encoding="utf8").stdout
+    said = f"{wheels[0].name} ({wheels[0].stat().st_size / 1e6:.0f} MB) says:\n{said}"
+    Path(sys.argv[3]).write_text(said, encoding="utf8")
+    print(said)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""The README does what it says: its snippets run, its names exist, its commands are CI's."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import spacy
+from thinc.api import Config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_ci_runs_the_two_commands_as_they_stand():
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf8")
+    commands = [block.strip() for block in blocks("bash") if "pip install" in block]
+    assert len(commands) == 2
+    for command in commands:
+        assert command.replace("pip install", "pip install -q") in ci
+
+
+def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, minilm):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    data, code = blocks("python")
+    names = {}
+    exec(compile(data, "README.md", "exec"), names)
+    commands = next(block for block in blocks("bash") if "spacy train" in block)
+    commands = commands.replace("python -m", f"{shlex.quote(sys.executable)} -m")
+    subprocess.run(["bash", "-ec", commands], check=True, capture_output=True)
+    assert len(list(tmp_path.glob("packages/en_topics-*/dist/*.whl"))) == 1
+    texts = [doc.text for doc in names["docs"]]
+    golds = [doc.cats for doc in names["docs"]]
+    for doc, gold in zip(spacy.load("out/model-last").pipe(texts), golds, strict=True):
+        assert max(doc.cats, key=doc.cats.get) == max(gold, key=gold.get)
+    exec(compile(code, "README.md", "exec"), names)
+    assert "business" in capsys.readouterr().out
+    for doc, gold in zip(spacy.load("topics").pipe(texts), golds, strict=True):
+        assert max(doc.cats, key=doc.cats.get) == max(gold, key=gold.get)
+
+
+def test_config_block_makes_a_pipeline():
+    for block in blocks("ini"):
+        nlp = spacy.util.load_model_from_config(Config().from_str(block), auto_fill=True)
+        assert set(nlp.get_pipe("transfer_backbone").listener_map) == set(nlp.pipe_names[1:])
+
+
+def test_every_public_name_is_explained():
+    from .test_registry import ARCHITECTURES, FACTORIES, READERS
+
+    for name in FACTORIES | ARCHITECTURES | READERS:
+        assert f"`{name}`" in README, name
+    for path in (ROOT / "configs").glob("*.cfg"):
+        assert f"`{path.stem}`" in README, path
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["results", "try"])
+def test_numbers_have_been_filled_in(name):
+    between = re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", README, re.DOTALL)
+    assert between and re.search(r"\d", between[1])

@@ -1,0 +1,97 @@
+"""The scripts behind project.yml: a split without leaks, a table that is right, paths that exist."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+import srsly
+
+ROOT = Path(__file__).parent.parent
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def articles():
+    """5 topics of 200 articles; every tenth text stands there twice."""
+    once = [(f"article {i} on {topic}", topic) for topic in "abcde" for i in range(200)]
+    return once + once[::10]
+
+
+def test_split_shares_no_text_and_nests(articles):
+    bbc = script("bbc")
+    by_topic, test = bbc.split(articles, seed=0)
+    train = [text for group in by_topic.values() for text, _ in group]
+    assert len(test) == bbc.N_TEST == 445
+    assert {topic: len(group) for topic, group in by_topic.items()} == dict.fromkeys("abcde", 100)
+    assert not set(train) & {text for text, _ in test}
+    assert len(set(train)) == len(train)
+    assert bbc.split(articles, seed=0)[1] == test
+    assert bbc.split(articles, seed=1)[1] != test
+    few, _ = bbc.split(articles, seed=0, most=10)
+    assert all(few[topic] == by_topic[topic][:10] for topic in few)
+
+
+def test_report(tmp_path):
+    report = script("report")
+    for name, accuracy in (("scratch", 0.5), ("vectors", 0.75), ("transformer", 0.7)):
+        for shots in (10, 100):
+            folder = tmp_path / "training" / f"{name}_{shots}"
+            (folder / "model-last").mkdir(parents=True)
+            (folder / "model-last" / "config.cfg").write_text("x" * 100_000)
+            srsly.write_json(folder / "seconds.json", {"seconds": 1.23})
+            scores = {"cats_micro_f": accuracy + shots / 1000, "cats_macro_f": 0.5, "speed": 1234.5}
+            (tmp_path / "metrics").mkdir(exist_ok=True)
+            srsly.write_json(tmp_path / "metrics" / f"{name}_{shots}.json", scores)
+    results = report.read_results(tmp_path / "metrics", tmp_path / "training")
+    assert [(r.name, r.shots) for r in results][:2] == [("scratch", 10), ("scratch", 100)]
+    assert results[3].accuracy == 85.0
+    assert results[0].size == 0.1
+    assert "| GloVe vectors, frozen | 100 | 85.0 | 50.0 | 1.2 | 1,234 | 0.1 |" in report.as_markdown(results)
+    assert report.spread([1.0, 1.1, 5.0], gap=1) == [1.0, 2.0, 5.0]
+
+
+def test_readme_is_filled_between_markers():
+    fill = script("update_readme").fill
+    readme = "a\n<!-- x -->\nold\n<!-- /x -->\nb"
+    once = fill(readme, "x", "| t |\n")
+    assert once == "a\n<!-- x -->\n\n| t |\n\n<!-- /x -->\nb"
+    assert fill(once, "x", "| t |") == once
+    assert "```\nsaid\n```" in fill(readme, "x", "said")
+    with pytest.raises(SystemExit):
+        fill(readme, "y", "")
+
+
+def test_the_try_environment_sees_this_one(tmp_path):
+    import subprocess
+
+    python = script("try_package").make_env(tmp_path / "env")
+    code = "import sys, json, spacy_transfer, spacy; print(json.dumps([sys.prefix, spacy.__version__]))"
+    out = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    prefix, version = json.loads(out)
+    import spacy
+
+    assert Path(prefix).resolve() == (tmp_path / "env").resolve()
+    assert version == spacy.__version__
+
+
+def test_project_refers_to_what_exists_or_is_made():
+    project = srsly.read_yaml(ROOT / "project.yml")
+    commands = {command["name"]: command for command in project["commands"]}
+    made = set()
+    for name in project["workflows"]["all"]:
+        command = commands[name]
+        for path in command.get("deps", []):
+            assert path in made or (ROOT / path).exists(), f"{name}: {path}"
+        made |= set(command.get("outputs", []))
+        for path in re.findall(r"(?:scripts|configs)/\S+\.(?:py|cfg)", " ".join(command["script"])):
+            assert (ROOT / path).exists(), path
+    trains = [line for command in commands.values() for line in command["script"] if "spacy train" in line]
+    assert len(trains) == 6
