@@ -21,6 +21,7 @@ ARCHITECTURES = {
         "PipelineBackbone",
         "CNNContext",
         "BiLSTMContext",
+        "OwnBackbone",
         "Listener",
         "DocumentListener",
         "TextCatHead",

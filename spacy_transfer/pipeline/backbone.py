@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from thinc.types import Floats2d
 
 from ..backbones.cache import RowCache
 from ..backbones.outputs import encode
+from ..backbones.own import replace_listener, replace_listener_config
 from ..errors import Errors
 from ..types import Encoded
 from .gradients import PendingGradients
@@ -94,6 +96,9 @@ class Backbone(Tok2Vec):
         self._pending: PendingGradients | None = None
         self._owed_step: Any = None
         self._has_gradient = False
+        # Looked up by nlp.replace_listeners.
+        self.model.attrs["replace_listener"] = replace_listener
+        self.model.attrs["replace_listener_cfg"] = partial(replace_listener_config, frozen=frozen)
 
     # Listeners
 
@@ -130,7 +135,7 @@ class Backbone(Tok2Vec):
         for listener in self.listeners:
             if isinstance(listener, TransferListener):
                 listener.infers_shapes = False
-        return self._encode_frozen(docs) if self._cache is not None else self._encode(docs)
+        return self._encode_frozen(docs) if self._cache is not None else encode(self.model, docs, False)[0]
 
     def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
         """Leave the rows on the docs: in `doc.tensor`, and document rows where a listener reads them.
@@ -147,12 +152,6 @@ class Backbone(Tok2Vec):
             if wants_documents:
                 doc.user_data[DOCUMENT_KEY] = encoded.documents[i].copy()
 
-    def _encode(self, docs: list[Doc]) -> Encoded:
-        if not any(len(doc) for doc in docs):
-            width = self.model.get_dim("nO")
-            return Encoded([self.model.ops.alloc2f(0, width) for _ in docs], self.model.ops.alloc2f(len(docs), width))
-        return encode(self.model, docs, False)[0]
-
     def _encode_frozen(self, docs: list[Doc]) -> Encoded:
         """What the cache knows, and one pass for the rest."""
         cache = self._cache
@@ -160,7 +159,7 @@ class Backbone(Tok2Vec):
         keys, known = cache.get(docs)
         fresh = [i for i, rows in enumerate(known) if rows is None]
         if fresh:
-            encoded = self._encode([docs[i] for i in fresh])
+            encoded, _ = encode(self.model, [docs[i] for i in fresh], False)
             for row, i in enumerate(fresh):
                 known[i] = cache.put(keys[i], encoded.rows[row], encoded.documents[row])
         found = [rows for rows in known if rows is not None]
@@ -208,7 +207,7 @@ class Backbone(Tok2Vec):
     def _rows_of_frozen(self, docs: list[Doc]) -> Encoded:
         if self._cache is None and self.cache_mb > 0:
             self._cache = RowCache(self.cache_mb * 2**20, str(self.model.attrs.get("fingerprint", "")))
-        return self._encode(docs) if self._cache is None else self._encode_frozen(docs)
+        return encode(self.model, docs, False)[0] if self._cache is None else self._encode_frozen(docs)
 
     def _send(self, docs: list[Doc], encoded: Encoded, pending: PendingGradients | None) -> None:
         batch_id = Tok2VecListener.get_batch_id(docs)

@@ -11,7 +11,7 @@ import pytest
 import spacy
 import srsly
 
-from .util import make_pipeline, step
+from .util import make_examples, make_pipeline, step
 
 TEXTS = ["the cat sees a dog", "a dog", "", "dogs see the big cat here. " * 12]
 
@@ -151,6 +151,38 @@ def test_replace_listeners_gives_heads_their_own_backbone(tiny_bert):
     again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
     assert [t.tag_ for t in again(TEXTS[0])] == before
     assert step(nlp, examples, optimizer)["tagger"] > 0
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("rows_per", ["token", "document"])
+def test_replaced_listeners_keep_what_they_read_and_whether_it_moves(tiny_bert, frozen, rows_per):
+    listener = {"token": "Listener", "document": "DocumentListener"}[rows_per]
+    head = {
+        "@architectures": "spacy-transfer.TextCatHead.v1",
+        "tok2vec": {"@architectures": f"spacy-transfer.{listener}.v1"},
+    }
+    models = {"transfer_textcat": head}
+    nlp, examples, optimizer = make_pipeline(tiny_bert, ["transfer_textcat"], frozen=frozen, models=models)
+    for _ in range(3):
+        step(nlp, examples, optimizer)
+    before = nlp(TEXTS[0]).cats
+    nlp.replace_listeners("transfer_backbone", "transfer_textcat", ["model.tok2vec"])
+    nlp.remove_pipe("transfer_backbone")
+    assert nlp(TEXTS[0]).cats == before
+    again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert again(TEXTS[0]).cats == before
+
+    def encoder():
+        nodes = again.get_pipe("transfer_textcat").model.walk()
+        (shim,) = [node.shims[0] for node in nodes if node.name == "transfer_transformer"]
+        return shim.encoder
+
+    old = {name: parameter.detach().clone() for name, parameter in encoder().named_parameters()}
+    for _ in range(3):
+        step(again, make_examples(again), optimizer)
+    assert again(TEXTS[0]).cats != before
+    moved = any((old[name] != parameter).any() for name, parameter in encoder().named_parameters())
+    assert moved is not frozen
 
 
 def test_same_seed_same_bytes(tiny_bert):

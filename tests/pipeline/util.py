@@ -55,7 +55,7 @@ def make_pipeline(source, heads=("tagger",), *, frozen=False, models=None, **com
     nlp.add_pipe("transfer_backbone", config={**backbone_config(source), "frozen": frozen, **component})
     for head in heads:
         config = {"min_action_freq": 1} if head == "parser" else {}
-        nlp.add_pipe(head, config={**config, "model": (models or {}).get(head, HEADS[head])})
+        nlp.add_pipe(head, config={**config, "model": {**HEADS, **(models or {})}[head]})
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     return nlp, examples, Adam(0.01, L2=0.0)
