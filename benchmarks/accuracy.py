@@ -19,9 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import bbc
 import spacy
-from common import ROOT, print_rows
+from common import ROOT, bbc, print_rows
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 
@@ -55,13 +54,7 @@ def run(pairs: list[Pair], test: list[Pair], config: Path, seed: int) -> tuple[f
 
     RETURNS (Tuple[float, float]): Accuracy in percent, and training seconds.
     """
-    labels = sorted({label for _, label in pairs})
-    nlp = spacy.blank("en")
-    docs = []
-    for text, label in pairs:
-        doc = nlp.make_doc(text)
-        doc.cats = {name: float(name == label) for name in labels}
-        docs.append(doc)
+    docs = bbc.to_docs(pairs, sorted({label for _, label in pairs}))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.spacy"
         DocBin(docs=docs).to_disk(path)

@@ -19,6 +19,7 @@ from thinc.api import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
+import bbc  # noqa: E402
 
 LABELS = ["A", "B", "C", "D", "E"]
 
@@ -108,8 +109,6 @@ def read_lines(path: Path, most: int) -> list[str]:
 def bbc_texts(most: int) -> list[str]:
     """RETURNS (List[str]): BBC News articles in an order of their own, the same every time."""
     import random
-
-    import bbc
 
     texts = [text for text, _ in bbc.read_articles()]
     random.Random(0).shuffle(texts)

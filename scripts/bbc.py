@@ -12,7 +12,7 @@ import random
 from pathlib import Path
 
 import spacy
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 
 SHOTS = (10, 100)
 N_TEST = 445
@@ -56,14 +56,20 @@ def split(articles: list[Article], seed: int, most: int = max(SHOTS)) -> tuple[d
     return {topic: pool[topic][:most] for topic in sorted(pool)}, test
 
 
-def write(path: Path, articles: list[Article], topics: list[str]) -> None:
-    """Save articles with doc.cats in spaCy's binary format."""
+def to_docs(articles: list[Article], topics: list[str]) -> list[Doc]:
+    """RETURNS (List[Doc]): With doc.cats: 1 for an article's topic, 0 for the others."""
     nlp = spacy.blank("en")
     docs = []
     for text, topic in articles:
         doc = nlp.make_doc(text)
         doc.cats = {name: float(name == topic) for name in topics}
         docs.append(doc)
+    return docs
+
+
+def write(path: Path, articles: list[Article], topics: list[str]) -> None:
+    """Save articles in spaCy's binary format."""
+    docs = to_docs(articles, topics)
     path.parent.mkdir(parents=True, exist_ok=True)
     DocBin(docs=docs).to_disk(path)
     print(f"{path}: {len(docs)} articles, {sum(map(len, docs))} tokens")
