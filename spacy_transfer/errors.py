@@ -168,6 +168,40 @@ class Errors(metaclass=_Coded):
         "{path} holds {count} examples: too few to hold some out. Add examples, or give held-out ones of their own: "
         "--paths.dev PATH"
     )
+    T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
+    T602 = (
+        "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The nearest "
+        "names: {near}"
+    )
+    T603 = (
+        "training.optimizer.groups.{group} (group {group!r}) has the keys {found}; it must have 'pattern', of {known}."
+    )
+    T604 = "training.optimizer.groups.{group}.pattern = {pattern!r} (group {group!r}) is no regular expression: {error}"
+    T610 = (
+        'tuning.freeze = {found!r}: it must be null, "all", "embeddings", a number of layers, or a list of regular '
+        "expressions over parameter names."
+    )
+    T611 = "tuning.{key} = {found}: it must be {wanted}."
+    T612 = (
+        'tuning.freeze = "all" together with unfreeze, head_first or layer_decay: nothing moves, so there is nothing '
+        "to time or to scale. Remove the one or the others."
+    )
+    T613 = "tuning.unfreeze = {found}: {problem}. Write steps that rise, and how many layers move from each on."
+    T614 = "tuning.{key} = {found}, but this encoder has {layers} layers."
+    T615 = (
+        "tuning.unfreeze = {found} never thaws the layers {layers} (0 stands for the embeddings). Let them thaw at "
+        "some step, or say that they never move: freeze = {freeze}."
+    )
+    T616 = "tuning.freeze: {pattern!r} is no regular expression: {error}"
+    T617 = "tuning.freeze: {pattern!r} finds no parameter. The nearest names: {near}"
+    T618 = (
+        "tuning.layer_decay needs an optimizer that scales rates, and RAdam does not. Set use_radam = false in "
+        "[training.optimizer], or use 'spacy-transfer.AdamW.v1'."
+    )
+    T619 = (
+        "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "
+        'short form of freeze = "all".'
+    )
 
 
 class Warnings(metaclass=_Coded):

@@ -23,6 +23,7 @@ class Pretrained:
     prefix (List[int]), suffix (List[int]): Special tokens around a single text.
     pad_id (int): The padding id.
     fingerprint (str): sha256 of config and weights as they were read.
+    steps (int): Steps that a saved pipeline had made.
     """
 
     transformer: nn.Module
@@ -31,9 +32,13 @@ class Pretrained:
     suffix: list[int]
     pad_id: int
     fingerprint: str
+    steps: int = 0
 
-    def to_metadata(self) -> dict[str, str]:
-        """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors."""
+    def to_metadata(self, steps: int = 0) -> dict[str, str]:
+        """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors.
+
+        steps (int): Steps made so far.
+        """
         transformer: Any = self.transformer
         config = transformer.config.to_dict()
         # Where the weights once lay is nobody's business, and would make equal pipelines differ.
@@ -44,6 +49,7 @@ class Pretrained:
             "tokenizer": self.tokenizer.to_str(),
             "special": {"prefix": self.prefix, "suffix": self.suffix, "pad_id": self.pad_id},
             "fingerprint": self.fingerprint,
+            "steps": steps,
         }
         # One key: safetensors writes several in random order, and equal pipelines would differ.
         return {"encoder": json.dumps(parts, default=str, sort_keys=True)}
@@ -83,7 +89,8 @@ def rebuild(state: bytes, prefix: str = "transformer.") -> Pretrained:
     transformer, info = cls.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True)
     _check_loaded(transformer, info, strict=True)
     tokenizer = Tokenizer.from_str(parts["tokenizer"])
-    return Pretrained(transformer.eval(), tokenizer, **parts["special"], fingerprint=parts["fingerprint"])
+    rest = {"fingerprint": parts["fingerprint"], "steps": parts["steps"]}
+    return Pretrained(transformer.eval(), tokenizer, **parts["special"], **rest)
 
 
 def _read_transformer(source: Source) -> nn.Module:
@@ -157,6 +164,7 @@ def _from_pipeline(source: Source) -> Pretrained:
     if len(found) != 1:
         raise ValueError(Errors.T112.format(source=source.name, found=list(found), pipes=nlp.pipe_names))
     pretrained = next(iter(found.values()))
+    pretrained.steps = 0
     pretrained.fingerprint = hashlib.sha256(dump_state(pretrained.transformer)).hexdigest()
     return pretrained
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinc.api import PyTorchShim
 from thinc.shims import Shim
-from thinc.util import get_torch_default_device, xp2torch
+from thinc.util import get_torch_default_device, torch2xp, xp2torch
 
 from ..errors import Errors
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class SafetensorsShim(PyTorchShim):
     """Thinc's PyTorchShim, saved as safetensors instead of a pickle.
 
-    Differs in three more ways: a copy gets an id of its own (two shims with one id would share the
+    Differs in four more ways: a copy gets an id of its own (two shims with one id would share the
     optimizer's moments), averaged weights reach the torch parameters (Thinc looks them up under keys
-    that its optimizer never writes), and a parameter without gradient is left alone.
+    that its optimizer never writes), a parameter without gradient is left alone, and gradients do not outlive
+    the step.
     """
 
     def __init__(self, model: Any, **kwargs: Any) -> None:
@@ -60,6 +61,30 @@ class SafetensorsShim(PyTorchShim):
             fresh = threading.Lock() if isinstance(value, type(threading.Lock())) else copy.deepcopy(value, memo)
             setattr(twin, name, fresh)
         return twin
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step every parameter that has a gradient, and take the gradient away: one that is kept, though zero,
+        would still move its parameter by momentum and decay.
+
+        optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
+        """
+        collect = getattr(optimizer, "collect", None)
+        for name, parameter in self._model.named_parameters():
+            if parameter.grad is None:
+                continue
+            key, scale = (self.id, name), self.rate_scale(name)
+            if collect is not None:
+                collect(key, parameter, scale)
+                continue
+            if scale != 1.0 and getattr(optimizer, "use_radam", False):
+                raise ValueError(Errors.T618)
+            changed, _ = optimizer(key, torch2xp(parameter.data), torch2xp(parameter.grad), lr_scale=scale)
+            parameter.data = xp2torch(changed, device=parameter.device)
+            parameter.grad = None
+
+    def rate_scale(self, name: str) -> float:
+        """RETURNS (float): Factor on the learning rate of a parameter."""
+        return 1.0
 
     @contextlib.contextmanager
     def use_params(self, params: dict) -> Iterator[None]:

@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 
 from ..errors import Errors
+from ..tuning.policy import Policy, Tuning
 from ..types import Encoded
 from .alignment import align, token_spans
 from .shim import SafetensorsShim, dump_state, load_state
@@ -38,6 +39,7 @@ class Settings:
     precision: Literal["fp32", "bf16"]
     document: Literal["mean", "cls"]
     special_tokens: bool
+    tuning: Tuning | None = None
 
 
 def build_transformer_backbone_v1(
@@ -51,6 +53,7 @@ def build_transformer_backbone_v1(
     precision: Literal["fp32", "bf16"] = "fp32",
     document: Literal["mean", "cls"] = "mean",
     special_tokens: bool = False,
+    tuning: Tuning | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """An encoder of transformers with a fast tokenizer. The source is read by `initialize`; a saved pipeline
     brings its own weights.
@@ -67,9 +70,11 @@ def build_transformer_backbone_v1(
     precision (str): "fp32", or "bf16" for autocast to bfloat16. Rows are float32 either way.
     document (str): What stands for a whole doc: the "mean" of all states, or the first special token's ("cls").
     special_tokens (bool): Read "[SEP]" and kin in a text as special tokens. They are plain text otherwise.
+    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
-    settings = Settings(source, window, overlap, max_batch_items, pooling, layers, precision, document, special_tokens)
+    shape = (source, window, overlap, max_batch_items, pooling, layers, precision, document, special_tokens)
+    settings = Settings(*shape, tuning)
     if not 0 <= overlap < window:
         raise ValueError(Errors.T113.format(overlap=overlap, window=window))
     if max_batch_items < window:
@@ -79,7 +84,7 @@ def build_transformer_backbone_v1(
         forward,
         init=init,
         dims={"nO": None},
-        attrs={"settings": settings, "encode": encode, "fingerprint": ""},
+        attrs={"settings": settings, "encode": encode, "fingerprint": "", "tuning": tuning, "is_still": is_still},
         shims=[TransformerShim(settings)],
     )
 
@@ -121,6 +126,11 @@ def encode(
     return Encoded(_split(flat, docs), documents), backprop
 
 
+def is_still(model: Model[list[Doc], list[Floats2d]]) -> bool:
+    """RETURNS (bool): Whether no parameter moves in the coming step."""
+    return cast(TransformerShim, model.shims[0]).is_still
+
+
 def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
     """Read the source. Weights that came with a saved pipeline are replaced."""
     from .pretrained import read_source
@@ -145,6 +155,8 @@ class TransformerShim(SafetensorsShim):
         super().__init__(None)
         self.settings = settings
         self.pretrained = None
+        self.policy: Policy | None = None
+        self.steps = 0
         self._home = os.getpid()
 
     @property
@@ -169,6 +181,9 @@ class TransformerShim(SafetensorsShim):
         self.pretrained = pretrained
         parts = (pretrained.transformer, pretrained.prefix, pretrained.suffix, pretrained.pad_id)
         self._model = Encoder(*parts, self.settings.layers).to(device).eval()
+        if self.settings.tuning is not None:
+            self.policy = Policy(self.settings.tuning, [name for name, _ in self._model.named_parameters()])
+        self.steps = pretrained.steps
 
     def cut(self, docs: list[Doc]) -> "Pieces":
         """Docs -> word pieces, windows and alignment."""
@@ -207,7 +222,7 @@ class TransformerShim(SafetensorsShim):
         """
         import torch
 
-        self.encoder.train()
+        self._let_move()
         outputs = self._run(inputs)
 
         def backward(grads: list[Any]) -> None:
@@ -217,6 +232,37 @@ class TransformerShim(SafetensorsShim):
                 torch.autograd.backward([out for out, _ in pairs], [grad for _, grad in pairs])
 
         return outputs, backward
+
+    @property
+    def is_still(self) -> bool:
+        """RETURNS (bool): Whether no parameter moves in the coming step."""
+        return self.policy is not None and not self.policy.moving(self.steps)
+
+    def _let_move(self) -> None:
+        """Training mode and gradients for what moves at this step, and for nothing below it."""
+        encoder = self.encoder.train()
+        if self.policy is None:
+            return
+        moving = self.policy.moving(self.steps)
+        for name, parameter in encoder.named_parameters():
+            parameter.requires_grad_(name in moving)
+            if name not in moving:
+                parameter.grad = None
+        for name, module in encoder.named_modules():
+            if self.policy.is_below(name, self.steps):
+                module.training = False
+
+    def rate_scale(self, name: str) -> float:
+        """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
+        return 1.0 if self.policy is None else self.policy.scale(name)
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step, and count the step.
+
+        optimizer (Optimizer): The optimizer.
+        """
+        super().finish_update(optimizer)
+        self.steps += 1
 
     def _run(self, pieces: "Pieces") -> Any:
         settings = self.settings
@@ -231,7 +277,7 @@ class TransformerShim(SafetensorsShim):
         """RETURNS (bytes): safetensors, with config and tokenizer in their header; empty before `initialize`."""
         if self._model is None or self.pretrained is None:
             return b""
-        return dump_state(self._model, self.pretrained.to_metadata())
+        return dump_state(self._model, self.pretrained.to_metadata(self.steps))
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
         """Load encoder and tokenizer. No file is opened.

@@ -37,6 +37,7 @@ layers = "last"
 precision = "fp32"
 document = "mean"
 special_tokens = false
+tuning = null
 """
 
 
@@ -193,9 +194,10 @@ class Backbone(Tok2Vec):
         self._settle()
         self._require_weights()
         docs = [eg.predicted for eg in examples]
-        if self.frozen:
+        if self._is_still:
             self._send(docs, self._rows_of_frozen(docs), None)
             return losses
+        self._cache = None  # Its rows are those of weights that move from now on.
         set_dropout_rate(self.model, drop)
         encoded, backprop = encode(self.model, docs, True)
         self._pending = PendingGradients(encoded, backprop, losses, self.name)
@@ -203,6 +205,12 @@ class Backbone(Tok2Vec):
         if sgd is not None:
             self._owed_step = sgd
         return losses
+
+    @property
+    def _is_still(self) -> bool:
+        """Whether nothing moves in the coming step: frozen for good, or as yet (`head_first`)."""
+        is_still = self.model.attrs.get("is_still")
+        return self.frozen or (is_still is not None and is_still(self.model))
 
     def _rows_of_frozen(self, docs: list[Doc]) -> Encoded:
         if self._cache is None and self.cache_mb > 0:
@@ -252,6 +260,9 @@ class Backbone(Tok2Vec):
         if self._pending is not None and not self._pending.has_arrived:
             self._owed_step = sgd
             return
+        if self._pending is None and not self.frozen and self._is_still:
+            self.model.finish_update(sgd)  # Nothing moves, but the step counts.
+            return
         self._flush()
         self._step(sgd)
 
@@ -272,6 +283,8 @@ class Backbone(Tok2Vec):
         docs = [example.x for example in islice(get_examples(), most)]
         if not docs:
             raise ValueError(Errors.T404.format(name=self.name))
+        if self.frozen and any(node.attrs.get("tuning") is not None for node in self.model.walk()):
+            raise ValueError(Errors.T619.format(name=self.name))
         if nlp is not None:
             self._check_order(nlp)
         self.model.initialize(X=docs)

@@ -1,0 +1,211 @@
+"""What moves, and from when: policies over the names of an encoder's parameters. No model code."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+
+from ..errors import Errors
+
+# Where the number of the layer stands in the names of the encoders of transformers: encoder.layer.3.x (BERT,
+# RoBERTa, ELECTRA, DeBERTa, MPNet), transformer.layer.3.x (DistilBERT), layers.3.x (ModernBERT),
+# encoder.albert_layer_groups.0.x (ALBERT: one group of weights for all layers), h.3.x (GPT-2's kin).
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups|blocks?|h)\.(\d+)\.")
+# What all layers read counts as an embedding too: positions relative to each other (DeBERTa, MPNet, T5).
+_EMBEDDINGS = re.compile(
+    r"(?:^|[._])(?:embeddings?|embeddings_project|embedding_hidden_mapping_in|wte|wpe|shared|relative_attention_bias)\."
+    r"|(?:^|\.)encoder\.LayerNorm\."
+)
+
+Freeze = str | int | Sequence[str] | None
+Unfreeze = int | dict[str, int] | None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Which parameters of a backbone move, and from when. The steps are counted by the shim that holds them.
+
+    freeze (Union[None, "all", "embeddings", int, List[str]]): What never moves: everything, the embeddings, the
+        embeddings and the bottom n layers, or what one of these regular expressions finds in parameter names.
+    unfreeze (Union[None, int, Dict[str, int]]): How the rest thaws, from the top down: one layer more every n
+        steps, or by step the number of layers that move from then on.
+    head_first (int): Steps in which nothing but the heads moves, before all else.
+    layer_decay (Optional[float]): Factor on the learning rate from each layer to the one below it.
+    """
+
+    freeze: Freeze = None
+    unfreeze: Unfreeze = None
+    head_first: int = 0
+    layer_decay: float | None = None
+
+
+def build_tuning_v1(
+    *,
+    freeze: str | int | list[str] | None = None,
+    unfreeze: int | dict[str, int] | None = None,
+    head_first: int = 0,
+    layer_decay: float | None = None,
+) -> Tuning:
+    """The block `[components.NAME.model.tuning]`.
+
+    freeze (Union[None, "all", "embeddings", int, List[str]]): What never moves; see `Tuning`.
+    unfreeze (Union[None, int, Dict[str, int]]): Gradual unfreezing (ULMFiT; Howard and Ruder 2018): an integer n thaws
+        one layer more every n steps, from the top down; {"0": 1, "200": 3} lets that many layers move from that
+        step on. Fewer layers later on freeze them again.
+    head_first (int): Train nothing but the heads for so many steps (LP-FT; Kumar et al. 2022).
+    layer_decay (Optional[float]): Each layer's rate is this times that of the layer above it (Howard and Ruder 2018).
+    RETURNS (Tuning): The settings.
+    """
+    if isinstance(freeze, str) and freeze not in ("all", "embeddings"):
+        raise ValueError(Errors.T610.format(found=freeze))
+    if isinstance(freeze, int) and freeze < 0:
+        raise ValueError(Errors.T610.format(found=freeze))
+    if head_first < 0:
+        raise ValueError(Errors.T611.format(key="head_first", found=head_first, wanted="0 or more steps"))
+    if layer_decay is not None and not 0.0 < layer_decay <= 1.0:
+        raise ValueError(Errors.T611.format(key="layer_decay", found=layer_decay, wanted="more than 0, at most 1"))
+    if isinstance(unfreeze, int) and unfreeze < 1:
+        raise ValueError(Errors.T611.format(key="unfreeze", found=unfreeze, wanted="1 step or more for each layer"))
+    if isinstance(unfreeze, dict):
+        _check_schedule(unfreeze)
+    if freeze == "all" and (unfreeze is not None or head_first or layer_decay is not None):
+        raise ValueError(Errors.T612)
+    return Tuning(freeze, unfreeze, head_first, layer_decay)
+
+
+def _check_schedule(schedule: dict[str, int]) -> None:
+    if not schedule or any(not str(step).isdigit() for step in schedule):
+        raise ValueError(Errors.T613.format(found=schedule, problem="its keys must be steps: 0, 1, 2, ..."))
+    steps = [int(step) for step in schedule]
+    if steps != sorted(set(steps)):
+        raise ValueError(Errors.T613.format(found=schedule, problem="its steps run backwards"))
+    if any(count < 0 for count in schedule.values()):
+        raise ValueError(Errors.T613.format(found=schedule, problem="it has a negative number of layers"))
+
+
+class Policy:
+    """A tuning, worked out for the parameters of one encoder.
+
+    tuning (Tuning): The settings.
+    names (Sequence[str]): Names of all parameters.
+    """
+
+    def __init__(self, tuning: Tuning, names: Sequence[str]) -> None:
+        self.tuning = tuning
+        self.names = list(names)
+        self.depth = depths(self.names)
+        self._check()
+
+    @cached_property
+    def n_layers(self) -> int:
+        return max((int(match[1]) + 1 for name in self.names if (match := _LAYER.search(name))), default=0)
+
+    @cached_property
+    def frozen(self) -> frozenset[str]:
+        """Names of what never moves."""
+        freeze = self.tuning.freeze
+        if freeze is None:
+            return frozenset()
+        if freeze == "all":
+            return frozenset(self.names)
+        if freeze == "embeddings" or isinstance(freeze, int):
+            bottom = 0 if freeze == "embeddings" else int(freeze)
+            return frozenset(name for name in self.names if self.depth[name] <= bottom)
+        found = {pattern: [n for n in self.names if re.search(pattern, n)] for pattern in freeze}
+        return frozenset(name for names in found.values() for name in names)
+
+    def moving(self, step: int) -> frozenset[str]:
+        """Names of what moves.
+
+        step (int): Steps made so far.
+        RETURNS (FrozenSet[str]): Names; empty while only heads learn.
+        """
+        if step < self.tuning.head_first:
+            return frozenset()
+        lowest = self._lowest(step - self.tuning.head_first)
+        return frozenset(name for name in self.names if self.depth[name] >= lowest and name not in self.frozen)
+
+    def is_below(self, module: str, step: int) -> bool:
+        """Whether nothing in a module, nor in what stands under it, moves: dropout is off there.
+
+        module (str): Name of a module; one of the layers or the embeddings.
+        step (int): Steps made so far.
+        RETURNS (bool): False for modules that stand in no layer.
+        """
+        boundary = min((self.depth[name] for name in self.moving(step)), default=self.n_layers + 2)
+        match = _LAYER.search(f"{module}.")
+        depth = int(match[1]) + 1 if match else 0 if _EMBEDDINGS.search(f"{module}.") else boundary
+        return depth < boundary
+
+    def scale(self, name: str) -> float:
+        """RETURNS (float): Factor on the rate of a parameter: the top layer has 1."""
+        decay = self.tuning.layer_decay
+        return 1.0 if decay is None else decay ** max(0, self.n_layers - self.depth[name])
+
+    def changes_at(self, step: int) -> bool:
+        """RETURNS (bool): Whether something else moves from this step on than in the step before."""
+        return step == 0 or self.moving(step) != self.moving(step - 1)
+
+    def _lowest(self, step: int) -> int:
+        """Depth from which upward parameters move; what stands above the layers goes with the top one."""
+        unfreeze = self.tuning.unfreeze
+        if unfreeze is None:
+            return 0
+        if isinstance(unfreeze, int):
+            return max(0, self.n_layers - step // unfreeze)
+        count = 0
+        for begin, n_layers in unfreeze.items():
+            count = n_layers if step >= int(begin) else count
+        return self.n_layers + 2 if count == 0 else max(0, self.n_layers + 1 - count)
+
+    def _check(self) -> None:
+        tuning, freeze = self.tuning, self.tuning.freeze
+        if isinstance(freeze, int) and not isinstance(freeze, bool) and freeze > self.n_layers:
+            raise ValueError(Errors.T614.format(key="freeze", found=freeze, layers=self.n_layers))
+        if freeze is not None and not isinstance(freeze, (str, int)):
+            for pattern in freeze:
+                self._check_pattern(pattern)
+        if isinstance(tuning.unfreeze, dict):
+            most = max(tuning.unfreeze.values())
+            if most > self.n_layers + 1:
+                raise ValueError(Errors.T614.format(key="unfreeze", found=most, layers=self.n_layers))
+            lowest = self.n_layers + 1 - most
+            never = sorted({depth for depth in self.depth.values() if depth < lowest} - self._given_up)
+            if never:
+                raise ValueError(Errors.T615.format(found=tuning.unfreeze, layers=never, freeze=max(never)))
+
+    @cached_property
+    def _given_up(self) -> set[int]:
+        """Depths of which `freeze` says that nothing moves."""
+        return {depth for depth in self.depth.values() if all(n in self.frozen for n in self._at(depth))}
+
+    def _at(self, depth: int) -> list[str]:
+        return [name for name in self.names if self.depth[name] == depth]
+
+    def _check_pattern(self, pattern: str) -> None:
+        try:
+            found = any(re.search(pattern, name) for name in self.names)
+        except re.error as error:
+            raise ValueError(Errors.T616.format(pattern=pattern, error=error)) from error
+        if not found:
+            near = get_close_matches(pattern, self.names, n=5, cutoff=0.2) or self.names[:5]
+            raise ValueError(Errors.T617.format(pattern=pattern, near=near))
+
+
+def depths(names: Sequence[str]) -> dict[str, int]:
+    """How high each parameter stands: 0 for embeddings, 1 for the lowest layer, one more than the layers for
+    what comes after them (pooler, last normalisation, mix of layers).
+
+    names (Sequence[str]): Names of parameters.
+    RETURNS (Dict[str, int]): By name.
+    """
+    layers = {name: int(match[1]) for name in names if (match := _LAYER.search(name))}
+    top = max(layers.values(), default=-1) + 2
+    found = {}
+    for name in names:
+        if name in layers:
+            found[name] = layers[name] + 1
+        else:
+            found[name] = 0 if _EMBEDDINGS.search(name) else top
+    return found

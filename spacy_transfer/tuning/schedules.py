@@ -1,0 +1,121 @@
+"""Learning rates over steps, for Thinc 8.3, whose schedules are generators: one number a step."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+from ..errors import Errors
+
+
+def linear_v1(*, learn_rate: float, total_steps: int, warmup_steps: int = 0) -> Iterator[float]:
+    """Rise from 0 over the warm-up, then fall to 0 in a straight line (Devlin et al. 2019).
+
+    learn_rate (float): The highest rate.
+    total_steps (int): Steps after which the rate is 0, warm-up included.
+    warmup_steps (int): Steps of the warm-up.
+    RETURNS (Iterator[float]): Rates.
+    """
+    _check(total_steps, warmup_steps)
+
+    def rate(step: int) -> float:
+        return learn_rate * max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
+
+    return _generate(_warm(rate, learn_rate, warmup_steps))
+
+
+def cosine_v1(*, learn_rate: float, total_steps: int, warmup_steps: int = 0, lowest: float = 0.0) -> Iterator[float]:
+    """Rise from 0 over the warm-up, then fall along half a cosine (Loshchilov and Hutter 2017).
+
+    learn_rate (float): The highest rate.
+    total_steps (int): Steps after which the rate stays at its lowest, warm-up included.
+    warmup_steps (int): Steps of the warm-up.
+    lowest (float): The rate at the end.
+    RETURNS (Iterator[float]): Rates.
+    """
+    _check(total_steps, warmup_steps)
+
+    def rate(step: int) -> float:
+        share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return lowest + (learn_rate - lowest) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    return _generate(_warm(rate, learn_rate, warmup_steps))
+
+
+def one_cycle_v1(
+    *,
+    learn_rate: float,
+    total_steps: int,
+    warmup_share: float = 0.3,
+    start_divisor: float = 25.0,
+    end_divisor: float = 10_000.0,
+) -> Iterator[float]:
+    """One cycle of cosines: up from learn_rate / start_divisor, then down to that over end_divisor (Smith 2018).
+
+    learn_rate (float): The highest rate.
+    total_steps (int): Steps of the cycle; the last rate stays.
+    warmup_share (float): Share of the steps that go up.
+    start_divisor (float), end_divisor (float): How far below the highest the cycle begins, and below that ends.
+    RETURNS (Iterator[float]): Rates.
+    """
+    _check(total_steps, 0)
+    first = learn_rate / start_divisor
+    top = warmup_share * total_steps - 1
+    last = total_steps - 1
+
+    def between(begin: float, end: float, share: float) -> float:
+        return end + (begin - end) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    def rate(step: int) -> float:
+        step = min(step, last)
+        if step <= top:
+            return between(first, learn_rate, step / top if top > 0 else 1.0)
+        return between(learn_rate, first / end_divisor, (step - top) / max(1e-9, last - top))
+
+    return _generate(rate)
+
+
+def slanted_triangular_v1(
+    *, learn_rate: float, total_steps: int, warmup_share: float = 0.1, ratio: float = 32.0
+) -> Iterator[float]:
+    """A short rise and a long fall in straight lines (ULMFiT; Howard and Ruder 2018).
+
+    learn_rate (float): The highest rate.
+    total_steps (int): Steps of the triangle; the lowest rate stays.
+    warmup_share (float): Share of the steps that go up.
+    ratio (float): The highest rate over the lowest.
+    RETURNS (Iterator[float]): Rates.
+    """
+    _check(total_steps, 0)
+    cut = max(1, math.floor(total_steps * warmup_share))
+
+    def rate(step: int) -> float:
+        step = min(step, total_steps)
+        share = step / cut if step < cut else 1.0 - (step - cut) / (cut * (1.0 / warmup_share - 1.0))
+        return learn_rate * (1.0 + max(0.0, share) * (ratio - 1.0)) / ratio
+
+    return _generate(rate)
+
+
+def inverse_sqrt_v1(*, learn_rate: float, warmup_steps: int) -> Iterator[float]:
+    """Rise from 0 over the warm-up, then fall with one over the root of the step (Vaswani et al. 2017).
+
+    learn_rate (float): The highest rate.
+    warmup_steps (int): Steps of the warm-up, at least 1.
+    RETURNS (Iterator[float]): Rates.
+    """
+    if warmup_steps < 1:
+        raise ValueError(Errors.T601.format(warmup=warmup_steps, total="this schedule needs at least 1"))
+    return _generate(_warm(lambda step: learn_rate * math.sqrt(warmup_steps / step), learn_rate, warmup_steps))
+
+
+def _check(total_steps: int, warmup_steps: int) -> None:
+    if not 0 <= warmup_steps < total_steps:
+        raise ValueError(Errors.T601.format(warmup=warmup_steps, total=f"total_steps = {total_steps}"))
+
+
+def _warm(rate: Callable[[int], float], learn_rate: float, warmup_steps: int) -> Callable[[int], float]:
+    return lambda step: learn_rate * step / warmup_steps if step < warmup_steps else rate(step)
+
+
+def _generate(rate: Callable[[int], float]) -> Iterator[float]:
+    return (rate(step) for step in itertools.count())

@@ -1,0 +1,180 @@
+"""Optimizers against torch's own on the same parameters, clipping and averages against a second way."""
+
+import numpy
+import pytest
+import spacy
+import torch
+from thinc.api import Adam, Linear, chain
+
+from spacy_transfer.tuning import optimizers
+
+RNG = numpy.random.default_rng(0)
+
+
+def two_layers():
+    model = chain(Linear(5, 4), Linear(3, 5))
+    model.initialize()
+    for layer in model.layers:
+        layer.set_param("W", RNG.normal(size=layer.get_param("W").shape).astype("f"))
+        layer.set_param("b", RNG.normal(size=layer.get_param("b").shape).astype("f"))
+    return model
+
+
+def parameters(model):
+    return [layer.get_param(name) for layer in model.layers for name in ("W", "b")]
+
+
+def gradients(n_steps):
+    return [[RNG.normal(size=shape).astype("f") for shape in ((5, 4), (5,), (3, 5), (3,))] for _ in range(n_steps)]
+
+
+def set_gradients(model, arrays):
+    names = [(layer, name) for layer in model.layers for name in ("W", "b")]
+    for (layer, name), array in zip(names, arrays, strict=True):
+        layer.set_grad(name, array.copy())
+
+
+def run(model, optimizer, steps):
+    for arrays in steps:
+        set_gradients(model, arrays)
+        model.finish_update(optimizer)
+        optimizer.step_schedules()
+
+
+PAIRS = {
+    "adamw": (
+        optimizers.adamw_v1(learn_rate=0.01, weight_decay=0.1),
+        lambda p: torch.optim.AdamW(p, lr=0.01),
+    ),
+    "sgd": (
+        optimizers.sgd_v1(learn_rate=0.01, momentum=0.8, nesterov=True, weight_decay=0.1),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.8, nesterov=True),
+    ),
+    "rmsprop": (
+        optimizers.rmsprop_v1(learn_rate=0.01, momentum=0.5, weight_decay=0.1),
+        lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.5),
+    ),
+    "adafactor": (
+        optimizers.adafactor_v1(learn_rate=0.01, weight_decay=0.1, grad_clip=1.0),
+        lambda p: torch.optim.Adafactor(p, lr=0.01),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PAIRS))
+def test_steps_are_torchs_on_thinc_parameters(name):
+    """Two steps and more, clipped together, biases not decayed."""
+    optimizer, make = PAIRS[name]
+    model = two_layers()
+    copies = [torch.nn.Parameter(torch.from_numpy(array.copy())) for array in parameters(model)]
+    weights, biases = copies[::2], copies[1::2]
+    plain = make([{"params": weights, "weight_decay": 0.1}, {"params": biases, "weight_decay": 0.0}])
+    steps = gradients(5)
+    for arrays in steps:
+        for parameter, array in zip(copies, arrays, strict=True):
+            parameter.grad = torch.from_numpy(array.copy())
+        torch.nn.utils.clip_grad_norm_(copies, 1.0)
+        plain.step()
+    run(model, optimizer, steps)
+    for found, expected in zip(parameters(model), copies, strict=True):
+        numpy.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_it_steps_where_nobody_calls_step_schedules():
+    first, second = gradients(2)
+    model = two_layers()
+    optimizer = optimizers.sgd_v1(learn_rate=0.1, momentum=0.0, grad_clip=0.0)
+    before = [array.copy() for array in parameters(model)]
+    set_gradients(model, first)
+    model.finish_update(optimizer)
+    assert all((a == b).all() for a, b in zip(parameters(model), before, strict=True))
+    set_gradients(model, second)
+    model.finish_update(optimizer)
+    for found, old, gradient in zip(parameters(model), before, first, strict=True):
+        numpy.testing.assert_allclose(found, old - 0.1 * gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_groups_rates_and_schedules():
+    model = two_layers()
+    groups = {
+        "still": {"pattern": r"^head\.first\.", "learn_rate": 0.0},
+        "fast": {"pattern": r"W$", "learn_rate": iter([1.0, 2.0])},
+    }
+    optimizer = optimizers.sgd_v1(learn_rate=0.1, momentum=0.0, grad_clip=0.0, groups=groups)
+    optimizer.learn_names({model.layers[0].id: "head.first", model.layers[1].id: "head.second"})
+    before = [array.copy() for array in parameters(model)]
+    steps = gradients(3)
+    run(model, optimizer, steps)
+    rates = [(0, 0, 0), (0, 0, 0), (1.0, 2.0, 2.0), (0.1, 0.1, 0.1)]
+    for i, found in enumerate(parameters(model)):
+        expected = before[i] - sum(rate * step[i] for rate, step in zip(rates[i], steps, strict=True))
+        numpy.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_factor_on_the_rate():
+    weights, gradient = numpy.zeros(3, dtype="f"), numpy.ones(3, dtype="f")
+    optimizer = optimizers.sgd_v1(learn_rate=0.1, momentum=0.0, grad_clip=0.0)
+    optimizer((1, "W"), weights, gradient.copy(), lr_scale=0.5)
+    optimizer.step()
+    optimizer((1, "W"), weights, gradient.copy(), lr_scale=2.0)
+    optimizer.step()
+    numpy.testing.assert_allclose(weights, -0.1 * 0.5 - 0.1 * 2.0, rtol=1e-5)
+
+
+def test_torch_parameters_are_stepped_in_place_and_skipped_without_gradient():
+    moving, still = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimizer = optimizers.adamw_v1(learn_rate=0.1)
+    for parameter in (moving, still):
+        parameter.grad = torch.ones(3)
+        optimizer.collect((7, "moving" if parameter is moving else "still"), parameter)
+    optimizer.step_schedules()
+    after = still.detach().clone()
+    moving.grad = torch.ones(3)
+    optimizer.collect((7, "moving"), moving)
+    optimizer.step_schedules()
+    assert (still == after).all() and (moving < after).all()
+    assert moving.grad is None
+
+
+def test_averages_are_thincs():
+    steps = gradients(4)
+    model = two_layers()
+    twin = model.copy()
+    ours, stock = optimizers.sgd_v1(learn_rate=0.1, use_averages=True), Adam(0.0, use_averages=True)
+    for arrays in steps:
+        run(model, ours, [arrays])
+        for layer, other in zip(model.layers, twin.layers, strict=True):
+            for name in ("W", "b"):
+                other.set_param(name, layer.get_param(name))
+        set_gradients(twin, arrays)
+        twin.finish_update(stock)
+    for layer, other in zip(model.layers, twin.layers, strict=True):
+        numpy.testing.assert_allclose(ours.averages[(layer.id, "W")], stock.averages[(other.id, "W")], rtol=1e-4)
+
+
+def test_slips_of_the_pen():
+    model = two_layers()
+    optimizer = optimizers.adamw_v1(groups={"x": {"pattern": "^trnsformer"}})
+    optimizer.learn_names({model.layers[0].id: "textcat.transformer"})
+    with pytest.raises(ValueError, match=r"T602.*groups\.x.*trnsformer.*textcat\.transformer\."):
+        run(model, optimizer, gradients(1))
+    with pytest.raises(ValueError, match=r"T603.*'x'.*rate"):
+        optimizers.adamw_v1(groups={"x": {"pattern": "a", "rate": 1}})
+    with pytest.raises(ValueError, match=r"T604.*'x'"):
+        optimizers.adamw_v1(groups={"x": {"pattern": "("}})
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD", "RMSprop", "Adafactor"])
+def test_from_a_config(name):
+    schedule = {"@schedules": "spacy-transfer.Linear.v1", "learn_rate": 0.5, "total_steps": 10}
+    block = {
+        "@optimizers": f"spacy-transfer.{name}.v1",
+        "learn_rate": {**schedule, "learn_rate": 0.1},
+        "groups": {"heads": {"pattern": "b$", "learn_rate": schedule}},
+    }
+    optimizer = spacy.registry.resolve({"optimizer": block})["optimizer"]
+    model = two_layers()
+    run(model, optimizer, gradients(1))
+    assert optimizer.learn_rate == pytest.approx(0.09)
+    rates = {place["group"]: place["lr"] for place in optimizer._torch.param_groups}
+    assert rates == {"heads": pytest.approx(0.5), "": pytest.approx(0.1)}
