@@ -1,0 +1,15 @@
+"""`python -m spacy transfer ...`: the group that the commands of this floor hang on, one command a file.
+
+spaCy imports what the entry-point group `spacy_cli` names before it parses a command line; each command's file is
+named there, and importing it puts the command in its place.
+"""
+
+import typer
+from spacy.cli import app
+
+transfer_cli = typer.Typer(
+    name="transfer",
+    help="Transfer learning: fit a head without training, find a learning rate, see what moves.",
+    no_args_is_help=True,
+)
+app.add_typer(transfer_cli)
