@@ -1,7 +1,7 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones;
-T3xx heads; T4xx components; W for warnings.
+T3xx heads; T4xx components; T5xx corpora; T6xx tuning; W for warnings.
 """
 
 from typing import Any
@@ -197,6 +197,45 @@ class Errors(metaclass=_Coded):
     T618 = (
         "tuning.layer_decay needs an optimizer that scales rates, and RAdam does not. Set use_radam = false in "
         "[training.optimizer], or use 'spacy-transfer.AdamW.v1'."
+    )
+    T640 = (
+        'tuning.adapter has the keys {found}; it must have "method": the name of a method of peft ("lora", "ia3", ...) '
+        'or "bias".'
+    )
+    T641 = (
+        "tuning.freeze = {freeze!r} together with adapter.method = {method!r}: an adapter leaves the encoder's weights "
+        "as they are. Remove freeze; the adapter's own layers_to_transform says which layers it goes into."
+    )
+    T642 = (
+        'tuning.adapter.method = {method!r} needs peft, which is not installed. Run: pip install "spacy-transfer[peft]"'
+    )
+    T643 = (
+        "tuning.adapter.method = {method!r} is not known to the installed peft. Those it can inject: {known}; and "
+        '"bias".'
+    )
+    T644 = "tuning.adapter: {method} does not take these options: {error}"
+    T645 = (
+        "tuning.adapter: the {method} adapter finds no place in this encoder: {error} Modules that target_modules can "
+        "name: {candidates}."
+    )
+    T646 = (
+        "tuning.adapter.source = {source!r} was trained on weights with the fingerprint {found}, but this encoder's is "
+        "{wanted}. Use the source that the adapter was trained on."
+    )
+    T647 = "tuning.adapter.source = {source!r} {problem}. Point to a folder that save_adapter or peft wrote."
+    T648 = "components.{name}: there is no adapter to {what}. Set one in its block model.tuning.adapter and train it."
+    T650 = "tuning.anchor: {pattern!r} finds no parameter. The nearest names: {near}"
+    T651 = (
+        "tuning.anchor pulls toward the weights of source = {source!r}, but {problem}. Bring the source back as it "
+        "was, or set anchor = null to train on without the pull."
+    )
+    T652 = (
+        "Step {step}: the gradient in {name} is not finite ({what}). Largest gradient norms: {norms}. Nothing was "
+        "stepped: lower the learning rate, add a warm-up, or look for a broken text or label in the last batch."
+    )
+    T653 = (
+        "Nothing that a loss sends to {name} can arrive: its parameters are all frozen. Set frozen = true on the "
+        "component, or let something move: tuning.freeze."
     )
     T619 = (
         "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "

@@ -1,7 +1,9 @@
 """Windows of word pieces -> rows per token, in torch."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy
@@ -12,9 +14,11 @@ from torch.nn.functional import embedding_bag
 
 from .alignment import Alignment
 from .packed import can_pack, packed_states
+from .split import can_split, lower_states, upper_states
+from .states import StateCache
 from .windows import Windows, batch_windows
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Layers = Literal["last", "mix"]
 
 
@@ -32,6 +36,27 @@ class Pieces:
     windows: Windows
     alignment: Alignment
     n_docs: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How a batch goes through the encoder.
+
+    max_items (int): The most pieces, padding included, that go through at once.
+    precision (str): "fp32", or "bf16" or "fp16" for autocast.
+    document (str): What stands for a doc: the "mean" over all states, or the first special token's ("cls");
+        of a doc with several windows the mean of theirs.
+    n_lower (int): How many layers, from the bottom, make the states that `cache` keeps.
+    cache (Optional[StateCache]): Keeps those states; null to run all layers.
+    checkpointing (bool): Compute what is inside a layer again in the backward pass instead of keeping it.
+    """
+
+    max_items: int
+    precision: Precision
+    document: Literal["mean", "cls"]
+    n_lower: int = 0
+    cache: StateCache | None = None
+    checkpointing: bool = False
 
 
 class LayerMix(nn.Module):
@@ -75,71 +100,96 @@ class Encoder(nn.Module):
     def width(self) -> int:
         return int(self.config.hidden_size)
 
-    def forward(
-        self, pieces: Pieces, *, max_items: int, precision: Precision, document: Literal["mean", "cls"]
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, pieces: Pieces, how: Pass) -> tuple[Tensor, Tensor]:
         """Rows of all tokens, laid end to end, and of all docs.
 
         pieces (Pieces): The batch.
-        max_items (int): The most pieces, padding included, that go through the encoder at once.
-        precision (str): "fp32", or "bf16" for autocast.
-        document (str): What stands for a doc: the "mean" over all states, or the first special token's ("cls");
-            of a doc with several windows the mean of theirs.
+        how (Pass): In what portions, precision and from which layer on.
         RETURNS (Tuple[Tensor, Tensor]): float32, shapes (n_tokens, width) and (n_docs, width). Tokens and docs
             without pieces are zeros.
         """
-        windows = pieces.windows
         device = next(self.parameters()).device
-        sizes = windows.length + len(self.prefix) + len(self.suffix)
+        ids, begins, sizes = self._lay(pieces)
         state_at = numpy.zeros(len(sizes), dtype=numpy.int64)
         found, done = [], 0
-        # Packing saves the padding but asks for one attention call a length: on a GPU, calls are what costs.
-        packed = not self.training and device.type == "cpu" and can_pack(self.transformer)
-        for batch in batch_windows(sizes, max_items, padded=not packed):
-            with _autocast(device, precision):
-                states, at = (self._packed if packed else self._padded)(pieces, batch, sizes[batch], device)
+        # Packing saves the padding but asks for calls of its own: on a GPU, calls are what costs.
+        packed = device.type == "cpu" and can_pack(self.transformer)
+        run = self._packed if packed else self._padded
+        for batch in batch_windows(sizes, how.max_items, padded=not packed):
+            portion = _Portion(ids[_ranges(begins[batch], sizes[batch])], sizes[batch], device)
+            with _autocast(device, how.precision):
+                states, at = run(portion, how)
             found.append(states.float())
             state_at[batch] = at + done
             done += len(states)
         states = found[0] if len(found) == 1 else torch.cat(found) if found else self._nothing(device)
         rows = self._token_rows(states, pieces, state_at)
-        return rows, self._document_rows(states, pieces, state_at, sizes, document)
+        return rows, self._document_rows(states, pieces, state_at, sizes, how.document)
 
-    def _packed(self, pieces: Pieces, batch: NDArray, sizes: NDArray, device: torch.device) -> tuple[Tensor, NDArray]:
+    def _lay(self, pieces: Pieces) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
+        """The ids of all windows end to end, special tokens in their places; where windows begin; how long they are."""
+        windows, n_prefix, n_suffix = pieces.windows, len(self.prefix), len(self.suffix)
+        sizes = windows.length + n_prefix + n_suffix
         begins = numpy.cumsum(sizes) - sizes
         ids = numpy.empty(int(sizes.sum()), dtype=numpy.int64)
-        inner = self._inner_positions(pieces, batch, begins, sizes)
-        ids[inner] = pieces.ids[_ranges(pieces.windows.start[batch], pieces.windows.length[batch])]
-        self._set_special(ids, begins, sizes)
-        states = packed_states(
-            self.transformer, torch.from_numpy(ids).to(device), sizes, every_layer=self.mix is not None
-        )
-        return (states[-1] if self.mix is None else self.mix(states)), begins
-
-    def _padded(self, pieces: Pieces, batch: NDArray, sizes: NDArray, device: torch.device) -> tuple[Tensor, NDArray]:
-        longest = int(sizes.max())
-        begins = numpy.arange(len(batch)) * longest
-        ids = numpy.full(len(batch) * longest, self.pad_id, dtype=numpy.int64)
-        inner = self._inner_positions(pieces, batch, begins, sizes)
-        ids[inner] = pieces.ids[_ranges(pieces.windows.start[batch], pieces.windows.length[batch])]
-        self._set_special(ids, begins, sizes)
-        shape = (len(batch), longest)
-        inputs = {"input_ids": torch.from_numpy(ids.reshape(shape)).to(device)}
-        if int(sizes.min()) < longest:
-            mask = numpy.arange(longest)[None] < sizes[:, None]
-            inputs["attention_mask"] = torch.from_numpy(mask.astype(numpy.int64)).to(device)
-        output = self.transformer(**inputs, output_hidden_states=self.mix is not None, return_dict=True)
-        states = output.last_hidden_state if self.mix is None else self.mix(list(output.hidden_states))
-        return states.reshape(-1, states.shape[-1]), begins
-
-    def _inner_positions(self, pieces: Pieces, batch: NDArray, begins: NDArray, sizes: NDArray) -> NDArray[numpy.int64]:
-        return _ranges(begins + len(self.prefix), pieces.windows.length[batch])
-
-    def _set_special(self, ids: NDArray, begins: NDArray, sizes: NDArray) -> None:
+        ids[_ranges(begins + n_prefix, windows.length)] = pieces.ids[_ranges(windows.start, windows.length)]
         for i, piece in enumerate(self.prefix):
             ids[begins + i] = piece
         for i, piece in enumerate(self.suffix):
-            ids[begins + sizes - len(self.suffix) + i] = piece
+            ids[begins + sizes - n_suffix + i] = piece
+        return ids, begins, sizes
+
+    def _packed(self, portion: "_Portion", how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
+        def lower(part: _Portion) -> Tensor:
+            return packed_states(self.transformer, part.tensor, part.sizes, end=how.n_lower)[-1]
+
+        kept = self._kept(how)
+        states = packed_states(
+            self.transformer,
+            portion.tensor,
+            portion.sizes,
+            begin=0 if kept is None else how.n_lower,
+            hidden=None if kept is None else self._kept_states(portion, kept, lower),
+            every_layer=self.mix is not None,
+            checkpointing=how.checkpointing,
+        )
+        return (states[-1] if self.mix is None else self.mix(states)), portion.begins
+
+    def _padded(self, portion: "_Portion", how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
+        def lower(part: _Portion) -> Tensor:
+            states = lower_states(self.transformer, how.n_lower, **part.rectangle(self.pad_id))
+            return states.reshape(-1, states.shape[-1])[part.inside]
+
+        inputs = portion.rectangle(self.pad_id)
+        kept = self._kept(how)
+        if kept is not None and can_split(self.transformer):
+            flat = self._kept_states(portion, kept, lower)
+            hidden = flat.new_zeros(portion.count * portion.longest, self.width)
+            hidden[portion.inside] = flat
+            hidden = hidden.view(portion.count, portion.longest, self.width)
+            states = upper_states(self.transformer, how.n_lower, hidden, **inputs)
+        else:
+            output = self.transformer(**inputs, output_hidden_states=self.mix is not None, return_dict=True)
+            states = output.last_hidden_state if self.mix is None else self.mix(list(output.hidden_states))
+        return states.reshape(-1, states.shape[-1]), numpy.arange(portion.count) * portion.longest
+
+    def _kept(self, how: Pass) -> StateCache | None:
+        """A mix of all layers wants the states of all of them anew."""
+        return how.cache if self.mix is None and how.n_lower < _n_layers(self.config) else None
+
+    def _kept_states(self, portion: "_Portion", cache: StateCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
+        """States at the boundary, laid end to end: from the cache, and by one pass for the windows it lacks."""
+        keys = [cache.key(ids) for ids in portion.windows()]
+        known = [cache.get(key) if key in cache else None for key in keys]
+        lacking = numpy.flatnonzero([states is None for states in known])
+        if len(lacking):
+            part = portion.select(lacking)
+            with torch.no_grad():
+                fresh = lower(part).float().cpu().numpy()
+            for i, begin, size in zip(lacking, part.begins, part.sizes, strict=True):
+                known[i] = fresh[begin : begin + size]
+                cache.put(keys[i], fresh[begin : begin + size])
+        return torch.from_numpy(numpy.concatenate(known)).to(portion.device)
 
     def _nothing(self, device: torch.device) -> Tensor:
         return torch.zeros((0, self.width), device=device)
@@ -162,15 +212,62 @@ class Encoder(nn.Module):
         return _bags(per_window, numpy.arange(len(sizes)), offsets)
 
 
+class _Portion:
+    """Windows that go through the encoder at once.
+
+    ids (NDArray[int64]): Their pieces, end to end, shape (n,).
+    sizes (NDArray[int64]): How many pieces each has, largest first, shape (n_windows,).
+    device (torch.device): Where they are needed.
+    """
+
+    def __init__(self, ids: NDArray[numpy.int64], sizes: NDArray[numpy.int64], device: torch.device) -> None:
+        self.ids, self.sizes, self.device = ids, sizes, device
+        self.begins = numpy.cumsum(sizes) - sizes
+        self.count, self.longest = len(sizes), int(sizes.max())
+
+    @property
+    def tensor(self) -> Tensor:
+        return torch.from_numpy(self.ids).to(self.device)
+
+    @cached_property
+    def inside(self) -> Tensor:
+        """Places of the pieces in a rectangle of shape (count, longest), flattened."""
+        places = _ranges(numpy.arange(self.count) * self.longest, self.sizes)
+        return torch.from_numpy(places).to(self.device)
+
+    def windows(self) -> list[NDArray[numpy.int64]]:
+        return [self.ids[begin : begin + size] for begin, size in zip(self.begins, self.sizes, strict=True)]
+
+    def select(self, which: NDArray[numpy.int64]) -> "_Portion":
+        return _Portion(self.ids[_ranges(self.begins[which], self.sizes[which])], self.sizes[which], self.device)
+
+    def rectangle(self, pad_id: int) -> dict[str, Tensor]:
+        """RETURNS (Dict[str, Tensor]): What transformers' encoders take; no mask where there is no padding.
+
+        pad_id (int): Fills up shorter windows.
+        """
+        shape = (self.count, self.longest)
+        ids = torch.full((self.count * self.longest,), pad_id, dtype=torch.int64, device=self.device)
+        ids[self.inside] = self.tensor
+        inputs = {"input_ids": ids.view(shape)}
+        if int(self.sizes.min()) < self.longest:
+            mask = torch.zeros_like(ids)
+            mask[self.inside] = 1
+            inputs["attention_mask"] = mask.view(shape)
+        return inputs
+
+
 def check_precision(precision: str, device: torch.device) -> bool:
     """Whether a device computes in a precision without emulating it.
 
-    precision (str): "fp32" or "bf16".
+    precision (str): "fp32", "bf16" or "fp16".
     device (torch.device): The device.
     RETURNS (bool): False where the precision is missing.
     """
     if precision == "fp32":
         return True
+    if precision == "fp16":
+        return device.type == "cuda"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -181,7 +278,8 @@ def check_precision(precision: str, device: torch.device) -> bool:
 
 
 def _autocast(device: torch.device, precision: Precision) -> Any:
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device.type, dtype=dtypes[precision]) if precision in dtypes else nullcontext()
 
 
 def _n_layers(config: Any) -> int:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
 from .._compat import spacy_transformers_parts
 from ..errors import Errors
+from ..tuning.adapters import has_adapter, merge
 from .shim import dump_state, read_metadata, read_state
 from .sources import Source, fingerprint, resolve_source
 
@@ -34,10 +35,11 @@ class Pretrained:
     fingerprint: str
     steps: int = 0
 
-    def to_metadata(self, steps: int = 0) -> dict[str, str]:
+    def to_metadata(self, steps: int = 0, adapter: dict[str, Any] | None = None) -> dict[str, str]:
         """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors.
 
         steps (int): Steps made so far.
+        adapter (Optional[Dict[str, Any]]): What has been put into the encoder.
         """
         transformer: Any = self.transformer
         config = transformer.config.to_dict()
@@ -50,6 +52,7 @@ class Pretrained:
             "special": {"prefix": self.prefix, "suffix": self.suffix, "pad_id": self.pad_id},
             "fingerprint": self.fingerprint,
             "steps": steps,
+            "adapter": adapter,
         }
         # One key: safetensors writes several in random order, and equal pipelines would differ.
         return {"encoder": json.dumps(parts, default=str, sort_keys=True)}
@@ -69,12 +72,13 @@ def read_source(name: str) -> Pretrained:
     return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
 
 
-def rebuild(state: bytes, prefix: str = "transformer.") -> Pretrained:
+def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | None, dict[str, Tensor]]":
     """The encoder of a saved pipeline: built without random weights, filled, and checked name by name.
 
-    state (bytes): safetensors with what `Pretrained.to_metadata` gave in their header. The encoder's names
-        begin with `prefix`, others are left to the caller.
-    RETURNS (Pretrained): Encoder and tokenizer.
+    state (bytes): safetensors with what `Pretrained.to_metadata` gave in their header.
+    prefix (str): What the encoder's names begin with.
+    RETURNS (Tuple[Pretrained, Optional[Dict[str, Any]], Dict[str, Tensor]]): Encoder and tokenizer; the adapter that
+        has to be put into it; and all tensors that are not the encoder's own.
     RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
     """
     import transformers
@@ -85,12 +89,13 @@ def rebuild(state: bytes, prefix: str = "transformer.") -> Pretrained:
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise ValueError(Errors.T117.format(kind=parts["class"], version=transformers.__version__))
     config = transformers.AutoConfig.for_model(**parts["config"])
-    tensors = {name.removeprefix(prefix): t for name, t in read_state(state).items() if name.startswith(prefix)}
-    transformer, info = cls.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True)
+    tensors = read_state(state)
+    own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    transformer, info = cls.from_pretrained(None, config=config, state_dict=own, output_loading_info=True)
     _check_loaded(transformer, info, strict=True)
     tokenizer = Tokenizer.from_str(parts["tokenizer"])
     rest = {"fingerprint": parts["fingerprint"], "steps": parts["steps"]}
-    return Pretrained(transformer.eval(), tokenizer, **parts["special"], **rest)
+    return Pretrained(transformer.eval(), tokenizer, **parts["special"], **rest), parts["adapter"], tensors
 
 
 def _read_transformer(source: Source) -> nn.Module:
@@ -164,6 +169,8 @@ def _from_pipeline(source: Source) -> Pretrained:
     if len(found) != 1:
         raise ValueError(Errors.T112.format(source=source.name, found=list(found), pipes=nlp.pipe_names))
     pretrained = next(iter(found.values()))
+    if has_adapter(pretrained.transformer):
+        merge(pretrained.transformer)
     pretrained.steps = 0
     pretrained.fingerprint = hashlib.sha256(dump_state(pretrained.transformer)).hexdigest()
     return pretrained

@@ -107,16 +107,25 @@ class SafetensorsShim(PyTorchShim):
                 named[name].data = data
 
 
-def dump_state(module: "torch.nn.Module", metadata: dict[str, str] | None = None) -> bytes:
+def dump_state(module: "torch.nn.Module") -> bytes:
     """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name.
 
     module (torch.nn.Module): The module.
+    RETURNS (bytes): The state.
+    """
+    return dump_tensors(module.state_dict())
+
+
+def dump_tensors(tensors: "dict[str, torch.Tensor]", metadata: dict[str, str] | None = None) -> bytes:
+    """Tensors as safetensors.
+
+    tensors (Dict[str, torch.Tensor]): By name.
     metadata (Optional[Dict[str, str]]): Goes into the header.
     RETURNS (bytes): The state.
     """
     from safetensors.torch import save
 
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     return save(state, metadata=metadata)
 
 
@@ -157,7 +166,17 @@ def load_state(module: "torch.nn.Module", data: bytes) -> None:
     data (bytes): safetensors.
     RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
     """
-    state, own = read_state(data), module.state_dict()
+    load_tensors(module, read_state(data))
+
+
+def load_tensors(module: "torch.nn.Module", state: "dict[str, torch.Tensor]") -> None:
+    """Put tensors into a module of the same names and shapes.
+
+    module (torch.nn.Module): Receives the tensors.
+    state (Dict[str, torch.Tensor]): By name.
+    RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
     missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     shapes = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)
     if missing or unexpected or shapes:

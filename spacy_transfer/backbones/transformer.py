@@ -15,15 +15,26 @@ from thinc.types import Floats2d
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 
 from ..errors import Errors
-from ..tuning.policy import Policy, Tuning
+from ..tuning.adapters import plain_name, read_adapter, save_adapter
+from ..tuning.policy import Tuning
 from ..types import Encoded
 from .alignment import align, token_spans
-from .shim import SafetensorsShim, dump_state, load_state
+from .scale import LossScale
+from .shim import dump_tensors, load_tensors
+from .tuned import TuningShim
 from .windows import cut_windows
 
 if TYPE_CHECKING:
-    from .encoder import Encoder, Pieces
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from .encoder import Encoder, Pass, Pieces
     from .pretrained import Pretrained
+
+_PREFIX = "transformer."  # Of the encoder's names in ours.
+_ADAPTER = "adapter."  # Of the adapter's names in what is saved.
+_MIX = ("mix.weights", "mix.gamma")
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Settings:
     max_batch_items: int
     pooling: Literal["mean", "first"]
     layers: Literal["last", "mix"]
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     document: Literal["mean", "cls"]
     special_tokens: bool
     tuning: Tuning | None = None
@@ -50,7 +61,7 @@ def build_transformer_backbone_v1(
     max_batch_items: int = 1024,
     pooling: Literal["mean", "first"] = "mean",
     layers: Literal["last", "mix"] = "last",
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     document: Literal["mean", "cls"] = "mean",
     special_tokens: bool = False,
     tuning: Tuning | None = None,
@@ -67,7 +78,7 @@ def build_transformer_backbone_v1(
         caches of a CPU; a GPU wants several times as many.
     pooling (str): A token's row is the "mean" of the states of its pieces, or the state of the "first".
     layers (str): States of the "last" layer, or a learned "mix" of all layers (Peters et al. 2018).
-    precision (str): "fp32", or "bf16" for autocast to bfloat16. Rows are float32 either way.
+    precision (str): "fp32", or autocast: "bf16", and on CUDA "fp16" with a loss scale. Rows are float32 either way.
     document (str): What stands for a whole doc: the "mean" of all states, or the first special token's ("cls").
     special_tokens (bool): Read "[SEP]" and kin in a text as special tokens. They are plain text otherwise.
     tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
@@ -138,12 +149,12 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
     settings: Settings = model.attrs["settings"]
     pretrained = read_source(settings.source)
     shim = cast(TransformerShim, model.shims[0])
-    shim.install(pretrained)
+    shim.start(pretrained)
     model.attrs["fingerprint"] = pretrained.fingerprint
     model.set_dim("nO", shim.encoder.width, force=True)
 
 
-class TransformerShim(SafetensorsShim):
+class TransformerShim(TuningShim):
     """Holds encoder and tokenizer, and saves both: nothing outside the pipeline is needed to load it.
 
     settings (Settings): The builder's arguments.
@@ -152,11 +163,9 @@ class TransformerShim(SafetensorsShim):
     pretrained: "Pretrained | None"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(None)
+        super().__init__(settings.tuning)
         self.settings = settings
         self.pretrained = None
-        self.policy: Policy | None = None
-        self.steps = 0
         self._home = os.getpid()
 
     @property
@@ -165,25 +174,59 @@ class TransformerShim(SafetensorsShim):
             raise ValueError(Errors.T108.format(source=self.settings.source))
         return self._model
 
-    def install(self, pretrained: "Pretrained") -> None:
+    def start(self, pretrained: "Pretrained") -> None:
+        """Take an encoder as it comes from its source: with a fresh adapter, or one that was saved.
+
+        pretrained (Pretrained): Encoder and tokenizer.
+        """
+        adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
+        if adapter is not None and adapter.get("source"):
+            adapter, tensors = read_adapter(str(adapter["source"]), adapter, pretrained.fingerprint)
+        self.install(pretrained, adapter)
+        if tensors is not None:
+            self._load_adapter(tensors, ".default")
+        self.remember_origin()
+
+    def install(self, pretrained: "Pretrained", adapter: dict[str, Any] | None) -> None:
         """Put an encoder under this shim, after a look at what its size and this device allow."""
         from .encoder import Encoder, check_precision
 
+        settings = self.settings
         device = get_torch_default_device()
-        if not check_precision(self.settings.precision, device):
-            raise ValueError(Errors.T115.format(precision=self.settings.precision, device=device))
+        if not check_precision(settings.precision, device):
+            raise ValueError(Errors.T115.format(precision=settings.precision, device=device))
         most = _most_pieces(pretrained.transformer)
-        if most is not None and self.settings.window > most:
-            raise ValueError(Errors.T116.format(window=self.settings.window, most=most))
-        if self.settings.window - self.settings.overlap <= len(pretrained.prefix) + len(pretrained.suffix):
-            raise ValueError(Errors.T113.format(overlap=self.settings.overlap, window=self.settings.window))
-        pretrained.tokenizer.encode_special_tokens = not self.settings.special_tokens
+        if most is not None and settings.window > most:
+            raise ValueError(Errors.T116.format(window=settings.window, most=most))
+        if settings.window - settings.overlap <= len(pretrained.prefix) + len(pretrained.suffix):
+            raise ValueError(Errors.T113.format(overlap=settings.overlap, window=settings.window))
+        pretrained.tokenizer.encode_special_tokens = not settings.special_tokens
+        self.adopt(pretrained.transformer, adapter)
         self.pretrained = pretrained
         parts = (pretrained.transformer, pretrained.prefix, pretrained.suffix, pretrained.pad_id)
-        self._model = Encoder(*parts, self.settings.layers).to(device).eval()
-        if self.settings.tuning is not None:
-            self.policy = Policy(self.settings.tuning, [name for name, _ in self._model.named_parameters()])
+        self._model = Encoder(*parts, settings.layers).to(device).eval()
         self.steps = pretrained.steps
+        self.loss_scale = LossScale() if settings.precision == "fp16" else None
+        self.work_out(_PREFIX)
+
+    def read_origin(self) -> "dict[str, Tensor]":
+        """RETURNS (Dict[str, Tensor]): The weights of the source, by this module's names."""
+        from .pretrained import read_source
+
+        source, wanted = self.settings.source, cast("Pretrained", self.pretrained).fingerprint
+        try:
+            found = read_source(source)
+        except ValueError as error:
+            raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
+        if found.fingerprint != wanted:
+            raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
+        by_plain_name = {_PREFIX + name: tensor for name, tensor in found.transformer.state_dict().items()}
+        device = next(self.encoder.parameters()).device
+        return {
+            name: by_plain_name[plain_name(name)].to(device)
+            for name, _ in self.encoder.named_parameters()
+            if plain_name(name) in by_plain_name
+        }
 
     def cut(self, docs: list[Doc]) -> "Pieces":
         """Docs -> word pieces, windows and alignment."""
@@ -211,7 +254,7 @@ class TransformerShim(SafetensorsShim):
         if encoder.training:
             encoder.eval()
         with torch.inference_mode():
-            return self._run(inputs)
+            return encoder(inputs, self._pass())
 
     def begin_update(self, inputs: "Pieces") -> Any:  # type: ignore[override]
         """Rows, and a callback that adds to the gradients of the parameters.
@@ -222,65 +265,45 @@ class TransformerShim(SafetensorsShim):
         """
         import torch
 
-        self._let_move()
-        outputs = self._run(inputs)
+        encoder = self.encoder
+        self.let_move(inputs.n_docs)
+        n_lower, cache = self.states_below()
+        outputs = encoder(inputs, self._pass(n_lower=n_lower, cache=cache))
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.scale
 
         def backward(grads: list[Any]) -> None:
             pairs = [(out, xp2torch(g, device=out.device)) for out, g in zip(outputs, grads, strict=True)]
-            pairs = [(out, grad) for out, grad in pairs if out.requires_grad]
+            pairs = [(out, grad * scale if scale != 1.0 else grad) for out, grad in pairs if out.requires_grad]
             if pairs:
                 torch.autograd.backward([out for out, _ in pairs], [grad for _, grad in pairs])
 
         return outputs, backward
 
-    @property
-    def is_still(self) -> bool:
-        """RETURNS (bool): Whether no parameter moves in the coming step."""
-        return self.policy is not None and not self.policy.moving(self.steps)
+    def _pass(self, **boundary: Any) -> "Pass":
+        from .encoder import Pass
 
-    def _let_move(self) -> None:
-        """Training mode and gradients for what moves at this step, and for nothing below it."""
-        encoder = self.encoder.train()
-        if self.policy is None:
-            return
-        moving = self.policy.moving(self.steps)
-        for name, parameter in encoder.named_parameters():
-            parameter.requires_grad_(name in moving)
-            if name not in moving:
-                parameter.grad = None
-        for name, module in encoder.named_modules():
-            if self.policy.is_below(name, self.steps):
-                module.training = False
+        settings, tuning = self.settings, self.tuning
+        checkpointing = tuning is not None and tuning.checkpointing
+        shape: Any = (settings.max_batch_items, settings.precision, settings.document)
+        return Pass(*shape, checkpointing=checkpointing, **boundary)
 
-    def rate_scale(self, name: str) -> float:
-        """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
-        return 1.0 if self.policy is None else self.policy.scale(name)
-
-    def finish_update(self, optimizer: Any) -> None:
-        """Step, and count the step.
-
-        optimizer (Optimizer): The optimizer.
-        """
-        super().finish_update(optimizer)
-        self.steps += 1
-
-    def _run(self, pieces: "Pieces") -> Any:
-        settings = self.settings
-        return self.encoder(
-            pieces,
-            max_items=settings.max_batch_items,
-            precision=settings.precision,
-            document=settings.document,
-        )
+    # Saving
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): safetensors, with config and tokenizer in their header; empty before `initialize`."""
         if self._model is None or self.pretrained is None:
             return b""
-        return dump_state(self._model, self.pretrained.to_metadata(self.steps))
+        adapter = self.adapter_tensors(_PREFIX)
+        state = {
+            plain_name(name): tensor
+            for name, tensor in self._model.state_dict().items()
+            if name.removeprefix(_PREFIX) not in adapter
+        }
+        state |= {_ADAPTER + name: tensor for name, tensor in adapter.items()}
+        return dump_tensors(state, self.pretrained.to_metadata(self.steps, self.adapter))
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
-        """Load encoder and tokenizer. No file is opened.
+        """Load encoder, adapter and tokenizer. No file is opened.
 
         bytes_data (bytes): What `to_bytes` returned.
         RETURNS (TransformerShim): self.
@@ -288,10 +311,42 @@ class TransformerShim(SafetensorsShim):
         from .pretrained import rebuild
 
         if bytes_data:
-            self.install(rebuild(bytes_data))
-            if self.settings.layers == "mix":
-                load_state(self.encoder, bytes_data)
+            pretrained, adapter, rest = rebuild(bytes_data, _PREFIX)
+            self.install(pretrained, adapter)
+            tensors = {n.removeprefix(_ADAPTER): t for n, t in rest.items() if n.startswith(_ADAPTER)}
+            self._load_adapter(tensors)
+            if self.encoder.mix is not None:
+                load_tensors(self.encoder.mix, {n.removeprefix("mix."): t for n, t in rest.items() if n in _MIX})
         return self
+
+    def _load_adapter(self, tensors: "dict[str, Tensor]", without: str = "") -> None:
+        """Fill the adapter; its names must be those of the file.
+
+        tensors (Dict[str, Tensor]): By name.
+        without (str): What the names of the file lack.
+        """
+        import torch
+
+        own = {name.replace(without, ""): name for name in self.adapter_tensors(_PREFIX)}
+        state = self._model.state_dict()
+        missing, unexpected = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+        both = set(own) & set(tensors)
+        shapes = sorted(name for name in both if state[_PREFIX + own[name]].shape != tensors[name].shape)
+        if missing or unexpected or shapes:
+            raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                state[_PREFIX + own[name]].copy_(tensor)
+
+    def save_adapter(self, folder: "Path") -> None:
+        """Write the adapter alone, as peft does, with the fingerprint of the encoder it belongs to.
+
+        folder (Path): Is made.
+        """
+        tensors = self.adapter_tensors(_PREFIX)
+        if self.adapter is None or not tensors:
+            raise ValueError(Errors.T648.format(name=self.owner, what="save"))
+        save_adapter(folder, self.adapter, tensors, cast("Pretrained", self.pretrained).fingerprint)
 
     def _stay_in_one_thread_of_a_child(self) -> None:
         """In a worker of `nlp.pipe(n_process=...)`: a forked OpenMP pool hangs, and workers share the cores."""

@@ -1,10 +1,11 @@
 """What moves, and from when: policies over the names of an encoder's parameters. No model code."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Any
 
 from ..errors import Errors
 
@@ -18,8 +19,12 @@ _EMBEDDINGS = re.compile(
     r"|(?:^|\.)encoder\.LayerNorm\."
 )
 
+# What no row depends on: it may "move", but nothing follows from that.
+_UNUSED = re.compile(r"(?:^|\.)pooler\.")
+
 Freeze = str | int | Sequence[str] | None
 Unfreeze = int | dict[str, int] | None
+Anchor = float | dict[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,19 @@ class Tuning:
         steps, or by step the number of layers that move from then on.
     head_first (int): Steps in which nothing but the heads moves, before all else.
     layer_decay (Optional[float]): Factor on the learning rate from each layer to the one below it.
+    adapter (Optional[Dict[str, Any]]): The method, and its options: what moves in the place of the encoder's weights.
+    anchor (Union[None, float, Dict[str, float]]): Strength of the pull toward the pretrained weights; by regular
+        expression over names, or one for all.
+    checkpointing (bool): Compute what is inside a layer twice instead of keeping it for the backward pass.
     """
 
     freeze: Freeze = None
     unfreeze: Unfreeze = None
     head_first: int = 0
     layer_decay: float | None = None
+    adapter: dict[str, Any] | None = None
+    anchor: Anchor = None
+    checkpointing: bool = False
 
 
 def build_tuning_v1(
@@ -46,6 +58,9 @@ def build_tuning_v1(
     unfreeze: int | dict[str, int] | None = None,
     head_first: int = 0,
     layer_decay: float | None = None,
+    adapter: dict[str, Any] | None = None,
+    anchor: float | dict[str, float] | None = None,
+    checkpointing: bool = False,
 ) -> Tuning:
     """The block `[components.NAME.model.tuning]`.
 
@@ -55,6 +70,12 @@ def build_tuning_v1(
         step on. Fewer layers later on freeze them again.
     head_first (int): Train nothing but the heads for so many steps (LP-FT; Kumar et al. 2022).
     layer_decay (Optional[float]): Each layer's rate is this times that of the layer above it (Howard and Ruder 2018).
+    adapter (Optional[Dict[str, Any]]): {"method": "lora", "r": 8}: small trainable parts in a still encoder, by any
+        method that peft can inject, with peft's own option names; "source" is a folder to begin from. The method
+        "bias" trains the encoder's biases (BitFit; Ben Zaken et al. 2022). See `adapters`.
+    anchor (Union[None, float, Dict[str, float]]): L2-SP (Li et al. 2018): adds strength / 2 times the squared distance
+        to the pretrained weights to the loss of every doc. One strength, or one for each regular expression over names.
+    checkpointing (bool): Gradient checkpointing (Chen et al. 2016): less memory, about a third more time.
     RETURNS (Tuning): The settings.
     """
     if isinstance(freeze, str) and freeze not in ("all", "embeddings"):
@@ -71,7 +92,26 @@ def build_tuning_v1(
         _check_schedule(unfreeze)
     if freeze == "all" and (unfreeze is not None or head_first or layer_decay is not None):
         raise ValueError(Errors.T612)
-    return Tuning(freeze, unfreeze, head_first, layer_decay)
+    _check_adapter(adapter, freeze)
+    _check_anchor(anchor, freeze)
+    return Tuning(freeze, unfreeze, head_first, layer_decay, adapter, anchor, checkpointing)
+
+
+def _check_adapter(adapter: dict[str, Any] | None, freeze: Freeze) -> None:
+    if adapter is None:
+        return
+    if not isinstance(adapter.get("method"), str):
+        raise ValueError(Errors.T640.format(found=sorted(adapter)))
+    if freeze is not None:
+        raise ValueError(Errors.T641.format(freeze=freeze, method=adapter["method"]))
+
+
+def _check_anchor(anchor: Anchor, freeze: Freeze) -> None:
+    strengths = [anchor] if isinstance(anchor, (int, float)) else list((anchor or {}).values())
+    if any(strength < 0 for strength in strengths):
+        raise ValueError(Errors.T611.format(key="anchor", found=anchor, wanted="0 or more"))
+    if anchor is not None and freeze == "all":
+        raise ValueError(Errors.T612)
 
 
 def _check_schedule(schedule: dict[str, int]) -> None:
@@ -89,12 +129,15 @@ class Policy:
 
     tuning (Tuning): The settings.
     names (Sequence[str]): Names of all parameters.
+    trainable (Optional[Collection[str]]): What an adapter leaves to move; null where there is none.
     """
 
-    def __init__(self, tuning: Tuning, names: Sequence[str]) -> None:
+    def __init__(self, tuning: Tuning, names: Sequence[str], trainable: Collection[str] | None = None) -> None:
         self.tuning = tuning
         self.names = list(names)
         self.depth = depths(self.names)
+        self._trainable = None if trainable is None else frozenset(trainable)
+        self._moving: dict[int, frozenset[str]] = {}
         self._check()
 
     @cached_property
@@ -105,6 +148,8 @@ class Policy:
     def frozen(self) -> frozenset[str]:
         """Names of what never moves."""
         freeze = self.tuning.freeze
+        if self._trainable is not None:
+            return frozenset(self.names) - self._trainable
         if freeze is None:
             return frozenset()
         if freeze == "all":
@@ -112,8 +157,17 @@ class Policy:
         if freeze == "embeddings" or isinstance(freeze, int):
             bottom = 0 if freeze == "embeddings" else int(freeze)
             return frozenset(name for name in self.names if self.depth[name] <= bottom)
-        found = {pattern: [n for n in self.names if re.search(pattern, n)] for pattern in freeze}
-        return frozenset(name for names in found.values() for name in names)
+        return frozenset(name for name in self.names if any(re.search(pattern, name) for pattern in freeze))
+
+    def stage(self, step: int) -> int:
+        """The depth from which upward parameters move; equal numbers mean equal sets.
+
+        step (int): Steps made so far.
+        RETURNS (int): 0 stands for the embeddings, 1 for the lowest layer; more than all depths for nothing.
+        """
+        if step < self.tuning.head_first:
+            return self.n_layers + 2
+        return self._lowest(step - self.tuning.head_first)
 
     def moving(self, step: int) -> frozenset[str]:
         """Names of what moves.
@@ -121,10 +175,27 @@ class Policy:
         step (int): Steps made so far.
         RETURNS (FrozenSet[str]): Names; empty while only heads learn.
         """
-        if step < self.tuning.head_first:
-            return frozenset()
-        lowest = self._lowest(step - self.tuning.head_first)
-        return frozenset(name for name in self.names if self.depth[name] >= lowest and name not in self.frozen)
+        lowest = self.stage(step)
+        if lowest not in self._moving:
+            found = (name for name in self.names if self.depth[name] >= lowest and name not in self.frozen)
+            self._moving[lowest] = frozenset(found)
+        return self._moving[lowest]
+
+    def is_still(self, step: int) -> bool:
+        """Whether nothing moves that rows depend on.
+
+        step (int): Steps made so far.
+        RETURNS (bool): True while only heads learn.
+        """
+        return all(_UNUSED.search(name) for name in self.moving(step))
+
+    def n_lower(self, step: int) -> int:
+        """How many layers lie below everything that moves: their states can be kept.
+
+        step (int): Steps made so far.
+        RETURNS (int): 0 where the lowest layer or the embeddings move.
+        """
+        return max(0, min(self._boundary(step) - 1, self.n_layers))
 
     def is_below(self, module: str, step: int) -> bool:
         """Whether nothing in a module, nor in what stands under it, moves: dropout is off there.
@@ -133,19 +204,19 @@ class Policy:
         step (int): Steps made so far.
         RETURNS (bool): False for modules that stand in no layer.
         """
-        boundary = min((self.depth[name] for name in self.moving(step)), default=self.n_layers + 2)
+        boundary = self._boundary(step)
         match = _LAYER.search(f"{module}.")
         depth = int(match[1]) + 1 if match else 0 if _EMBEDDINGS.search(f"{module}.") else boundary
         return depth < boundary
+
+    def _boundary(self, step: int) -> int:
+        used = (self.depth[name] for name in self.moving(step) if not _UNUSED.search(name))
+        return min(used, default=self.n_layers + 2)
 
     def scale(self, name: str) -> float:
         """RETURNS (float): Factor on the rate of a parameter: the top layer has 1."""
         decay = self.tuning.layer_decay
         return 1.0 if decay is None else decay ** max(0, self.n_layers - self.depth[name])
-
-    def changes_at(self, step: int) -> bool:
-        """RETURNS (bool): Whether something else moves from this step on than in the step before."""
-        return step == 0 or self.moving(step) != self.moving(step - 1)
 
     def _lowest(self, step: int) -> int:
         """Depth from which upward parameters move; what stands above the layers goes with the top one."""

@@ -81,7 +81,8 @@ def test_schedule_with_head_first_and_refreezing():
     assert moving_layers(found, 5) == [3, 4]
     assert moving_layers(found, 15) == [0, 1, 2, 3, 4]
     assert moving_layers(found, 25) == [2, 3, 4]
-    assert [step for step in range(30) if found.changes_at(step)] == [0, 5, 15, 25]
+    stages = [found.stage(step) for step in range(30)]
+    assert [step for step in range(1, 30) if stages[step] != stages[step - 1]] == [5, 15, 25]
 
 
 def test_layer_decay():

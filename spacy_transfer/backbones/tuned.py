@@ -1,0 +1,201 @@
+"""A shim whose encoder is tuned by a policy: what moves, from when, how fast, from where, and whether it may."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Errors
+from ..tuning.adapters import has_adapter, inject, merge, plain_name, trainable_names
+from ..tuning.anchors import pull, strengths
+from ..tuning.policy import Policy, Tuning
+from .scale import LossScale
+from .shim import SafetensorsShim
+from .states import CacheSettings, StateCache
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TuningShim(SafetensorsShim):
+    """Counts steps, and applies a tuning to the module it holds. Both live here, so that they survive
+    `replace_listeners`, and work in whatever component the shim stands.
+
+    tuning (Optional[Tuning]): What moves; null for everything.
+    """
+
+    owner = "transfer_backbone"
+
+    def __init__(self, tuning: Tuning | None, **kwargs: Any) -> None:
+        super().__init__(None, **kwargs)
+        self.tuning = tuning
+        self.policy: Policy | None = None
+        self.steps = 0
+        self.adapter: dict[str, Any] | None = None
+        self.cache_settings = CacheSettings()
+        self.loss_scale: LossScale | None = None
+        self._plain: list[str] = []
+        self._stage = -1
+        self._cache: StateCache | None = None
+        self._strengths: dict[str, float] = {}
+        self._origin: dict[str, Tensor] = {}
+        self._n_docs = 0
+
+    # Setting up
+
+    def adopt(self, transformer: Any, adapter: Mapping[str, Any] | None) -> None:
+        """Take an encoder, before it is put under this shim, and put the adapter into it.
+
+        transformer (nn.Module): The encoder, without adapter.
+        adapter (Optional[Mapping[str, Any]]): The method and its options.
+        """
+        self._plain = list(transformer.state_dict())
+        self.adapter = None if adapter is None else inject(transformer, dict(adapter))
+
+    def work_out(self, prefix: str = "") -> None:
+        """Apply the tuning to the names of the module that this shim holds by now.
+
+        prefix (str): What stands before the encoder's names in the module's.
+        """
+        self._forget()
+        self.policy, self._strengths = None, {}
+        tuning = self.tuning
+        if tuning is None:
+            return
+        names = [name for name, _ in self._model.named_parameters()]
+        plain = {prefix + name for name in self._plain}
+        trainable = None if self.adapter is None else trainable_names(names, plain, self.adapter)
+        self.policy = Policy(tuning, names, trainable)
+        self._strengths = strengths(tuning.anchor, [name for name in names if plain_name(name) in plain])
+
+    def remember_origin(self, read: Callable[[], "Mapping[str, Tensor]"] | None = None) -> None:
+        """Keep the weights toward which the anchor pulls: the module's own as they are now, or such as are read.
+
+        read (Optional[Callable[[], Mapping[str, Tensor]]]): Gives the pretrained weights, by the module's names.
+        """
+        if not self._strengths:
+            return
+        found = dict(self._model.named_parameters()) if read is None else read()
+        self._origin = {name: found[name].detach().clone() for name in self._strengths}
+
+    def read_origin(self) -> "Mapping[str, Tensor]":
+        """RETURNS (Mapping[str, Tensor]): The pretrained weights, once a saved pipeline is trained on."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        self._stage, self._cache, self._origin, self._n_docs = -1, None, {}, 0
+
+    def __deepcopy__(self, memo: dict) -> "TuningShim":
+        cache, self._cache = self._cache, None
+        try:
+            twin = super().__deepcopy__(memo)
+        finally:
+            self._cache = cache
+        assert isinstance(twin, TuningShim)
+        return twin
+
+    # A step
+
+    @property
+    def is_still(self) -> bool:
+        """RETURNS (bool): Whether no parameter moves in the coming step."""
+        return self.policy is not None and self.policy.is_still(self.steps)
+
+    def let_move(self, n_docs: int) -> None:
+        """Training mode and gradients for what moves at this step, and for nothing below it.
+
+        n_docs (int): Docs in the coming batch.
+        """
+        self._n_docs += n_docs
+        module = self._model
+        if self.policy is None:
+            module.train()
+            return
+        stage = self.policy.stage(self.steps)
+        if stage == self._stage and module.training:
+            return
+        module.train()
+        moving = self.policy.moving(self.steps)
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in moving)
+            if name not in moving:
+                parameter.grad = None
+        for name, part in module.named_modules():
+            if self.policy.is_below(name, self.steps):
+                part.training = False
+        if stage != self._stage:
+            self._stage, self._cache = stage, None  # The states at the old boundary, or of weights that moved since.
+        if self._strengths and not self._origin:
+            self.remember_origin(self.read_origin)
+
+    def states_below(self) -> tuple[int, StateCache | None]:
+        """RETURNS (Tuple[int, Optional[StateCache]]): How many layers stay as they are, and what keeps their states."""
+        n_lower = 0 if self.policy is None else self.policy.n_lower(self.steps)
+        if n_lower and self._cache is None and self.cache_settings.memory_mb + self.cache_settings.disk_mb > 0:
+            self._cache = StateCache(self.cache_settings)
+        return n_lower, self._cache if n_lower else None
+
+    def rate_scale(self, name: str) -> float:
+        """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
+        return 1.0 if self.policy is None else self.policy.scale(name)
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Look at the gradients, add the anchor's pull, step, and count the step.
+
+        optimizer (Optimizer): The optimizer.
+        RAISES (ValueError): When a gradient is not finite; nothing has moved then.
+        """
+        parameters = {name: p for name, p in self._model.named_parameters() if p.grad is not None}
+        if self._may_step(parameters):
+            if self._strengths:
+                pull(dict(self._model.named_parameters()), self._origin, self._strengths, self._n_docs)
+            super().finish_update(optimizer)
+        else:
+            for parameter in parameters.values():
+                parameter.grad = None
+        self._n_docs = 0
+        self.steps += 1
+
+    def _may_step(self, parameters: dict[str, Any]) -> bool:
+        import torch
+
+        if not parameters:
+            return True
+        grads = [parameter.grad for parameter in parameters.values()]
+        norms = torch.stack(torch._foreach_norm(grads))
+        is_finite = bool(torch.isfinite(norms).all())
+        if self.loss_scale is not None:
+            return self.loss_scale.unscale(grads, is_finite)
+        if not is_finite:
+            order = torch.argsort(torch.nan_to_num(norms, nan=float("inf")), descending=True)[:5].tolist()
+            names = list(parameters)
+            largest = ", ".join(f"{names[i]} {float(norms[i]):.3g}" for i in order)
+            what = "NaN" if bool(torch.isnan(norms).any()) else "infinite"
+            self.drop_gradients()
+            raise ValueError(Errors.T652.format(step=self.steps, name=self.owner, what=what, norms=largest))
+        return True
+
+    def drop_gradients(self) -> None:
+        """Forget what has been collected for the next step."""
+        self._n_docs = 0
+        for parameter in self._model.parameters():
+            parameter.grad = None
+
+    # Adapters
+
+    def merge_adapter(self) -> None:
+        """Fold the adapter into the encoder, in place; from then on it is an encoder like any other."""
+        if self.adapter is None or not has_adapter(self._model):
+            raise ValueError(Errors.T648.format(name=self.owner, what="merge"))
+        merge(self._model)
+        self.adapter = None
+        if self.tuning is not None:
+            self.tuning = replace(self.tuning, adapter=None)
+
+    def adapter_tensors(self, prefix: str = "") -> "dict[str, Tensor]":
+        """RETURNS (Dict[str, Tensor]): The adapter's own tensors, by their names in the encoder."""
+        own = {prefix + name for name in self._plain}
+        return {
+            name.removeprefix(prefix): tensor.detach().cpu()
+            for name, tensor in self._model.state_dict().items()
+            if name.startswith(prefix) and plain_name(name) not in own
+        }

@@ -1,0 +1,188 @@
+"""Adapters: small trainable parts that peft puts into an encoder whose own weights stay as they are.
+
+Two sets of names meet here. *Plain* names are those of the encoder without adapter; peft moves the weights it wraps
+one level down (`query.weight` becomes `query.base_layer.weight`) and puts its own beside them. A saved pipeline holds
+the encoder under its plain names, so that it can be read with and without peft, and the adapter's tensors apart.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Errors
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+BIAS = "bias"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+# Put before names in a folder that peft's own PeftModel.from_pretrained can read as well.
+_PEFT_PREFIX = "base_model.model."
+_WRAPPED = ".base_layer."
+# Not options of the method: ours, or what peft fills in itself.
+_OURS = ("method", "source")
+
+
+def inject(transformer: Any, adapter: dict[str, Any]) -> dict[str, Any]:
+    """Put an adapter into an encoder, in place. "bias" puts in nothing: the encoder's biases are what moves.
+
+    transformer (nn.Module): The encoder.
+    adapter (Dict[str, Any]): `method` and the method's options, by peft's names.
+    RETURNS (Dict[str, Any]): The same with the modules that were found, so that it can be put in once more.
+    RAISES (ImportError): When peft is missing.
+    RAISES (ValueError): When the method or an option is unknown, or no module fits.
+    """
+    method = str(adapter["method"]).lower()
+    if method == BIAS:
+        return {"method": BIAS}
+    options = {key: value for key, value in adapter.items() if key not in _OURS}
+    peft, known = _peft(method)
+    if method not in known:
+        raise ValueError(Errors.T643.format(method=adapter["method"], known=sorted(known)))
+    if options.get("modules_to_save"):
+        error = "modules_to_save would copy parts of the encoder into the adapter; thaw those with another method"
+        raise ValueError(Errors.T644.format(method=method, error=error))
+    try:
+        config = known[method](**{key: _plain_value(value) for key, value in options.items()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(Errors.T644.format(method=method, error=error)) from error
+    try:
+        peft.inject_adapter_in_model(config, transformer)
+    except Exception as error:  # peft has errors of its own for what it does not find
+        candidates = sorted({name.rsplit(".", 1)[-1] for name, _ in _linear(transformer)})
+        raise ValueError(Errors.T645.format(method=method, error=error, candidates=candidates)) from error
+    options["target_modules"] = _targets(config, options)
+    return {"method": method, **{key: value for key, value in options.items() if value is not None}}
+
+
+def trainable_names(names: Iterable[str], plain: Collection[str], adapter: Mapping[str, Any]) -> set[str]:
+    """Which parameters an adapter leaves to move.
+
+    names (Iterable[str]): Names of all parameters, the adapter's among them.
+    plain (Collection[str]): Names of the encoder's own.
+    adapter (Mapping[str, Any]): The adapter.
+    RETURNS (Set[str]): The adapter's own; biases for the method "bias".
+    """
+    biases = adapter["method"] == BIAS
+    return {name for name in names if plain_name(name) not in plain or (biases and name.endswith(".bias"))}
+
+
+def plain_name(name: str) -> str:
+    """RETURNS (str): The name that a weight had before peft wrapped its module."""
+    return name.replace(_WRAPPED, ".")
+
+
+def has_adapter(module: "nn.Module") -> bool:
+    """RETURNS (bool): Whether peft has put something into this module."""
+    return any(hasattr(part, "merged_adapters") for part in module.modules())
+
+
+def merge(module: Any) -> None:
+    """Fold the adapter into the weights it stands beside, in place, and take it out.
+
+    module (nn.Module): What holds the encoder.
+    RAISES (ValueError): When the method cannot be folded in; the module is then as it was.
+    """
+    wrapped = [(name, part) for name, part in module.named_modules() if hasattr(part, "merged_adapters")]
+    for _, part in wrapped:
+        try:
+            part.merge(safe_merge=True)
+        except (NotImplementedError, ValueError) as error:
+            for _, other in wrapped:
+                if other.merged:
+                    other.unmerge()
+            raise ValueError(Errors.T644.format(method=type(part).__name__, error=f"merge: {error}")) from error
+    for name, part in wrapped:
+        parent, _, last = name.rpartition(".")
+        setattr(module.get_submodule(parent), last, part.get_base_layer())
+
+
+def save_adapter(folder: Path, adapter: dict[str, Any], tensors: dict[str, "Tensor"], fingerprint: str) -> None:
+    """Write an adapter the way peft does, with the fingerprint of the weights that it belongs to.
+
+    folder (Path): Is made.
+    adapter (Dict[str, Any]): From `inject`.
+    tensors (Dict[str, Tensor]): The adapter's own, by their names in the encoder.
+    fingerprint (str): Of the encoder's source.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {key: value for key, value in adapter.items() if key != "method"}
+    config = {"peft_type": adapter["method"].upper(), "task_type": None, **options}
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=str), encoding="utf8")
+    named = {_PEFT_PREFIX + name.replace(".default", ""): tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt", "base": fingerprint})
+
+
+def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
+    """Read a saved adapter; options in the config win over those in the folder.
+
+    source (str): Folder that `save_adapter` or peft wrote.
+    adapter (Dict[str, Any]): The block of the config.
+    fingerprint (str): Of this encoder's source.
+    RETURNS (Tuple[Dict[str, Any], Dict[str, Tensor]]): The adapter, and its tensors by names without ".default".
+    RAISES (ValueError): When the folder is none, is of another method, or belongs to other weights.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(source)
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (folder / name).exists():
+            raise ValueError(Errors.T647.format(source=source, problem=f"has no {name}"))
+    saved = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
+    method = str(saved.get("peft_type", "")).lower()
+    if method != adapter["method"].lower():
+        raise ValueError(Errors.T647.format(source=source, problem=f"holds a {method} adapter"))
+    _, known = _peft(method)
+    takes = set(inspect.signature(known[method]).parameters) if method in known else set()
+    # What peft stamps on its files is not an option of the method.
+    options = {key: value for key, value in saved.items() if key in takes and value not in (None, {}, [])}
+    for stamp in ("task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"):
+        options.pop(stamp, None)
+    try:
+        with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+            base = (file.metadata() or {}).get("base", "")
+            tensors = {name.removeprefix(_PEFT_PREFIX): file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(Errors.T101.format(error=error)) from error
+    if base and base != fingerprint:
+        raise ValueError(Errors.T646.format(source=source, found=base[:12], wanted=fingerprint[:12]))
+    return {**options, **adapter}, tensors
+
+
+def _peft(method: str) -> tuple[Any, dict[str, Any]]:
+    """peft, and its methods that can be injected, by name in lower case."""
+    try:
+        import peft
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+    except ImportError as error:
+        raise ImportError(Errors.T642.format(method=method)) from error
+    known = {}
+    for kind in PEFT_TYPE_TO_TUNER_MAPPING:
+        config = PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
+        if config is not None and not issubclass(config, peft.PromptLearningConfig):
+            known[str(getattr(kind, "value", kind)).lower()] = config
+    return peft, known
+
+
+def _targets(config: Any, options: dict[str, Any]) -> Any:
+    """The modules by name, as peft's table for this kind of encoder had them when none were given."""
+    found = getattr(config, "target_modules", None)
+    return options.get("target_modules") or (sorted(found) if isinstance(found, (set, list)) else found)
+
+
+def _plain_value(value: Any) -> Any:
+    """Config blocks come with types of their own, which peft would not know."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain_value(item) for key, item in value.items()}
+    return [_plain_value(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _linear(transformer: Any) -> list[tuple[str, Any]]:
+    found = [(name, part) for name, part in transformer.named_modules() if re.search(r"Linear$", type(part).__name__)]
+    return [(name, part) for name, part in found if name]
