@@ -171,7 +171,7 @@ class Errors(metaclass=_Coded):
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The nearest "
-        "names: {near}"
+        "names: {near}. (What is in [training] frozen_components does not count.)"
     )
     T603 = (
         "training.optimizer.groups.{group} (group {group!r}) has the keys {found}; it must have 'pattern', of {known}."
@@ -201,6 +201,10 @@ class Errors(metaclass=_Coded):
     T619 = (
         "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "
         'short form of freeze = "all".'
+    )
+    T620 = (
+        "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds only parameters that the "
+        "groups {taken} before it have taken. The first group that finds a parameter has it: move this block up."
     )
 
 
