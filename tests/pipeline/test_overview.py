@@ -9,7 +9,6 @@ import numpy
 import pytest
 import spacy
 from spacy.cli.train import train
-from spacy.tokens import DocBin
 from thinc.api import Adam, Config
 
 from spacy_transfer.pipeline.names import parameters_of
@@ -18,6 +17,7 @@ from spacy_transfer.tuning.optimizers import adamw_v1, sgd_v1
 from spacy_transfer.tuning.policy import Policy, build_tuning_v1
 from spacy_transfer.tuning.schedules import linear_v1
 
+from ..training import write_training
 from .util import HEADS, backbone_config, make_examples, make_pipeline, step
 
 TUNING = {"@misc": "spacy-transfer.Tuning.v1"}
@@ -156,45 +156,7 @@ def test_a_backbone_that_has_met_an_optimizer_is_still_copied_and_pickled(tiny_b
 
 # `spacy train`
 
-CONFIG = """
-[paths]
-train = null
-[system]
-seed = 0
-gpu_allocator = null
-[nlp]
-lang = "en"
-pipeline = ["transfer_backbone","tagger","textcat"]
-[components]
-[components.transfer_backbone]
-factory = "transfer_backbone"
-[components.transfer_backbone.model]
-@architectures = "spacy-transfer.TransformerBackbone.v1"
-source = null
-window = 32
-overlap = 8
-[components.tagger]
-factory = "tagger"
-[components.tagger.model]
-@architectures = "spacy.Tagger.v2"
-[components.tagger.model.tok2vec]
-@architectures = "spacy-transfer.Listener.v1"
-[components.textcat]
-factory = "transfer_textcat"
-[corpora]
-[corpora.train]
-@readers = "spacy.Corpus.v1"
-path = ${paths.train}
-[corpora.dev]
-@readers = "spacy.Corpus.v1"
-path = ${paths.train}
-[training]
-train_corpus = "corpora.train"
-dev_corpus = "corpora.dev"
-max_steps = 4
-eval_frequency = 2
-seed = 0
-gpu_allocator = null
+GROUPS = """
 [training.optimizer]
 @optimizers = "spacy-transfer.SGD.v1"
 learn_rate = 0.1
@@ -211,20 +173,13 @@ weight_decay = 0.0
 @schedules = "spacy-transfer.Linear.v1"
 learn_rate = 0.5
 total_steps = 10
-[training.logger]
-@loggers = "spacy-transfer.ConsoleLogger.v1"
 """
 
 
 @pytest.fixture
-def config(tiny_bert, tmp_path, nlp):
-    """A file with a config, and the data it reads."""
-    DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(tmp_path / "train.spacy")
-    config = Config().from_str(CONFIG, interpolate=False)
-    config["paths"]["train"] = str(tmp_path / "train.spacy")
-    config["components"]["transfer_backbone"]["model"]["source"] = tiny_bert
-    config.to_disk(tmp_path / "config.cfg")
-    return tmp_path / "config.cfg"
+def config(tiny_bert, tmp_path):
+    """A file with a config that has groups, and the data it reads."""
+    return write_training(tmp_path, tiny_bert, optimizer=GROUPS)
 
 
 def test_groups_in_spacy_train(config, tmp_path, capsys):
