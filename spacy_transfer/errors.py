@@ -214,17 +214,17 @@ class Errors(metaclass=_Coded):
         "The loss did not go down: {start} in the beginning, {lowest} at best (smoothed). Give more --steps or a "
         "larger batch ([training.batcher]), and look whether anything moves: python -m spacy debug transfer CONFIG"
     )
+    T623 = (
+        "No head reports a loss (looked at: {names}). Put a trainable head into [nlp] pipeline, and not into "
+        "[training] frozen_components."
+    )
     T720 = (
         'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '
         "without: --output -)"
     )
     T721 = "--output {path}: the folder does not exist. Make it, or name another."
-    T722 = (
-        "No head reports a loss (looked at: {names}). Put a trainable head into [nlp] pipeline, and not into "
-        "[training] frozen_components."
-    )
-    T723 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
-    T724 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
+    T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
+    T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
 
 
 class Warnings(metaclass=_Coded):

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -16,7 +17,7 @@ from spacy.util import registry, resolve_dot_names
 from wasabi import msg
 
 from ..errors import Errors
-from ..tuning.range_test import Divergence, Suggestion, rates_between, suggest
+from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
 from .app import transfer_cli
 from .prepare import OVERRIDES, errors_in_one_line, initialise, read_config
 
@@ -99,7 +100,7 @@ def run(nlp: Any, rates: list[float]) -> tuple[list[float], list[float], float]:
     (corpus,) = resolve_dot_names(config, [settings["train_corpus"]])
     epochs = -1 if settings["max_epochs"] == -1 else 0
     optimizer = settings["optimizer"]
-    losses, heads, divergence = [], Heads(nlp, settings["frozen_components"]), Divergence()
+    heads, divergence = Losses(_trained_heads(nlp, settings["frozen_components"])), Divergence()
     training = train_while_improving(
         nlp,
         optimizer,
@@ -114,11 +115,11 @@ def run(nlp: Any, rates: list[float]) -> tuple[list[float], list[float], float]:
         annotating_components=settings["annotating_components"],
         before_update=_set_rates(optimizer, rates, base, settings["before_update"]),
     )
-    for _, info, _ in tqdm(_until_not_finite(training), total=len(rates), desc="Range test", leave=False, disable=None):
-        loss = heads.loss_of_step(info["losses"])
-        if divergence.sees(loss):
+    steps = tqdm(_until_not_finite(training), total=len(rates), desc="Range test", leave=False, disable=None)
+    for batch, info, _ in steps:
+        if divergence.sees(heads.add(info["losses"], len(batch), sum(len(eg.reference) for eg in batch))):
             break
-        losses.append(loss)
+    losses = [loss for loss in heads.curve() if math.isfinite(loss)]
     return rates[: len(losses)], losses, base
 
 
@@ -135,51 +136,6 @@ def hold_at_peak(block: dict[str, Any]) -> dict[str, Any]:
             rate = registry.resolve({"rate": rate})["rate"]
         place["learn_rate"] = rate if isinstance(rate, (int, float)) else max(islice(rate, _LONG_TRAINING))
     return block
-
-
-class Heads:
-    """Makes one number of the losses of all heads.
-
-    Each is divided by what it was in its first steps, so that all weigh alike, whether they sum over tokens or take
-    means; 1 is then the loss before training. A backbone's own is no loss but a size of gradients.
-
-    nlp (Language): The pipeline.
-    frozen (List[str]): Components that are not trained.
-    """
-
-    first_steps = 3
-
-    def __init__(self, nlp: Any, frozen: list[str]) -> None:
-        self._names = [
-            name
-            for name, pipe in nlp.pipeline
-            if name not in frozen and not isinstance(pipe, ListenedToComponent) and getattr(pipe, "is_trainable", False)
-        ]
-        self._total: dict[str, float] = {}
-        self._source: Any = None
-        self._first: dict[str, list[float]] = {}
-
-    def loss_of_step(self, losses: dict[str, float]) -> float:
-        """Losses of one step.
-
-        losses (Dict[str, float]): The sums that spaCy's loop keeps; it begins a new dictionary when it likes.
-        RETURNS (float): The mean over the heads.
-        """
-        if losses is not self._source:
-            self._source, self._total = losses, {}
-        parts = []
-        for name in self._names:
-            if name in losses:
-                loss = float(losses[name]) - self._total.get(name, 0.0)
-                self._total[name] = float(losses[name])
-                first = self._first.setdefault(name, [])
-                if len(first) < self.first_steps:
-                    first.append(loss)
-                level = sum(first) / len(first)
-                parts.append(loss / level if level else loss)
-        if not parts:
-            raise ValueError(Errors.T722.format(names=self._names))
-        return sum(parts) / len(parts)
 
 
 def draw(output: str, rates: list[float], losses: list[float], found: Suggestion | None) -> None:
@@ -199,7 +155,9 @@ def draw(output: str, rates: list[float], losses: list[float], found: Suggestion
         axes.axvline(found.rate, color="C1", linestyle="--", label=f"suggested: {found.rate:.2g}")
     axes.set(xlabel="learning rate", ylabel="loss (1 = before training)")
     if losses:
-        axes.set_ylim(0, 2 * max(1.0, float(numpy.percentile(losses, 75))))
+        # What comes after the training has broken down would press the rest of the curve flat.
+        top = 1.5 * max(losses[: max(1, len(losses) // 10)])
+        axes.set_ylim(min(losses) - 0.05 * (top - min(losses)), top)
     axes.legend()
     figure.savefig(output, format="png", dpi=120)
 
@@ -213,7 +171,7 @@ def report(nlp: Any, found: Suggestion, base: float) -> None:
     """
     msg.good(f"Suggested rate: {found.rate:.2g}   (the loss is lowest at {found.minimum:.2g})")
     if found.still_falls:
-        msg.warn(Errors.T723.format(rate=f"{found.minimum:.2g}"))
+        msg.warn(Errors.T722.format(rate=f"{found.minimum:.2g}"))
     block = nlp.config.interpolate()["training"]["optimizer"]
     peaks = _places(hold_at_peak(block))
     for key, place in _places(block).items():
@@ -222,6 +180,15 @@ def report(nlp: Any, found: Suggestion, base: float) -> None:
             inner = next((name for name in _HIGHEST if name in place["learn_rate"]), "...")
             key = f"{key}.{inner}"
         print(f"    --training.optimizer.{key} {rate:.2g}")  # noqa: T201
+
+
+def _trained_heads(nlp: Any, frozen: list[str]) -> list[str]:
+    """Components whose losses count. A backbone's own is no loss but a size of gradients."""
+    return [
+        name
+        for name, pipe in nlp.pipeline
+        if name not in frozen and not isinstance(pipe, ListenedToComponent) and getattr(pipe, "is_trainable", False)
+    ]
 
 
 def _places(block: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -236,7 +203,7 @@ def _base_rate(block: dict[str, Any]) -> float:
     rates = [float(place["learn_rate"]) for place in _places(block).values()]
     base = rates[0] if rates and rates[0] else max(rates, default=0.0)
     if base <= 0.0:
-        raise ValueError(Errors.T724)
+        raise ValueError(Errors.T723)
     return base
 
 
@@ -257,7 +224,7 @@ def _set_rates(optimizer: Any, rates: list[float], base: float, then: Callable |
 
 
 def _without_short_ones(batches: Iterable[tuple[int, list]]) -> Iterator[tuple[int, list]]:
-    """Leave out what remains at the end of an epoch: losses that are sums would jump there."""
+    """Leave out what remains at the end of an epoch, if it is less than half of a batch: its loss tells little."""
     sizes: list[int] = []
     for epoch, batch in batches:
         sizes.append(sum(len(example.reference) for example in batch))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import Errors
 
 # A curve whose lowest point is not at least so far below its beginning has not gone down.
-_LEAST_FALL = 0.05
+_LEAST_FALL = 0.02
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,57 @@ class Divergence:
         return mean > self._times * self._best
 
 
+class Losses:
+    """Makes one curve of the losses of all heads.
+
+    spaCy's components sum over tokens, sum over texts, or take means, and do not say which, so that a short batch would
+    make a dent. In the beginning, as long as rates are too low to do anything, the loss per right unit is the same
+    in all batches: the unit is the one by which it varies least there. Each head is then divided by its level in the
+    beginning, so that all weigh alike, and 1 is the loss before training.
+
+    names (Sequence[str]): The heads.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._sums: dict[str, float] = {}
+        self._source: Any = None
+        self._losses: dict[str, list[float]] = {}
+        self._units: list[tuple[float, float, float]] = []
+
+    def add(self, sums: dict[str, float], n_texts: int, n_words: int) -> float:
+        """Take in a step.
+
+        sums (Dict[str, float]): What spaCy's loop adds losses up in; it begins a new one when it likes.
+        n_texts (int), n_words (int): Size of the batch.
+        RETURNS (float): A loss of this step, roughly: sizes of batches are not yet seen to.
+        """
+        if sums is not self._source:
+            self._source, self._sums = sums, {}
+        names = [name for name in self._names if name in sums]
+        if not names:
+            raise ValueError(Errors.T623.format(names=self._names))
+        self._units.append((1.0, float(n_texts), float(max(1, n_words))))
+        for name in names:
+            self._losses.setdefault(name, []).append(float(sums[name]) - self._sums.get(name, 0.0))
+            self._sums[name] = float(sums[name])
+        return sum(own[-1] / (abs(own[0]) or 1.0) for own in self._losses.values()) / len(names)
+
+    def curve(self) -> list[float]:
+        """RETURNS (List[float]): By step, the mean over the heads."""
+        curves = [self._relative(numpy.asarray(own)) for own in self._losses.values()]
+        return list(map(float, numpy.mean(curves, axis=0))) if curves else []
+
+    def _relative(self, losses: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
+        beginning = max(3, len(losses) // 5)
+        per_unit = [losses / unit for unit in numpy.asarray(self._units).T]
+        best = min(
+            per_unit, key=lambda values: float(values[:beginning].std() / (abs(values[:beginning].mean()) or 1.0))
+        )
+        level = float(best[:beginning].mean())
+        return best / level if level else best
+
+
 def smooth(losses: Sequence[float]) -> NDArray[numpy.float64]:
     """Weighted means around each step, by a normal curve as wide as 3% of the steps. A running mean would lag behind
     and shift the curve to higher rates.
@@ -94,8 +146,8 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
     RAISES (ValueError): When the curve does not go down.
     """
     smoothed = smooth(losses)
-    lowest = int(smoothed.argmin())
-    start = float(numpy.median(smoothed[: max(1, len(smoothed) // 10)]))
-    if len(smoothed) < 5 or not smoothed[lowest] < start - _LEAST_FALL * abs(start):
+    lowest, beginning = int(smoothed.argmin()), max(1, len(smoothed) // 10)
+    start = float(numpy.median(smoothed[:beginning]))
+    if len(smoothed) < 5 or lowest < beginning or not smoothed[lowest] < start - _LEAST_FALL * abs(start):
         raise ValueError(Errors.T622.format(start=f"{start:.3g}", lowest=f"{smoothed[lowest]:.3g}"))
     return Suggestion(rates[lowest] / 10.0, rates[lowest], smoothed, lowest >= len(smoothed) - 2)
