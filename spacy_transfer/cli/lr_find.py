@@ -156,7 +156,7 @@ def draw(output: str, rates: list[float], losses: list[float], found: Suggestion
     axes.set(xlabel="learning rate", ylabel="loss (1 = before training)")
     if losses:
         # What comes after the training has broken down would press the rest of the curve flat.
-        top = 1.5 * max(losses[: max(1, len(losses) // 10)])
+        top = min(1.5 * max(losses[: max(1, len(losses) // 10)]), 1.05 * max(losses))
         axes.set_ylim(min(losses) - 0.05 * (top - min(losses)), top)
     axes.legend()
     figure.savefig(output, format="png", dpi=120)
