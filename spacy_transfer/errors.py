@@ -1,7 +1,8 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones;
-T3xx heads; T4xx components; T5xx corpora; T6xx tuning; W for warnings.
+T3xx heads; T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range tests,
+T64x adapters, T65x anchors and gradients; T72x commands that look at a training; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -170,8 +171,8 @@ class Errors(metaclass=_Coded):
     )
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
-        "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The nearest "
-        "names: {near}"
+        "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "
+        "nearest names: {near}. (What is in [training] frozen_components does not count.)"
     )
     T603 = (
         "training.optimizer.groups.{group} (group {group!r}) has the keys {found}; it must have 'pattern', of {known}."
@@ -241,9 +242,70 @@ class Errors(metaclass=_Coded):
         "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "
         'short form of freeze = "all".'
     )
+    T620 = (
+        "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds only parameters that the "
+        "groups {taken} before it have taken. The first group that finds a parameter has it: move this block up."
+    )
+    T621 = (
+        "--low {low} --high {high} --steps {steps}: low must be more than 0 and less than high, and steps 10 or more."
+    )
+    T622 = (
+        "The loss did not go down: {start} in the beginning, {lowest} at best (smoothed). Give more --steps or a "
+        "larger batch ([training.batcher]), and look whether anything moves: python -m spacy debug transfer CONFIG"
+    )
+    T623 = (
+        "No head reports a loss (looked at: {names}). Put a trainable head into [nlp] pipeline, and not into "
+        "[training] frozen_components."
+    )
+    T720 = (
+        'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '
+        "without: --output -)"
+    )
+    T721 = "--output {path}: the folder does not exist. Make it, or name another."
+    T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
+    T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
 
 
 class Warnings(metaclass=_Coded):
     """Messages of warnings. Format with `.format(...)` and pass to `warnings.warn` or the logger."""
 
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
+    W720 = (
+        "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "
+        "out, and set components.{name}.frozen = true."
+    )
+    W721 = (
+        "{key}.learn_rate = {rate} without warm-up, on the transformer of {name!r}: the first steps can destroy what "
+        "it has learned. Take 5e-05 or less, or a schedule with warmup_steps ('spacy-transfer.Linear.v1'), or train "
+        "the heads first (head_first in components.{name}.model.tuning)."
+    )
+    W722 = (
+        "training.optimizer.L2 = {found}: Thinc's Adam decays biases and normalisation of the transformer as well. "
+        "Take @optimizers = 'spacy-transfer.AdamW.v1' (weight_decay), which spares them, or set L2 = 0."
+    )
+    W723 = (
+        "training.optimizer.grad_clip = {found}: Thinc's Adam clips each tensor by itself, which turns the gradient "
+        "of a transformer. Take @optimizers = 'spacy-transfer.AdamW.v1', which clips all together, or set grad_clip "
+        "= 0."
+    )
+    W724 = (
+        "training.optimizer.use_averages = true, but {name!r} is frozen: only heads are averaged. Set use_averages = "
+        "false, or let the backbone move."
+    )
+    W725 = (
+        "{key} ends after {total} steps, but training.max_steps = {most}: the rest is trained at the lowest rate, "
+        "which may be 0. Make both the same."
+    )
+    W726 = "{key} takes {total} steps, but training.max_steps = {most}: the rate hardly falls. Make both the same."
+    W727 = (
+        "{key}.warmup_steps = {warmup}, but training.max_steps = {most}: the highest rate is never reached. Warm up "
+        "less."
+    )
+    W728 = (
+        "components.{name}.model.tuning thaws its last layers at step {last}, but training.max_steps = {most}. Make "
+        "unfreeze or head_first shorter, or say what stays frozen (freeze)."
+    )
+    W729 = (
+        "training.accumulate_gradient = {parts}, but training.batcher.size = {size}: a batch cannot be cut into more "
+        "parts than it has texts, and is not cut at all then. Make the batches larger."
+    )

@@ -52,11 +52,21 @@ def test_config_block_makes_a_pipeline():
         assert set(nlp.get_pipe("transfer_backbone").listener_map) == set(nlp.pipe_names[1:])
 
 
-def test_every_public_name_is_explained():
-    from .test_registry import ARCHITECTURES, FACTORIES, READERS
+def test_groups_of_the_optimizer():
+    block = README[README.index("[training.optimizer]\n@") :].split("```")[0]
+    config = Config().from_str(f"[training]\n{block}")
+    optimizer = spacy.registry.resolve(config["training"])["optimizer"]
+    assert optimizer.rates() == {"": 0.00005, "heads": 0.0}
+    assert optimizer.settings_of("ner.model.linear.0.W").group == "heads"
 
-    for name in FACTORIES | ARCHITECTURES | READERS:
+
+def test_every_public_name_is_explained():
+    from .test_registry import COMMANDS, NAMES
+
+    for name in set().union(*NAMES.values()) - COMMANDS:
         assert f"`{name}`" in README, name
+    for command in ("debug transfer", "transfer lr-find"):
+        assert f"`python -m spacy {command}`" in README, command
     for path in (ROOT / "configs").glob("*.cfg"):
         assert f"`{path.stem}`" in README, path
 

@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import distribution, entry_points
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,23 @@ ARCHITECTURES = {
     )
 }
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
+LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
+MISC = {"spacy-transfer.Tuning.v1"}
+SCHEDULES = {
+    f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
+}
+OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
+COMMANDS = {"transfer_debug", "transfer_lr_find"}
+NAMES = {
+    "spacy_factories": FACTORIES,
+    "spacy_architectures": ARCHITECTURES,
+    "spacy_readers": READERS,
+    "spacy_loggers": LOGGERS,
+    "spacy_misc": MISC,
+    "thinc_schedules": SCHEDULES,
+    "thinc_optimizers": OPTIMIZERS,
+    "spacy_cli": COMMANDS,
+}
 PACKAGE = Path(spacy_transfer.__file__).parent
 
 
@@ -36,14 +53,27 @@ def ours(group):
 
 
 def test_the_public_names_are_these():
-    assert {point.name for point in ours("spacy_factories")} == FACTORIES
-    assert {point.name for point in ours("spacy_architectures")} == ARCHITECTURES
-    assert {point.name for point in ours("spacy_readers")} == READERS
+    groups = {point.group for point in distribution("spacy-transfer").entry_points}
+    assert {group: {point.name for point in ours(group)} for group in groups} == NAMES
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_architectures_resolve_and_explain_themselves(name):
-    build = spacy.registry.get("architectures", name)
+BUILDERS = [
+    (registry, name)
+    for registry, names in (
+        ("architectures", ARCHITECTURES),
+        ("readers", READERS),
+        ("loggers", LOGGERS),
+        ("misc", MISC),
+        ("schedules", SCHEDULES),
+        ("optimizers", OPTIMIZERS),
+    )
+    for name in sorted(names)
+]
+
+
+@pytest.mark.parametrize(("registry", "name"), BUILDERS)
+def test_builders_resolve_and_explain_themselves(registry, name):
+    build = spacy.registry.get(registry, name)
     assert re.search(r"RETURNS \(", build.__doc__)
     assert not [p for p in build.__code__.co_varnames[: build.__code__.co_argcount]], "keyword-only"
 
@@ -62,7 +92,7 @@ def test_entry_points_load_without_torch_and_transformers():
         "from importlib.metadata import entry_points\n"
         "import spacy, spacy_transfer\n"
         "spacy.blank('en')\n"
-        "groups = ('spacy_factories', 'spacy_architectures', 'spacy_readers')\n"
+        f"groups = {sorted(NAMES)}\n"
         "points = [p for g in groups for p in entry_points(group=g)]\n"
         "ours = [p.load() for p in points if p.value.startswith('spacy_transfer')]\n"
         "print(len(ours))\n"
@@ -72,7 +102,7 @@ def test_entry_points_load_without_torch_and_transformers():
     if "spacy_transformers" in out.stderr:
         code = code.replace("spacy.blank('en')\n", "")
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert out.stdout.strip() == str(len(FACTORIES) + len(ARCHITECTURES) + len(READERS)), out.stderr
+    assert out.stdout.strip() == str(sum(len(names) for names in NAMES.values())), out.stderr
 
 
 def imports(path):

@@ -24,6 +24,7 @@ from ..errors import Errors
 from ..types import Encoded
 from .gradients import PendingGradients
 from .listeners import DOCUMENT_KEY, DocumentListener, TransferListener, drop_rows_after
+from .watch import Watch
 
 DEFAULT_CONFIG = """
 [model]
@@ -97,11 +98,20 @@ class Backbone(Tok2Vec):
         self._pending: PendingGradients | None = None
         self._owed_step: Any = None
         self._has_gradient = False
+        self.watch = Watch()
         # Looked up by nlp.replace_listeners.
         self.model.attrs["replace_listener"] = replace_listener
         self.model.attrs["replace_listener_cfg"] = partial(replace_listener_config, frozen=frozen)
 
     # Listeners
+
+    def find_listeners(self, component: Any) -> None:
+        """Connect what listens in a later component, and remember the component: see `finish_update`.
+
+        component (Pipe): The component.
+        """
+        self.watch.see(self.listener_map, component)
+        super().find_listeners(component)
 
     def add_listener(self, listener: Tok2VecListener, component_name: str) -> None:
         """Connect a listener of a later component. One without a width takes this backbone's, if it is known."""
@@ -255,8 +265,13 @@ class Backbone(Tok2Vec):
     def finish_update(self, sgd: Any) -> None:
         """One backward pass for the gradients of all heads, then the optimizer's step.
 
+        An optimizer that is new here is taught the names of this component's parameters and of those of all later
+        components, COMPONENT.path.parameter, since components come by in the order of the pipeline. A component that
+        stands before the backbone has stepped by then, under the bare names of its parameters ("W").
+
         sgd (Optimizer): The optimizer.
         """
+        self.watch.meet(self, sgd)
         if self._pending is not None and not self._pending.has_arrived:
             self._owed_step = sgd
             return

@@ -1,8 +1,10 @@
 """Learning rates over steps, for Thinc 8.3, whose schedules are generators: one number a step."""
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..errors import Errors
 
@@ -20,7 +22,7 @@ def linear_v1(*, learn_rate: float, total_steps: int, warmup_steps: int = 0) -> 
     def rate(step: int) -> float:
         return learn_rate * max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
 
-    return _generate(_warm(rate, learn_rate, warmup_steps))
+    return _generate("linear", learn_rate, _warm(rate, learn_rate, warmup_steps))
 
 
 def cosine_v1(*, learn_rate: float, total_steps: int, warmup_steps: int = 0, lowest: float = 0.0) -> Iterator[float]:
@@ -38,7 +40,7 @@ def cosine_v1(*, learn_rate: float, total_steps: int, warmup_steps: int = 0, low
         share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
         return lowest + (learn_rate - lowest) * 0.5 * (1.0 + math.cos(math.pi * share))
 
-    return _generate(_warm(rate, learn_rate, warmup_steps))
+    return _generate("cosine", learn_rate, _warm(rate, learn_rate, warmup_steps))
 
 
 def one_cycle_v1(
@@ -71,7 +73,7 @@ def one_cycle_v1(
             return between(first, learn_rate, step / top if top > 0 else 1.0)
         return between(learn_rate, first / end_divisor, (step - top) / max(1e-9, last - top))
 
-    return _generate(rate)
+    return _generate("one_cycle", learn_rate, rate)
 
 
 def slanted_triangular_v1(
@@ -93,7 +95,7 @@ def slanted_triangular_v1(
         share = step / cut if step < cut else 1.0 - (step - cut) / (cut * (1.0 / warmup_share - 1.0))
         return learn_rate * (1.0 + max(0.0, share) * (ratio - 1.0)) / ratio
 
-    return _generate(rate)
+    return _generate("slanted_triangular", learn_rate, rate)
 
 
 def inverse_sqrt_v1(*, learn_rate: float, warmup_steps: int) -> Iterator[float]:
@@ -105,7 +107,26 @@ def inverse_sqrt_v1(*, learn_rate: float, warmup_steps: int) -> Iterator[float]:
     """
     if warmup_steps < 1:
         raise ValueError(Errors.T601.format(warmup=warmup_steps, total="this schedule needs at least 1"))
-    return _generate(_warm(lambda step: learn_rate * math.sqrt(warmup_steps / step), learn_rate, warmup_steps))
+    falling = _warm(lambda step: learn_rate * math.sqrt(warmup_steps / step), learn_rate, warmup_steps)
+    return _generate("inverse_sqrt", learn_rate, falling)
+
+
+# What Thinc's schedules call their highest rate, and ours.
+_HIGHEST = ("highest", "initial_rate", "max_rate", "max_lr", "base_rate")
+
+
+def describe(schedule: Any) -> tuple[str, float | None]:
+    """What is known of a schedule without taking a rate from it, since each can be taken only once.
+
+    schedule (Optional[Iterator[float]]): One of these, one of Thinc's, or any other; None for a constant rate.
+    RETURNS (Tuple[str, Optional[float]]): Its name, and its highest rate where it says that.
+    """
+    if schedule is None:
+        return "constant", None
+    if not inspect.isgenerator(schedule):
+        return ("list" if isinstance(schedule, type(iter([]))) else type(schedule).__name__), None
+    known = inspect.getgeneratorlocals(schedule)
+    return schedule.__name__, next((float(known[key]) for key in _HIGHEST if key in known), None)
 
 
 def _check(total_steps: int, warmup_steps: int) -> None:
@@ -117,5 +138,11 @@ def _warm(rate: Callable[[int], float], learn_rate: float, warmup_steps: int) ->
     return lambda step: learn_rate * step / warmup_steps if step < warmup_steps else rate(step)
 
 
-def _generate(rate: Callable[[int], float]) -> Iterator[float]:
-    return (rate(step) for step in itertools.count())
+def _generate(name: str, learn_rate: float, rate: Callable[[int], float]) -> Iterator[float]:
+    def rates(highest: float) -> Iterator[float]:
+        for step in itertools.count():
+            yield rate(step)
+
+    made: Any = rates(learn_rate)
+    made.__name__ = name  # For `describe`.
+    return made

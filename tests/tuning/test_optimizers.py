@@ -1,10 +1,12 @@
 """Optimizers against torch's own on the same parameters, clipping and averages against a second way."""
 
+import re
+
 import numpy
 import pytest
 import spacy
 import torch
-from thinc.api import Adam, Linear, chain
+from thinc.api import Adam, Config, Linear, chain
 
 from spacy_transfer.tuning import optimizers
 
@@ -178,3 +180,62 @@ def test_from_a_config(name):
     assert optimizer.learn_rate == pytest.approx(0.09)
     rates = {place["group"]: place["lr"] for place in optimizer._torch.param_groups}
     assert rates == {"heads": pytest.approx(0.5), "": pytest.approx(0.1)}
+
+
+def test_a_group_that_comes_too_late():
+    model = two_layers()
+    groups = {"all": {"pattern": "^textcat"}, "late": {"pattern": r"^textcat\.model"}}
+    optimizer = optimizers.adamw_v1(groups=groups)
+    optimizer.learn_names({layer.id: "textcat.model" for layer in model.layers})
+    with pytest.raises(ValueError, match=r"T620.*groups\.late.*\['all'\]"):
+        run(model, optimizer, gradients(1))
+
+
+def test_a_group_may_wait_for_what_does_not_move_yet():
+    model = two_layers()
+    optimizer = optimizers.adamw_v1(groups={"later": {"pattern": r"^backbone\."}})
+    optimizer.learn_names(parameters=["backbone.layer.0.weight"])
+    run(model, optimizer, gradients(1))
+
+
+def test_node_and_shim_of_one_id_are_told_apart():
+    """Thinc counts them apart, so that both can be 1, and a module's parameter can be called "b" as well."""
+    groups = {"head": {"pattern": "^head", "learn_rate": 1.0}, "backbone": {"pattern": "^backbone", "learn_rate": 0.1}}
+    optimizer = optimizers.sgd_v1(momentum=0.0, grad_clip=0.0, groups=groups)
+    optimizer.learn_names(nodes={1: "head.model"}, shims={1: "backbone"})
+    of_torch, of_thinc = torch.nn.Parameter(torch.zeros(3)), numpy.zeros(2, dtype="f")
+    foreign = numpy.zeros(4, dtype="f")
+    for _ in range(2):
+        of_torch.grad = torch.ones(3)
+        optimizer.collect((1, "b"), of_torch)
+        optimizer((1, "b"), of_thinc, numpy.ones(2, dtype="f"))
+        optimizer((1, "encoder.b"), foreign, numpy.ones(4, dtype="f"))
+        optimizer.step_schedules()
+    numpy.testing.assert_allclose(of_torch.detach().numpy(), -0.2, rtol=1e-6)
+    numpy.testing.assert_allclose(of_thinc, -2.0, rtol=1e-6)
+    numpy.testing.assert_allclose(foreign, -0.2, rtol=1e-6)
+
+
+def test_all_rates_scaled_alike():
+    model = two_layers()
+    optimizer = optimizers.sgd_v1(
+        learn_rate=0.1, momentum=0.0, grad_clip=0.0, groups={"w": {"pattern": "W$", "learn_rate": 1.0}}
+    )
+    assert optimizer.rates() == {"": 0.1, "w": 1.0}
+    optimizer.scale_rates(0.5)
+    assert optimizer.rates() == {"": 0.05, "w": 0.5}
+    before, (arrays,) = [array.copy() for array in parameters(model)], gradients(1)
+    run(model, optimizer, [arrays])
+    for found, old, gradient, rate in zip(parameters(model), before, arrays, (0.5, 0.05) * 2, strict=True):
+        numpy.testing.assert_allclose(found, old - rate * gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_the_default_survives_configs():
+    """A $ would be taken for a variable, and doubled by each saving."""
+    config = spacy.registry.fill(Config().from_str('[optimizer]\n@optimizers = "spacy-transfer.AdamW.v1"'))
+    for _ in range(2):
+        config = Config().from_str(config.to_str(), interpolate=False)
+        assert config["optimizer"]["no_decay"] == optimizers.NO_DECAY
+    names = {"a.bias": True, "LayerNorm.weight": True, "softmax.b": True, "b": True, "layernorm.G": True}
+    for name, spared in {**names, "bias.weight": False, "W": False, "query.weight": False}.items():
+        assert bool(re.search(optimizers.NO_DECAY, name)) is spared, name

@@ -1,0 +1,64 @@
+"""`python -m spacy debug transfer CONFIG`: what would move, and how fast, and what is known to go wrong."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from spacy.util import registry
+from wasabi import msg
+
+from .._compat import spacy_cli_parts
+from .prepare import OVERRIDES, errors_in_one_line, initialise, read_config
+
+
+@spacy_cli_parts().debug_cli.command("transfer", context_settings=OVERRIDES)
+def debug_transfer_cli(
+    ctx: typer.Context,
+    config_path: Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)],
+    code_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"
+        ),
+    ] = None,
+    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
+) -> None:
+    """
+    Show which parameters a training would move, in which layers, and at what rate; without training. Warns of
+    settings that are known to fail, each with its key in the config and the way out.
+
+    The pipeline is initialised, so the training data must be there. Override settings of the config as with
+    'spacy train': --training.optimizer.learn_rate 0.00005. The exit code is 0 with warnings, and 1 when
+    the training would not start.
+    """
+    config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
+    with errors_in_one_line():
+        debug_transfer(config, config_path, use_gpu=use_gpu)
+
+
+def debug_transfer(config: Any, path: Path, *, use_gpu: int = -1) -> list[str]:
+    """Print the table and the warnings.
+
+    config (Config): The config.
+    path (Path): Its file, for messages.
+    use_gpu (int): Id of a GPU, or -1.
+    RETURNS (List[str]): The warnings.
+    RAISES (ValueError): When the training would not start.
+    """
+    from ..pipeline.logger import planned_table
+    from .checks import check_config, check_pipeline
+
+    warnings = check_config(config.interpolate())
+    for warning in warnings:
+        msg.warn(warning)
+    nlp = initialise(config, path, use_gpu=use_gpu)
+    training = nlp.config.interpolate()["training"]
+    optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
+    print(planned_table(nlp, optimizer))  # noqa: T201
+    found = check_pipeline(nlp, training, optimizer)
+    for warning in found:
+        msg.warn(warning)
+    warnings += found
+    if not warnings:
+        msg.good("Nothing that is known to go wrong")
+    return warnings

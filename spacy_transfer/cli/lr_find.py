@@ -1,0 +1,244 @@
+"""`python -m spacy transfer lr-find CONFIG`: the learning rate range test on a config's own training."""
+
+import copy
+import importlib.util
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy
+import typer
+from spacy.schemas import ConfigSchemaTraining
+from spacy.ty import ListenedToComponent
+from spacy.util import registry, resolve_dot_names
+from wasabi import msg
+
+from ..errors import Errors
+from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
+from .app import transfer_cli
+from .prepare import OVERRIDES, errors_in_one_line, initialise, read_config
+
+# What the schedules of Thinc and ours call their highest rate.
+_HIGHEST = ("learn_rate", "initial_rate", "max_rate", "max_lr", "base_rate")
+# As far as schedules are followed in search of their highest rate.
+_LONG_TRAINING = 20_000
+
+
+@transfer_cli.command("lr-find", context_settings=OVERRIDES)
+def lr_find_cli(
+    ctx: typer.Context,
+    config_path: Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Where to draw the curve; - for no picture")
+    ] = "lr_find.png",
+    low: Annotated[float, typer.Option("--low", help="The first and lowest rate")] = 1e-7,
+    high: Annotated[float, typer.Option("--high", help="The last rate, if the training does not diverge before")] = 1.0,
+    steps: Annotated[int, typer.Option("--steps", help="Steps, one mini-batch each")] = 100,
+    code_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"
+        ),
+    ] = None,
+    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
+) -> None:
+    """
+    Find a learning rate: train with rates that rise from step to step until the loss diverges, and suggest a
+    tenth of the rate at which the loss was lowest.
+
+    Batches, optimizer, tuning and frozen components are the config's own; all groups of the optimizer rise
+    alike. Nothing but the picture is written. Override settings of the config as with 'spacy train':
+    --paths.train train.spacy
+    """
+    with errors_in_one_line():
+        check_picture(output)
+        rates = rates_between(low, high, steps)
+    config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
+    with errors_in_one_line():
+        nlp = initialise(config, config_path, use_gpu=use_gpu)
+        seen, losses, base = run(nlp, rates)
+        if output != "-":
+            draw(output, seen, losses, None)
+        found = suggest(seen, losses)
+        if output != "-":
+            draw(output, seen, losses, found)
+            msg.good(f"The curve is in {output}")
+    report(nlp, found, base)
+
+
+def check_picture(output: str) -> None:
+    """Before any work is done: can the picture be drawn, and put there?
+
+    output (str): The file, or "-" for none.
+    """
+    if output == "-":
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError(Errors.T720)
+    if not Path(output).resolve().parent.is_dir():
+        raise ValueError(Errors.T721.format(path=output))
+
+
+def run(nlp: Any, rates: list[float]) -> tuple[list[float], list[float], float]:
+    """Train, with one rate a step, until the loss diverges.
+
+    nlp (Language): The pipeline, initialised; its weights move.
+    rates (List[float]): The rates of what has no group of its own; groups keep their ratio to it.
+    RETURNS (Tuple[List[float], List[float], float]): The rates that were reached, the losses, and the highest rate
+        that the config has.
+    """
+    from spacy.training.loop import create_train_batches, train_while_improving
+    from tqdm import tqdm
+
+    config = nlp.config.interpolate()
+    config["training"]["optimizer"] = hold_at_peak(config["training"]["optimizer"])
+    base = _base_rate(config["training"]["optimizer"])
+    settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+    (corpus,) = resolve_dot_names(config, [settings["train_corpus"]])
+    epochs = -1 if settings["max_epochs"] == -1 else 0
+    optimizer = settings["optimizer"]
+    heads, divergence = Losses(_trained_heads(nlp, settings["frozen_components"])), Divergence()
+    training = train_while_improving(
+        nlp,
+        optimizer,
+        _without_short_ones(create_train_batches(nlp, corpus, settings["batcher"], epochs)),
+        lambda: (0.0, {}),
+        dropout=settings["dropout"],
+        eval_frequency=len(rates) + 1,
+        accumulate_gradient=settings["accumulate_gradient"],
+        patience=0,
+        max_steps=len(rates) - 1,
+        exclude=settings["frozen_components"],
+        annotating_components=settings["annotating_components"],
+        before_update=_set_rates(optimizer, rates, base, settings["before_update"]),
+    )
+    steps = tqdm(_until_not_finite(training), total=len(rates), desc="Range test", leave=False, disable=None)
+    for batch, info, _ in steps:
+        if divergence.sees(heads.add(info["losses"], len(batch), sum(len(eg.reference) for eg in batch))):
+            break
+    losses = [loss for loss in heads.curve() if math.isfinite(loss)]
+    return rates[: len(losses)], losses, base
+
+
+def hold_at_peak(block: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's block with constant rates: the highest of each schedule.
+
+    block (Dict[str, Any]): The block `[training.optimizer]`, interpolated.
+    RETURNS (Dict[str, Any]): A copy.
+    """
+    block = copy.deepcopy(block)
+    for place in _places(block).values():
+        rate = place["learn_rate"]
+        if isinstance(rate, dict):
+            rate = registry.resolve({"rate": rate})["rate"]
+        place["learn_rate"] = rate if isinstance(rate, (int, float)) else max(islice(rate, _LONG_TRAINING))
+    return block
+
+
+def draw(output: str, rates: list[float], losses: list[float], found: Suggestion | None) -> None:
+    """Draw the curve.
+
+    output (str): The file.
+    rates (List[float]), losses (List[float]): By step.
+    found (Optional[Suggestion]): Is marked.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.semilogx(rates, losses, color="0.75", label="mini-batches")
+    if found is not None:
+        axes.semilogx(rates, found.smoothed, color="C0", label="smoothed")
+        axes.axvline(found.rate, color="C1", linestyle="--", label=f"suggested: {found.rate:.2g}")
+    axes.set(xlabel="learning rate", ylabel="loss (1 = before training)")
+    if losses:
+        # What comes after the training has broken down would press the rest of the curve flat.
+        top = min(1.5 * max(losses[: max(1, len(losses) // 10)]), 1.05 * max(losses))
+        axes.set_ylim(min(losses) - 0.05 * (top - min(losses)), top)
+    axes.legend()
+    figure.savefig(output, format="png", dpi=120)
+
+
+def report(nlp: Any, found: Suggestion, base: float) -> None:
+    """Print the suggestion, and what to set.
+
+    nlp (Language): Has the config.
+    found (Suggestion): What the curve says.
+    base (float): The highest rate in the config.
+    """
+    msg.good(f"Suggested rate: {found.rate:.2g}   (the loss is lowest at {found.minimum:.2g})")
+    if found.still_falls:
+        msg.warn(Errors.T722.format(rate=f"{found.minimum:.2g}"))
+    block = nlp.config.interpolate()["training"]["optimizer"]
+    peaks = _places(hold_at_peak(block))
+    for key, place in _places(block).items():
+        rate = peaks[key]["learn_rate"] * found.rate / base
+        if isinstance(place["learn_rate"], dict):
+            inner = next((name for name in _HIGHEST if name in place["learn_rate"]), "...")
+            key = f"{key}.{inner}"
+        print(f"    --training.optimizer.{key} {rate:.2g}")  # noqa: T201
+
+
+def _trained_heads(nlp: Any, frozen: list[str]) -> list[str]:
+    """Components whose losses count. A backbone's own is no loss but a size of gradients."""
+    return [
+        name
+        for name, pipe in nlp.pipeline
+        if name not in frozen and not isinstance(pipe, ListenedToComponent) and getattr(pipe, "is_trainable", False)
+    ]
+
+
+def _places(block: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Blocks that have a rate, by the key of it."""
+    groups = {f"groups.{name}.": group for name, group in (block.get("groups") or {}).items()}
+    found = {"": block, **groups}
+    return {f"{key}learn_rate": place for key, place in found.items() if place.get("learn_rate") is not None}
+
+
+def _base_rate(block: dict[str, Any]) -> float:
+    """The rate that groups keep their ratio to: the optimizer's own, or the highest where that is 0."""
+    rates = [float(place["learn_rate"]) for place in _places(block).values()]
+    base = rates[0] if rates and rates[0] else max(rates, default=0.0)
+    if base <= 0.0:
+        raise ValueError(Errors.T723)
+    return base
+
+
+def _set_rates(optimizer: Any, rates: list[float], base: float, then: Callable | None) -> Callable:
+    """A callback for the beginning of each step."""
+    own = optimizer.learn_rate
+
+    def before_update(nlp: Any, info: dict[str, Any]) -> None:
+        factor = rates[info["step"]] / base
+        if hasattr(optimizer, "scale_rates"):
+            optimizer.scale_rates(factor)
+        else:
+            optimizer.learn_rate = own * factor
+        if then is not None:
+            then(nlp, info)
+
+    return before_update
+
+
+def _without_short_ones(batches: Iterable[tuple[int, list]]) -> Iterator[tuple[int, list]]:
+    """Leave out what remains at the end of an epoch, if it is less than half of a batch: its loss tells little."""
+    sizes: list[int] = []
+    for epoch, batch in batches:
+        sizes.append(sum(len(example.reference) for example in batch))
+        if 2 * sizes[-1] >= numpy.median(sizes):
+            yield epoch, batch
+
+
+def _until_not_finite(training: Iterator[Any]) -> Iterator[Any]:
+    """An optimizer that refuses to step over a NaN says that the training has diverged."""
+    n_steps = 0
+    try:
+        for step in training:
+            n_steps += 1
+            yield step
+    except ValueError as error:
+        if not n_steps or not re.search(r"(?i)\b(nan|infinite|not finite)\b", str(error)):
+            raise

@@ -1,0 +1,78 @@
+"""ConsoleLogger.v1: spaCy's own, with the table of parameter groups, the rates, and the layers that move."""
+
+import sys
+from collections.abc import Callable
+from typing import IO, Any, Literal
+
+from spacy.language import Language
+from spacy.util import registry
+
+from ..tuning.table import show_rates, to_text
+from .names import teach
+from .overview import overview
+
+LogStep = Callable[[dict[str, Any] | None], None]
+
+
+def console_logger_v1(
+    *,
+    progress_bar: Literal["train", "eval"] | None = None,
+    console_output: bool = True,
+    output_file: str | None = None,
+) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
+    """spaCy's console logger (`spacy.ConsoleLogger.v3`, whose arguments these are). Before the training it prints the
+    table of parameter groups, and after each row the rates of the step before it, and which layers of each
+    `transfer_backbone` move.
+
+    progress_bar (Optional[str]): "train" for a bar to the end, "eval" for one to the next evaluation.
+    console_output (bool): Print to the console.
+    output_file (Optional[str]): A jsonl file for the rows.
+    RETURNS (Callable): The logger.
+    """
+    make = registry.get("loggers", "spacy.ConsoleLogger.v3")
+    setup_rows = make(progress_bar=progress_bar, console_output=console_output, output_file=output_file)
+
+    def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> tuple[LogStep, Callable[[], None]]:
+        if console_output:
+            print(planned_table(nlp), file=stdout, flush=True)
+        log_row, finalize = setup_rows(nlp, stdout, stderr)
+
+        def log_step(info: dict[str, Any] | None) -> None:
+            log_row(info)
+            if info is not None and console_output:
+                for line in _lines(nlp):
+                    print(line, file=stdout, flush=True)
+
+        return log_step, finalize
+
+    return setup
+
+
+def planned_table(nlp: Language, optimizer: Any = None) -> str:
+    """The table of a pipeline that is about to be trained by its config. The components' own table in the log is
+    spared.
+
+    nlp (Language): The pipeline, initialised.
+    optimizer (Optional[Optimizer]): A fresh one of the config's; made if not given.
+    RETURNS (str): Several lines.
+    """
+    training = nlp.config.interpolate()["training"]
+    if optimizer is None:
+        optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
+    frozen = list(training["frozen_components"])
+    # While spaCy sets a logger up, what is frozen is disabled.
+    pipes = [(name, pipe) for name, pipe in nlp.components if name in frozen or name in nlp.pipe_names]
+    for _, pipe in pipes:
+        if hasattr(pipe, "watch"):
+            pipe.watch.is_announced = True
+    teach(optimizer, [(name, pipe) for name, pipe in pipes if name not in frozen])
+    return to_text(overview(pipes, optimizer, excluded=frozen))
+
+
+def _lines(nlp: Language) -> list[str]:
+    pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if hasattr(pipe, "watch")]
+    rates = next((pipe.watch.rates for _, pipe in pipes if pipe.watch.rates), None)
+    if rates is None:
+        return []
+    lines = [f"{name}: {what}" for name, pipe in pipes for what in pipe.watch.what_moves(pipe)]
+    return [f"     {line}" for line in (f"rate {show_rates(rates)}", *lines)]

@@ -1,0 +1,105 @@
+"""What moves in a pipeline, and how fast: the facts for the table of parameter groups."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from ..tuning.policy import Policy, Tuning
+from ..tuning.schedules import describe
+from ..tuning.table import Row
+from ..tuning.torch_optimizer import settings_of
+from .names import Parameter, parameters_of
+
+
+def overview(pipes: Iterable[tuple[str, Any]], optimizer: Any, *, excluded: Collection[str] = ()) -> list[Row]:
+    """One row for all parameters of a component that have one group, rate and fate.
+
+    pipes (Iterable[Tuple[str, Any]]): Names and components, in the order of the pipeline.
+    optimizer (Optimizer): Has the rates, and has been taught the names.
+    excluded (Collection[str]): Components that are not updated: `[training] frozen_components`.
+    RETURNS (List[Row]): The rows.
+    """
+    rows = []
+    for name, pipe in pipes:
+        is_frozen = name in excluded or getattr(pipe, "frozen", False) is True
+        rows += _rows(parameters_of(name, pipe), optimizer, is_frozen)
+    return rows
+
+
+def fates(parameters: Collection[Parameter], is_frozen: bool = False) -> dict[str, str]:
+    """Whether each parameter moves at the step that its shim has reached.
+
+    parameters (Collection[Parameter]): Parameters of a component.
+    is_frozen (bool): Whether the whole component stays as it is.
+    RETURNS (Dict[str, str]): By full name: "yes", "no", or "later".
+    """
+    found = {}
+    for owner, own in _by_owner(parameters):
+        policy: Policy | None = getattr(owner, "policy", None)
+        now = None if policy is None else policy.moving(owner.steps)
+        ever = None if policy is None else ever_moving(policy, owner.steps)
+        for parameter in own:
+            if is_frozen or parameter.is_still:
+                fate = "no"
+            elif now is None or ever is None:
+                fate = "yes"
+            else:
+                fate = "yes" if parameter.own_name in now else "later" if parameter.own_name in ever else "no"
+            found[parameter.name] = fate
+    return found
+
+
+def change_points(policy: Policy) -> list[int]:
+    """RETURNS (List[int]): Steps from which on other parameters move than before, the first step included."""
+    first, unfreeze = policy.tuning.head_first, policy.tuning.unfreeze
+    if unfreeze is None:
+        return sorted({0, first})
+    if isinstance(unfreeze, int):
+        return sorted({0, *(first + unfreeze * layer for layer in range(policy.n_layers + 1))})
+    return sorted({0, first, *(first + int(step) for step in unfreeze)})
+
+
+def ever_moving(policy: Policy, step: int) -> frozenset[str]:
+    """RETURNS (FrozenSet[str]): Names of what moves at this step or at any later one."""
+    later = [policy.moving(point) for point in change_points(policy) if point > step]
+    return policy.moving(step).union(*later)
+
+
+def _rows(parameters: list[Parameter], optimizer: Any, is_frozen: bool) -> list[Row]:
+    fate = fates(parameters, is_frozen)
+    buckets: dict[tuple, list[tuple[Parameter, int | None, float]]] = {}
+    n_layers: dict[int, int] = {}
+    for owner, own in _by_owner(parameters):
+        depth, n_layers[id(owner)] = _depths(owner, own)
+        for parameter in own:
+            scale = owner.rate_scale(parameter.own_name) if hasattr(owner, "rate_scale") else 1.0
+            found = settings_of(optimizer, parameter.name, scale)
+            name, highest = describe(found.schedule)
+            highest = None if highest is None else highest * found.scale
+            key = (fate[parameter.name], found.group, found.rate, highest, name, n_layers[id(owner)])
+            key = (key[0], *("", 0.0, None, ""), key[-1]) if key[0] == "no" else key
+            buckets.setdefault(key, []).append((parameter, depth.get(parameter.own_name), found.decay))
+    rows = []
+    for (trainable, group, rate, highest, schedule, layers), members in buckets.items():
+        levels = tuple(sorted({depth for _, depth, _ in members if depth is not None}))
+        decays = tuple(sorted({decay for _, _, decay in members}))
+        count = sum(parameter.size for parameter, _, _ in members)
+        component = members[0][0].component
+        rows.append(Row(component, group, levels, layers, count, trainable, rate, highest, decays, schedule))
+    return sorted(rows, key=lambda row: row.depths)
+
+
+def _by_owner(parameters: Collection[Parameter]) -> list[tuple[Any, list[Parameter]]]:
+    owners: dict[int, tuple[Any, list[Parameter]]] = {}
+    for parameter in parameters:
+        owners.setdefault(id(parameter.owner), (parameter.owner, []))[1].append(parameter)
+    return list(owners.values())
+
+
+def _depths(owner: Any, parameters: list[Parameter]) -> tuple[dict[str, int], int]:
+    """How high the parameters of a module stand, and how many layers it has; 0 for what has none."""
+    if not parameters[0].is_torch:
+        return {}, 0
+    policy: Policy | None = getattr(owner, "policy", None)
+    if policy is None:
+        policy = Policy(Tuning(), [parameter.own_name for parameter in parameters])
+    return policy.depth, policy.n_layers

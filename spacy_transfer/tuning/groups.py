@@ -1,0 +1,142 @@
+"""Groups of parameters, found by regular expressions over names, and the names that they are found by."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from ..errors import Errors
+
+Key = tuple[int, str]
+GroupSettings = dict[str, dict[str, Any]]
+
+_GROUP_KEYS = ("pattern", "learn_rate", "weight_decay")
+
+
+@dataclass(frozen=True)
+class ParameterSettings:
+    """How one parameter is stepped.
+
+    group (str): Name of its group; empty for none.
+    rate (float): The rate at this step, factor included.
+    decay (float): Weight decay.
+    schedule (Optional[Iterator[float]]): What the rate follows; None where it is constant.
+    scale (float): The factor on the rate.
+    """
+
+    group: str
+    rate: float
+    decay: float
+    schedule: Any
+    scale: float
+
+
+class Group:
+    """One block `[training.optimizer.groups.NAME]`.
+
+    name (str): Its name.
+    settings (Dict[str, Any]): `pattern`, and `learn_rate`, `weight_decay` where they differ from the rest.
+    """
+
+    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+        unknown = sorted(set(settings) - set(_GROUP_KEYS))
+        if unknown or "pattern" not in settings:
+            raise ValueError(Errors.T603.format(group=name, found=sorted(settings), known=list(_GROUP_KEYS)))
+        try:
+            self.pattern = re.compile(settings["pattern"])
+        except re.error as error:
+            raise ValueError(Errors.T604.format(group=name, pattern=settings["pattern"], error=error)) from error
+        self.name = name
+        self.weight_decay: float | None = settings.get("weight_decay")
+        rate = settings.get("learn_rate")
+        self.schedule: Iterator[float] | None = None if rate is None or isinstance(rate, (int, float)) else iter(rate)
+        self.rate: float | None = next(self.schedule) if self.schedule is not None else rate
+
+    def move_on(self) -> None:
+        """Take the next rate of the schedule; the last one stays."""
+        if self.schedule is not None:
+            self.rate = next(self.schedule, self.rate)
+
+
+class Groups:
+    """All groups of an optimizer, in their order.
+
+    settings (Optional[Dict[str, Dict[str, Any]]]): The blocks by name.
+    """
+
+    def __init__(self, settings: GroupSettings | None) -> None:
+        self._groups = {name: Group(name, block) for name, block in (settings or {}).items()}
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups.values())
+
+    def __getitem__(self, name: str) -> Group:
+        return self._groups[name]
+
+    def find(self, name: str) -> Group | None:
+        """The first group whose pattern finds a parameter.
+
+        name (str): Name of the parameter.
+        RETURNS (Optional[Group]): The group.
+        """
+        return next((group for group in self if group.pattern.search(name)), None)
+
+    def check(self, names: Collection[str]) -> None:
+        """A group that gets no parameter is a slip of the pen.
+
+        names (Collection[str]): Names of all parameters, those that never move included.
+        RAISES (ValueError): With the nearest names, or the groups that take all before it.
+        """
+        owners = {name: self.find(name) for name in names}
+        used = {group.name for group in owners.values() if group is not None}
+        for group in self:
+            if group.name in used:
+                continue
+            taken = sorted({o.name for name, o in owners.items() if o is not None and group.pattern.search(name)})
+            if taken:
+                raise ValueError(Errors.T620.format(group=group.name, pattern=group.pattern.pattern, taken=taken))
+            ordered = sorted(owners)
+            near = get_close_matches(group.pattern.pattern, ordered, n=5, cutoff=0.2) or ordered[:5]
+            raise ValueError(Errors.T602.format(group=group.name, pattern=group.pattern.pattern, near=near))
+
+
+class Names:
+    """What parameters are called: the path of their node or shim, and their own name.
+
+    Thinc counts nodes and shims apart, so that one of each can have the same id: what is known of the ones is kept
+    apart from what is known of the others.
+    """
+
+    def __init__(self) -> None:
+        self.all: set[str] = set()
+        self._nodes: dict[int, str] = {}
+        self._shims: dict[int, str] = {}
+        self._either: dict[int, str] = {}
+
+    def learn(
+        self,
+        either: Mapping[int, str],
+        nodes: Mapping[int, str],
+        shims: Mapping[int, str],
+        parameters: Collection[str],
+    ) -> None:
+        """Take in what `TorchOptimizer.learn_names` was told."""
+        self._either.update(either)
+        self._nodes.update(nodes)
+        self._shims.update(shims)
+        self.all.update(parameters)
+
+    def name(self, key: Key, *, is_torch: bool) -> str:
+        """Name of one parameter.
+
+        key (Tuple[int, str]): Id of the node or shim, and the parameter's own name.
+        is_torch (bool): Whether it is known to be a shim's. Where it is not, a dot tells: shims of other libraries
+            pass names of modules and parameters, and Thinc's own parameters have none.
+        RETURNS (str): COMPONENT.path.parameter; what is known of it.
+        """
+        first, second = (self._shims, self._nodes) if is_torch or "." in key[1] else (self._nodes, self._shims)
+        owner = next((known[key[0]] for known in (first, self._either, second) if key[0] in known), "")
+        name = f"{owner}.{key[1]}" if owner else key[1]
+        self.all.add(name)
+        return name

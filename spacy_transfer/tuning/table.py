@@ -1,0 +1,105 @@
+"""The table of what moves, and how fast."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from wasabi import table
+
+HEADER = ("group", "layers", "parameters", "trainable", "rate", "decay", "schedule")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Parameters of one component that are treated alike.
+
+    component (str): Name of the component.
+    group (str): Group of the optimizer; empty for none.
+    depths (Tuple[int, ...]): How high they stand, see `depths` of the policy; empty where there are no layers.
+    n_layers (int): How many layers the encoder has.
+    count (int): How many numbers they are.
+    trainable (str): "yes", "no", or "later" for what is to thaw.
+    rate (float): Learning rate at this step.
+    highest (Optional[float]): The highest that the rate is going to be, if the schedule says that.
+    decays (Tuple[float, ...]): Weight decays, all that occur.
+    schedule (str): Name of the schedule.
+    """
+
+    component: str
+    group: str
+    depths: tuple[int, ...]
+    n_layers: int
+    count: int
+    trainable: str
+    rate: float
+    highest: float | None
+    decays: tuple[float, ...]
+    schedule: str
+
+
+def to_text(rows: Sequence[Row]) -> str:
+    """The table, with a line below it that explains the layers, if there are any.
+
+    rows (Sequence[Row]): The rows.
+    RETURNS (str): Several lines.
+    """
+    data = [_cells(row) for row in rows]
+    text = table(data, header=HEADER, divider=True, aligns=("l", "l", "r", "l", "r", "r", "l"), max_col=60).strip("\n")
+    if any(row.n_layers for row in rows):
+        text += "\nLayers: 0 is the embeddings, 'top' what follows the last layer."
+    return text
+
+
+def show_depths(depths: Collection[int], n_layers: int) -> str:
+    """Depths as runs.
+
+    depths (Collection[int]): 0 for embeddings, 1 for the lowest layer, n_layers + 1 for what follows the last.
+    n_layers (int): How many layers there are.
+    RETURNS (str): Such as "0-3, 6, top"; "-" for none.
+    """
+    runs: list[list[int]] = []
+    for depth in sorted(set(depths) - {n_layers + 1}):
+        if runs and runs[-1][1] == depth - 1:
+            runs[-1][1] = depth
+        else:
+            runs.append([depth, depth])
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    return ", ".join([*shown, *(["top"] if n_layers + 1 in depths else [])]) or "-"
+
+
+def show_count(count: int) -> str:
+    """RETURNS (str): A number of parameters in three digits: 950, 88.7K, 22.6M, 1.24B."""
+    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        # What rounds up to a thousand belongs to the next unit.
+        if count >= size * (0.9995 if size > 10**3 else 1):
+            return f"{count / size:#.3g}{unit}".replace(".K", "K").replace(".M", "M").replace(".B", "B")
+    return str(count)
+
+
+def show_rate(rate: float) -> str:
+    """RETURNS (str): A rate in three digits, such as 5e-05 or 0.001."""
+    return f"{rate:.3g}"
+
+
+def show_rates(rates: dict[str, float]) -> str:
+    """Rates by group.
+
+    rates (Dict[str, float]): By name of the group; that of the rest under an empty name.
+    RETURNS (str): Such as "5e-05, heads 0.001".
+    """
+    return ", ".join(f"{name} {show_rate(rate)}".strip() for name, rate in rates.items())
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    moves = row.trainable != "no"
+    schedule = row.schedule
+    if row.highest is not None:
+        schedule += f", highest {show_rate(row.highest)}"
+    return (
+        f"{row.component}: {row.group}" if row.group else row.component,
+        show_depths(row.depths, row.n_layers) if row.n_layers else "-",
+        show_count(row.count),
+        row.trainable,
+        show_rate(row.rate) if moves else "-",
+        " or ".join(show_rate(decay) for decay in sorted(set(row.decays), reverse=True)) if moves else "-",
+        schedule if moves else "-",
+    )
