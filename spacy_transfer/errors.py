@@ -235,8 +235,13 @@ class Errors(metaclass=_Coded):
         "stepped: lower the learning rate, add a warm-up, or look for a broken text or label in the last batch."
     )
     T653 = (
-        "Nothing that a loss sends to {name} can arrive: its parameters are all frozen. Set frozen = true on the "
-        "component, or let something move: tuning.freeze."
+        "tuning.freeze = {found} freezes every parameter. Leave something to move, or say that nothing does: "
+        "frozen = true on the component."
+    )
+    T654 = (
+        "Step {step}: the gradient that {heads} sends to {name} is not finite ({what}). Gradient norms by head: "
+        "{norms}. Nothing was stepped: lower the learning rate, add a warm-up, or look for a broken text or label in "
+        "the last batch."
     )
     T619 = (
         "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "

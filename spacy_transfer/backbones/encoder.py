@@ -180,16 +180,17 @@ class Encoder(nn.Module):
     def _kept_states(self, portion: "_Portion", cache: StateCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
         """States at the boundary, laid end to end: from the cache, and by one pass for the windows it lacks."""
         keys = [cache.key(ids) for ids in portion.windows()]
-        known = [cache.get(key) if key in cache else None for key in keys]
-        lacking = numpy.flatnonzero([states is None for states in known])
+        lacking = numpy.flatnonzero([key not in cache for key in keys])
+        fresh: dict[int, NDArray[numpy.float32]] = {}
         if len(lacking):
             part = portion.select(lacking)
             with torch.no_grad():
-                fresh = lower(part).float().cpu().numpy()
-            for i, begin, size in zip(lacking, part.begins, part.sizes, strict=True):
-                known[i] = fresh[begin : begin + size]
-                cache.put(keys[i], fresh[begin : begin + size])
-        return torch.from_numpy(numpy.concatenate(known)).to(portion.device)
+                states = lower(part).float().cpu().numpy()
+            for i, begin, size in zip(lacking.tolist(), part.begins, part.sizes, strict=True):
+                fresh[i] = states[begin : begin + size]
+                cache.put(keys[i], fresh[i])
+        found = [fresh[i] if i in fresh else cache.get(key) for i, key in enumerate(keys)]
+        return torch.from_numpy(numpy.concatenate(found)).to(portion.device)
 
     def _nothing(self, device: torch.device) -> Tensor:
         return torch.zeros((0, self.width), device=device)

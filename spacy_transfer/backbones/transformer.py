@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .encoder import Encoder, Pass, Pieces
     from .pretrained import Pretrained
+    from .states import StateCache
 
 _PREFIX = "transformer."  # Of the encoder's names in ours.
 _ADAPTER = "adapter."  # Of the adapter's names in what is saved.
@@ -268,7 +269,7 @@ class TransformerShim(TuningShim):
         encoder = self.encoder
         self.let_move(inputs.n_docs)
         n_lower, cache = self.states_below()
-        outputs = encoder(inputs, self._pass(n_lower=n_lower, cache=cache))
+        outputs = encoder(inputs, self._pass(n_lower, cache))
         scale = 1.0 if self.loss_scale is None else self.loss_scale.scale
 
         def backward(grads: list[Any]) -> None:
@@ -279,13 +280,14 @@ class TransformerShim(TuningShim):
 
         return outputs, backward
 
-    def _pass(self, **boundary: Any) -> "Pass":
+    def _pass(self, n_lower: int = 0, cache: "StateCache | None" = None) -> "Pass":
         from .encoder import Pass
 
-        settings, tuning = self.settings, self.tuning
-        checkpointing = tuning is not None and tuning.checkpointing
-        shape: Any = (settings.max_batch_items, settings.precision, settings.document)
-        return Pass(*shape, checkpointing=checkpointing, **boundary)
+        settings = self.settings
+        checkpointing = self.tuning is not None and self.tuning.checkpointing
+        return Pass(
+            settings.max_batch_items, settings.precision, settings.document, n_lower, cache, checkpointing=checkpointing
+        )
 
     # Saving
 

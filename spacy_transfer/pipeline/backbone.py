@@ -1,11 +1,10 @@
 """`transfer_backbone`: one pretrained encoder, shared by all heads that listen to it."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from spacy import util
 from spacy.language import Language
@@ -20,10 +19,13 @@ from thinc.types import Floats2d
 from ..backbones.cache import RowCache
 from ..backbones.outputs import encode
 from ..backbones.own import replace_listener, replace_listener_config
+from ..backbones.states import CacheSettings
+from ..backbones.tuned import TuningShim
 from ..errors import Errors
 from ..types import Encoded
 from .gradients import PendingGradients
 from .listeners import DOCUMENT_KEY, DocumentListener, TransferListener, drop_rows_after
+from .saving import read_checked, write_checksum
 from .watch import Watch
 
 DEFAULT_CONFIG = """
@@ -49,6 +51,8 @@ tuning = null
         "model": Config().from_str(DEFAULT_CONFIG)["model"],
         "frozen": False,
         "cache_mb": 512,
+        "cache_disk_mb": 0,
+        "cache_dtype": "float32",
         "keep_rows": True,
     },
 )
@@ -58,17 +62,23 @@ def make_backbone(
     model: Model[list[Doc], list[Floats2d]],
     frozen: bool,
     cache_mb: int,
+    cache_disk_mb: int,
+    cache_dtype: Literal["float32", "float16"],
     keep_rows: bool,
 ) -> "Backbone":
     """Construct a backbone component.
 
     model (Model[List[Doc], List[Floats2d]]): One of our backbones, or any tok2vec.
     frozen (bool): Leave the weights as they are, and compute each text once a training.
-    cache_mb (int): The most megabytes of rows that a frozen backbone keeps while it trains heads.
+    cache_mb (int): The most megabytes that are kept in memory between the epochs of a training: rows of a frozen
+        backbone, or states at the boundary where its lower layers are frozen.
+    cache_disk_mb (int): The most megabytes of such states in a temporary file, once memory is full.
+    cache_dtype (str): Keep states as "float32", or as "float16" in half the room.
     keep_rows (bool): Leave the rows in `doc.tensor` after the last listener has read them.
     RETURNS (Backbone): The component.
     """
-    return Backbone(nlp.vocab, model, name, frozen=frozen, cache_mb=cache_mb, keep_rows=keep_rows)
+    cache = CacheSettings(cache_mb, cache_disk_mb, cache_dtype)
+    return Backbone(nlp.vocab, model, name, frozen=frozen, cache=cache, keep_rows=keep_rows)
 
 
 class Backbone(Tok2Vec):
@@ -77,7 +87,8 @@ class Backbone(Tok2Vec):
     vocab (Vocab): The shared vocabulary.
     model (Model[List[Doc], List[Floats2d]]): The backbone.
     name (str): The component's name.
-    frozen (bool), cache_mb (int), keep_rows (bool): See `make_backbone`.
+    cache (CacheSettings): What is kept between epochs.
+    frozen (bool), keep_rows (bool): See `make_backbone`.
     """
 
     def __init__(
@@ -87,18 +98,20 @@ class Backbone(Tok2Vec):
         name: str = "transfer_backbone",
         *,
         frozen: bool = False,
-        cache_mb: int = 512,
+        cache: CacheSettings | None = None,
         keep_rows: bool = True,
     ) -> None:
         super().__init__(vocab, model, name)
         self.frozen = frozen
-        self.cache_mb = cache_mb
+        self.cache = cache or CacheSettings(512)
         self.keep_rows = keep_rows
         self._cache: RowCache | None = None
         self._pending: PendingGradients | None = None
         self._owed_step: Any = None
         self._has_gradient = False
         self.watch = Watch()
+        for shim in _tuning_shims(model):
+            shim.cache_settings, shim.owner = self.cache, name
         # Looked up by nlp.replace_listeners.
         self.model.attrs["replace_listener"] = replace_listener
         self.model.attrs["replace_listener_cfg"] = partial(replace_listener_config, frozen=frozen)
@@ -223,24 +236,32 @@ class Backbone(Tok2Vec):
         return self.frozen or (is_still is not None and is_still(self.model))
 
     def _rows_of_frozen(self, docs: list[Doc]) -> Encoded:
-        if self._cache is None and self.cache_mb > 0:
-            self._cache = RowCache(self.cache_mb * 2**20, str(self.model.attrs.get("fingerprint", "")))
+        if self._cache is None and self.cache.memory_mb > 0:
+            self._cache = RowCache(self.cache.memory_mb * 2**20, str(self.model.attrs.get("fingerprint", "")))
         return encode(self.model, docs, False)[0] if self._cache is None else self._encode_frozen(docs)
 
     def _send(self, docs: list[Doc], encoded: Encoded, pending: PendingGradients | None) -> None:
         batch_id = Tok2VecListener.get_batch_id(docs)
-        for listener in self.listeners:
-            if isinstance(listener, DocumentListener):
-                add = _drop_gradient if pending is None else pending.add_documents
-                listener.receive(batch_id, encoded.documents, add)
-            else:
-                add = _drop_gradient if pending is None else pending.add_rows
-                listener.receive(batch_id, encoded.rows, add)
+        for head, listeners in self.listener_map.items():
+            for listener in listeners:
+                if isinstance(listener, DocumentListener):
+                    add = _drop_gradient if pending is None else partial(pending.add_documents, head)
+                    listener.receive(batch_id, encoded.documents, add)
+                else:
+                    add = _drop_gradient if pending is None else partial(pending.add_rows, head)
+                    listener.receive(batch_id, encoded.rows, add)
 
     def _flush(self) -> None:
         """Send back what has arrived for the last batch."""
         pending, self._pending = self._pending, None
         if pending is not None and pending.has_arrived:
+            shims = _tuning_shims(self.model)
+            problem = pending.problem
+            if problem is not None:
+                for shim in shims:
+                    shim.drop_gradients()
+                step = shims[0].steps if shims else "?"
+                raise ValueError(Errors.T654.format(step=step, name=self.name, **problem))
             pending.backprop()
             self._has_gradient = True
 
@@ -298,7 +319,7 @@ class Backbone(Tok2Vec):
         docs = [example.x for example in islice(get_examples(), most)]
         if not docs:
             raise ValueError(Errors.T404.format(name=self.name))
-        if self.frozen and any(node.attrs.get("tuning") is not None for node in self.model.walk()):
+        if self.frozen and any(shim.tuning is not None for shim in _tuning_shims(self.model)):
             raise ValueError(Errors.T619.format(name=self.name))
         if nlp is not None:
             self._check_order(nlp)
@@ -342,8 +363,7 @@ class Backbone(Tok2Vec):
         """
         self._settle()
         super().to_disk(path, exclude=exclude)
-        path = Path(path)
-        (path / "model.sha256").write_text(_sha256((path / "model").read_bytes()))
+        write_checksum(Path(path) / "model")
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> "Backbone":
         """Load the component. A weight file that is missing, cut short or changed is an error.
@@ -353,22 +373,36 @@ class Backbone(Tok2Vec):
         RETURNS (Backbone): self.
         """
         self._forget()
-        path = Path(path)
         super().from_disk(path, exclude=[*exclude, "model"])
         if "model" not in exclude:
-            weights, checksum = path / "model", path / "model.sha256"
-            for file in (weights, checksum):
-                if not file.exists():
-                    raise ValueError(Errors.T407.format(path=file))
-            data = weights.read_bytes()
-            if _sha256(data) != checksum.read_text().strip():
-                raise ValueError(Errors.T408.format(path=weights))
-            self.model.from_bytes(data)
+            self.model.from_bytes(read_checked(Path(path) / "model"))
         return self
 
+    # Adapters
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    def save_adapter(self, path: str | Path) -> None:
+        """Write the adapter alone, in peft's own format, with the fingerprint of the encoder it belongs to. Another
+        training begins from it by `source` in its block model.tuning.adapter.
+
+        path (Union[str, Path]): The folder; it is made.
+        """
+        self._settle()
+        self._tuned_shim("save").save_adapter(Path(path))
+
+    def merge_adapter(self) -> None:
+        """Fold the adapter into the encoder, for inference without it. See `spacy-transfer.MergeAdapters.v1`."""
+        self._settle()
+        self._tuned_shim("merge").merge_adapter()
+
+    def _tuned_shim(self, what: str) -> Any:
+        shim = next(iter(_tuning_shims(self.model)), None)
+        if shim is None:
+            raise ValueError(Errors.T648.format(name=self.name, what=what))
+        return shim
+
+
+def _tuning_shims(model: Model) -> list[TuningShim]:
+    return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TuningShim)]
 
 
 def _drop_gradient(d_rows: Any) -> list[Doc]:

@@ -237,6 +237,8 @@ class Policy:
         if freeze is not None and not isinstance(freeze, (str, int)):
             for pattern in freeze:
                 self._check_pattern(pattern)
+            if self.frozen >= {name for name in self.names if not _UNUSED.search(name)}:
+                raise ValueError(Errors.T653.format(found=list(freeze)))
         if isinstance(tuning.unfreeze, dict):
             most = max(tuning.unfreeze.values())
             if most > self.n_layers + 1:

@@ -231,7 +231,7 @@ def test_default_cache_holds_500_bbc_articles():
     nlp = spacy.blank("en")
     component = nlp.add_pipe("transfer_backbone")
     assert isinstance(component, Backbone)
-    assert component.cache_mb * 2**20 >= 500 * 480 * 384 * 4
+    assert component.cache.memory_mb * 2**20 >= 500 * 480 * 384 * 4
 
 
 # Rows on docs

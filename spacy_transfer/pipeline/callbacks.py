@@ -1,0 +1,47 @@
+"""Callbacks for blocks such as `[training.before_to_disk]`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spacy.language import Language
+
+from ..backbones.tuned import TuningShim
+
+
+def create_merge_adapters_v1() -> Callable[[Language], Language]:
+    """For `[training.before_to_disk]`: what is saved has its adapters folded into the weights beside them, and needs
+    peft no more. Training itself goes on with the adapters.
+
+    RETURNS (Callable[[Language], Language]): Gives a merged copy of a pipeline.
+    """
+    return merged_copy
+
+
+def merged_copy(nlp: Language) -> Language:
+    """A copy of a pipeline in which every adapter is part of the encoder it was put into.
+
+    nlp (Language): The pipeline; it stays as it is.
+    RETURNS (Language): The copy, or the pipeline itself if it has no adapter.
+    """
+    if not any(shim.adapter is not None for _, shim in _tuned(nlp)):
+        return nlp
+    copy = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+    for name, shim in _tuned(copy):
+        if shim.adapter is not None:
+            shim.merge_adapter()
+            _forget_adapter(copy.get_pipe_config(name))
+    return copy
+
+
+def _tuned(nlp: Language) -> list[tuple[str, TuningShim]]:
+    nodes = [(name, node) for name, pipe in nlp.pipeline if hasattr(pipe, "model") for node in pipe.model.walk()]
+    return [(name, shim) for name, node in nodes for shim in node.shims if isinstance(shim, TuningShim)]
+
+
+def _forget_adapter(block: Any) -> None:
+    """A config that spoke of an adapter would have it put in once more."""
+    for value in block.values():
+        if isinstance(value, dict):
+            if str(value.get("@misc", "")).startswith("spacy-transfer.Tuning."):
+                value["adapter"] = None
+            _forget_adapter(value)

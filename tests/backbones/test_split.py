@@ -1,0 +1,124 @@
+"""Lower and upper layers run apart give what the whole encoder gives, for every family; the packed path as well."""
+
+import numpy
+import pytest
+import torch
+import transformers
+
+from spacy_transfer.backbones.packed import can_pack, packed_states
+from spacy_transfer.backbones.split import can_split, lower_states, upper_states
+from spacy_transfer.backbones.states import CacheSettings, StateCache
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 30}
+RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+ENCODERS = {
+    "Bert": SMALL,
+    "Roberta": SMALL,
+    "Electra": {**SMALL, "embedding_size": 8},
+    "MPNet": SMALL,
+    "Deberta": {**SMALL, **RELATIVE},
+    "DebertaV2": {**SMALL, **RELATIVE, "norm_rel_ebd": "layer_norm"},
+    "ModernBert": {**SMALL, "pad_token_id": 0, "global_attn_every_n_layers": 2, "local_attention": 4},
+    "DistilBert": {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 16, "vocab_size": 30},
+}
+SIZES = numpy.array([9, 7, 7, 3])
+
+
+def build(kind, **settings):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**ENCODERS[kind], **settings)
+    return getattr(transformers, f"{kind}Model")(config).eval()
+
+
+def rectangle():
+    ids = torch.randint(5, 30, (len(SIZES), SIZES.max()), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(SIZES.max())[None] < torch.tensor(SIZES)[:, None]
+    return {"input_ids": ids.masked_fill(~mask, 1), "attention_mask": mask.long()}, mask
+
+
+@pytest.mark.parametrize("kind", sorted(ENCODERS))
+@pytest.mark.parametrize("n_lower", [1, 2])
+def test_split_pass_is_the_whole_pass(kind, n_lower):
+    model, (inputs, mask) = build(kind), rectangle()
+    assert can_split(model)
+    names = [name for name, _ in model.named_modules()]
+    with torch.no_grad():
+        whole = model(**inputs).last_hidden_state
+        lower = lower_states(model, n_lower, **inputs)
+        found = upper_states(model, n_lower, lower, **inputs)
+    torch.testing.assert_close(found[mask], whole[mask])
+    assert not torch.allclose(lower[mask], whole[mask])
+    assert [name for name, _ in model.named_modules()] == names
+
+
+def test_gradients_of_the_upper_layers_are_those_of_the_whole_pass():
+    model, (inputs, mask) = build("Bert"), rectangle()
+    model(**inputs).last_hidden_state[mask].square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if ".layer.2." in name}
+    model.zero_grad()
+    with torch.no_grad():
+        lower = lower_states(model, 2, **inputs)
+    upper_states(model, 2, lower, **inputs)[mask].square().sum().backward()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(model.get_parameter(name).grad, gradient)
+    assert model.encoder.layer[0].output.dense.weight.grad is None
+
+
+def test_an_encoder_with_something_between_its_layers_is_left_alone():
+    assert not can_split(build("DebertaV2", conv_kernel_size=3))
+    torch.manual_seed(0)
+    assert not can_split(transformers.AlbertModel(transformers.AlbertConfig(**SMALL, embedding_size=8)))
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_packed_training_is_the_padded_one(kind, checkpointing):
+    """States and gradients of all parameters, dropout off."""
+    model, (inputs, mask) = build(kind, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), rectangle()
+    model.train()
+    assert can_pack(model)
+    states = model(**inputs).last_hidden_state[mask]
+    states.square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    ids = inputs["input_ids"][mask]
+    (found,) = packed_states(model, ids, SIZES, checkpointing=checkpointing)
+    torch.testing.assert_close(found, states, rtol=1e-5, atol=1e-5)
+    found.square().sum().backward()
+    assert len(expected) > 40
+    for name, gradient in expected.items():
+        torch.testing.assert_close(model.get_parameter(name).grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_training_drops_out():
+    """Everywhere that transformers' own pass does: with a probability near 1, hardly anything is left."""
+    for place in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        model, (inputs, mask) = build("Bert", **{"hidden_dropout_prob": 0.0, place: 0.5}), rectangle()
+        model.train()
+        one, two = (packed_states(model, inputs["input_ids"][mask], SIZES)[0] for _ in range(2))
+        assert (one != two).any(), place
+
+
+def test_states_go_to_memory_then_to_disk_and_then_nowhere():
+    cache = StateCache(CacheSettings(memory_mb=1, disk_mb=1))
+    rng = numpy.random.default_rng(0)
+    arrays = [rng.normal(size=(100, 1000)).astype("f") for _ in range(6)]  # 0.4 MB each
+    keys = [cache.key(numpy.arange(i, i + 3)) for i in range(6)]
+    for key, array in zip(keys, arrays, strict=True):
+        cache.put(key, array)
+    assert [key in cache for key in keys] == [True] * 4 + [False] * 2
+    assert cache.used <= 2**20 and cache.used_on_disk <= 2**20
+    for key, array in list(zip(keys, arrays, strict=True))[3::-1]:
+        assert (cache.get(key) == array).all()
+
+
+def test_half_precision_takes_half_the_room():
+    sizes = {}
+    for dtype in ("float32", "float16"):
+        cache = StateCache(CacheSettings(memory_mb=1, dtype=dtype))
+        array = numpy.linspace(-3, 3, 1000, dtype="f").reshape(10, 100)
+        cache.put(b"x", array)
+        sizes[dtype] = cache.used
+        assert cache.get(b"x").dtype == numpy.float32
+        numpy.testing.assert_allclose(cache.get(b"x"), array, atol=0 if dtype == "float32" else 2e-3)
+    assert sizes["float32"] == 2 * sizes["float16"]
