@@ -27,3 +27,14 @@ def spacy_transformers_parts(model: Any) -> tuple[Any, Any] | None:
         if type(node).__name__ == "TransformerModel" and type(node).__module__.startswith("spacy_transformers"):
             return node.transformer, node.tokenizer
     return None
+
+
+def spacy_cli_parts() -> Any:
+    """What spaCy's own commands are made of: `debug_cli` to hang a command on, `parse_config_overrides`,
+    `import_code`, `setup_gpu`, `show_validation_error`.
+
+    RETURNS (ModuleType): The module.
+    """
+    from spacy.cli import _util
+
+    return _util

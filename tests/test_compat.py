@@ -20,3 +20,10 @@ def test_parts_of_spacy_transformers(tiny_bert):
 
 def test_other_models_have_no_such_parts():
     assert _compat.spacy_transformers_parts(spacy.blank("en").add_pipe("tagger").model) is None
+
+
+def test_parts_of_spacys_commands():
+    parts = _compat.spacy_cli_parts()
+    assert "config" in {command.name for command in parts.debug_cli.registered_commands}
+    assert parts.parse_config_overrides(["--training.max_steps", "3"]) == {"training.max_steps": 3}
+    assert callable(parts.import_code) and callable(parts.setup_gpu) and callable(parts.show_validation_error)

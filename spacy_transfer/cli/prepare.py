@@ -1,0 +1,55 @@
+"""What the commands on a config have in common: reading it, and failing with one clear line."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spacy import util
+from thinc.api import Config
+from wasabi import msg
+
+from .._compat import spacy_cli_parts
+
+# Beside arguments of their own, commands take overrides of the config: --training.max_steps 100
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def read_config(path: Path, arguments: list[str], *, code: Path | None, use_gpu: int) -> Config:
+    """Read a config with its overrides, as `spacy train` does.
+
+    path (Path): The file, or "-" for standard input.
+    arguments (List[str]): Overrides.
+    code (Optional[Path]): A file of Python to import first.
+    use_gpu (int): Id of a GPU, or -1.
+    RETURNS (Config): The config, with its variables.
+    """
+    parts = spacy_cli_parts()
+    overrides = parts.parse_config_overrides(arguments)
+    parts.import_code(code)
+    parts.setup_gpu(use_gpu, silent=True)
+    with parts.show_validation_error(path):
+        return util.load_config(path, overrides=overrides, interpolate=False)
+
+
+def initialise(config: Config, path: Path, *, use_gpu: int) -> Any:
+    """The pipeline, initialised for training.
+
+    config (Config): The config.
+    path (Path): Its file, for messages.
+    use_gpu (int): Id of a GPU, or -1.
+    RETURNS (Language): The pipeline.
+    """
+    from spacy.training.initialize import init_nlp
+
+    with spacy_cli_parts().show_validation_error(path, hint_fill=False):
+        return init_nlp(config, use_gpu=use_gpu)
+
+
+@contextlib.contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Print a coded error without its traceback, and leave with exit code 1."""
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        msg.fail(str(error), exits=1)
