@@ -28,6 +28,7 @@ ARCHITECTURES = {
     )
 }
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
+COMMANDS = {"transfer_fit"}
 PACKAGE = Path(spacy_transfer.__file__).parent
 
 
@@ -39,6 +40,7 @@ def test_the_public_names_are_these():
     assert {point.name for point in ours("spacy_factories")} == FACTORIES
     assert {point.name for point in ours("spacy_architectures")} == ARCHITECTURES
     assert {point.name for point in ours("spacy_readers")} == READERS
+    assert {point.name for point in ours("spacy_cli")} == COMMANDS
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -62,7 +64,7 @@ def test_entry_points_load_without_torch_and_transformers():
         "from importlib.metadata import entry_points\n"
         "import spacy, spacy_transfer\n"
         "spacy.blank('en')\n"
-        "groups = ('spacy_factories', 'spacy_architectures', 'spacy_readers')\n"
+        "groups = ('spacy_factories', 'spacy_architectures', 'spacy_readers', 'spacy_cli')\n"
         "points = [p for g in groups for p in entry_points(group=g)]\n"
         "ours = [p.load() for p in points if p.value.startswith('spacy_transfer')]\n"
         "print(len(ours))\n"
@@ -72,7 +74,7 @@ def test_entry_points_load_without_torch_and_transformers():
     if "spacy_transformers" in out.stderr:
         code = code.replace("spacy.blank('en')\n", "")
         out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert out.stdout.strip() == str(len(FACTORIES) + len(ARCHITECTURES) + len(READERS)), out.stderr
+    assert out.stdout.strip() == str(len(FACTORIES) + len(ARCHITECTURES) + len(READERS) + len(COMMANDS)), out.stderr
 
 
 def imports(path):
