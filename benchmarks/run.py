@@ -30,6 +30,7 @@ COMMANDS = {
     "loading": "loading.py",
     "bbc": "accuracy.py bbc",
     "banking77": "accuracy.py banking77 --data {banking77}",
+    "maxent": "maxent.py --data {banking77}",
 }
 
 

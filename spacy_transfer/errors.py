@@ -1,8 +1,8 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
-Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones;
-T3xx heads; T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range tests,
-T64x adapters, T65x anchors and gradients; T72x commands that look at a training; W for warnings, by the same floors.
+Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
+the MaxEnt start); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
+tests, T64x adapters, T65x anchors and gradients; T70x and T72x commands; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -139,6 +139,41 @@ class Errors(metaclass=_Coded):
         "{labels}. Give every label one weight."
     )
     T310 = "initialize.components.{name}.positive_label = {label!r}: it must be one of two labels. Found: {labels}."
+    T320 = (
+        'initialize.components.{name}.fit = {found!r} is not known. It is "maxent" (solve the output layer before '
+        "training begins) or null (start from zeros)."
+    )
+    T321 = (
+        "initialize.components.{name}.strength = {found}: it must be a number above 0, or null to have it chosen by "
+        "cross-validation on the training texts."
+    )
+    T322 = (
+        "initialize.components.{name}.strength = {found}, but fit is null, so that no prior has a strength. Set "
+        'fit = "maxent", or remove strength.'
+    )
+    T323 = (
+        'initialize.components.{name}.fit = "maxent" needs to know what the output layer reads, and components.{name}.'
+        "model is {found!r}, which does not tell. Use 'spacy-transfer.TextCatHead.v1', or set fit = null."
+    )
+    T324 = (
+        'initialize.components.{name}.fit = "maxent" saw only the first {count} examples: spaCy passes no more to '
+        "initialize when training.max_epochs = -1 (streamed corpora). Set training.max_epochs = 0 if the corpus has an "
+        "end, or set fit = null."
+    )
+    T325 = (
+        'initialize.components.{name}.fit = "maxent": of {count} training texts with labels not one says enough to '
+        "learn from. Where labels exclude each other, their values must add up to 1 in a text ({{label: 1.0}} will "
+        "do). Correct doc.cats in the file of [paths] train."
+    )
+    T326 = (
+        'initialize.components.{name}.fit = "maxent" needs the pipeline to compute rows: the head reads the backbone '
+        "{upstream!r}. Call nlp.initialize(), or pass nlp=nlp to the component's initialize."
+    )
+    T327 = (
+        'initialize.components.{name}.fit = "maxent": the rows of the text {text!r} are not finite numbers. The '
+        "backbone's weights are damaged or its precision is too low: see components.transfer_backbone.model.source and "
+        ".precision."
+    )
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
@@ -261,6 +296,15 @@ class Errors(metaclass=_Coded):
     T623 = (
         "No head reports a loss (looked at: {names}). Put a trainable head into [nlp] pipeline, and not into "
         "[training] frozen_components."
+    )
+    T701 = (
+        "There is no head to fit: nlp.pipeline = {pipeline} has no component with the factory {factories} that is "
+        "initialised here (sourced ones and those in training.frozen_components are not). Add one; configs/ has "
+        "examples."
+    )
+    T702 = (
+        "{path} is not empty, and it is no saved pipeline (config.cfg and meta.json) either. It was left as it is: "
+        "give another folder, or remove it."
     )
     T720 = (
         'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '

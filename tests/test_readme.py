@@ -40,6 +40,11 @@ def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, min
     golds = [doc.cats for doc in names["docs"]]
     for doc, gold in zip(spacy.load("out/model-last").pipe(texts), golds, strict=True):
         assert max(doc.cats, key=doc.cats.get) == max(gold, key=gold.get)
+    fit = next(block for block in blocks("bash") if "transfer fit" in block)
+    fit = fit.replace("python -m", f"{shlex.quote(sys.executable)} -m")
+    subprocess.run(["bash", "-ec", fit], check=True, capture_output=True)
+    for doc, gold in zip(spacy.load("fitted").pipe(texts), golds, strict=True):
+        assert max(doc.cats, key=doc.cats.get) == max(gold, key=gold.get)
     exec(compile(code, "README.md", "exec"), names)
     assert "business" in capsys.readouterr().out
     for doc, gold in zip(spacy.load("topics").pipe(texts), golds, strict=True):
@@ -58,6 +63,14 @@ def test_groups_of_the_optimizer():
     optimizer = spacy.registry.resolve(config["training"])["optimizer"]
     assert optimizer.rates() == {"": 0.00005, "heads": 0.0}
     assert optimizer.settings_of("ner.model.linear.0.W").group == "heads"
+
+
+def test_settings_of_initialize_are_those_of_a_config():
+    for block in blocks("cfg"):
+        settings = Config().from_str("[initialize]\n[initialize.components]\n" + block)["initialize"]["components"]
+        config = spacy.util.load_config(ROOT / "configs" / "textcat_transformer.cfg")
+        for name, keys in settings.items():
+            assert set(keys) == set(config["initialize"]["components"][name])
 
 
 def test_every_public_name_is_explained():

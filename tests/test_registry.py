@@ -34,12 +34,14 @@ SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
-COMMANDS = {"transfer_debug", "transfer_lr_find"}
+COMMANDS = {"transfer_debug", "transfer_fit", "transfer_lr_find"}
+CALLBACKS = {"spacy-transfer.MergeAdapters.v1"}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,
     "spacy_readers": READERS,
     "spacy_loggers": LOGGERS,
+    "spacy_callbacks": CALLBACKS,
     "spacy_misc": MISC,
     "thinc_schedules": SCHEDULES,
     "thinc_optimizers": OPTIMIZERS,
@@ -63,6 +65,7 @@ BUILDERS = [
         ("architectures", ARCHITECTURES),
         ("readers", READERS),
         ("loggers", LOGGERS),
+        ("callbacks", CALLBACKS),
         ("misc", MISC),
         ("schedules", SCHEDULES),
         ("optimizers", OPTIMIZERS),

@@ -49,6 +49,8 @@ class TuningShim(SafetensorsShim):
         adapter (Optional[Mapping[str, Any]]): The method and its options.
         """
         self._plain = list(transformer.state_dict())
+        if self.tuning is not None and self.tuning.checkpointing:
+            transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.adapter = None if adapter is None else inject(transformer, dict(adapter))
 
     def work_out(self, prefix: str = "") -> None:

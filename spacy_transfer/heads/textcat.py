@@ -49,7 +49,7 @@ def build_textcat_head_v1(
         layers=[tok2vec, pool, chain(build_unit_length() if normalize else noop(), *layers, _dropout(dropout)), output],
         refs={"tok2vec": tok2vec, "output": output},
         dims={"nO": nO},
-        attrs={"multi_label": not exclusive_classes, "resize_output": resize_output},
+        attrs={"multi_label": not exclusive_classes, "resize_output": resize_output, "states": states},
     )
 
 
@@ -57,18 +57,36 @@ def forward(
     model: Model[list[Doc], Floats2d], docs: list[Doc], is_train: bool
 ) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
     """Probabilities; the callback takes gradients of the logits."""
-    tok2vec, pool, hidden, output = model.layers
-    rows, back_rows = tok2vec(docs, is_train)
-    vectors, back_pool = pool(rows, is_train) if isinstance(rows, list) else (rows, None)
-    states, back_hidden = hidden(vectors, is_train)
-    logits, back_output = output(states, is_train)
+    inputs, back_inputs = states(model, docs, is_train)
+    logits, back_output = model.get_ref("output")(inputs, is_train)
     scores = model.ops.sigmoid(logits) if model.attrs["multi_label"] else model.ops.softmax(logits, axis=-1)
 
     def backprop(d_logits: Floats2d) -> Any:
-        d_vectors = back_hidden(back_output(d_logits))
-        return back_rows(d_vectors if back_pool is None else back_pool(d_vectors))
+        return back_inputs(back_output(d_logits))
 
     return scores, backprop
+
+
+def states(
+    model: Model[list[Doc], Floats2d], docs: list[Doc], is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
+    """What the output layer reads: the pooled rows, after the hidden layers if there are any.
+
+    model (Model[List[Doc], Floats2d]): A head.
+    docs (List[Doc]): The batch.
+    is_train (bool): Drop out, and keep what the backward pass needs.
+    RETURNS (Tuple[Floats2d, Callable]): Shape (n_docs, width), and a callback that takes their gradients.
+    """
+    tok2vec, pool, hidden, _ = model.layers
+    rows, back_rows = tok2vec(docs, is_train)
+    vectors, back_pool = pool(rows, is_train) if isinstance(rows, list) else (rows, None)
+    inputs, back_hidden = hidden(vectors, is_train)
+
+    def backprop(d_inputs: Floats2d) -> Any:
+        d_vectors = back_hidden(d_inputs)
+        return back_rows(d_vectors if back_pool is None else back_pool(d_vectors))
+
+    return inputs, backprop
 
 
 def init(model: Model[list[Doc], Floats2d], X: Any = None, Y: Any = None) -> None:

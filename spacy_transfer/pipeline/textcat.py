@@ -16,6 +16,8 @@ from thinc.types import Floats2d
 
 from ..errors import Errors
 from ..heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
+from ..heads.maxent import Evidence, weigh
+from .maxent_start import check_is_whole, check_start, start_from_maxent
 
 ClassWeights = Literal["balanced"] | dict[str, float] | None
 
@@ -197,6 +199,16 @@ class _TransferLoss(TextCategorizer):
         amount: Any = self.cfg["label_smoothing"]
         return loss(self.model.ops.xp, scores, truths, self.model.ops.asarray2f(mask), weights, amount)
 
+    def weigh(self, examples: Iterable[Example]) -> Evidence:
+        """What the labels of examples say, in the weights of this component's loss.
+
+        examples (Iterable[Example]): The examples.
+        RETURNS (Evidence): Shape (n_examples, n_labels).
+        """
+        truths, mask = (self.model.ops.to_numpy(part) for part in self._examples_to_truth(examples))
+        amount: Any = self.cfg["label_smoothing"]
+        return weigh(truths, mask, self.cfg["weights"], amount, self.exclusive)
+
     def _examples_to_truth(self, examples: Iterable[Example]) -> tuple[Any, Any]:
         """Targets, and 0 where there are none to learn from. A missing label is never trained on."""
         examples = list(examples)
@@ -235,12 +247,21 @@ class _TransferLoss(TextCategorizer):
             return Errors.T306, {"total": total}
         return None
 
-    def _initialize(self, get_examples: Callable[[], Iterable[Example]], labels: Iterable[str] | None) -> None:
+    def _initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        labels: Iterable[str] | None,
+        nlp: Language | None,
+        fit: str | None,
+        strength: float | None,
+    ) -> None:
         """Labels, class weights and weights from the *whole* corpus: a rare label may come late."""
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        n_labelled = 0
+        check_start(self, nlp, fit, strength)
+        n_examples = n_labelled = 0
         for example in get_examples():
             self._validate_categories([example])
+            n_examples += 1
             n_labelled += bool(example.reference.cats)
             for label in example.reference.cats if labels is None else ():
                 self.add_label(label)
@@ -250,12 +271,16 @@ class _TransferLoss(TextCategorizer):
             raise ValueError(Errors.T307.format(name=self.name))
         if self.exclusive and len(self.labels) < 2:
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
+        if fit is not None:
+            check_is_whole(self.name, nlp, n_examples)
         self.cfg["weights"] = self._class_weights(get_examples)
         sample = list(islice((eg for eg in get_examples() if len(eg.reference)), 10)) or list(
             islice(get_examples(), 10)
         )
         truths, _ = self._examples_to_truth(sample)
         self.model.initialize(X=[eg.reference for eg in sample], Y=truths)
+        if fit is not None:
+            start_from_maxent(self, get_examples, nlp, n_labelled, strength)
 
     def _class_weights(self, get_examples: Callable[[], Iterable[Example]]) -> list[float] | None:
         wanted: Any = self.cfg["class_weights"]
@@ -282,6 +307,8 @@ class TransferTextCat(_TransferLoss):
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
         positive_label: str | None = None,
+        fit: str | None = None,
+        strength: float | None = None,
     ) -> None:
         """Find the labels and build the head.
 
@@ -289,8 +316,12 @@ class TransferTextCat(_TransferLoss):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
         positive_label (Optional[str]): The label to score, of two.
+        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
+            start it from zeros.
+        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
+            loss; None to choose it by cross-validation.
         """
-        self._initialize(get_examples, labels)
+        self._initialize(get_examples, labels, nlp, fit, strength)
         if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
             raise ValueError(Errors.T310.format(name=self.name, label=positive_label, labels=list(self.labels)))
         self.cfg["positive_label"] = positive_label
@@ -307,11 +338,17 @@ class TransferTextCatMultilabel(_TransferLoss, MultiLabel_TextCategorizer):
         *,
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
+        fit: str | None = None,
+        strength: float | None = None,
     ) -> None:
         """Find the labels and build the head.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
+        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
+            start it from zeros.
+        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
+            loss; None to choose it by cross-validation.
         """
-        self._initialize(get_examples, labels)
+        self._initialize(get_examples, labels, nlp, fit, strength)

@@ -195,12 +195,18 @@ class TorchOptimizer(Optimizer):
         for place in self._torch.param_groups:
             rate = self._groups[place["group"]].rate if place["group"] else None
             place["lr"] = (self.learn_rate if rate is None else rate) * place["lr_scale"] * self._factor
+        # Where nobody calls `step_schedules`, torch parameters hold the gradients of the *next* step by now.
+        later = [(p, p.grad) for p in self._parameters.values() if p.grad is not None]
+        for parameter, _ in later:
+            parameter.grad = None
         for parameter, grad in self._pending.values():
             parameter.grad = grad
         self._torch.step()
         for key, (parameter, _) in self._pending.items():
             parameter.grad = None
             self._average(key[:2], parameter)
+        for parameter, grad in later:
+            parameter.grad = grad
         self._pending.clear()
 
     def step_schedules(self) -> None:

@@ -96,6 +96,20 @@ def test_it_steps_where_nobody_calls_step_schedules():
         numpy.testing.assert_allclose(found, old - 0.1 * gradient, rtol=1e-5, atol=1e-6)
 
 
+def test_torch_parameters_step_where_nobody_calls_step_schedules():
+    """When the first of them comes round again, all hold the gradients of the next step already."""
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    optimizer = optimizers.sgd_v1(learn_rate=1.0, momentum=0.0, grad_clip=0.0)
+    for value in (1.0, 10.0, 100.0):
+        for parameter in parameters:
+            parameter.grad = torch.full((2,), value)
+        for i, parameter in enumerate(parameters):
+            optimizer.collect((1, str(i)), parameter)
+    assert [parameter.tolist() for parameter in parameters] == [[-11.0, -11.0]] * 2
+    optimizer.step()
+    assert [parameter.tolist() for parameter in parameters] == [[-111.0, -111.0]] * 2
+
+
 def test_groups_rates_and_schedules():
     model = two_layers()
     groups = {

@@ -1,0 +1,143 @@
+"""`python -m spacy transfer fit CONFIG OUT`: a classifier without training, by `fit = "maxent"`."""
+
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from spacy import util
+from spacy.language import Language
+from spacy.util import registry
+from thinc.api import Config
+from wasabi import msg
+
+from ..errors import Errors
+from .app import transfer_cli
+from .prepare import OVERRIDES, errors_in_one_line, initialise, read_config
+
+FACTORIES = ["transfer_textcat", "transfer_textcat_multilabel"]
+_SHOWN = {"accuracy (micro F1)": "cats_micro_f", "macro F1": "cats_macro_f", "macro AUC": "cats_macro_auc"}
+
+
+@transfer_cli.command("fit", context_settings=OVERRIDES)
+def fit_cli(
+    ctx: typer.Context,
+    config_path: Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)],
+    output_path: Annotated[Path, typer.Argument(help="Folder for the pipeline")],
+    code_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"
+        ),
+    ] = None,
+    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
+) -> None:
+    """
+    Solve the classifiers of a pipeline on the rows of its backbone as they are, and save it: seconds, and no
+    training. The backbone does not move.
+
+    Scores on the dev corpus are shown if there is one. Override settings of the config as with 'spacy train':
+    --paths.train train.spacy. Nothing is written before all is done; a pipeline in OUTPUT_PATH is replaced.
+    """
+    with errors_in_one_line():
+        check_output(output_path)
+    config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
+    util.logger.setLevel(logging.INFO)
+    with errors_in_one_line():
+        scores = fit(config, config_path, output_path, use_gpu=use_gpu)
+    if scores is None:
+        msg.info("No dev corpus, so there are no scores. Give one: --paths.dev PATH")
+    else:
+        msg.table({what: f"{scores[key]:.1%}" for what, key in _SHOWN.items() if scores.get(key) is not None})
+    msg.good(f"Saved the pipeline to {output_path}")
+
+
+def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> dict[str, Any] | None:
+    """Initialise a pipeline with `fit = "maxent"` for every classifier in it, evaluate it, and save it.
+
+    config (Config): Of a training.
+    path (Path): Its file, for messages.
+    output_path (Path): Folder for the pipeline.
+    use_gpu (int): Id of a GPU, or -1.
+    RETURNS (Optional[Dict[str, Any]]): Scores on the dev corpus; None if there is none.
+    """
+    check_output(output_path)
+    config = config.copy()
+    settings = config.setdefault("initialize", {}).setdefault("components", {})
+    for name in _heads(config):
+        settings.setdefault(name, {})["fit"] = "maxent"
+    dev = config["training"]["dev_corpus"]
+    has_dev = _can_be_read(config, dev)
+    if not has_dev:
+        # spaCy opens both corpora, though nothing reads this one.
+        given = _swap(config, dev, _swap(config, config["training"]["train_corpus"]))
+    start = time.perf_counter()
+    nlp = initialise(config, path, use_gpu=use_gpu)
+    util.logger.info("Fitted in %.1f s", time.perf_counter() - start)
+    if has_dev:
+        (corpus,) = util.resolve_dot_names(nlp.config.interpolate(), [dev])
+        scores = nlp.evaluate(list(corpus(nlp)))
+    else:
+        _swap(nlp.config, dev, given)
+        scores = None
+    _save(nlp, output_path)
+    return scores
+
+
+def check_output(path: Path) -> None:
+    """Look whether a pipeline may be written here: to a new or empty folder, or in place of a pipeline.
+
+    path (Path): The folder.
+    """
+    is_pipeline = (path / "config.cfg").is_file() and (path / "meta.json").is_file()
+    if path.exists() and not is_pipeline and (path.is_file() or any(path.iterdir())):
+        raise ValueError(Errors.T702.format(path=path))
+
+
+def _heads(config: Config) -> list[str]:
+    """Names of the classifiers that are initialised with this pipeline."""
+    pipeline = config["nlp"]["pipeline"]
+    components, frozen = config["components"], config.interpolate()["training"].get("frozen_components", [])
+    names = [name for name in pipeline if components.get(name, {}).get("factory") in FACTORIES and name not in frozen]
+    if not names:
+        raise ValueError(Errors.T701.format(pipeline=pipeline, factories=" or ".join(map(repr, FACTORIES))))
+    return names
+
+
+def _can_be_read(config: Config, name: str) -> bool:
+    """Whether a corpus has a path."""
+    block: Any = config.interpolate()
+    for key in name.split("."):
+        block = block[key]
+    try:
+        registry.resolve({"corpus": block})
+    except ValueError as error:
+        if "[E913]" in str(error):
+            return False
+        raise
+    return True
+
+
+def _swap(config: Config, name: str, block: Any = None) -> Any:
+    """RETURNS (Any): What stands under a dotted name. A block that is given takes its place."""
+    *sections, last = name.split(".")
+    place: Any = config
+    for key in sections:
+        place = place[key]
+    found = place[last]
+    if block is not None:
+        place[last] = block
+    return found
+
+
+def _save(nlp: Language, path: Path) -> None:
+    """Write beside the place and move there: what fails on the way leaves the place as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".transfer-fit-", dir=path.parent) as folder:
+        new, old = Path(folder) / "new", Path(folder) / "old"
+        nlp.to_disk(new)
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
