@@ -1,5 +1,6 @@
 """Torch's optimizers behind Thinc's interface: the gradients of a step are collected, clipped and stepped together."""
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -8,6 +9,7 @@ from spacy.util import SimpleFrozenDict
 from thinc.api import Optimizer
 from thinc.util import xp2torch
 
+from ..errors import Errors
 from .groups import Groups, GroupSettings, Key, Names, ParameterSettings
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class TorchOptimizer(Optimizer):
         self._torch: torch.optim.Optimizer | None = None
         # By id, name, and whether it is a shim's: ids of shims and of Thinc's nodes are counted apart, and overlap.
         self._parameters: dict[Place, torch.nn.Parameter] = {}
+        self._entered: dict[Place, torch.nn.Parameter] = {}
+        self._steps = 0
         self._place: dict[Place, dict[str, Any]] = {}
         self._pending: dict[Place, tuple[torch.nn.Parameter, Any]] = {}
         self._unchecked = bool(groups)
@@ -143,7 +147,7 @@ class TorchOptimizer(Optimizer):
                 parameter = self._parameters[place] = torch.nn.Parameter(tensor, requires_grad=False)
             parameter.data = tensor
             self._collect(place, parameter, grad, lr_scale)
-            gradient *= 0
+            gradient[...] = 0  # Times 0, what is not finite would stay NaN.
         return weights, gradient
 
     def collect(self, key: Key, parameter: "torch.nn.Parameter", lr_scale: float = 1.0) -> None:
@@ -163,7 +167,7 @@ class TorchOptimizer(Optimizer):
     def _collect(self, key: Place, parameter: Any, grad: Any, lr_scale: float) -> None:
         self._pending[key] = (parameter, grad)
         place = self._place.get(key)
-        if place is None or not any(parameter is other for other in place["params"]):
+        if place is None or self._entered.get(key) is not parameter:
             self._enter(key, parameter, lr_scale)
         elif place["lr_scale"] != lr_scale:
             place["params"] = [other for other in place["params"] if other is not parameter]
@@ -183,7 +187,7 @@ class TorchOptimizer(Optimizer):
         else:
             self._torch.add_param_group({"params": [parameter], **settings})
             place = self._torch.param_groups[-1]
-        self._place[key] = place
+        self._place[key], self._entered[key] = place, parameter
 
     def step(self) -> None:
         """Clip what has been collected by its global norm, and step."""
@@ -202,6 +206,7 @@ class TorchOptimizer(Optimizer):
         for parameter, grad in self._pending.values():
             parameter.grad = grad
         self._torch.step()
+        self._steps += 1
         for key, (parameter, _) in self._pending.items():
             parameter.grad = None
             self._average(key[:2], parameter)
@@ -225,9 +230,21 @@ class TorchOptimizer(Optimizer):
         device = grads[0].device
         norms = torch.stack([norm.to(device) for norm in torch._foreach_norm(grads)])
         total = torch.linalg.vector_norm(norms)
+        if not bool(torch.isfinite(total)):
+            self._refuse(norms.tolist())
         factor = float(self._max_norm / (total + 1e-6))
         if factor < 1.0:
             torch._foreach_mul_(grads, factor)
+
+    def _refuse(self, norms: list[float]) -> None:
+        """Raise before anything has moved. The step is forgotten."""
+        keys = list(self._pending)
+        order = sorted(range(len(keys)), key=lambda i: (not math.isfinite(norms[i]), norms[i]), reverse=True)
+        names = [self._names.name(keys[i][:2], is_torch=keys[i][2]) for i in order]
+        largest = ", ".join(f"{name} {norms[i]:.3g}" for name, i in zip(names[:5], order, strict=False))
+        what = "NaN" if any(math.isnan(norm) for norm in norms) else "infinite"
+        self._pending.clear()
+        raise ValueError(Errors.T652.format(step=self._steps, name=names[0], what=what, norms=largest))
 
     def _average(self, key: Key, parameter: Any) -> None:
         """The mean that Thinc keeps: the decay grows with the number of updates, up to 0.9999."""

@@ -110,6 +110,21 @@ def test_torch_parameters_step_where_nobody_calls_step_schedules():
     assert [parameter.tolist() for parameter in parameters] == [[-111.0, -111.0]] * 2
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_stepped(value):
+    model, (first, broken, third) = two_layers(), gradients(3)
+    optimizer = optimizers.adamw_v1(learn_rate=0.1)
+    optimizer.learn_names({model.layers[0].id: "head.first", model.layers[1].id: "head.second"})
+    run(model, optimizer, [first])
+    before = [array.copy() for array in parameters(model)]
+    broken[2][0, 0] = value
+    with pytest.raises(ValueError, match=r"T652.*Step 1.*head\.second\.W is not finite.*head\.second\.W (nan|inf), "):
+        run(model, optimizer, [broken])
+    assert all((a == b).all() for a, b in zip(parameters(model), before, strict=True))
+    run(model, optimizer, [third])
+    assert all(numpy.isfinite(array).all() for array in parameters(model))
+
+
 def test_groups_rates_and_schedules():
     model = two_layers()
     groups = {
