@@ -120,16 +120,42 @@ def count_words(texts: Iterable[str]) -> int:
     return sum(len(doc) for doc in spacy.blank("en").pipe(texts))
 
 
-def time_in_turn(runners: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def tuned_config(backbone: str | None = None, *, precision: str = "fp32", **tuning: Any) -> Config:
+    """configs/textcat_transformer.cfg with an encoder that learns.
+
+    backbone (Optional[str]): Another encoder.
+    precision (str): Of the encoder.
+    tuning (Any): Settings of `spacy-transfer.Tuning.v1`.
+    RETURNS (Config): The config.
+    """
+    config = our_config("textcat_transformer", backbone)
+    block = config["components"]["transfer_backbone"]
+    block["frozen"] = False
+    block["model"]["precision"] = precision
+    if tuning:
+        block["model"]["tuning"] = {"@misc": "spacy-transfer.Tuning.v1", **tuning}
+    return config
+
+
+def encoder_shim(nlp: Language) -> Any:
+    """RETURNS (Shim): What holds the encoder of `transfer_backbone`."""
+    return next(shim for node in nlp.get_pipe("transfer_backbone").model.walk() for shim in node.shims)
+
+
+def time_in_turn(
+    runners: dict[str, Callable[[], Any]], rounds: int, prepare: Callable[[str], Any] = lambda name: None
+) -> dict[str, list[float]]:
     """Time functions in turn, so that a slow spell of the machine falls on all. The first round is not counted.
 
     runners (Dict[str, Callable]): By name.
     rounds (int): How often each is timed.
+    prepare (Callable): Called with the name before each run, outside of its time.
     RETURNS (Dict[str, List[float]]): Seconds of every round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for counted in range(rounds + 1):
         for name, run in runners.items():
+            prepare(name)
             start = time.perf_counter()
             run()
             if counted:

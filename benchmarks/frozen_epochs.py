@@ -15,7 +15,7 @@ from common import LABELS, bbc_texts, initialized, our_config, peer_config, prin
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from thinc.api import Adam
+from thinc.api import Adam, Optimizer
 
 
 def gold(nlp: Language, texts: list[str]) -> list[Doc]:
@@ -27,16 +27,27 @@ def gold(nlp: Language, texts: list[str]) -> list[Doc]:
     return docs
 
 
-def epoch(nlp: Language, docs: list[Doc], optimizer: Adam, seed: int) -> float:
+def step(nlp: Language, docs: list[Doc], optimizer: Optimizer, drop: float = 0.1) -> dict[str, float]:
+    """One step, by the calls that `spacy train` makes.
+
+    docs (List[Doc]): Annotated docs; new ones are made of their texts.
+    RETURNS (Dict[str, float]): The losses.
+    """
+    losses: dict[str, float] = {}
+    nlp.update([Example(nlp.make_doc(doc.text), doc) for doc in docs], sgd=False, drop=drop, losses=losses)
+    for _, pipe in nlp.pipeline:
+        pipe.finish_update(optimizer)
+    optimizer.step_schedules()
+    return losses
+
+
+def epoch(nlp: Language, docs: list[Doc], optimizer: Optimizer, seed: int) -> float:
+    """RETURNS (float): Seconds."""
     order = list(docs)
     random.Random(seed).shuffle(order)
     start = time.perf_counter()
     for i in range(0, len(order), 32):
-        examples = [Example(nlp.make_doc(doc.text), doc) for doc in order[i : i + 32]]
-        nlp.update(examples, sgd=False, drop=0.1, losses={})
-        for _, pipe in nlp.pipeline:
-            pipe.finish_update(optimizer)
-        optimizer.step_schedules()
+        step(nlp, order[i : i + 32], optimizer)
     return time.perf_counter() - start
 
 
