@@ -127,7 +127,9 @@ def main() -> None:
     for mode in modes(opts.steps):
         print(mode.what, file=sys.stderr, flush=True)
         found = {name: apart(mode, *train(mode.config(), make(), *size)) for name, make in OPTIMIZERS.items()}
-        measured = "; ".join(f"{show(still)} with {name} (the rest {rest:.0e})" for name, (still, rest) in found.items())
+        measured = "; ".join(
+            f"{show(still)} with {name} (the rest {rest:.0e})" for name, (still, rest) in found.items()
+        )
         rows.append((f"largest weight change after {opts.steps} steps, {mode.what}", measured, "0.0"))
     peer = peer_config()
     peer["components"]["textcat"]["model"]["tok2vec"]["grad_factor"] = 0.0

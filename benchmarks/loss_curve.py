@@ -145,7 +145,9 @@ def main() -> None:
     for number, (a, b) in enumerate(zip(ours, theirs, strict=True), 1):
         print(f"step {number}: {a:.5f} {b:.5f}, {abs(a - b) / b:.1e}", file=sys.stderr)
     what = f"loss of the first {opts.steps} steps against a plain PyTorch loop, dropout off"
-    measured = f"largest relative difference {largest_difference(ours, theirs):.1e} (loss {ours[0]:.1f} to {ours[-1]:.1f})"
+    measured = (
+        f"largest relative difference {largest_difference(ours, theirs):.1e} (loss {ours[0]:.1f} to {ours[-1]:.1f})"
+    )
     print_rows([(what, measured, "<= 1e-3")])
 
 
