@@ -1,11 +1,12 @@
-"""Run the benchmarks one after the other and gather their rows for the README.
+"""Run the benchmarks one after the other and gather their rows for the README, in two tables.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
-    python scripts/update_readme.py benchmarks=docs/benchmarks.md
+    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md
 
-DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line; .gz works) and
-DIR/banking77 (PolyAI's train.csv and test.csv). A row that was measured stays in metrics/benchmarks/ and is not
-measured again unless --again says so.
+DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
+(PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll) and DIR/ud_en_ewt
+(train.conllu, test.conllu); .gz works everywhere. What was measured stays in metrics/benchmarks/ and is not measured
+again unless --again says so. A script that fails does not keep the others from running; the end tells what is missing.
 """
 
 import argparse
@@ -14,24 +15,42 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from common import ROOT
 
 KEPT = ROOT / "metrics" / "benchmarks"
-TABLE = ROOT / "docs" / "benchmarks.md"
-COMMANDS = {
-    "sentences": "inference.py --texts {texts} --most 2000",
-    "articles": "inference.py",
-    "rows": "rows.py",
-    "vectors": "vectors.py --texts {texts}",
-    "frozen": "frozen_epochs.py",
-    "memory": "memory.py --texts {texts}",
-    "loading": "loading.py",
-    "bbc": "accuracy.py bbc",
-    "banking77": "accuracy.py banking77 --data {banking77}",
-    "maxent": "maxent.py --data {banking77}",
+# By the name of the file in docs/.
+TABLES = {
+    "benchmarks": {
+        "sentences": "inference.py --texts {texts} --most 2000",
+        "articles": "inference.py",
+        "rows": "rows.py",
+        "vectors": "vectors.py --texts {texts}",
+        "frozen": "frozen_epochs.py",
+        "memory": "memory.py --texts {texts}",
+        "loading": "loading.py",
+        "bbc": "accuracy.py bbc",
+        "banking77": "accuracy.py banking77 --data {banking77}",
+    },
+    "benchmarks_tuning": {
+        "training": "training.py --texts {texts}",
+        "training_articles": "training.py",
+        "loss_curve": "loss_curve.py",
+        "optimizer_step": "optimizer_step.py",
+        "maxent": "maxent.py --data {banking77}",
+        "finetuning_banking77": "finetuning.py banking77 --data {banking77}",
+        "finetuning_banking77_all": "finetuning.py banking77 --data {banking77} --shots all --method full lpft bf16",
+        "finetuning_clinc150_all": "finetuning.py clinc150 --data {clinc150} --shots all --method probe lpft",
+        "labelling_wnut17": "labelling.py wnut17 --data {wnut17}",
+        "labelling_ud_en_ewt": "labelling.py ud_en_ewt --data {ud_en_ewt}",
+        "frozen_is_frozen": "frozen.py",
+    },
 }
+COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
+FOLDERS = ("banking77", "clinc150", "wnut17", "ud_en_ewt")
 
 
 def cpu() -> str:
@@ -48,7 +67,45 @@ def measure(name: str, given: dict[str, str]) -> list[str]:
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
-    return [line for line in out.splitlines() if line.startswith("| ")][1:]
+    return table_rows(out)
+
+
+def table_rows(printed: str) -> list[str]:
+    """RETURNS (List[str]): The rows of a table among what was printed, without its head."""
+    return [line for line in printed.splitlines() if line.startswith("| ")][1:]
+
+
+def run(names: Sequence[str], given: dict[str, str], shown: dict[str, str], again: bool) -> list[str]:
+    """Measure what has not been measured yet, and keep its rows.
+
+    names (Sequence[str]): Of the commands.
+    given (Dict[str, str]): What stands for the placeholders.
+    shown (Dict[str, str]): The same as the table shows it.
+    again (bool): Measure all of them.
+    RETURNS (List[str]): Names of those that failed.
+    """
+    failed = []
+    for name in names:
+        file = KEPT / f"{name}.md"
+        if again or not file.exists():
+            command, start = COMMANDS[name].format(**shown), time.perf_counter()
+            print(f"{name}: {command}", file=sys.stderr, flush=True)
+            try:
+                rows = measure(name, given)
+            except subprocess.CalledProcessError:
+                failed.append(name)
+                continue
+            file.write_text("".join(f"{row} `{command}` |\n" for row in rows), encoding="utf8")
+            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        print(file.read_text(encoding="utf8"), end="", flush=True)
+    return failed
+
+
+def as_table(names: Collection[str], machine: str) -> str:
+    """RETURNS (str): The rows that are kept, in order; empty if there are none."""
+    rows = "".join((KEPT / f"{n}.md").read_text(encoding="utf8") for n in names if (KEPT / f"{n}.md").exists())
+    head = "| what | measured | aim | `python benchmarks/` |\n|---|---|---|---|\n"
+    return f"{head}{rows}\nMachine: {machine}.\n" if rows else ""
 
 
 def main() -> None:
@@ -61,20 +118,20 @@ def main() -> None:
     opts = args.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     found = sorted((opts.data / "mr").glob("pos.txt*"))
-    given = {"texts": str(found[0]) if found else "", "banking77": str(opts.data / "banking77")}
-    shown = {"texts": "mr/pos.txt", "banking77": "banking77"}
-    for name in opts.only:
-        if opts.again or not (KEPT / f"{name}.md").exists():
-            rows = measure(name, given)
-            command = f"`{COMMANDS[name].format(**shown)}`"
-            (KEPT / f"{name}.md").write_text("".join(f"{row} {command} |\n" for row in rows), encoding="utf8")
-        print((KEPT / f"{name}.md").read_text(encoding="utf8"), end="", flush=True)
-    table = "| what | measured | aim | `python benchmarks/` |\n|---|---|---|---|\n"
-    table += "".join((KEPT / f"{n}.md").read_text(encoding="utf8") for n in COMMANDS if (KEPT / f"{n}.md").exists())
+    given = {"texts": str(found[0]) if found else ""} | {name: str(opts.data / name) for name in FOLDERS}
+    shown = {"texts": "mr/pos.txt"} | {name: name for name in FOLDERS}
+    failed = run(opts.only, given, shown, opts.again)
     machine = (
         f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
     )
-    TABLE.write_text(f"{table}\nMachine: {machine}.\n", encoding="utf8")
+    for table, names in TABLES.items():
+        if text := as_table(names, machine):
+            (ROOT / "docs" / f"{table}.md").write_text(text, encoding="utf8")
+        missing = [name for name in names if not (KEPT / f"{name}.md").exists()]
+        if missing:
+            print(f"docs/{table}.md has no rows yet of: {', '.join(missing)}", file=sys.stderr)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

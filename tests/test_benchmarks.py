@@ -1,0 +1,170 @@
+"""The parts of benchmarks/ that measure nothing: configs that load, draws, alignments, tables. No timings."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script of benchmarks/ by name; their short names are forgotten afterwards."""
+    known = set(sys.modules)
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module
+    for name in set(sys.modules) - known:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent.name in ("benchmarks", "scripts"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def kept(script, tmp_path, monkeypatch):
+    run = script("run")
+    monkeypatch.setattr(run, "KEPT", tmp_path)
+    return run
+
+
+def test_run_names_scripts_and_files_that_exist(script):
+    run = script("run")
+    assert sum(map(len, run.TABLES.values())) == len(run.COMMANDS)
+    for command in run.COMMANDS.values():
+        assert (ROOT / "benchmarks" / command.split()[0]).exists(), command
+        assert set(re.findall(r"{(\w+)}", command)) <= {"texts", *run.FOLDERS}
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    for table in run.TABLES:
+        assert f"<!-- {table.replace('_', '-')} -->" in readme
+
+
+def test_run_gathers_several_rows_and_goes_on_after_a_failure(kept, tmp_path, monkeypatch, capsys):
+    printed = "loading ...\n| what | measured | aim |\n|---|---|---|\n| a | 1 | 2 |\n| b | 3 | 4 |\n"
+    assert kept.table_rows(printed) == ["| a | 1 | 2 |", "| b | 3 | 4 |"]
+
+    def measure(name, given):
+        if name == "frozen":
+            raise kept.subprocess.CalledProcessError(1, name)
+        return kept.table_rows(printed)
+
+    monkeypatch.setattr(kept, "measure", measure)
+    places = dict.fromkeys(("texts", *kept.FOLDERS), "x")
+    assert kept.run(["frozen", "rows"], {}, places, again=False) == ["frozen"]
+    assert "| b | 3 | 4 | `rows.py` |\n" in capsys.readouterr().out
+    table = kept.as_table(["frozen", "rows"], "a machine")
+    assert table.count("\n|") == 3 and table.endswith("\nMachine: a machine.\n")
+    assert kept.as_table(["frozen"], "a machine") == ""
+
+
+def test_results_are_kept_until_settings_change(script, tmp_path, capsys):
+    runs, file, made = script("runs"), tmp_path / "deep" / "x.json", []
+
+    def measure():
+        made.append(1)
+        return {"accuracy": 50.0 + len(made)}
+
+    for settings, again, wanted in (({"a": (1,)}, False, 51), ({"a": [1]}, False, 51), ({"a": [2]}, False, 52)):
+        assert runs.kept(file, settings, again, measure) == {"accuracy": wanted}
+    assert runs.kept(file, {"a": [2]}, True, measure) == {"accuracy": 53}
+    assert "anew" in capsys.readouterr().err
+
+
+def test_schedules_wait_and_then_fall(script):
+    block = script("runs").linear(1.0, 4, first=0.25, wait=2)
+    rates = spacy.registry.resolve({"rate": block})["rate"]
+    assert [next(rates) for _ in range(7)] == [0.25, 0.25, 1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_a_key_that_no_config_has_is_no_slip_unseen(script):
+    with pytest.raises(KeyError, match="training.optimiser"):
+        script("runs").changed("textcat_transformer", {"training.optimiser": {}})
+
+
+def check(config):
+    """A config builds, and its optimizer resolves."""
+    nlp = spacy.util.load_model_from_config(config, auto_fill=False, validate=True)
+    block = {"training": {"optimizer": nlp.config.interpolate()["training"]["optimizer"]}}
+    spacy.registry.resolve(block["training"])
+    return nlp.get_pipe("transfer_backbone")
+
+
+def test_recipes_of_finetuning_fit_their_config(script):
+    finetuning, runs = script("finetuning"), script("runs")
+    recipe = finetuning.Recipe(epochs=2, rate=1e-4, head_steps=5, batch_size=8)
+    for method in finetuning.METHODS:
+        changes = finetuning.make_changes(method, recipe, 17)
+        config = runs.changed("textcat_transformer", changes)
+        steps = {"probe": 5, "lpft": 5 + 6}.get(method, 6)
+        assert config["training"]["max_steps"] == steps - 1
+        if method != "bf16":
+            assert check(config).frozen == (method == "probe")
+
+
+def test_modes_of_labelling_fit_their_configs(script):
+    labelling, runs = script("labelling"), script("runs")
+    for task in labelling.TASKS.values():
+        for mode in labelling.MODES:
+            backbone = check(runs.changed(task.config, labelling.make_changes(task, mode, 20)))
+            assert backbone.frozen == (mode == "frozen")
+
+
+def test_few_are_the_draw_of_accuracy(script, tmp_path):
+    finetuning, accuracy = script("finetuning"), script("accuracy")
+    rows = [f"text {i} of {label},{label}" for i in range(15) for label in "ba"]
+    (tmp_path / "train.csv").write_text("\n".join(["text,category", *rows]), encoding="utf8")
+    (tmp_path / "test.csv").write_text("text,category\nx,a\n", encoding="utf8")
+    pool, test = finetuning.read("banking77", tmp_path)
+    assert test == [("x", "a")]
+    assert (finetuning.few(pool, 10, 3), test) == accuracy.banking_draw(tmp_path, 3)
+
+
+def test_rows_of_finetuning_compare(script):
+    runs = {"full": [82.0, 83.0], "lpft": [86.0, 87.5], "probe": [85.0, 85.0]}
+    found = {name: [{"accuracy": value, "seconds": 9.0} for value in values] for name, values in runs.items()}
+    rows = script("finetuning").as_rows(found, ("banking77", "10"), [0, 1])
+    measured = "mean 86.8% (86.0, 87.5), +1.8 against probe, +4.2 against full; training 9 s"
+    assert rows[1] == ("banking77, 10 per class, lpft, seeds 0, 1", measured, ">= 86.5%, above probe and full")
+
+
+def test_iob_file_with_breaks_of_white_space(script):
+    text = "Anna\tB-person\nSmith\tI-person\nleft\tO\n\t\nIn\tO\nRome\tB-location\n\n\nYes\tO\n"
+    docs = script("labelling").iob_docs(text)
+    assert [[token.text for token in doc] for doc in docs] == [["Anna", "Smith", "left"], ["In", "Rome"], ["Yes"]]
+    assert [[(ent.text, ent.label_) for ent in doc.ents] for doc in docs] == [
+        [("Anna Smith", "person")],
+        [("Rome", "location")],
+        [],
+    ]
+
+
+def test_mean_of_tokens(script):
+    """Two pieces in one token, one piece over two tokens, a token of white space."""
+    doc = Doc(spacy.blank("en").vocab, words=["ab", " ", "c", "d"], spaces=[True, False, False, False])
+    assert doc.text == "ab  cd"
+    offsets = torch.tensor([[0, 0], [0, 1], [1, 2], [4, 6], [0, 0]])
+    states = torch.eye(5)
+    expected = numpy.array([0, 0.5, 0.5, 2, 0]) / 4
+    assert numpy.allclose(script("loss_curve").mean_of_tokens(doc, states, offsets), expected)
+
+
+def test_zero_is_shown_for_zero_alone(script):
+    frozen = script("frozen")
+    before = {"a": torch.ones(3), "b": torch.zeros(2)}
+    assert frozen.show(frozen.largest_change(before, {"a": torch.ones(3), "b": torch.zeros(2)})) == "0.0"
+    tiny = {"a": torch.ones(3) + torch.finfo(torch.float32).eps, "b": torch.zeros(2)}
+    assert frozen.show(frozen.largest_change(before, tiny)) == "1.2e-07"
+    assert frozen.show(frozen.largest_change(before, before | {"b": torch.full((2,), torch.nan)})) == "nan"
+    assert frozen.show(frozen.largest_change({}, {})) == "0.0"
+
+
+def test_contenders_come_with_what_they_are_compared_with(script):
+    training = script("training")
+    assert training.wanted(["lora"], True) == ["spacy-transformers", "full", "lora"]
+    assert training.wanted([], False) == [name for name in training.CONTENDERS if name != "bf16"]
+    assert training.wanted(["bf16"], False) == []
