@@ -19,6 +19,7 @@ from ..tuning.adapters import plain_name, read_adapter, save_adapter
 from ..tuning.policy import Tuning
 from ..types import Encoded
 from .alignment import align, token_spans
+from .memory import FreeMemory
 from .scale import LossScale
 from .shim import dump_tensors, load_tensors
 from .tuned import TuningShim
@@ -168,6 +169,7 @@ class TransformerShim(TuningShim):
         self.settings = settings
         self.pretrained = None
         self._home = os.getpid()
+        self._free_memory = FreeMemory()
 
     @property
     def encoder(self) -> "Encoder":
@@ -255,7 +257,9 @@ class TransformerShim(TuningShim):
         if encoder.training:
             encoder.eval()
         with torch.inference_mode():
-            return encoder(inputs, self._pass())
+            rows = encoder(inputs, self._pass())
+        self._free_memory.count(len(inputs.ids))
+        return rows
 
     def begin_update(self, inputs: "Pieces") -> Any:  # type: ignore[override]
         """Rows, and a callback that adds to the gradients of the parameters.

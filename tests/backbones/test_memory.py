@@ -1,0 +1,27 @@
+"""Free memory goes back to the system; how much that is worth, benchmarks/memory.py shows."""
+
+import sys
+
+import pytest
+
+from spacy_transfer.backbones import memory
+
+
+def test_it_is_asked_for_after_every_so_many_pieces(monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: calls.append)
+    free = memory.FreeMemory(every=100)
+    for _ in range(7):
+        free.count(40)
+    assert calls == [0, 0]
+
+
+def test_a_system_without_it_is_fine(monkeypatch):
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: None)
+    memory.FreeMemory(every=1).count(5)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
+def test_it_is_found_here():
+    trim = memory._malloc_trim()
+    assert trim is None or trim(0) in (0, 1)
