@@ -7,12 +7,13 @@ and test sets are taken); .gz works. With --shots 10 each seed draws 10 labelled
 seed unless --seeds says otherwise. What is finished stays in metrics/finetuning/ and is not run again unless its recipe
 has changed or --again says so, so that a run that was stopped goes on where it was.
 
-    probe     the encoder frozen, one softmax layer
-    full      everything moves from the first step
-    lpft      the head alone first, then everything (Kumar et al. 2022)
-    gradual   layer after layer from the top (Howard and Ruder 2018)
-    lora      adapters of rank 8 in the place of the encoder's weights (Hu et al. 2022)
-    bf16      as full, in bf16
+    probe         the encoder frozen, one softmax layer
+    full          everything moves from the first step
+    lpft          the head alone first, in steps, then everything (Kumar et al. 2022)
+    lpft_maxent   the same, the head solved by `fit = "maxent"`, as in configs/textcat_lpft.cfg
+    gradual       layer after layer from the top (Howard and Ruder 2018)
+    lora          adapters of rank 8 in the place of the encoder's weights (Hu et al. 2022), as configs/textcat_lora.cfg
+    bf16          as full, in bf16
 """
 
 import argparse
@@ -34,7 +35,7 @@ from typing import Any
 import spacy
 from accuracy import Pair, read_csv
 from common import bbc, print_rows
-from runs import METRICS, PROGRESS, adamw, changed, kept, linear, tuning
+from runs import LORA, METRICS, PROGRESS, adamw, changed, kept, linear, tuning
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 from tqdm import tqdm
@@ -43,7 +44,7 @@ from spacy_transfer._compat import cpu_has_bf16
 
 KEPT = METRICS / "finetuning"
 HEADS = "^transfer_textcat"
-LORA = {"method": "lora", "r": 8, "lora_alpha": 16}
+START = {"initialize.components.transfer_textcat": {"fit": "maxent", "strength": None}}
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,29 @@ RECIPES = {
 Changes = dict[str, Any]
 
 
-def learning(recipe: Recipe, steps: int, *, rate: float | None = None, wait: int = 0, **more: Any) -> Changes:
-    """The encoder learns, after `wait` steps of the head alone.
+def learning(
+    recipe: Recipe,
+    steps: int,
+    *,
+    rate: float | None = None,
+    wait: int = 0,
+    head_warmup: int | None = None,
+    **more: Any,
+) -> Changes:
+    """The encoder learns, perhaps after the head alone.
 
     recipe (Recipe): The recipe.
     steps (int): Steps in which the encoder moves.
     rate (Optional[float]): Of the encoder, where it is not the recipe's.
+    wait (int): Steps of the head alone.
+    head_warmup (Optional[int]): Steps of the head's warm-up, where they are not the encoder's.
     more (Any): Settings of the tuning.
     RETURNS (Dict[str, Any]): Changes of the config.
     """
     warmup = steps // 10
     encoder = linear(recipe.rate if rate is None else rate, steps, warmup=warmup, wait=wait)
-    heads = linear(recipe.head_rate, steps, warmup=0 if wait else warmup, first=recipe.first_rate, wait=wait)
+    rising = 0 if wait else warmup if head_warmup is None else head_warmup
+    heads = linear(recipe.head_rate, steps, warmup=rising, first=recipe.first_rate, wait=wait)
     changes = {
         "components.transfer_backbone.frozen": False,
         "training.optimizer": adamw(encoder, HEADS, heads),
@@ -119,13 +131,17 @@ def lpft(recipe: Recipe, steps: int) -> Changes:
     return learning(recipe, steps, wait=recipe.head_steps, head_first=recipe.head_steps)
 
 
+def lpft_maxent(recipe: Recipe, steps: int) -> Changes:
+    return learning(recipe, steps, head_warmup=0) | START
+
+
 def gradual(recipe: Recipe, steps: int) -> Changes:
     # All layers of MiniLM, and then the embeddings, have thawed by half of the steps.
     return learning(recipe, steps, unfreeze=max(1, steps // 14))
 
 
 def lora(recipe: Recipe, steps: int) -> Changes:
-    return learning(recipe, steps, rate=recipe.lora_rate, adapter=LORA)
+    return learning(recipe, steps, rate=recipe.lora_rate, head_warmup=0, adapter=LORA) | START
 
 
 def bf16(recipe: Recipe, steps: int) -> Changes:
@@ -136,6 +152,7 @@ METHODS: dict[str, Callable[[Recipe, int], Changes]] = {
     "probe": probe,
     "full": full,
     "lpft": lpft,
+    "lpft_maxent": lpft_maxent,
     "gradual": gradual,
     "lora": lora,
     "bf16": bf16,
@@ -207,11 +224,12 @@ def as_rows(found: Found, key: tuple[str, str], seeds: Sequence[int]) -> list[tu
     """RETURNS (List[Tuple[str, str, str]]): A row for each method, with what it is compared with."""
     data_set, shots = key
     mean = {method: statistics.mean(run["accuracy"] for run in runs) for method, runs in found.items()}
-    aims = {"lpft": f">= {LPFT_AIMS[key]}%" if key in LPFT_AIMS else "-"}
+    aim = f">= {LPFT_AIMS[key]}%" if key in LPFT_AIMS else "-"
     if shots != "all":
-        aims = {"lpft": ", ".join([aims["lpft"], "above probe and full"]), "lora": "within 0.5 of full"}
-    aims["bf16"] = "within 0.3 of fp32"
-    beside = {"lpft": ["probe", "full"], "lora": ["full"], "bf16": ["full"], "gradual": ["full"]}
+        aim += ", above probe and full"
+    aims = {"lpft": aim, "lpft_maxent": aim, "lora": "within 0.5 of full", "bf16": "within 0.3 of fp32"}
+    beside = {"lora": ["full"], "bf16": ["full"], "gradual": ["full"]}
+    beside |= dict.fromkeys(("lpft", "lpft_maxent"), ["probe", "full"])
     rows = []
     for method, runs in found.items():
         each = ", ".join(f"{run['accuracy']:.1f}" for run in runs)

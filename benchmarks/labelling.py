@@ -33,7 +33,7 @@ from typing import Any
 
 import spacy
 from common import print_rows
-from runs import METRICS, PROGRESS, adamw, changed, kept, linear, tuning
+from runs import LORA, METRICS, PROGRESS, adamw, changed, kept, linear, tuning
 from spacy.cli.train import train
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus
@@ -86,7 +86,6 @@ TASKS = {
 
 # The recipe: all that is to be tuned stands here.
 RATE, HEAD_RATE, LORA_RATE, WARMUP = 3e-4, 1e-3, 1e-3, 0.1
-LORA = {"method": "lora", "r": 8, "lora_alpha": 16}
 TUNING = "components.transfer_backbone.model.tuning"
 MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "frozen": ("frozen", {"components.transfer_backbone.frozen": True}),

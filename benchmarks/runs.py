@@ -11,6 +11,13 @@ from common import ROOT
 from thinc.api import Config
 
 METRICS = ROOT / "metrics"
+# The adapter of configs/textcat_lora.cfg.
+LORA = {
+    "method": "lora",
+    "r": 8,
+    "lora_alpha": 16,
+    "target_modules": ["query", "key", "value", "output.dense", "intermediate.dense"],
+}
 PROGRESS = {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "train"}
 
 

@@ -114,6 +114,11 @@ def test_modes_of_labelling_fit_their_configs(script):
             assert backbone.frozen == (mode == "frozen")
 
 
+def test_the_adapter_is_that_of_the_ready_config(script):
+    config = spacy.util.load_config(ROOT / "configs" / "textcat_lora.cfg")
+    assert config["components"]["transfer_backbone"]["model"]["tuning"]["adapter"] == script("runs").LORA
+
+
 def test_few_are_the_draw_of_accuracy(script, tmp_path):
     finetuning, accuracy = script("finetuning"), script("accuracy")
     rows = [f"text {i} of {label},{label}" for i in range(15) for label in "ba"]
