@@ -1,9 +1,8 @@
 """The passes of BERT-type encoders without padding: all windows of a batch in one long row of pieces.
 
 Everything but attention works piece by piece, so windows of any length share one matrix product and no
-arithmetic is spent on padding. In prediction attention runs once for each run of windows of equal length; in training,
-where every call is paid twice, once for all, over a padded rectangle. Same modules and weights as transformers' own
-passes, dropout and adapters included: it gives the same states to float precision.
+arithmetic is spent on padding; attention runs once for each block of windows of equal or similar length. Same modules
+and weights as transformers' own passes, dropout and adapters included: it gives the same states to float precision.
 """
 
 from dataclasses import dataclass
@@ -91,37 +90,44 @@ def _embed(transformer: Any, ids: "torch.Tensor", sizes: NDArray[numpy.int64]) -
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where windows lie. Either `runs` (begin, number of windows, size), or a rectangle: `at`, the place of every
-    piece in it, its `shape`, and `mask`, False at padding.
+class _Block:
+    """Windows whose attention is computed at once: pieces `begin` to `end`, in a rectangle of `shape`, number of
+    windows by longest. Windows of different sizes are spread over it: `at` is the place of every piece, `mask` is
+    False at padding.
     """
 
-    runs: list[tuple[int, int, int]]
+    begin: int
+    end: int
+    shape: tuple[int, int]
     at: "torch.Tensor | None" = None
-    shape: tuple[int, int] = (0, 0)
     mask: "torch.Tensor | None" = None
 
 
-def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> _Layout:
+def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> list[_Block]:
+    """In prediction a block for each size. In training, where every call is paid twice, a block takes in all windows
+    that are at least four fifths as long as its first.
+    """
     import torch
 
-    runs = _runs(sizes)
-    if not is_train or len(runs) == 1:
-        return _Layout(runs)
-    longest = int(sizes.max())
-    inside = numpy.arange(longest)[None] < sizes[:, None]
-    at = torch.from_numpy(numpy.flatnonzero(inside)).to(device)
-    mask = torch.from_numpy(inside[:, None, None]).to(device)
-    return _Layout([], at, (len(sizes), longest), mask)
+    slack = 0.8 if is_train else 1.0
+    blocks, first = [], 0
+    ends = numpy.cumsum(sizes)
+    while first < len(sizes):
+        longest = int(sizes[first])
+        after = first + int(numpy.searchsorted(-sizes[first:], -slack * longest, side="right"))
+        begin, end, shape = int(ends[first] - longest), int(ends[after - 1]), (after - first, longest)
+        if end - begin == shape[0] * longest:
+            blocks.append(_Block(begin, end, shape))
+        else:
+            inside = numpy.arange(longest)[None] < sizes[first:after, None]
+            at = torch.from_numpy(numpy.flatnonzero(inside)).to(device)
+            mask = torch.from_numpy(inside[:, None, None]).to(device)
+            blocks.append(_Block(begin, end, shape, at, mask))
+        first = after
+    return blocks
 
 
-def _runs(sizes: NDArray[numpy.int64]) -> list[tuple[int, int, int]]:
-    edges = numpy.flatnonzero(numpy.concatenate(([True], sizes[1:] != sizes[:-1], [True])))
-    begins = numpy.concatenate(([0], numpy.cumsum(sizes)))
-    return [(int(begins[a]), int(b - a), int(sizes[a])) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-
-def _layer(layer: Any, hidden: "torch.Tensor", layout: _Layout) -> "torch.Tensor":
+def _layer(layer: Any, hidden: "torch.Tensor", layout: list[_Block]) -> "torch.Tensor":
     """One encoder layer with normalisation after each residual sum (Devlin et al. 2019)."""
     own, out = layer.attention.self, layer.attention.output
     context = _attend(own, own.query(hidden), own.key(hidden), own.value(hidden), layout)
@@ -129,26 +135,26 @@ def _layer(layer: Any, hidden: "torch.Tensor", layout: _Layout) -> "torch.Tensor
     return layer.output(layer.intermediate(hidden), hidden)
 
 
-def _attend(own: Any, query: Any, key: Any, value: Any, layout: _Layout) -> "torch.Tensor":
+def _attend(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> "torch.Tensor":
     """Every piece attends to the pieces of its own window."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
     heads, size = own.num_attention_heads, own.attention_head_size
     dropout = own.dropout.p if own.training else 0.0
-    if layout.at is not None:
-        (count, longest), at = layout.shape, layout.at
-        q, k, v = (
-            x.new_zeros(count * longest, heads * size).index_copy(0, at, x).view(count, longest, heads, size)
-            for x in (query, key, value)
-        )
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        found = scaled_dot_product_attention(q, k, v, attn_mask=layout.mask, dropout_p=dropout)
-        return found.transpose(1, 2).reshape(count * longest, heads * size).index_select(0, at)
     parts = []
-    for begin, count, length in layout.runs:
-        shape = (count, length, heads, size)
-        q, k, v = (x[begin : begin + count * length].view(shape).transpose(1, 2) for x in (query, key, value))
-        found = scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        parts.append(found.transpose(1, 2).reshape(count * length, heads * size))
+    for block in layout:
+        count, longest = block.shape
+        q, k, v = (_to_rectangle(x[block.begin : block.end], block) for x in (query, key, value))
+        q, k, v = (x.view(count, longest, heads, size).transpose(1, 2) for x in (q, k, v))
+        found = scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout)
+        found = found.transpose(1, 2).reshape(count * longest, heads * size)
+        parts.append(found if block.at is None else found.index_select(0, block.at))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _to_rectangle(pieces: "torch.Tensor", block: _Block) -> "torch.Tensor":
+    if block.at is None:
+        return pieces
+    count, longest = block.shape
+    return pieces.new_zeros(count * longest, pieces.shape[1]).index_copy(0, block.at, pieces)
