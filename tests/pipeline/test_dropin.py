@@ -1,6 +1,7 @@
 """The drop-in under spacy-transformers' component, with its listeners and spaCy's heads."""
 
 import copy
+import shutil
 
 import numpy
 import pytest
@@ -12,6 +13,7 @@ from spacy_transfer.backbones import dropin_shim
 from spacy_transfer.backbones.dropin_model import DropInModel
 from spacy_transfer.backbones.scale import LossScale
 from spacy_transfer.pipeline.callbacks import merged_copy
+from spacy_transfer.pipeline.names import parameters_of
 from spacy_transfer.tuning.optimizers import adamw_v1, sgd_v1
 
 from .util import HEADS, TEXTS, make_examples, step
@@ -321,7 +323,26 @@ def test_groups_of_the_optimizer(tiny_bert):
         fit(nlp, examples, nothing, 1)
 
 
+def test_the_table_has_the_names_that_groups_know(tiny_bert):
+    nlp, _ = make(tiny_bert)
+    names = [p.name for p in parameters_of("transformer", nlp.get_pipe("transformer"))]
+    assert names == [f"backbone.{name}" for name in state(nlp)]
+
+
 # Adapters
+
+
+def test_an_adapter_of_our_own_backbone(tiny_bert, tmp_path):
+    own = spacy.blank("en")
+    model = {"@architectures": "spacy-transfer.TransformerBackbone.v1", "source": tiny_bert, "window": 32}
+    tuning = {"@misc": "spacy-transfer.Tuning.v1", "adapter": {**LORA, "init_lora_weights": False}}
+    backbone = own.add_pipe("transfer_backbone", config={"model": {**model, "overlap": 8, "tuning": tuning}})
+    own.initialize(lambda: make_examples(own))
+    backbone.save_adapter(tmp_path)
+    nlp, _ = make(tiny_bert, tuning={"adapter": {**LORA, "source": str(tmp_path)}})
+    theirs = {name: p for name, p in backbone.model.shims[0].encoder.transformer.named_parameters()}
+    assert theirs.keys() == state(nlp).keys()
+    assert all((theirs[name] == tensor).all() for name, tensor in state(nlp).items())
 
 
 def test_lora_moves_nothing_but_itself_and_survives(tiny_bert, tmp_path):
@@ -375,6 +396,14 @@ def test_round_trips(tiny_bert, tmp_path, tuning, settings):
         if tuning and "freeze" in tuning:
             assert moved(again, before) == [2]
     assert nlp.get_pipe("transformer").to_bytes() == nlp.get_pipe("transformer").to_bytes()
+
+
+def test_nothing_outside_is_needed(tiny_bert, tmp_path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "source")
+    nlp, _ = make(folder, tuning={"freeze": 1})
+    nlp.to_disk(tmp_path / "saved")
+    shutil.rmtree(folder)
+    numpy.testing.assert_array_equal(rows(spacy.load(tmp_path / "saved")), rows(nlp))
 
 
 def test_round_trip_before_initialize(tiny_bert, tmp_path):
