@@ -50,7 +50,7 @@ def parameters_of(component: str, pipe: Any) -> list[Parameter]:
     for node, path, is_still in _paths(component, model):
         for shim in node.shims:
             # A component that is nothing but one module says its name only: "transfer_backbone.encoder.layer.0".
-            owner = component if node is model else path
+            owner = getattr(shim, "called", "") or (component if node is model else path)
             found += [
                 Parameter(component, f"{owner}.{name}", name, shim, tensor.numel(), is_still)
                 for name, tensor in _torch_parameters(shim)
