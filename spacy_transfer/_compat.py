@@ -59,3 +59,12 @@ def spacy_cli_parts() -> Any:
     from spacy.cli import _util
 
     return _util
+
+
+def has_hooks(module: Any) -> bool:
+    """Whether somebody listens to a torch module.
+
+    module (nn.Module): The module.
+    RETURNS (bool): True where a forward hook of either kind is registered.
+    """
+    return bool(module._forward_hooks or module._forward_pre_hooks)

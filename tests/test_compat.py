@@ -48,3 +48,14 @@ def test_parts_of_spacys_commands():
     assert "config" in {command.name for command in parts.debug_cli.registered_commands}
     assert parts.parse_config_overrides(["--training.max_steps", "3"]) == {"training.max_steps": 3}
     assert callable(parts.import_code) and callable(parts.setup_gpu) and callable(parts.show_validation_error)
+
+
+def test_hooks_are_seen():
+    import torch
+
+    module = torch.nn.Linear(2, 2)
+    assert not _compat.has_hooks(module)
+    for register in (module.register_forward_hook, module.register_forward_pre_hook):
+        handle = register(lambda *args: None)
+        assert _compat.has_hooks(module)
+        handle.remove()

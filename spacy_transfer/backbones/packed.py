@@ -5,14 +5,19 @@ arithmetic is spent on padding; attention runs once for each block of windows of
 and weights as transformers' own passes, dropout and adapters included: it gives the same states to float precision.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
-if TYPE_CHECKING:
-    import torch
+from .buffers import Buffers, can_buffer
+
+_BUFFERS = Buffers()
 
 # Encoders whose layers are laid out like BERT's; the value tells where position numbers begin.
 _FIRST_POSITION = {
@@ -23,7 +28,7 @@ _FIRST_POSITION = {
 }
 
 
-def can_pack(transformer: "torch.nn.Module") -> bool:
+def can_pack(transformer: nn.Module) -> bool:
     """Whether an encoder has the structure that `packed_states` knows. Anything unusual takes the padded path.
 
     transformer (torch.nn.Module): An encoder of transformers.
@@ -40,15 +45,15 @@ def can_pack(transformer: "torch.nn.Module") -> bool:
 
 def packed_states(
     transformer: Any,
-    ids: "torch.Tensor",
+    ids: Tensor,
     sizes: NDArray[numpy.int64],
     *,
     begin: int = 0,
     end: int | None = None,
-    hidden: "torch.Tensor | None" = None,
+    hidden: Tensor | None = None,
     every_layer: bool = False,
     checkpointing: bool = False,
-) -> "list[torch.Tensor]":
+) -> list[Tensor]:
     """Hidden states of windows laid end to end.
 
     transformer (torch.nn.Module): An encoder for which `can_pack` holds.
@@ -61,14 +66,14 @@ def packed_states(
     checkpointing (bool): Forget what is inside a layer, and compute it again in the backward pass.
     RETURNS (List[torch.Tensor]): States of shape (n, width), the last layer's last.
     """
-    import torch
-
     if hidden is None:
         hidden = _embed(transformer, ids, sizes)
     layout = _layout(sizes, torch.is_grad_enabled(), ids.device)
     states = [hidden]
     for layer in transformer.encoder.layer[begin:end]:
-        if checkpointing and torch.is_grad_enabled():
+        if can_buffer(layer, hidden):
+            hidden = _buffered_layer(layer, hidden, layout)
+        elif checkpointing and torch.is_grad_enabled():
             hidden = torch.utils.checkpoint.checkpoint(_layer, layer, hidden, layout, use_reentrant=False)
         else:
             hidden = _layer(layer, hidden, layout)
@@ -76,9 +81,7 @@ def packed_states(
     return states
 
 
-def _embed(transformer: Any, ids: "torch.Tensor", sizes: NDArray[numpy.int64]) -> "torch.Tensor":
-    import torch
-
+def _embed(transformer: Any, ids: Tensor, sizes: NDArray[numpy.int64]) -> Tensor:
     first = _FIRST_POSITION[type(transformer).__name__](transformer.embeddings)
     begins = numpy.cumsum(sizes) - sizes
     positions = numpy.arange(int(sizes.sum())) - numpy.repeat(begins, sizes) + first
@@ -99,16 +102,14 @@ class _Block:
     begin: int
     end: int
     shape: tuple[int, int]
-    at: "torch.Tensor | None" = None
-    mask: "torch.Tensor | None" = None
+    at: Tensor | None = None
+    mask: Tensor | None = None
 
 
 def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> list[_Block]:
     """In prediction a block for each size. In training, where every call is paid twice, a block takes in all windows
     that are at least four fifths as long as its first.
     """
-    import torch
-
     slack = 0.8 if is_train else 1.0
     blocks, first = [], 0
     ends = numpy.cumsum(sizes)
@@ -127,7 +128,7 @@ def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> list[_B
     return blocks
 
 
-def _layer(layer: Any, hidden: "torch.Tensor", layout: list[_Block]) -> "torch.Tensor":
+def _layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
     """One encoder layer with normalisation after each residual sum (Devlin et al. 2019)."""
     own, out = layer.attention.self, layer.attention.output
     context = _attend(own, own.query(hidden), own.key(hidden), own.value(hidden), layout)
@@ -135,25 +136,40 @@ def _layer(layer: Any, hidden: "torch.Tensor", layout: list[_Block]) -> "torch.T
     return layer.output(layer.intermediate(hidden), hidden)
 
 
-def _attend(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> "torch.Tensor":
-    """Every piece attends to the pieces of its own window."""
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
+def _buffered_layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
+    """The same in prediction, its large temporaries in buffers."""
+    own, out = layer.attention.self, layer.attention.output
+    query, key, value = (_BUFFERS.linear(name, hidden, getattr(own, name)) for name in ("query", "key", "value"))
+    context = _BUFFERS.take("context", *query.shape)
+    for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
+        context[block.begin : block.end].view(found.shape).copy_(found)
+    hidden = out.LayerNorm(_BUFFERS.linear("sum", context, out.dense).add_(hidden))
+    wide = _BUFFERS.linear("wide", hidden, layer.intermediate.dense)
+    act = layer.intermediate.intermediate_act_fn
+    wide = torch.ops.aten.gelu_(wide) if type(act).__name__ == "GELUActivation" else act(wide)
+    return layer.output.LayerNorm(_BUFFERS.linear("sum", wide, layer.output.dense).add_(hidden))
 
-    heads, size = own.num_attention_heads, own.attention_head_size
-    dropout = own.dropout.p if own.training else 0.0
+
+def _attend(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> Tensor:
+    """Every piece attends to the pieces of its own window."""
     parts = []
-    for block in layout:
-        count, longest = block.shape
-        q, k, v = (_to_rectangle(x[block.begin : block.end], block) for x in (query, key, value))
-        q, k, v = (x.view(count, longest, heads, size).transpose(1, 2) for x in (q, k, v))
-        found = scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout)
-        found = found.transpose(1, 2).reshape(count * longest, heads * size)
-        parts.append(found if block.at is None else found.index_select(0, block.at))
+    for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
+        flat = found.reshape(-1, query.shape[1])
+        parts.append(flat if block.at is None else flat.index_select(0, block.at))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _to_rectangle(pieces: "torch.Tensor", block: _Block) -> "torch.Tensor":
+def _attentions(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> Iterator[Tensor]:
+    """What attention gives for every block, shape (windows, longest, heads, size)."""
+    heads, size = own.num_attention_heads, own.attention_head_size
+    dropout = own.dropout.p if own.training else 0.0
+    for block in layout:
+        q, k, v = (_to_rectangle(x[block.begin : block.end], block) for x in (query, key, value))
+        q, k, v = (x.view(*block.shape, heads, size).transpose(1, 2) for x in (q, k, v))
+        yield scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout).transpose(1, 2)
+
+
+def _to_rectangle(pieces: Tensor, block: _Block) -> Tensor:
     if block.at is None:
         return pieces
     count, longest = block.shape
