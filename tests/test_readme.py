@@ -99,7 +99,7 @@ def test_links_lead_somewhere():
             assert (ROOT / target).exists(), target
 
 
-@pytest.mark.parametrize("name", ["results", "try"])
+@pytest.mark.parametrize("name", ["results", "try", "benchmarks"])
 def test_numbers_have_been_filled_in(name):
     between = re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", README, re.DOTALL)
     assert between and re.search(r"\d", between[1])
