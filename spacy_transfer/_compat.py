@@ -38,3 +38,12 @@ def spacy_cli_parts() -> Any:
     from spacy.cli import _util
 
     return _util
+
+
+def drop_gradient(node: Any, name: str) -> None:
+    """Take the gradient of a parameter away from Thinc's node: `has_grad` is false then. Thinc itself only zeroes it.
+
+    node (Model): The node.
+    name (str): Name of the parameter.
+    """
+    node._params._grads.pop((node.id, name), None)

@@ -20,6 +20,7 @@ from ..backbones.cache import RowCache
 from ..backbones.outputs import encode
 from ..backbones.own import replace_listener, replace_listener_config
 from ..backbones.states import CacheSettings
+from ..backbones.tunable import tunable_shims
 from ..backbones.tuned import TuningShim
 from ..errors import Errors
 from ..types import Encoded
@@ -110,7 +111,7 @@ class Backbone(Tok2Vec):
         self._owed_step: Any = None
         self._has_gradient = False
         self.watch = Watch()
-        for shim in _tuning_shims(model):
+        for shim in tunable_shims(model):
             shim.cache_settings, shim.owner = self.cache, name
         # Looked up by nlp.replace_listeners.
         self.model.attrs["replace_listener"] = replace_listener
@@ -255,7 +256,7 @@ class Backbone(Tok2Vec):
         """Send back what has arrived for the last batch."""
         pending, self._pending = self._pending, None
         if pending is not None and pending.has_arrived:
-            shims = _tuning_shims(self.model)
+            shims = tunable_shims(self.model)
             problem = pending.problem
             if problem is not None:
                 for shim in shims:
@@ -319,7 +320,7 @@ class Backbone(Tok2Vec):
         docs = [example.x for example in islice(get_examples(), most)]
         if not docs:
             raise ValueError(Errors.T404.format(name=self.name))
-        if self.frozen and any(shim.tuning is not None for shim in _tuning_shims(self.model)):
+        if self.frozen and any(shim.tuning is not None for shim in tunable_shims(self.model)):
             raise ValueError(Errors.T619.format(name=self.name))
         if nlp is not None:
             self._check_order(nlp)
@@ -395,14 +396,10 @@ class Backbone(Tok2Vec):
         self._tuned_shim("merge").merge_adapter()
 
     def _tuned_shim(self, what: str) -> Any:
-        shim = next(iter(_tuning_shims(self.model)), None)
+        shim = next((shim for shim in tunable_shims(self.model) if isinstance(shim, TuningShim)), None)
         if shim is None:
             raise ValueError(Errors.T648.format(name=self.name, what=what))
         return shim
-
-
-def _tuning_shims(model: Model) -> list[TuningShim]:
-    return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TuningShim)]
 
 
 def _drop_gradient(d_rows: Any) -> list[Doc]:
