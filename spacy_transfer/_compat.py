@@ -24,9 +24,30 @@ def spacy_transformers_parts(model: Any) -> tuple[Any, Any] | None:
     RETURNS (Optional[Tuple[PreTrainedModel, PreTrainedTokenizerFast]]): None when there is no such node.
     """
     for node in model.walk():
-        if type(node).__name__ == "TransformerModel" and type(node).__module__.startswith("spacy_transformers"):
+        kinds = type(node).__mro__
+        if any(k.__name__ == "TransformerModel" and k.__module__.startswith("spacy_transformers") for k in kinds):
             return node.transformer, node.tokenizer
     return None
+
+
+def spacy_transformers_classes() -> Any:
+    """What the drop-in for spacy-transformers is built on (1.4 and 2.0 alike).
+
+    RETURNS (SimpleNamespace): `TransformerModel`, `HFShim`, `HFObjects`, `split_trf_batch` and `trfs2arrays`.
+    """
+    from types import SimpleNamespace
+
+    from spacy_transformers.data_classes import HFObjects
+    from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
+    from spacy_transformers.layers.hf_shim import HFShim
+
+    return SimpleNamespace(
+        TransformerModel=TransformerModel,
+        HFShim=HFShim,
+        HFObjects=HFObjects,
+        split_trf_batch=split_trf_batch,
+        trfs2arrays=trfs2arrays,
+    )
 
 
 def spacy_cli_parts() -> Any:
@@ -47,3 +68,12 @@ def drop_gradient(node: Any, name: str) -> None:
     name (str): Name of the parameter.
     """
     node._params._grads.pop((node.id, name), None)
+
+
+def has_hooks(module: Any) -> bool:
+    """Whether somebody listens to a torch module.
+
+    module (nn.Module): The module.
+    RETURNS (bool): True where a forward hook of either kind is registered.
+    """
+    return bool(module._forward_hooks or module._forward_pre_hooks)

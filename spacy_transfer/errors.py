@@ -74,6 +74,21 @@ class Errors(metaclass=_Coded):
         "The saved backbone is a {kind}, which transformers {version} does not have. Install the version of "
         "transformers that the pipeline was trained with."
     )
+    T120 = (
+        "components.NAME.model.mixed_precision = true stands for precision = 'fp16', but precision = {precision!r}. "
+        "Keep one of them; the other is false or null."
+    )
+    T121 = "components.NAME.model.grad_scaler_config has the keys {found}. It takes: {known}."
+    T122 = (
+        "components.NAME.model: the weights were saved by spacy-transformers' own architecture, as a pickle, which "
+        "'spacy-transfer.TransformerModel.v1' does not open. Load that pipeline with the config it came with, write "
+        "its encoder to a folder: nlp.get_pipe(NAME).model.transformer.save_pretrained(FOLDER), and .tokenizer the "
+        "same way; then train with name = FOLDER. Its heads can be taken over by source in their blocks."
+    )
+    T123 = (
+        "components.NAME.model.name = {name!r} is a spaCy pipeline. The name must be a hub id, or lead to a folder "
+        "that transformers wrote with save_pretrained."
+    )
     T201 = (
         "source = {source!r} is not known: neither the file or folder {path} nor an installed spaCy pipeline. Vectors "
         "come from a file (GloVe, word2vec, fastText, .npy beside a word list), a folder (Model2Vec, spaCy), or "

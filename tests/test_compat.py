@@ -20,6 +20,27 @@ def test_parts_of_spacy_transformers(tiny_bert):
     assert tokenizer.is_fast
 
 
+def test_parts_of_the_drop_in(tiny_bert):
+    model = {"@architectures": "spacy-transfer.TransformerModel.v1", "name": tiny_bert}
+    model["get_spans"] = {"@span_getters": "spacy-transformers.doc_spans.v1"}
+    model = spacy.blank("en").add_pipe("transformer", config={"model": model}).model
+    model.initialize()
+    assert _compat.spacy_transformers_parts(model)[0] is model.transformer
+
+
+def test_classes_of_spacy_transformers():
+    found = _compat.spacy_transformers_classes()
+    objects = found.HFObjects(None, None, None, {}, {})
+    shim = found.HFShim(objects, mixed_precision=False, grad_scaler_config={"enabled": False})
+    assert shim._hfmodel is objects and shim._model is None
+    assert callable(shim.config_cls.from_pretrained) and callable(shim.tokenizer_cls.from_pretrained)
+    model = found.TransformerModel("name", len)
+    assert isinstance(model.layers[0].shims[0], found.HFShim)
+    assert {"name", "get_spans", "has_transformer", "set_transformer", "replace_listener_cfg"} <= set(model.attrs)
+    assert callable(model.init) and model.attrs["has_transformer"] is False
+    assert found.split_trf_batch().name and found.trfs2arrays(model, 0.5).attrs["grad_factor"] == 0.5
+
+
 def test_other_models_have_no_such_parts():
     assert _compat.spacy_transformers_parts(spacy.blank("en").add_pipe("tagger").model) is None
 
@@ -41,3 +62,14 @@ def test_a_gradient_that_is_dropped_is_gone():
     before = linear.get_param("W").copy()
     linear.finish_update(Adam(0.1, L2=0.1))
     assert (linear.get_param("W") == before).all()
+
+
+def test_hooks_are_seen():
+    import torch
+
+    module = torch.nn.Linear(2, 2)
+    assert not _compat.has_hooks(module)
+    for register in (module.register_forward_hook, module.register_forward_pre_hook):
+        handle = register(lambda *args: None)
+        assert _compat.has_hooks(module)
+        handle.remove()

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ def test_config_block_makes_a_pipeline():
     for block in blocks("ini"):
         nlp = spacy.util.load_model_from_config(Config().from_str(block), auto_fill=True)
         assert set(nlp.get_pipe("transfer_backbone").listener_map) == set(nlp.pipe_names[1:])
+
+
+def test_keys_of_the_tuning_block():
+    section = README[README.index("[components.transfer_backbone.model.tuning]") :].split("\n## ")[0]
+    block = Config().from_str("[tuning]\n" + section.split("```")[0].split("\n", 1)[1])
+    tuning = spacy.registry.resolve(block)["tuning"]
+    assert (tuning.freeze, tuning.head_first, tuning.layer_decay) == (3, 100, 0.9)
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {field.name for field in fields(tuning)}
 
 
 def test_groups_of_the_optimizer():

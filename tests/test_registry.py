@@ -17,6 +17,8 @@ ARCHITECTURES = {
     f"spacy-transfer.{name}.v1"
     for name in (
         "TransformerBackbone",
+        "TransformerModel",
+        "Tok2VecTransformer",
         "VectorsBackbone",
         "PipelineBackbone",
         "CNNContext",

@@ -1,19 +1,23 @@
 """The passes of BERT-type encoders without padding: all windows of a batch in one long row of pieces.
 
 Everything but attention works piece by piece, so windows of any length share one matrix product and no
-arithmetic is spent on padding. In prediction attention runs once for each run of windows of equal length; in training,
-where every call is paid twice, once for all, over a padded rectangle. Same modules and weights as transformers' own
-passes, dropout and adapters included: it gives the same states to float precision.
+arithmetic is spent on padding; attention runs once for each block of windows of equal or similar length. Same modules
+and weights as transformers' own passes, dropout and adapters included: it gives the same states to float precision.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
-if TYPE_CHECKING:
-    import torch
+from .buffers import Buffers, can_buffer
+
+_BUFFERS = Buffers()
 
 # Encoders whose layers are laid out like BERT's; the value tells where position numbers begin.
 _FIRST_POSITION = {
@@ -24,7 +28,7 @@ _FIRST_POSITION = {
 }
 
 
-def can_pack(transformer: "torch.nn.Module") -> bool:
+def can_pack(transformer: nn.Module) -> bool:
     """Whether an encoder has the structure that `packed_states` knows. Anything unusual takes the padded path.
 
     transformer (torch.nn.Module): An encoder of transformers.
@@ -41,15 +45,15 @@ def can_pack(transformer: "torch.nn.Module") -> bool:
 
 def packed_states(
     transformer: Any,
-    ids: "torch.Tensor",
+    ids: Tensor,
     sizes: NDArray[numpy.int64],
     *,
     begin: int = 0,
     end: int | None = None,
-    hidden: "torch.Tensor | None" = None,
+    hidden: Tensor | None = None,
     every_layer: bool = False,
     checkpointing: bool = False,
-) -> "list[torch.Tensor]":
+) -> list[Tensor]:
     """Hidden states of windows laid end to end.
 
     transformer (torch.nn.Module): An encoder for which `can_pack` holds.
@@ -62,14 +66,14 @@ def packed_states(
     checkpointing (bool): Forget what is inside a layer, and compute it again in the backward pass.
     RETURNS (List[torch.Tensor]): States of shape (n, width), the last layer's last.
     """
-    import torch
-
     if hidden is None:
         hidden = _embed(transformer, ids, sizes)
     layout = _layout(sizes, torch.is_grad_enabled(), ids.device)
     states = [hidden]
     for layer in transformer.encoder.layer[begin:end]:
-        if checkpointing and torch.is_grad_enabled():
+        if can_buffer(layer, hidden):
+            hidden = _buffered_layer(layer, hidden, layout)
+        elif checkpointing and torch.is_grad_enabled():
             hidden = torch.utils.checkpoint.checkpoint(_layer, layer, hidden, layout, use_reentrant=False)
         else:
             hidden = _layer(layer, hidden, layout)
@@ -77,9 +81,7 @@ def packed_states(
     return states
 
 
-def _embed(transformer: Any, ids: "torch.Tensor", sizes: NDArray[numpy.int64]) -> "torch.Tensor":
-    import torch
-
+def _embed(transformer: Any, ids: Tensor, sizes: NDArray[numpy.int64]) -> Tensor:
     first = _FIRST_POSITION[type(transformer).__name__](transformer.embeddings)
     begins = numpy.cumsum(sizes) - sizes
     positions = numpy.arange(int(sizes.sum())) - numpy.repeat(begins, sizes) + first
@@ -91,37 +93,42 @@ def _embed(transformer: Any, ids: "torch.Tensor", sizes: NDArray[numpy.int64]) -
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where windows lie. Either `runs` (begin, number of windows, size), or a rectangle: `at`, the place of every
-    piece in it, its `shape`, and `mask`, False at padding.
+class _Block:
+    """Windows whose attention is computed at once: pieces `begin` to `end`, in a rectangle of `shape`, number of
+    windows by longest. Windows of different sizes are spread over it: `at` is the place of every piece, `mask` is
+    False at padding.
     """
 
-    runs: list[tuple[int, int, int]]
-    at: "torch.Tensor | None" = None
-    shape: tuple[int, int] = (0, 0)
-    mask: "torch.Tensor | None" = None
+    begin: int
+    end: int
+    shape: tuple[int, int]
+    at: Tensor | None = None
+    mask: Tensor | None = None
 
 
-def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> _Layout:
-    import torch
+def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> list[_Block]:
+    """In prediction a block for each size. In training, where every call is paid twice, a block takes in all windows
+    that are at least four fifths as long as its first.
+    """
+    slack = 0.8 if is_train else 1.0
+    blocks, first = [], 0
+    ends = numpy.cumsum(sizes)
+    while first < len(sizes):
+        longest = int(sizes[first])
+        after = first + int(numpy.searchsorted(-sizes[first:], -slack * longest, side="right"))
+        begin, end, shape = int(ends[first] - longest), int(ends[after - 1]), (after - first, longest)
+        if end - begin == shape[0] * longest:
+            blocks.append(_Block(begin, end, shape))
+        else:
+            inside = numpy.arange(longest)[None] < sizes[first:after, None]
+            at = torch.from_numpy(numpy.flatnonzero(inside)).to(device)
+            mask = torch.from_numpy(inside[:, None, None]).to(device)
+            blocks.append(_Block(begin, end, shape, at, mask))
+        first = after
+    return blocks
 
-    runs = _runs(sizes)
-    if not is_train or len(runs) == 1:
-        return _Layout(runs)
-    longest = int(sizes.max())
-    inside = numpy.arange(longest)[None] < sizes[:, None]
-    at = torch.from_numpy(numpy.flatnonzero(inside)).to(device)
-    mask = torch.from_numpy(inside[:, None, None]).to(device)
-    return _Layout([], at, (len(sizes), longest), mask)
 
-
-def _runs(sizes: NDArray[numpy.int64]) -> list[tuple[int, int, int]]:
-    edges = numpy.flatnonzero(numpy.concatenate(([True], sizes[1:] != sizes[:-1], [True])))
-    begins = numpy.concatenate(([0], numpy.cumsum(sizes)))
-    return [(int(begins[a]), int(b - a), int(sizes[a])) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-
-def _layer(layer: Any, hidden: "torch.Tensor", layout: _Layout) -> "torch.Tensor":
+def _layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
     """One encoder layer with normalisation after each residual sum (Devlin et al. 2019)."""
     own, out = layer.attention.self, layer.attention.output
     context = _attend(own, own.query(hidden), own.key(hidden), own.value(hidden), layout)
@@ -129,26 +136,41 @@ def _layer(layer: Any, hidden: "torch.Tensor", layout: _Layout) -> "torch.Tensor
     return layer.output(layer.intermediate(hidden), hidden)
 
 
-def _attend(own: Any, query: Any, key: Any, value: Any, layout: _Layout) -> "torch.Tensor":
-    """Every piece attends to the pieces of its own window."""
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
+def _buffered_layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
+    """The same in prediction, its large temporaries in buffers."""
+    own, out = layer.attention.self, layer.attention.output
+    query, key, value = (_BUFFERS.linear(name, hidden, getattr(own, name)) for name in ("query", "key", "value"))
+    context = _BUFFERS.take("context", *query.shape)
+    for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
+        context[block.begin : block.end].view(found.shape).copy_(found)
+    hidden = out.LayerNorm(_BUFFERS.linear("sum", context, out.dense).add_(hidden))
+    wide = _BUFFERS.linear("wide", hidden, layer.intermediate.dense)
+    act = layer.intermediate.intermediate_act_fn
+    wide = torch.ops.aten.gelu_(wide) if type(act).__name__ == "GELUActivation" else act(wide)
+    return layer.output.LayerNorm(_BUFFERS.linear("sum", wide, layer.output.dense).add_(hidden))
 
+
+def _attend(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> Tensor:
+    """Every piece attends to the pieces of its own window."""
+    parts = []
+    for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
+        flat = found.reshape(-1, query.shape[1])
+        parts.append(flat if block.at is None else flat.index_select(0, block.at))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _attentions(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> Iterator[Tensor]:
+    """What attention gives for every block, shape (windows, longest, heads, size)."""
     heads, size = own.num_attention_heads, own.attention_head_size
     dropout = own.dropout.p if own.training else 0.0
-    if layout.at is not None:
-        (count, longest), at = layout.shape, layout.at
-        q, k, v = (
-            x.new_zeros(count * longest, heads * size).index_copy(0, at, x).view(count, longest, heads, size)
-            for x in (query, key, value)
-        )
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        found = scaled_dot_product_attention(q, k, v, attn_mask=layout.mask, dropout_p=dropout)
-        return found.transpose(1, 2).reshape(count * longest, heads * size).index_select(0, at)
-    parts = []
-    for begin, count, length in layout.runs:
-        shape = (count, length, heads, size)
-        q, k, v = (x[begin : begin + count * length].view(shape).transpose(1, 2) for x in (query, key, value))
-        found = scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        parts.append(found.transpose(1, 2).reshape(count * length, heads * size))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    for block in layout:
+        q, k, v = (_to_rectangle(x[block.begin : block.end], block) for x in (query, key, value))
+        q, k, v = (x.view(*block.shape, heads, size).transpose(1, 2) for x in (q, k, v))
+        yield scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout).transpose(1, 2)
+
+
+def _to_rectangle(pieces: Tensor, block: _Block) -> Tensor:
+    if block.at is None:
+        return pieces
+    count, longest = block.shape
+    return pieces.new_zeros(count * longest, pieces.shape[1]).index_copy(0, block.at, pieces)

@@ -72,6 +72,23 @@ def read_source(name: str) -> Pretrained:
     return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
 
 
+def read_weights(name: str, wanted: str) -> "dict[str, Tensor]":
+    """Weights of a source that was read before.
+
+    name (str): The source.
+    wanted (str): The fingerprint that it had.
+    RETURNS (Dict[str, Tensor]): By the encoder's names.
+    RAISES (ValueError): When it cannot be read any more, or has changed.
+    """
+    try:
+        found = read_source(name)
+    except ValueError as error:
+        raise ValueError(Errors.T651.format(source=name, problem=f"it cannot be read: {error}")) from error
+    if found.fingerprint != wanted:
+        raise ValueError(Errors.T651.format(source=name, problem="its weights are others now"))
+    return found.transformer.state_dict()
+
+
 def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | None, dict[str, Tensor]]":
     """The encoder of a saved pipeline: built without random weights, filled, and checked name by name.
 
@@ -81,21 +98,35 @@ def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | No
         has to be put into it; and all tensors that are not the encoder's own.
     RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
     """
-    import transformers
+    from transformers import AutoConfig
 
     parts = json.loads(read_metadata(state)["encoder"])
-    # By name: asking AutoModel would import the config of every architecture there is.
-    cls = getattr(transformers, parts["class"], None)
-    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
-        raise ValueError(Errors.T117.format(kind=parts["class"], version=transformers.__version__))
-    config = transformers.AutoConfig.for_model(**parts["config"])
     tensors = read_state(state)
     own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
-    transformer, info = cls.from_pretrained(None, config=config, state_dict=own, output_loading_info=True)
-    _check_loaded(transformer, info, strict=True)
+    transformer = build_encoder(parts["class"], AutoConfig.for_model(**parts["config"]), own)
     tokenizer = Tokenizer.from_str(parts["tokenizer"])
     rest = {"fingerprint": parts["fingerprint"], "steps": parts["steps"]}
-    return Pretrained(transformer.eval(), tokenizer, **parts["special"], **rest), parts["adapter"], tensors
+    return Pretrained(transformer, tokenizer, **parts["special"], **rest), parts["adapter"], tensors
+
+
+def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Module:
+    """An encoder, filled without random weights first, and checked name by name.
+
+    kind (str): Name of its class.
+    config (PretrainedConfig): Its config.
+    weights (Dict[str, Tensor]): All of them.
+    RETURNS (nn.Module): The encoder.
+    RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
+    """
+    import transformers
+
+    # By name: asking AutoModel would import the config of every architecture there is.
+    cls = getattr(transformers, kind, None)
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        raise ValueError(Errors.T117.format(kind=kind, version=transformers.__version__))
+    transformer, info = cls.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
+    _check_loaded(transformer, info, strict=True)
+    return transformer.eval()
 
 
 def _read_transformer(source: Source) -> nn.Module:

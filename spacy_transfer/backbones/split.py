@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy
+import torch
 from torch import Tensor, nn
+
+from .states import StateCache
 
 # Where the list of layers is. DeBERTa-v2 is left out where it has a convolution after its first layer.
 _LAYERS = {
@@ -66,6 +70,14 @@ def upper_states(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) 
     inputs: What the encoder's forward pass takes.
     RETURNS (Tensor): Shape (n_windows, longest, width).
     """
+    return upper_output(transformer, n_lower, states, **inputs).last_hidden_state
+
+
+def upper_output(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) -> Any:
+    """The same with all that the encoder gives: what its pooler makes of the states, among others.
+
+    RETURNS (ModelOutput): The encoder's output.
+    """
 
     def hand_over(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
@@ -73,9 +85,37 @@ def upper_states(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) 
     with _without_lower(transformer, n_lower) as first:
         hook = first.register_forward_pre_hook(hand_over, with_kwargs=True)
         try:
-            return transformer(**inputs, return_dict=True).last_hidden_state
+            return transformer(**inputs, return_dict=True)
         finally:
             hook.remove()
+
+
+def kept_states(transformer: Any, n_lower: int, cache: StateCache, **inputs: Any) -> Tensor:
+    """States before layer `n_lower`, from a cache, and by one pass for the windows that it lacks.
+
+    transformer (nn.Module): An encoder for which `can_split` holds, and in which nothing moves below layer `n_lower`.
+    n_lower (int): How many layers to run.
+    cache (StateCache): Knows windows by the ids inside their mask.
+    inputs: What the encoder's forward pass takes: a rectangle, filled up on the right.
+    RETURNS (Tensor): Shape (n_windows, longest, width); zeros outside the mask.
+    """
+    mask = inputs["attention_mask"].bool()
+    ids, inside = inputs["input_ids"].cpu().numpy(), mask.cpu().numpy()
+    keys = [cache.key(row[is_inside]) for row, is_inside in zip(ids, inside, strict=True)]
+    lacking = [i for i, key in enumerate(keys) if key not in cache]
+    fresh = {}
+    if lacking:
+        with torch.no_grad():
+            some = {name: tensor[lacking] for name, tensor in inputs.items()}
+            states = lower_states(transformer, n_lower, **some).float().cpu().numpy()
+        for i, found in zip(lacking, states, strict=True):
+            fresh[i] = found[inside[i]]
+            cache.put(keys[i], fresh[i])
+    rows = [fresh[i] if i in fresh else cache.get(key) for i, key in enumerate(keys)]
+    flat = torch.from_numpy(numpy.concatenate(rows)).to(mask.device)
+    hidden = flat.new_zeros((*mask.shape, flat.shape[1]))
+    hidden[mask] = flat
+    return hidden
 
 
 class _Reached(Exception):

@@ -187,7 +187,7 @@ class TransformerShim(TuningShim):
             adapter, tensors = read_adapter(str(adapter["source"]), adapter, pretrained.fingerprint)
         self.install(pretrained, adapter)
         if tensors is not None:
-            self._load_adapter(tensors, ".default")
+            self.fill_adapter(tensors, _PREFIX, ".default")
         self.remember_origin()
 
     def install(self, pretrained: "Pretrained", adapter: dict[str, Any] | None) -> None:
@@ -214,16 +214,10 @@ class TransformerShim(TuningShim):
 
     def read_origin(self) -> "dict[str, Tensor]":
         """RETURNS (Dict[str, Tensor]): The weights of the source, by this module's names."""
-        from .pretrained import read_source
+        from .pretrained import read_weights
 
-        source, wanted = self.settings.source, cast("Pretrained", self.pretrained).fingerprint
-        try:
-            found = read_source(source)
-        except ValueError as error:
-            raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
-        if found.fingerprint != wanted:
-            raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
-        by_plain_name = {_PREFIX + name: tensor for name, tensor in found.transformer.state_dict().items()}
+        found = read_weights(self.settings.source, cast("Pretrained", self.pretrained).fingerprint)
+        by_plain_name = {_PREFIX + name: tensor for name, tensor in found.items()}
         device = next(self.encoder.parameters()).device
         return {
             name: by_plain_name[plain_name(name)].to(device)
@@ -320,29 +314,10 @@ class TransformerShim(TuningShim):
             pretrained, adapter, rest = rebuild(bytes_data, _PREFIX)
             self.install(pretrained, adapter)
             tensors = {n.removeprefix(_ADAPTER): t for n, t in rest.items() if n.startswith(_ADAPTER)}
-            self._load_adapter(tensors)
+            self.fill_adapter(tensors, _PREFIX)
             if self.encoder.mix is not None:
                 load_tensors(self.encoder.mix, {n.removeprefix("mix."): t for n, t in rest.items() if n in _MIX})
         return self
-
-    def _load_adapter(self, tensors: "dict[str, Tensor]", without: str = "") -> None:
-        """Fill the adapter; its names must be those of the file.
-
-        tensors (Dict[str, Tensor]): By name.
-        without (str): What the names of the file lack.
-        """
-        import torch
-
-        own = {name.replace(without, ""): name for name in self.adapter_tensors(_PREFIX)}
-        state = self._model.state_dict()
-        missing, unexpected = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
-        both = set(own) & set(tensors)
-        shapes = sorted(name for name in both if state[_PREFIX + own[name]].shape != tensors[name].shape)
-        if missing or unexpected or shapes:
-            raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                state[_PREFIX + own[name]].copy_(tensor)
 
     def save_adapter(self, folder: "Path") -> None:
         """Write the adapter alone, as peft does, with the fingerprint of the encoder it belongs to.

@@ -22,10 +22,11 @@ class TuningShim(Tunable, SafetensorsShim):
     `replace_listeners`, and work in whatever component the shim stands.
 
     tuning (Optional[Tuning]): What moves; null for everything.
+    model (Any): What the shim holds to begin with.
     """
 
-    def __init__(self, tuning: Tuning | None, **kwargs: Any) -> None:
-        super().__init__(None, **kwargs)
+    def __init__(self, tuning: Tuning | None, model: Any = None, **kwargs: Any) -> None:
+        super().__init__(model, **kwargs)
         self.begin_tuning(tuning)
         self.adapter: dict[str, Any] | None = None
         self.loss_scale: LossScale | None = None
@@ -185,3 +186,24 @@ class TuningShim(Tunable, SafetensorsShim):
             for name, tensor in self._model.state_dict().items()
             if name.startswith(prefix) and plain_name(name) not in own
         }
+
+    def fill_adapter(self, tensors: "Mapping[str, Tensor]", prefix: str = "", without: str = "") -> None:
+        """Fill the adapter; its names must be those of the file.
+
+        tensors (Mapping[str, Tensor]): By name.
+        prefix (str): What stands before the encoder's names in the module's.
+        without (str): What the names of the file lack.
+        RAISES (ValueError): When names or shapes differ.
+        """
+        import torch
+
+        own = {name.replace(without, ""): name for name in self.adapter_tensors(prefix)}
+        state = self._model.state_dict()
+        missing, unexpected = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+        both = set(own) & set(tensors)
+        shapes = sorted(name for name in both if state[prefix + own[name]].shape != tensors[name].shape)
+        if missing or unexpected or shapes:
+            raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                state[prefix + own[name]].copy_(tensor)

@@ -27,6 +27,7 @@ from ..types import Encoded
 from .gradients import PendingGradients
 from .listeners import DOCUMENT_KEY, DocumentListener, TransferListener, drop_rows_after
 from .saving import read_checked, write_checksum
+from .steps import Steps
 from .watch import Watch
 
 DEFAULT_CONFIG = """
@@ -107,9 +108,7 @@ class Backbone(Tok2Vec):
         self.cache = cache or CacheSettings(512)
         self.keep_rows = keep_rows
         self._cache: RowCache | None = None
-        self._pending: PendingGradients | None = None
-        self._owed_step: Any = None
-        self._has_gradient = False
+        self.steps = Steps(model, name)
         self.watch = Watch()
         for shim in tunable_shims(model):
             shim.cache_settings, shim.owner = self.cache, name
@@ -155,7 +154,7 @@ class Backbone(Tok2Vec):
         RETURNS (Encoded): Rows of tokens and of documents.
         """
         docs = list(docs)
-        self._settle()
+        self.steps.settle()
         self._require_weights()
         for listener in self.listeners:
             if isinstance(listener, TransferListener):
@@ -214,8 +213,8 @@ class Backbone(Tok2Vec):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "Backbone.update")
-        self._flush()
-        self._settle()
+        self.steps.flush()
+        self.steps.settle()
         self._require_weights()
         docs = [eg.predicted for eg in examples]
         if self._is_still:
@@ -224,10 +223,9 @@ class Backbone(Tok2Vec):
         self._cache = None  # Its rows are those of weights that move from now on.
         set_dropout_rate(self.model, drop)
         encoded, backprop = encode(self.model, docs, True)
-        self._pending = PendingGradients(encoded, backprop, losses, self.name)
-        self._send(docs, encoded, self._pending)
-        if sgd is not None:
-            self._owed_step = sgd
+        pending = PendingGradients(encoded, backprop, losses, self.name)
+        self._send(docs, encoded, pending)
+        self.steps.begin(pending, sgd)
         return losses
 
     @property
@@ -252,38 +250,6 @@ class Backbone(Tok2Vec):
                     add = _drop_gradient if pending is None else partial(pending.add_rows, head)
                     listener.receive(batch_id, encoded.rows, add)
 
-    def _flush(self) -> None:
-        """Send back what has arrived for the last batch."""
-        pending, self._pending = self._pending, None
-        if pending is not None and pending.has_arrived:
-            shims = tunable_shims(self.model)
-            problem = pending.problem
-            if problem is not None:
-                for shim in shims:
-                    shim.drop_gradients()
-                step = shims[0].steps if shims else "?"
-                raise ValueError(Errors.T654.format(step=step, name=self.name, **problem))
-            pending.backprop()
-            self._has_gradient = True
-
-    def _step(self, optimizer: Any) -> None:
-        """A step without a gradient would still decay weights and move them by old momentum: there is none."""
-        self._owed_step = None
-        if self._has_gradient:
-            self._has_gradient = False
-            self.model.finish_update(optimizer)
-
-    def _settle(self) -> None:
-        """Make the step that was asked for before the gradients were in.
-
-        `nlp.update(..., sgd=optimizer)` calls `finish_update` of the backbone before any head has run. Stepping
-        then would change weights that the backward pass still needs (explosion/spaCy#12136), so the step waits.
-        """
-        waits_for_heads = self._pending is not None and not self._pending.has_arrived
-        if self._owed_step is not None and not waits_for_heads:
-            self._flush()
-            self._step(self._owed_step)
-
     def finish_update(self, sgd: Any) -> None:
         """One backward pass for the gradients of all heads, then the optimizer's step.
 
@@ -294,14 +260,7 @@ class Backbone(Tok2Vec):
         sgd (Optimizer): The optimizer.
         """
         self.watch.meet(self, sgd)
-        if self._pending is not None and not self._pending.has_arrived:
-            self._owed_step = sgd
-            return
-        if self._pending is None and not self.frozen and self._is_still:
-            self.model.finish_update(sgd)  # Nothing moves, but the step counts.
-            return
-        self._flush()
-        self._step(sgd)
+        self.steps.finish(sgd, counts_anyway=not self.frozen and self._is_still)
 
     def initialize(
         self,
@@ -342,8 +301,8 @@ class Backbone(Tok2Vec):
                 mine.discard("*")  # It has found that one.
 
     def _forget(self) -> None:
-        self._pending = self._owed_step = self._cache = None
-        self._has_gradient = False
+        self.steps.forget()
+        self._cache = None
 
     def _require_weights(self) -> None:
         if not self.model.has_dim("nO"):
@@ -353,7 +312,7 @@ class Backbone(Tok2Vec):
 
     def to_bytes(self, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> bytes:
         """RETURNS (bytes): The component. A step that waits is made first."""
-        self._settle()
+        self.steps.settle()
         return super().to_bytes(exclude=exclude)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> None:
@@ -362,7 +321,7 @@ class Backbone(Tok2Vec):
         path (Union[str, Path]): The folder.
         exclude (Iterable[str]): Fields to leave out.
         """
-        self._settle()
+        self.steps.settle()
         super().to_disk(path, exclude=exclude)
         write_checksum(Path(path) / "model")
 
@@ -387,12 +346,12 @@ class Backbone(Tok2Vec):
 
         path (Union[str, Path]): The folder; it is made.
         """
-        self._settle()
+        self.steps.settle()
         self._tuned_shim("save").save_adapter(Path(path))
 
     def merge_adapter(self) -> None:
         """Fold the adapter into the encoder, for inference without it. See `spacy-transfer.MergeAdapters.v1`."""
-        self._settle()
+        self.steps.settle()
         self._tuned_shim("merge").merge_adapter()
 
     def _tuned_shim(self, what: str) -> Any:

@@ -54,7 +54,7 @@ def parameters_of(component: str, pipe: Any) -> list[Parameter]:
     for node, path, is_still in _paths(component, model):
         for shim in node.shims:
             # A component that is nothing but one module says its name only: "transfer_backbone.encoder.layer.0".
-            owner = component if node is model else path
+            owner = getattr(shim, "called", "") or (component if node is model else path)
             if isinstance(shim, LayersShim):
                 shim.bind(node)
                 found += [

@@ -1,10 +1,14 @@
 """Lower and upper layers run apart give what the whole encoder gives, for every family; the packed path as well."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy
 import pytest
 import torch
 import transformers
 
+from spacy_transfer.backbones.buffers import Buffers, can_buffer
 from spacy_transfer.backbones.packed import can_pack, packed_states
 from spacy_transfer.backbones.split import can_split, lower_states, upper_states
 from spacy_transfer.backbones.states import CacheSettings, StateCache
@@ -122,3 +126,50 @@ def test_half_precision_takes_half_the_room():
         assert cache.get(b"x").dtype == numpy.float32
         numpy.testing.assert_allclose(cache.get(b"x"), array, atol=0 if dtype == "float32" else 2e-3)
     assert sizes["float32"] == 2 * sizes["float16"]
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta"])
+def test_prediction_in_buffers_is_the_padded_pass(kind, monkeypatch):
+    """Twice, the smaller batch last: what the buffers hold of the larger one must not show."""
+    model, (inputs, mask) = build(kind), rectangle()
+    used = []
+    linear = Buffers.linear
+    monkeypatch.setattr(Buffers, "linear", lambda self, *args: used.append(1) or linear(self, *args))
+    for most in (len(SIZES), 2):
+        part = {name: tensor[:most] for name, tensor in inputs.items()}
+        with torch.inference_mode():
+            expected = model(**part).last_hidden_state[mask[:most]]
+            states = packed_states(model, part["input_ids"][mask[:most]], SIZES[:most], every_layer=True)
+        torch.testing.assert_close(states[-1], expected, rtol=1e-5, atol=1e-5)
+        assert len({state.data_ptr() for state in states}) == len(states) == 4
+    assert len(used) == 2 * 3 * 6
+
+
+def test_what_is_unusual_takes_no_buffers():
+    model = build("Bert")
+    layer, hidden = model.encoder.layer[0], torch.zeros(4, 16)
+    with torch.no_grad():
+        assert can_buffer(layer, hidden)
+        assert not can_buffer(layer, hidden.double())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert not can_buffer(layer, hidden)
+        handle = layer.output.dense.register_forward_hook(lambda *args: None)
+        assert not can_buffer(layer, hidden)
+        handle.remove()
+        layer.train()
+        assert not can_buffer(layer, hidden)
+        layer.eval().output.dense = torch.nn.Sequential(layer.output.dense)
+        assert not can_buffer(layer, hidden)
+    assert not can_buffer(build("Bert").encoder.layer[0], hidden)
+
+
+def test_buffers_are_a_threads_own():
+    buffers = Buffers()
+    with ThreadPoolExecutor(2) as pool:
+        barrier = Barrier(2)
+
+        def take(_):
+            barrier.wait(10)
+            return buffers.take("x", 3, 2).data_ptr()
+
+        assert len(set(pool.map(take, range(2)))) == 2

@@ -89,7 +89,7 @@ def warm(nlp, examples):
 def collected(nlp, batches):
     for batch in batches:
         nlp.update(batch, sgd=False)
-    nlp.get_pipe("transfer_backbone")._flush()
+    nlp.get_pipe("transfer_backbone").steps.flush()
     return gradients(nlp)
 
 
@@ -111,7 +111,7 @@ def test_gradients_of_all_heads_add_up(tiny_bert):
         nlp, examples, _ = make_pipeline(tiny_bert, ["tagger", "textcat"])
         warm(nlp, examples)
         nlp.update(examples, sgd=False, exclude=skip)
-        nlp.get_pipe("transfer_backbone")._flush()
+        nlp.get_pipe("transfer_backbone").steps.flush()
         vectors.append(gradients(nlp))
     both, textcat, tagger = vectors
     numpy.testing.assert_allclose(both, textcat + tagger, atol=1e-5 * numpy.abs(both).max())

@@ -74,7 +74,7 @@ def test_nothing_else_moves_and_no_rows_are_left(tiny_bert):
     for example in examples:
         for doc in (example.reference, example.predicted):
             assert doc.tensor.size == 0 and DOCUMENT_KEY not in doc.user_data
-    assert nlp.get_pipe("transfer_backbone")._pending is None
+    assert nlp.get_pipe("transfer_backbone").steps.pending is None
     assert nlp.get_pipe("transfer_backbone")._cache is None
 
 

@@ -120,7 +120,7 @@ def test_averages_reach_the_backbone(tiny_bert):
 def gradients_of(nlp, examples, parts):
     for part in range(parts):
         nlp.update(examples[part::parts], sgd=False)
-    nlp.get_pipe("transfer_backbone")._flush()
+    nlp.get_pipe("transfer_backbone").steps.flush()
     return {name: p.grad.clone() for name, p in encoder(nlp).named_parameters() if p.grad is not None}
 
 

@@ -157,7 +157,9 @@ def test_head_first_computes_each_text_once_and_forgets_the_rows(build, kind, mo
     backbone, optimizer, calls = nlp.get_pipe("transfer_backbone"), adamw_v1(learn_rate=0.05), []
     shim = shim_of(nlp)
     run = shim.run
-    monkeypatch.setattr(shim, "run", lambda model, docs, is_train: calls.append(len(docs)) or run(model, docs, is_train))
+    monkeypatch.setattr(
+        shim, "run", lambda model, docs, is_train: calls.append(len(docs)) or run(model, docs, is_train)
+    )
     train(nlp, examples, optimizer, 3)
     assert calls == [4]
     train(nlp, examples, optimizer, 2)

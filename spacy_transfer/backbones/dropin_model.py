@@ -1,0 +1,161 @@
+"""The model of the drop-in: spacy-transformers' own, with another shim, and a copy that loses nothing."""
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from spacy.util import SimpleFrozenDict
+
+from .._compat import spacy_transformers_classes
+from ..errors import Errors
+from ..tuning.policy import Tuning
+from .dropin_shim import DropInShim
+from .encoder import Precision
+from .sources import resolve_source
+from .states import CacheSettings
+
+TransformerModel: Any = spacy_transformers_classes().TransformerModel
+
+_NAME = "spacy-transfer.TransformerModel.v1"
+_NAME_IN_HEAD = "spacy-transfer.Tok2VecTransformer.v1"
+# Their names of what a loss scale takes, and ours.
+_SCALING = {
+    "init_scale": "scale",
+    "growth_factor": "growth",
+    "backoff_factor": "backoff",
+    "growth_interval": "interval",
+}
+
+
+class DropInModel(TransformerModel):
+    """See `build_transformer_model_v1`."""
+
+    def __init__(
+        self,
+        name: str,
+        get_spans: Callable,
+        tokenizer_config: Mapping[str, Any] = SimpleFrozenDict(),
+        transformer_config: Mapping[str, Any] = SimpleFrozenDict(),
+        mixed_precision: bool = False,
+        grad_scaler_config: Mapping[str, Any] = SimpleFrozenDict(),
+        *,
+        precision: Precision | None = None,
+        tuning: Tuning | None = None,
+        cache: CacheSettings | None = None,
+    ) -> None:
+        if mixed_precision and precision not in (None, "fp16"):
+            raise ValueError(Errors.T120.format(precision=precision))
+        precision = precision or ("fp16" if mixed_precision else "fp32")
+        scaling = _scaling(grad_scaler_config) if precision == "fp16" else None
+        # They write into these dictionaries.
+        super().__init__(name, get_spans, dict(tokenizer_config), dict(transformer_config))
+        objects = self.layers[0].shims[0]._hfmodel
+        self.layers[0].shims[0] = DropInShim(
+            objects, name, tuning=tuning, precision=precision, scaling=scaling, cache=cache or CacheSettings(512)
+        )
+        parts: Any = self
+        self._read, parts.init = parts.init, init
+        self._hand_over = self.attrs["set_transformer"]
+        self.attrs["set_transformer"] = set_transformer
+        self.attrs["replace_listener_cfg"] = partial(replace_listener_config, self.attrs["replace_listener_cfg"])
+
+    @property
+    def shim(self) -> DropInShim:
+        return self.layers[0].shims[0]
+
+    def __call__(self, X: Any, is_train: bool) -> Any:
+        self._expect(X, is_train)
+        return super().__call__(X, is_train)
+
+    def begin_update(self, X: Any) -> Any:
+        self._expect(X, True)
+        return super().begin_update(X)
+
+    def predict(self, X: Any) -> Any:
+        self._expect(X, False)
+        return super().predict(X)
+
+    def _expect(self, docs: Any, is_train: bool) -> None:
+        if not self.attrs["has_transformer"]:
+            raise ValueError(Errors.T108.format(source=self.attrs["name"]))
+        if is_train:
+            self.shim.expect(len(docs))
+
+    def copy(self) -> "DropInModel":
+        """RETURNS (DropInModel): A copy with everything that this model has: weights, configs, tuning and steps."""
+        return self._copy()
+
+    def _copy(self, seen: dict | None = None) -> "DropInModel":
+        """Thinc copies nodes inside of others by this."""
+        seen = {} if seen is None else seen
+        twin = type(self)(self.attrs["name"], self.attrs["get_spans"])
+        twin.layers[0] = self.layers[0]._copy(seen)
+        twin.attrs.update(copy.deepcopy(self.attrs))
+        twin._dims = copy.deepcopy(self._dims)
+        return twin
+
+
+def init(model: DropInModel, X: Any = None, Y: Any = None) -> None:
+    """Read encoder and tokenizer. Those that came with a saved pipeline stay."""
+    name = model.attrs["name"]
+    if model.attrs["has_transformer"]:
+        return
+    model.attrs["name"] = find_folder(name)
+    try:
+        model._read(model, X=X, Y=Y)
+    finally:
+        # What is saved says what the config says.
+        model.attrs["name"] = name
+
+
+def find_folder(name: str) -> str:
+    """Where `package:NAME/path` lies. Other names are read as transformers reads them.
+
+    name (str): The name.
+    RETURNS (str): A folder, or a hub id.
+    RAISES (ValueError): When there is no such package or path, or it is a spaCy pipeline.
+    """
+    if not name.startswith("package:"):
+        return name
+    source = resolve_source(name)
+    if source.kind == "pipeline":
+        raise ValueError(Errors.T123.format(name=name))
+    return str(source.path)
+
+
+def set_transformer(model: DropInModel, objects: Any) -> None:
+    """Put encoder and tokenizer into the model.
+
+    objects (HFObjects): Both, as spacy-transformers reads them.
+    """
+    # They refuse a second one; ours begins anew only where they do not.
+    if not model.attrs["has_transformer"]:
+        model.shim.start(objects.transformer)
+    model._hand_over(model, objects)
+
+
+def replace_listener_config(
+    theirs: Callable, model_config: dict[str, Any], listener_config: dict[str, Any]
+) -> dict[str, Any]:
+    """The block that `nlp.replace_listeners` puts into a head, in the place of its listener.
+
+    theirs (Callable): Does it for configs with another architecture.
+    model_config (Dict[str, Any]): The component's `model`.
+    listener_config (Dict[str, Any]): The head's `model.tok2vec`.
+    RETURNS (Dict[str, Any]): The new `model.tok2vec`.
+    """
+    if model_config["@architectures"] != _NAME:
+        return theirs(model_config, listener_config)
+    kept: dict[str, Any] = {key: listener_config[key] for key in ("pooling", "grad_factor") if key in listener_config}
+    return {**model_config, "@architectures": _NAME_IN_HEAD, **kept}
+
+
+def _scaling(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Options of our loss scale; null where there shall be none."""
+    known = ["enabled", *_SCALING]
+    if not set(config) <= set(known):
+        raise ValueError(Errors.T121.format(found=sorted(config), known=known))
+    if not config.get("enabled", True):
+        return None
+    return {ours: float(config[theirs]) for theirs, ours in _SCALING.items() if theirs in config}
