@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-from ..backbones.tunable import tunable_shims
 from ..tuning.table import show_count, show_depths, to_text
 from ..tuning.torch_optimizer import TorchOptimizer, rates_of
 from .names import parameters_of, teach
@@ -91,7 +90,7 @@ class Watch:
         policy = shim.policy
         if not moving:
             return "no layer moves"
-        sizes = {p.tuned_name: p.size for p in parameters_of(backbone.name, backbone) if p.tuner is shim}
+        sizes = {p.own_name: p.size for p in parameters_of(backbone.name, backbone) if p.owner is shim}
         count = show_count(sum(sizes.get(name, 0) for name in moving))
         layers = show_depths({policy.depth[name] for name in moving}, policy.n_layers)
         return f"layers {layers} of {policy.n_layers} move ({count} parameters)"
@@ -101,7 +100,8 @@ def _tuned(backbone: Any) -> list[Any]:
     """Shims with a tuning. A frozen component has none that counts."""
     if backbone.frozen:
         return []
-    return [shim for shim in tunable_shims(backbone.model) if shim.policy is not None]
+    shims = [shim for node in backbone.model.walk() for shim in node.shims]
+    return [shim for shim in shims if getattr(shim, "policy", None) is not None]
 
 
 def _takes_part(name: str, pipe: Any, optimizer: Any) -> bool:
