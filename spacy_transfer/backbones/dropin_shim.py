@@ -49,6 +49,7 @@ class DropInShim(TuningShim, HFShim):
     owner = "transformer"
     # How groups of an optimizer know what is in here: a shim cannot know its component's name.
     called = "backbone"
+    of_this_training = (*TuningShim.of_this_training, "_owed", "_taught")
 
     def __init__(
         self,
@@ -227,11 +228,7 @@ class DropInShim(TuningShim, HFShim):
 
     def __deepcopy__(self, memo: dict) -> "DropInShim":
         self.settle()
-        owed, self._owed = self._owed, None
-        try:
-            twin = super().__deepcopy__(memo)
-        finally:
-            self._owed = owed
+        twin = super().__deepcopy__(memo)
         assert isinstance(twin, DropInShim)
         twin._waits = False
         return twin

@@ -161,7 +161,8 @@ class Encoder(nn.Module):
             return states.reshape(-1, states.shape[-1])[part.inside]
 
         inputs = portion.rectangle(self.pad_id)
-        kept = self._kept(how)
+        # transformers' checkpointing runs layers again from what they were called with: from other states than these.
+        kept = None if how.checkpointing else self._kept(how)
         if kept is not None and can_split(self.transformer):
             flat = self._kept_states(portion, kept, lower)
             hidden = flat.new_zeros(portion.count * portion.longest, self.width)
@@ -179,18 +180,13 @@ class Encoder(nn.Module):
 
     def _kept_states(self, portion: "_Portion", cache: StateCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
         """States at the boundary, laid end to end: from the cache, and by one pass for the windows it lacks."""
-        keys = [cache.key(ids) for ids in portion.windows()]
-        lacking = numpy.flatnonzero([key not in cache for key in keys])
-        fresh: dict[int, NDArray[numpy.float32]] = {}
-        if len(lacking):
-            part = portion.select(lacking)
+
+        def make(lacking: list[int]) -> list[NDArray[numpy.float32]]:
+            part = portion.select(numpy.array(lacking))
             with torch.no_grad():
-                states = lower(part).float().cpu().numpy()
-            for i, begin, size in zip(lacking.tolist(), part.begins, part.sizes, strict=True):
-                fresh[i] = states[begin : begin + size]
-                cache.put(keys[i], fresh[i])
-        found = [fresh[i] if i in fresh else cache.get(key) for i, key in enumerate(keys)]
-        return torch.from_numpy(numpy.concatenate(found)).to(portion.device)
+                return numpy.split(lower(part).float().cpu().numpy(), part.begins[1:])
+
+        return torch.from_numpy(cache.gather(portion.windows(), make)).to(portion.device)
 
     def _nothing(self, device: torch.device) -> Tensor:
         return torch.zeros((0, self.width), device=device)

@@ -25,6 +25,9 @@ class SafetensorsShim(PyTorchShim):
     the step.
     """
 
+    # Attributes that belong to a training under way: a copy begins without them.
+    of_this_training: tuple[str, ...] = ()
+
     def __init__(self, model: Any, **kwargs: Any) -> None:
         super().__init__(model, **kwargs)
 
@@ -57,8 +60,13 @@ class SafetensorsShim(PyTorchShim):
         twin = cls.__new__(cls)
         memo[id(self)] = twin
         for name, value in self.__dict__.items():
-            # Threading primitives cannot be copied, and a copy may be used by another thread anyway.
-            fresh = threading.Lock() if isinstance(value, type(threading.Lock())) else copy.deepcopy(value, memo)
+            if name in self.of_this_training:
+                fresh = None
+            elif isinstance(value, type(threading.Lock())):
+                # Threading primitives cannot be copied, and a copy may be used by another thread anyway.
+                fresh = threading.Lock()
+            else:
+                fresh = copy.deepcopy(value, memo)
             setattr(twin, name, fresh)
         return twin
 

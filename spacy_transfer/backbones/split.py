@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .states import StateCache
@@ -101,18 +102,15 @@ def kept_states(transformer: Any, n_lower: int, cache: StateCache, **inputs: Any
     """
     mask = inputs["attention_mask"].bool()
     ids, inside = inputs["input_ids"].cpu().numpy(), mask.cpu().numpy()
-    keys = [cache.key(row[is_inside]) for row, is_inside in zip(ids, inside, strict=True)]
-    lacking = [i for i, key in enumerate(keys) if key not in cache]
-    fresh = {}
-    if lacking:
+
+    def make(lacking: list[int]) -> list[NDArray[numpy.float32]]:
+        some = {name: tensor[lacking] for name, tensor in inputs.items()}
         with torch.no_grad():
-            some = {name: tensor[lacking] for name, tensor in inputs.items()}
             states = lower_states(transformer, n_lower, **some).float().cpu().numpy()
-        for i, found in zip(lacking, states, strict=True):
-            fresh[i] = found[inside[i]]
-            cache.put(keys[i], fresh[i])
-    rows = [fresh[i] if i in fresh else cache.get(key) for i, key in enumerate(keys)]
-    flat = torch.from_numpy(numpy.concatenate(rows)).to(mask.device)
+        return [found[inside[i]] for i, found in zip(lacking, states, strict=True)]
+
+    windows = [row[is_inside] for row, is_inside in zip(ids, inside, strict=True)]
+    flat = torch.from_numpy(cache.gather(windows, make)).to(mask.device)
     hidden = flat.new_zeros((*mask.shape, flat.shape[1]))
     hidden[mask] = flat
     return hidden

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Literal
 
@@ -68,6 +69,25 @@ class StateCache:
             file.seek(begin)
             found = numpy.frombuffer(file.read(shape[0] * shape[1] * dtype.itemsize), dtype).reshape(shape)
         return found.astype(numpy.float32, copy=False)
+
+    def gather(
+        self,
+        windows: Sequence[NDArray[numpy.int64]],
+        make: Callable[[list[int]], Sequence[NDArray[numpy.float32]]],
+    ) -> NDArray[numpy.float32]:
+        """States of windows, laid end to end: those that are here, and the rest made at once, and kept.
+
+        windows (Sequence[NDArray[int64]]): The pieces of each, special tokens included.
+        make (Callable[[List[int]], Sequence[NDArray[float32]]]): Takes the places of the windows that are lacking, and
+            gives the states of each, shape (n_pieces, width).
+        RETURNS (NDArray[float32]): Shape (n_pieces of all windows, width).
+        """
+        keys = [self.key(ids) for ids in windows]
+        lacking = [i for i, key in enumerate(keys) if key not in self]
+        fresh = dict(zip(lacking, make(lacking), strict=True)) if lacking else {}
+        for i, states in fresh.items():
+            self.put(keys[i], states)
+        return numpy.concatenate([fresh[i] if i in fresh else self.get(key) for i, key in enumerate(keys)])
 
     def put(self, key: bytes, states: NDArray[numpy.float32]) -> None:
         """Keep a copy, if there is room.

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .pretrained import Pretrained
     from .states import StateCache
 
-_PREFIX = "transformer."  # Of the encoder's names in ours.
 _ADAPTER = "adapter."  # Of the adapter's names in what is saved.
 _MIX = ("mix.weights", "mix.gamma")
 
@@ -162,6 +161,7 @@ class TransformerShim(TuningShim):
     settings (Settings): The builder's arguments.
     """
 
+    prefix = "transformer."
     pretrained: "Pretrained | None"
 
     def __init__(self, settings: Settings) -> None:
@@ -187,7 +187,7 @@ class TransformerShim(TuningShim):
             adapter, tensors = read_adapter(str(adapter["source"]), adapter, pretrained.fingerprint)
         self.install(pretrained, adapter)
         if tensors is not None:
-            self.fill_adapter(tensors, _PREFIX, ".default")
+            self.fill_adapter(tensors, without=".default")
         self.remember_origin()
 
     def install(self, pretrained: "Pretrained", adapter: dict[str, Any] | None) -> None:
@@ -210,14 +210,14 @@ class TransformerShim(TuningShim):
         self._model = Encoder(*parts, settings.layers).to(device).eval()
         self.steps = pretrained.steps
         self.loss_scale = LossScale() if settings.precision == "fp16" else None
-        self.work_out(_PREFIX)
+        self.work_out()
 
     def read_origin(self) -> "dict[str, Tensor]":
         """RETURNS (Dict[str, Tensor]): The weights of the source, by this module's names."""
         from .pretrained import read_weights
 
         found = read_weights(self.settings.source, cast("Pretrained", self.pretrained).fingerprint)
-        by_plain_name = {_PREFIX + name: tensor for name, tensor in found.items()}
+        by_plain_name = {self.prefix + name: tensor for name, tensor in found.items()}
         device = next(self.encoder.parameters()).device
         return {
             name: by_plain_name[plain_name(name)].to(device)
@@ -293,11 +293,11 @@ class TransformerShim(TuningShim):
         """RETURNS (bytes): safetensors, with config and tokenizer in their header; empty before `initialize`."""
         if self._model is None or self.pretrained is None:
             return b""
-        adapter = self.adapter_tensors(_PREFIX)
+        adapter = self.adapter_tensors()
         state = {
             plain_name(name): tensor
             for name, tensor in self._model.state_dict().items()
-            if name.removeprefix(_PREFIX) not in adapter
+            if name.removeprefix(self.prefix) not in adapter
         }
         state |= {_ADAPTER + name: tensor for name, tensor in adapter.items()}
         return dump_tensors(state, self.pretrained.to_metadata(self.steps, self.adapter))
@@ -311,10 +311,10 @@ class TransformerShim(TuningShim):
         from .pretrained import rebuild
 
         if bytes_data:
-            pretrained, adapter, rest = rebuild(bytes_data, _PREFIX)
+            pretrained, adapter, rest = rebuild(bytes_data, self.prefix)
             self.install(pretrained, adapter)
             tensors = {n.removeprefix(_ADAPTER): t for n, t in rest.items() if n.startswith(_ADAPTER)}
-            self.fill_adapter(tensors, _PREFIX)
+            self.fill_adapter(tensors)
             if self.encoder.mix is not None:
                 load_tensors(self.encoder.mix, {n.removeprefix("mix."): t for n, t in rest.items() if n in _MIX})
         return self
@@ -324,7 +324,7 @@ class TransformerShim(TuningShim):
 
         folder (Path): Is made.
         """
-        tensors = self.adapter_tensors(_PREFIX)
+        tensors = self.adapter_tensors()
         if self.adapter is None or not tensors:
             raise ValueError(Errors.T648.format(name=self.owner, what="save"))
         save_adapter(folder, self.adapter, tensors, cast("Pretrained", self.pretrained).fingerprint)

@@ -25,6 +25,9 @@ class TuningShim(SafetensorsShim):
     """
 
     owner = "transfer_backbone"
+    # What stands before the encoder's names in those of the module that the shim holds.
+    prefix = ""
+    of_this_training: tuple[str, ...] = ("_cache",)
 
     def __init__(self, tuning: Tuning | None, model: Any = None, **kwargs: Any) -> None:
         super().__init__(model, **kwargs)
@@ -54,18 +57,15 @@ class TuningShim(SafetensorsShim):
             transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.adapter = None if adapter is None else inject(transformer, dict(adapter))
 
-    def work_out(self, prefix: str = "") -> None:
-        """Apply the tuning to the names of the module that this shim holds by now.
-
-        prefix (str): What stands before the encoder's names in the module's.
-        """
+    def work_out(self) -> None:
+        """Apply the tuning to the names of the module that this shim holds by now."""
         self._forget()
         self.policy, self._strengths = None, {}
         tuning = self.tuning
         if tuning is None:
             return
         names = [name for name, _ in self._model.named_parameters()]
-        plain = {prefix + name for name in self._plain}
+        plain = {self.prefix + name for name in self._plain}
         trainable = None if self.adapter is None else trainable_names(names, plain, self.adapter)
         self.policy = Policy(tuning, names, trainable)
         self._strengths = strengths(tuning.anchor, [name for name in names if plain_name(name) in plain])
@@ -86,15 +86,6 @@ class TuningShim(SafetensorsShim):
 
     def _forget(self) -> None:
         self._stage, self._cache, self._origin, self._n_docs = -1, None, {}, 0
-
-    def __deepcopy__(self, memo: dict) -> "TuningShim":
-        cache, self._cache = self._cache, None
-        try:
-            twin = super().__deepcopy__(memo)
-        finally:
-            self._cache = cache
-        assert isinstance(twin, TuningShim)
-        return twin
 
     # A step
 
@@ -193,33 +184,33 @@ class TuningShim(SafetensorsShim):
         self.adapter = None
         if self.tuning is not None:
             self.tuning = replace(self.tuning, adapter=None)
+        self.work_out()
 
-    def adapter_tensors(self, prefix: str = "") -> "dict[str, Tensor]":
+    def adapter_tensors(self) -> "dict[str, Tensor]":
         """RETURNS (Dict[str, Tensor]): The adapter's own tensors, by their names in the encoder."""
-        own = {prefix + name for name in self._plain}
+        own = {self.prefix + name for name in self._plain}
         return {
-            name.removeprefix(prefix): tensor.detach().cpu()
+            name.removeprefix(self.prefix): tensor.detach().cpu()
             for name, tensor in self._model.state_dict().items()
-            if name.startswith(prefix) and plain_name(name) not in own
+            if name.startswith(self.prefix) and plain_name(name) not in own
         }
 
-    def fill_adapter(self, tensors: "Mapping[str, Tensor]", prefix: str = "", without: str = "") -> None:
+    def fill_adapter(self, tensors: "Mapping[str, Tensor]", without: str = "") -> None:
         """Fill the adapter; its names must be those of the file.
 
         tensors (Mapping[str, Tensor]): By name.
-        prefix (str): What stands before the encoder's names in the module's.
         without (str): What the names of the file lack.
         RAISES (ValueError): When names or shapes differ.
         """
         import torch
 
-        own = {name.replace(without, ""): name for name in self.adapter_tensors(prefix)}
+        own = {name.replace(without, ""): name for name in self.adapter_tensors()}
         state = self._model.state_dict()
         missing, unexpected = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
         both = set(own) & set(tensors)
-        shapes = sorted(name for name in both if state[prefix + own[name]].shape != tensors[name].shape)
+        shapes = sorted(name for name in both if state[self.prefix + own[name]].shape != tensors[name].shape)
         if missing or unexpected or shapes:
             raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
         with torch.no_grad():
             for name, tensor in tensors.items():
-                state[prefix + own[name]].copy_(tensor)
+                state[self.prefix + own[name]].copy_(tensor)

@@ -1,27 +1,22 @@
 """`python -m spacy debug transfer CONFIG`: what would move, and how fast, and what is known to go wrong."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from spacy.util import registry
 from wasabi import msg
 
 from .._compat import spacy_cli_parts
-from .prepare import OVERRIDES, errors_in_one_line, initialise, read_config
+from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 
 @spacy_cli_parts().debug_cli.command("transfer", context_settings=OVERRIDES)
 def debug_transfer_cli(
     ctx: typer.Context,
-    config_path: Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)],
-    code_path: Annotated[
-        Path | None,
-        typer.Option(
-            "--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"
-        ),
-    ] = None,
-    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
+    config_path: ConfigPath,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Show which parameters a training would move, in which layers, and at what rate; without training. Warns of

@@ -15,7 +15,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import transfer_cli
-from .prepare import OVERRIDES, errors_in_one_line, initialise, read_config
+from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 FACTORIES = ["transfer_textcat", "transfer_textcat_multilabel"]
 _SHOWN = {"accuracy (micro F1)": "cats_micro_f", "macro F1": "cats_macro_f", "macro AUC": "cats_macro_auc"}
@@ -24,15 +24,10 @@ _SHOWN = {"accuracy (micro F1)": "cats_micro_f", "macro F1": "cats_macro_f", "ma
 @transfer_cli.command("fit", context_settings=OVERRIDES)
 def fit_cli(
     ctx: typer.Context,
-    config_path: Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)],
+    config_path: ConfigPath,
     output_path: Annotated[Path, typer.Argument(help="Folder for the pipeline")],
-    code_path: Annotated[
-        Path | None,
-        typer.Option(
-            "--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"
-        ),
-    ] = None,
-    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Solve the classifiers of a pipeline on the rows of its backbone as they are, and save it: seconds, and no

@@ -19,7 +19,7 @@ from wasabi import msg
 from ..errors import Errors
 from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
 from .app import transfer_cli
-from .prepare import OVERRIDES, errors_in_one_line, initialise, read_config
+from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 # What the schedules of Thinc and ours call their highest rate.
 _HIGHEST = ("learn_rate", "initial_rate", "max_rate", "max_lr", "base_rate")
@@ -30,20 +30,15 @@ _LONG_TRAINING = 20_000
 @transfer_cli.command("lr-find", context_settings=OVERRIDES)
 def lr_find_cli(
     ctx: typer.Context,
-    config_path: Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)],
+    config_path: ConfigPath,
     output: Annotated[
         str, typer.Option("--output", "-o", help="Where to draw the curve; - for no picture")
     ] = "lr_find.png",
     low: Annotated[float, typer.Option("--low", help="The first and lowest rate")] = 1e-7,
     high: Annotated[float, typer.Option("--high", help="The last rate, if the training does not diverge before")] = 1.0,
     steps: Annotated[int, typer.Option("--steps", help="Steps, one mini-batch each")] = 100,
-    code_path: Annotated[
-        Path | None,
-        typer.Option(
-            "--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"
-        ),
-    ] = None,
-    use_gpu: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")] = -1,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Find a learning rate: train with rates that rise from step to step until the loss diverges, and suggest a

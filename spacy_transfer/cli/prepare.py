@@ -3,8 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from spacy import util
 from thinc.api import Config
 from wasabi import msg
@@ -13,6 +14,12 @@ from .._compat import spacy_cli_parts
 
 # Beside arguments of their own, commands take overrides of the config: --training.max_steps 100
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+ConfigPath = Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)]
+CodePath = Annotated[
+    Path | None,
+    typer.Option("--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"),
+]
+UseGpu = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")]
 
 
 def read_config(path: Path, arguments: list[str], *, code: Path | None, use_gpu: int) -> Config:

@@ -44,6 +44,18 @@ def test_training_with_the_cache_is_training_without(tiny_bert, monkeypatch, pac
         torch.testing.assert_close(weights_with[name], tensor, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_cache_and_checkpointing_at_once(tiny_bert, monkeypatch, packed):
+    """What is computed again for the backward pass must begin from the states that the first pass began from."""
+    if not packed:
+        monkeypatch.setattr("spacy_transfer.backbones.encoder.can_pack", lambda transformer: False)
+    expected, weights = train(*pipeline(tiny_bert, component=NO_CACHE, freeze=1)[:2], 4)
+    found, weights_with = train(*pipeline(tiny_bert, freeze=1, checkpointing=True)[:2], 4)
+    assert found == pytest.approx(expected, rel=1e-5)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(weights_with[name], tensor, rtol=1e-4, atol=1e-5)
+
+
 def count_lower(monkeypatch):
     """How many pieces went through the lower layers, call by call."""
     from spacy_transfer.backbones import encoder as module
