@@ -46,6 +46,12 @@ def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, min
     subprocess.run(["bash", "-ec", fit], check=True, capture_output=True)
     for doc, gold in zip(spacy.load("fitted").pipe(texts), golds, strict=True):
         assert max(doc.cats, key=doc.cats.get) == max(gold, key=gold.get)
+    debug = next(block for block in blocks("bash") if "debug transfer" in block)
+    debug = debug.replace("python -m", f"{shlex.quote(sys.executable)} -m")
+    printed = subprocess.run(["bash", "-ec", debug], check=True, capture_output=True, text=True).stdout
+    shown = README.split("```bash\npython -m spacy debug transfer")[1].split("```")[2]
+    table = [line.rstrip() for line in printed.splitlines() if line.startswith(("group", "---", "transfer_"))]
+    assert table == shown.strip().splitlines()
     exec(compile(code, "README.md", "exec"), names)
     assert "business" in capsys.readouterr().out
     for doc, gold in zip(spacy.load("topics").pipe(texts), golds, strict=True):

@@ -1,8 +1,9 @@
-"""Keeping resident memory flat while documents stream through.
+"""Keeping resident memory from growing while documents stream through; `benchmarks/memory.py` measures it.
 
-A pass of the encoder frees temporaries of many megabytes, while the vocabulary goes on taking small pieces for new
-words between them. glibc keeps what is free among such pieces, and the heap grows for as long as new words come, by a
-twentieth even with the buffers of `buffers.py`. Asking for it back now and then costs 0.3% of the time.
+A pass of the encoder frees temporaries of megabytes, while the vocabulary goes on taking small pieces for new words
+between them. glibc keeps what is free among such pieces, and the heap grows for as long as new words come. Most of the
+temporaries stay in the buffers of `buffers.py`; what the rest leaves behind is asked for now and then, and no more
+often, since pages that were given back have to be taken anew.
 """
 
 import ctypes

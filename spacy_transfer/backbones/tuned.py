@@ -111,8 +111,6 @@ class TuningShim(SafetensorsShim):
         moving = self.policy.moving(self.steps)
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in moving)
-            if name not in moving:
-                parameter.grad = None
         for name, part in module.named_modules():
             if self.policy.is_below(name, self.steps):
                 part.training = False

@@ -192,6 +192,11 @@ def test_a_pipeline_as_source_gives_its_merged_encoder(tiny_bert, tmp_path):
     nlp.to_disk(tmp_path)
     again, _, _ = pipeline(str(tmp_path))
     numpy.testing.assert_allclose(rows(again), rows(nlp), rtol=1e-4, atol=1e-5)
+    assert set(encoder(again).state_dict()) == {
+        f"transformer.{key}" for key in load_file(f"{tiny_bert}/model.safetensors")
+    }
+    reloaded = spacy.blank("en").from_config(again.config).from_bytes(again.to_bytes())
+    assert (rows(reloaded) == rows(again)).all()
 
 
 def test_slips_of_the_pen(tiny_bert, monkeypatch):

@@ -44,6 +44,28 @@ def test_a_head_that_sends_what_is_not_finite(tiny_bert, make, value, monkeypatc
     assert all(torch.isfinite(tensor).all() for tensor in state(nlp).values())
 
 
+def test_a_broken_part_takes_the_whole_step_with_it(tiny_bert, monkeypatch):
+    """Of gradients that are accumulated, those that came before must not go into the next step."""
+    nlp, examples, _ = make_pipeline(tiny_bert)
+    step(nlp, examples, Adam(0.01))
+    tagger = nlp.get_pipe("tagger")
+    get_loss = tagger.get_loss
+    nlp.update(examples[:2], sgd=False)
+    monkeypatch.setattr(tagger, "get_loss", lambda *args: (0.0, [d * float("nan") for d in get_loss(*args)[1]]))
+    nlp.update(examples[2:], sgd=False)
+    with pytest.raises(ValueError, match="T654"):
+        nlp.get_pipe("transfer_backbone").finish_update(Adam(0.01))
+    assert all(p.grad is None for p in encoder(nlp).parameters())
+
+
+def test_errors_of_a_backbone_bear_its_name(tiny_bert):
+    from .util import backbone_config
+
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", name="reader", config=backbone_config(tiny_bert))
+    assert nlp.get_pipe("reader").model.shims[0].owner == "reader"
+
+
 def test_a_gradient_that_breaks_on_its_way(tiny_bert):
     nlp, examples, _ = make_pipeline(tiny_bert)
     step(nlp, examples, adamw_v1())

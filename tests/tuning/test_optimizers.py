@@ -125,6 +125,22 @@ def test_what_is_not_finite_is_not_stepped(value):
     assert all(numpy.isfinite(array).all() for array in parameters(model))
 
 
+def test_a_late_step_leaves_alone_what_it_did_not_collect():
+    """A parameter that was there before, and holds a gradient of the next step only, waits for the next step."""
+    here, away = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    optimizer = optimizers.sgd_v1(learn_rate=1.0, momentum=0.0, grad_clip=0.0)
+    for parameter in (here, away):
+        parameter.grad = torch.ones(2)
+        optimizer.collect((1, "here" if parameter is here else "away"), parameter)
+    optimizer.step()
+    here.grad = torch.ones(2)
+    optimizer.collect((1, "here"), here)
+    here.grad, away.grad = torch.ones(2), torch.ones(2)
+    optimizer.collect((1, "here"), here)
+    assert here.tolist() == [-2.0, -2.0] and away.tolist() == [-1.0, -1.0]
+    assert away.grad.tolist() == [1.0, 1.0]
+
+
 def test_groups_rates_and_schedules():
     model = two_layers()
     groups = {
@@ -224,7 +240,9 @@ def test_a_group_may_wait_for_what_does_not_move_yet():
     model = two_layers()
     optimizer = optimizers.adamw_v1(groups={"later": {"pattern": r"^backbone\."}})
     optimizer.learn_names(parameters=["backbone.layer.0.weight"])
+    before = [array.copy() for array in parameters(model)]
     run(model, optimizer, gradients(1))
+    assert all((a != b).any() for a, b in zip(parameters(model), before, strict=True))
 
 
 def test_node_and_shim_of_one_id_are_told_apart():
