@@ -61,6 +61,15 @@ def spacy_cli_parts() -> Any:
     return _util
 
 
+def drop_gradient(node: Any, name: str) -> None:
+    """Take the gradient of a parameter away from Thinc's node: `has_grad` is false then. Thinc itself only zeroes it.
+
+    node (Model): The node.
+    name (str): Name of the parameter.
+    """
+    node._params._grads.pop((node.id, name), None)
+
+
 def has_hooks(module: Any) -> bool:
     """Whether somebody listens to a torch module.
 

@@ -293,6 +293,31 @@ class Errors(metaclass=_Coded):
         "{norms}. Nothing was stepped: lower the learning rate, add a warm-up, or look for a broken text or label in "
         "the last batch."
     )
+    T655 = (
+        "tuning.{key} = {found}: the layers of {name} are Thinc's, and have none. Set {key} = {off}. What works here: "
+        "freeze, unfreeze, head_first, layer_decay, anchor."
+    )
+    T656 = (
+        "finetune = false, and tuning.freeze = {found} says the same of the table of vectors. Keep one: take freeze "
+        "away, or name layers in it, or set finetune = true to train the table."
+    )
+    T657 = (
+        "finetune = true, but tuning.freeze = {found} keeps the table of vectors still. Keep one: set finetune = "
+        "false for a table that never moves, or take the table out of freeze."
+    )
+    T658 = (
+        "tuning has nothing to tune: finetune = false, and there is neither width nor context. Set one of them, or "
+        "tuning = null and frozen = true on the component."
+    )
+    T659 = (
+        "tuning on PipelineBackbone: the encoder in its source is a backbone of this package itself ({name}). Name "
+        "that one's architecture and source in the block, and tune it there: TransformerBackbone.v1 takes the "
+        "pipeline itself as its source."
+    )
+    T660 = (
+        "tuning.anchor = {found} pulls the table of vectors toward the source, but finetune = false: it never "
+        "leaves it. Set anchor = null, or finetune = true."
+    )
     T619 = (
         "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "
         'short form of freeze = "all".'

@@ -1,6 +1,8 @@
 """Private names of other libraries: still there, still meaning what we take them for."""
 
+import numpy
 import spacy
+from thinc.api import Adam, Linear
 
 from spacy_transfer import _compat
 
@@ -48,6 +50,18 @@ def test_parts_of_spacys_commands():
     assert "config" in {command.name for command in parts.debug_cli.registered_commands}
     assert parts.parse_config_overrides(["--training.max_steps", "3"]) == {"training.max_steps": 3}
     assert callable(parts.import_code) and callable(parts.setup_gpu) and callable(parts.show_validation_error)
+
+
+def test_a_gradient_that_is_dropped_is_gone():
+    linear = Linear(2, 2)
+    linear.initialize()
+    linear.inc_grad("W", numpy.ones((2, 2), dtype="f"))
+    _compat.drop_gradient(linear, "W")
+    _compat.drop_gradient(linear, "b")
+    assert not linear.has_grad("W") and not linear.has_grad("b")
+    before = linear.get_param("W").copy()
+    linear.finish_update(Adam(0.1, L2=0.1))
+    assert (linear.get_param("W") == before).all()
 
 
 def test_hooks_are_seen():

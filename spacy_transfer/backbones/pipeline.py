@@ -1,9 +1,9 @@
 """PipelineBackbone.v1: the tok2vec of an existing spaCy pipeline, copied in."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import srsly
@@ -11,24 +11,36 @@ from spacy.attrs import NORM, ORTH
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from thinc.api import Model, set_dropout_rate
-from thinc.shims import Shim
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from ..tuning.policy import Tuning
+from .layers import LayersShim, check_keys, is_still
 from .sources import resolve_package
+from .tunable import Tunable
+from .weights import Weight, find_weights
 
 
-def build_pipeline_backbone_v1(*, source: str, component: str | None = None) -> Model[list[Doc], list[Floats2d]]:
+def build_pipeline_backbone_v1(
+    *, source: str, component: str | None = None, tuning: Tuning | None = None
+) -> Model[list[Doc], list[Floats2d]]:
     """The encoder of a pipeline such as en_core_web_sm. Rows equal the pipeline's own: its norms and vectors come
     along, and the target pipeline's vocabulary is left alone.
+
+    A tuning calls what spaCy's Tok2Vec embeds with "embeddings.X" ("embeddings.hashembed.0.E",
+    "embeddings.maxout.W", ...), and the blocks of what it encodes with "layer.0.X", "layer.1.X", ...
+    ("layer.0.maxout.W", "layer.0.layernorm.G"). Other encoders have layers only.
 
     source (str): Name or folder of a spaCy pipeline, or `package:NAME/path/inside`.
     component (Optional[str]): A tok2vec component, or a component with a tok2vec inside; null for the one
         named "tok2vec", or else the only one there is.
+    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
-    attrs = {"source": source, "component": component, "fingerprint": "", "dropout_rate": 0.0}
-    shim: Any = PipelineShim()
+    check_keys(tuning, "PipelineBackbone")
+    own = {"source": source, "component": component}
+    attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "is_still": is_still}
+    shim: Any = PipelineShim(tuning)
     return Model("transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[shim])
 
 
@@ -43,7 +55,7 @@ def forward(
     if not any(len(doc) for doc in docs):
         return [model.ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda d_rows: docs
     set_dropout_rate(shim.encoder, model.attrs["dropout_rate"] if is_train else 0.0)
-    rows, back = shim.encoder(own_docs, is_train)
+    rows, back = shim.run(model, own_docs, is_train)
 
     def backprop(d_rows: list[Floats2d]) -> list[Doc]:
         back(d_rows)
@@ -58,15 +70,18 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
     shim.read(model.attrs["source"], model.attrs["component"])
     model.attrs["fingerprint"] = hashlib.sha256(shim.to_bytes()).hexdigest()
     model.set_dim("nO", shim.encoder.get_dim("nO"), force=True)
+    shim.start(model)
 
 
-class PipelineShim(Shim):
+class PipelineShim(LayersShim):
     """Holds the encoder, its config and its vocabulary, and saves all three: a builder cannot know beforehand
     what the encoder will look like, so it is rebuilt from its own config.
+
+    tuning (Optional[Tuning]): What moves; null for everything.
     """
 
-    def __init__(self) -> None:
-        super().__init__(None)
+    def __init__(self, tuning: Tuning | None = None) -> None:
+        super().__init__(tuning)
         self.encoder: Model | None = None
         self.config: dict[str, Any] = {}
         self.vocab: Vocab = Vocab()
@@ -80,7 +95,7 @@ class PipelineShim(Shim):
         if name not in found or (component is None and name != "tok2vec" and len(found) > 1):
             raise ValueError(Errors.T252.format(component=component, source=source, found=list(found)))
         encoder, self.config = found[name]
-        self.encoder, self.lang = encoder.copy(), nlp.lang
+        self.encoder, self.lang, self.steps = _copy(encoder), nlp.lang, 0
         self.vocab = _empty_vocab(nlp.lang).from_bytes(nlp.vocab.to_bytes(exclude=["strings"]), exclude=["strings"])
 
     def translate(self, doc: Doc) -> Doc:
@@ -96,9 +111,53 @@ class PipelineShim(Shim):
             twin[int(i)].norm_ = doc[int(i)].norm_
         return twin
 
+    # Tuning
+
+    def find_weights(self, model: Model) -> dict[str, Weight]:
+        """RETURNS (Dict[str, Weight]): All parameters of the encoder by name; empty as long as there is none."""
+        if self.encoder is None:
+            return {}
+        parts = self.find_parts(model)
+        n_embedding = 1 if len(parts) > 1 else 0
+        return find_weights(parts[:n_embedding], parts[n_embedding:])
+
+    def find_parts(self, model: Model) -> Sequence[Model]:
+        """RETURNS (Sequence[Model]): What embeds and what encodes in spaCy's Tok2Vec; another encoder as a whole."""
+        encoder = self.encoder
+        assert encoder is not None
+        parts = [encoder.maybe_get_ref("embed"), encoder.maybe_get_ref("encode")]
+        same = len(encoder.layers) == 2 and all(a is b for a, b in zip(parts, encoder.layers, strict=True))
+        return encoder.layers if same else [encoder]
+
+    def check_tuning(self) -> None:
+        """RAISES (ValueError): When the encoder has a shim with a tuning of its own."""
+        assert self.encoder is not None
+        if any(isinstance(shim, Tunable) for node in self.encoder.walk() for shim in node.shims):
+            raise ValueError(Errors.T659.format(name=self.encoder.name))
+
+    def read_origin(self) -> Mapping[str, Any]:
+        """RETURNS (Mapping[str, FloatsXd]): The weights of the source's encoder, by name."""
+        model = self._node
+        assert model is not None
+        source, fresh = model.attrs["source"], PipelineShim()
+        try:
+            fresh.read(source, model.attrs["component"])
+        except (ValueError, OSError) as error:
+            raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
+        if hashlib.sha256(fresh.to_bytes()).hexdigest() != model.attrs["fingerprint"]:
+            raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
+        return {name: weight.value for name, weight in fresh.find_weights(model).items()}
+
     def finish_update(self, optimizer: Any) -> None:
-        if self.encoder is not None:
+        """Step what moves, or without a tuning everything as Thinc does it, and count the step.
+
+        optimizer (Optimizer): The optimizer.
+        """
+        if self.tuning is None and self.encoder is not None:
             self.encoder.finish_update(optimizer)
+        super().finish_update(optimizer)
+
+    # Weights
 
     def use_params(self, params: Any) -> Any:
         """Averages are kept under the inner layers' own keys."""
@@ -108,8 +167,8 @@ class PipelineShim(Shim):
 
     def copy(self) -> "PipelineShim":
         """RETURNS (PipelineShim): One with weights of its own; the vocabulary is only read and is shared."""
-        twin = PipelineShim()
-        twin.encoder = None if self.encoder is None else self.encoder.copy()
+        twin = cast(PipelineShim, super().copy())
+        twin.encoder = None if self.encoder is None else _copy(self.encoder)
         twin.config, twin.vocab, twin.lang = self.config, self.vocab, self.lang
         return twin
 
@@ -121,7 +180,7 @@ class PipelineShim(Shim):
         """RETURNS (bytes): msgpack of config, weights and vocabulary; empty before `initialize`."""
         if self.encoder is None:
             return b""
-        msg = {"lang": self.lang, "config": srsly.json_dumps(self.config, sort_keys=True)}
+        msg = {"lang": self.lang, "steps": self.steps, "config": srsly.json_dumps(self.config, sort_keys=True)}
         vocab = self.vocab.to_bytes(exclude=["strings"])
         return srsly.msgpack_dumps({**msg, "encoder": self.encoder.to_bytes(), "vocab": vocab})
 
@@ -133,7 +192,8 @@ class PipelineShim(Shim):
         """
         if data:
             msg = srsly.msgpack_loads(data)
-            self.config, self.lang = srsly.json_loads(msg["config"]), msg["lang"]
+            self.unbind()
+            self.config, self.lang, self.steps = srsly.json_loads(msg["config"]), msg["lang"], msg.get("steps", 0)
             self.encoder = _build(self.config).from_bytes(msg["encoder"])
             self.vocab = _empty_vocab(self.lang).from_bytes(msg["vocab"], exclude=["strings"])
         return self
@@ -167,6 +227,15 @@ def _encoders(nlp: Any) -> dict[str, tuple[Model, dict[str, Any]]]:
             if not isinstance(inner, Tok2VecListener):
                 found[name] = (inner, config[name]["model"]["tok2vec"])
     return found
+
+
+def _copy(encoder: Model) -> Model:
+    """A copy that knows its parts: Thinc's own has lost its references."""
+    twin = encoder.copy()
+    nodes = dict(zip(map(id, encoder.walk()), twin.walk(), strict=True))
+    for name in encoder.ref_names:
+        twin.set_ref(name, nodes.get(id(encoder.maybe_get_ref(name))))
+    return twin
 
 
 def _build(config: dict[str, Any]) -> Model:

@@ -76,19 +76,9 @@ class SafetensorsShim(PyTorchShim):
 
         optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
         """
-        collect = getattr(optimizer, "collect", None)
         for name, parameter in self._model.named_parameters():
-            if parameter.grad is None:
-                continue
-            key, scale = (self.id, name), self.rate_scale(name)
-            if collect is not None:
-                collect(key, parameter, scale)
-                continue
-            if scale != 1.0 and getattr(optimizer, "use_radam", False):
-                raise ValueError(Errors.T618)
-            changed, _ = optimizer(key, torch2xp(parameter.data), torch2xp(parameter.grad), lr_scale=scale)
-            parameter.data = xp2torch(changed, device=parameter.device)
-            parameter.grad = None
+            if parameter.grad is not None:
+                step_parameter(optimizer, (self.id, name), parameter, self.rate_scale(name))
 
     def rate_scale(self, name: str) -> float:
         """RETURNS (float): Factor on the learning rate of a parameter."""
@@ -113,6 +103,25 @@ class SafetensorsShim(PyTorchShim):
         finally:
             for name, data in own.items():
                 named[name].data = data
+
+
+def step_parameter(optimizer: Any, key: tuple[int, str], parameter: Any, scale: float) -> None:
+    """Step one torch parameter with its gradient, and take that away.
+
+    optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
+    key (Tuple[int, str]): Id of the shim, and name of the parameter.
+    parameter (torch.nn.Parameter): The parameter.
+    scale (float): Factor on the rate.
+    """
+    collect = getattr(optimizer, "collect", None)
+    if collect is not None:
+        collect(key, parameter, scale)
+        return
+    if scale != 1.0 and getattr(optimizer, "use_radam", False):
+        raise ValueError(Errors.T618)
+    changed, _ = optimizer(key, torch2xp(parameter.data), torch2xp(parameter.grad), lr_scale=scale)
+    parameter.data = xp2torch(changed, device=parameter.device)
+    parameter.grad = None
 
 
 def dump_state(module: "torch.nn.Module") -> bytes:

@@ -10,13 +10,14 @@ from ..tuning.anchors import pull, strengths
 from ..tuning.policy import Policy, Tuning
 from .scale import LossScale
 from .shim import SafetensorsShim
-from .states import CacheSettings, StateCache
+from .states import StateCache
+from .tunable import Tunable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class TuningShim(SafetensorsShim):
+class TuningShim(Tunable, SafetensorsShim):
     """Counts steps, and applies a tuning to the module it holds. Both live here, so that they survive
     `replace_listeners`, and work in whatever component the shim stands.
 
@@ -24,25 +25,18 @@ class TuningShim(SafetensorsShim):
     model (Any): What the shim holds to begin with.
     """
 
-    owner = "transfer_backbone"
     # What stands before the encoder's names in those of the module that the shim holds.
     prefix = ""
     of_this_training: tuple[str, ...] = ("_cache",)
 
     def __init__(self, tuning: Tuning | None, model: Any = None, **kwargs: Any) -> None:
         super().__init__(model, **kwargs)
-        self.tuning = tuning
-        self.policy: Policy | None = None
-        self.steps = 0
+        self.begin_tuning(tuning)
         self.adapter: dict[str, Any] | None = None
-        self.cache_settings = CacheSettings()
         self.loss_scale: LossScale | None = None
         self._plain: list[str] = []
         self._stage = -1
         self._cache: StateCache | None = None
-        self._strengths: dict[str, float] = {}
-        self._origin: dict[str, Tensor] = {}
-        self._n_docs = 0
 
     # Setting up
 
@@ -89,11 +83,6 @@ class TuningShim(SafetensorsShim):
 
     # A step
 
-    @property
-    def is_still(self) -> bool:
-        """RETURNS (bool): Whether no parameter moves in the coming step."""
-        return self.policy is not None and self.policy.is_still(self.steps)
-
     def let_move(self, n_docs: int) -> None:
         """Training mode and gradients for what moves at this step, and for nothing below it.
 
@@ -125,10 +114,6 @@ class TuningShim(SafetensorsShim):
         if n_lower and self._cache is None and self.cache_settings.memory_mb + self.cache_settings.disk_mb > 0:
             self._cache = StateCache(self.cache_settings)
         return n_lower, self._cache if n_lower else None
-
-    def rate_scale(self, name: str) -> float:
-        """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
-        return 1.0 if self.policy is None else self.policy.scale(name)
 
     def finish_update(self, optimizer: Any) -> None:
         """Look at the gradients, add the anchor's pull, step, and count the step.

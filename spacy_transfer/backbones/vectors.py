@@ -2,11 +2,13 @@
 
 import hashlib
 import logging
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy
+import srsly
 from spacy.attrs import ORTH
 from spacy.strings import get_string_id
 from spacy.tokens import Doc
@@ -14,9 +16,14 @@ from thinc.api import Linear, Model, with_array
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from ..tuning.policy import Tuning
+from .layers import LayersShim, check_keys, is_still
 from .lookup import Lookup
+from .weights import Weight, find_weights
 
 logger = logging.getLogger("spacy")
+
+_TABLE = "embeddings.E"  # What a tuning calls the table.
 
 
 def build_vectors_backbone_v1(
@@ -28,8 +35,14 @@ def build_vectors_backbone_v1(
     finetune: bool = False,
     width: int | None = None,
     context: Model[list[Floats2d], list[Floats2d]] | None = None,
+    tuning: Tuning | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """Word vectors: GloVe, word2vec, fastText, Model2Vec, .npy with a word list, or a spaCy pipeline's own.
+
+    A tuning calls the table "embeddings.E". The layers after it are counted from 0 in their order: the projection to
+    `width` ("layer.0.W", "layer.0.b"), then those of `context`: CNNContext has a projection of its own ("layer.1.W")
+    and its convolutions ("layer.2.maxout.W", "layer.2.layernorm.G", ...), BiLSTMContext is one layer, all that is
+    stacked in it included ("layer.1.weight_ih_l0", ...).
 
     source (str): A file, a folder, `package:NAME/path/inside`, or the name of a spaCy pipeline.
     case (str): "exact", or "fallback" to a word in lower case and then in title case.
@@ -40,8 +53,11 @@ def build_vectors_backbone_v1(
     width (Optional[int]): Project rows to this width; null for the vectors' own.
     context (Optional[Model[List[Floats2d], List[Floats2d]]]): A layer that reads the rows of a doc in order:
         `spacy-transfer.CNNContext.v1` or `spacy-transfer.BiLSTMContext.v1`.
+    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`. Its anchor
+        pulls the table; the other layers begin at random.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
+    _check_tuning(tuning, finetune)
     lookup: Model = Model(
         "transfer_vector_lookup",
         forward_lookup,
@@ -54,26 +70,16 @@ def build_vectors_backbone_v1(
         layers.append(with_array(Linear(nO=width)))
     if context is not None:
         layers.append(context)
-    attrs = {"source": source, "prune": prune, "reads_corpus": True, "fingerprint": ""}
-    return Model("transfer_vectors", forward, init=init, layers=layers, dims={"nO": None}, attrs=attrs)
+    attrs = {"source": source, "prune": prune, "reads_corpus": True, "fingerprint": "", "is_still": is_still}
+    shims: Any = [VectorsShim(tuning)]
+    return Model("transfer_vectors", forward, init=init, layers=layers, dims={"nO": None}, attrs=attrs, shims=shims)
 
 
 def forward(
     model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     """Look up, project, put into context."""
-    rows: Any = docs
-    backs = []
-    for layer in model.layers:
-        rows, back = layer(rows, is_train)
-        backs.append(back)
-
-    def backprop(d_rows: Any) -> list[Doc]:
-        for back in reversed(backs):
-            d_rows = back(d_rows)
-        return docs
-
-    return rows, backprop
+    return cast(VectorsShim, model.shims[0]).run(model, docs, is_train)
 
 
 def forward_lookup(
@@ -124,11 +130,96 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
     lookup.attrs.pop("lookup", None)
     lookup.set_dim("nO", data.shape[1], force=True)
     lookup.set_param("E", lookup.ops.asarray2f(cast(Any, data)))
-    digest = hashlib.sha256(read.keys.tobytes() + data.tobytes())
-    digest.update(b"".join(numpy.asarray(read.subwords[k]).tobytes() for k in sorted(read.subwords)))
-    model.attrs["fingerprint"] = digest.hexdigest()
+    model.attrs["fingerprint"] = _fingerprint(read.keys, data, read.subwords)
     _report_coverage(source, _lookup(lookup), counts)
     _initialize_rest(model, data.shape[1])
+    cast(VectorsShim, model.shims[0]).start(model)
+
+
+class VectorsShim(LayersShim):
+    """Tunes the table and the layers after it. Saved are the steps; the rest is the config's."""
+
+    def find_weights(self, model: Model) -> dict[str, Weight]:
+        """RETURNS (Dict[str, Weight]): All parameters by name; empty as long as there is no table."""
+        return find_weights(model.layers[:1], model.layers[1:]) if model.layers[0].has_param("E") else {}
+
+    def find_parts(self, model: Model) -> Sequence[Model]:
+        """RETURNS (Sequence[Model]): Look-up, projection, context."""
+        return model.layers
+
+    def find_pretrained(self) -> list[str]:
+        """RETURNS (List[str]): The table: what comes after it begins at random."""
+        return [_TABLE]
+
+    def check_tuning(self) -> None:
+        """RAISES (ValueError): When nothing can move, or patterns say of the table what `finetune` says already, or
+        the contrary."""
+        still = [name for name, weight in self.weights.items() if weight.is_still]
+        if len(still) == len(self.weights):
+            raise ValueError(Errors.T658)
+        freeze = cast(Tuning, self.tuning).freeze
+        if freeze is None or isinstance(freeze, (str, int)):
+            return
+        for pattern in freeze:
+            try:
+                found = [name for name in self.weights if re.search(pattern, name)]
+            except re.error as error:
+                raise ValueError(Errors.T616.format(pattern=pattern, error=error)) from error
+            if found == [_TABLE] and still:
+                raise ValueError(Errors.T656.format(found=list(freeze)))
+            if _TABLE in found and not still:
+                raise ValueError(Errors.T657.format(found=list(freeze)))
+
+    def read_origin(self) -> Mapping[str, Any]:
+        """RETURNS (Mapping[str, FloatsXd]): The table of the source, pruned as the saved one is."""
+        from .vector_files import read_vectors
+
+        model = cast(Model, self._node)
+        source, lookup = model.attrs["source"], model.layers[0]
+        keys = numpy.frombuffer(lookup.attrs["keys"], dtype=numpy.uint64)
+        try:
+            read = read_vectors(source)
+        except (ValueError, OSError) as error:
+            raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
+        keep = numpy.isin(read.keys, keys)
+        data = read.data[keep]
+        if _fingerprint(read.keys[keep], data, read.subwords) != model.attrs["fingerprint"]:
+            raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
+        return {_TABLE: lookup.ops.asarray2f(cast(Any, data))}
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of the steps."""
+        return srsly.msgpack_dumps({"steps": self.steps})
+
+    def from_bytes(self, data: bytes) -> "VectorsShim":
+        """Take the steps; weights follow.
+
+        data (bytes): What `to_bytes` returned.
+        RETURNS (VectorsShim): self.
+        """
+        self.unbind()
+        self.steps = srsly.msgpack_loads(data)["steps"]
+        return self
+
+
+def _check_tuning(tuning: Tuning | None, finetune: bool) -> None:
+    """What can be said before there are names."""
+    check_keys(tuning, "VectorsBackbone")
+    if tuning is None:
+        return
+    freeze = tuning.freeze
+    if finetune and isinstance(freeze, (str, int)):
+        raise ValueError(Errors.T657.format(found=repr(freeze)))
+    if not finetune and (freeze == "embeddings" or freeze == 0):
+        raise ValueError(Errors.T656.format(found=repr(freeze)))
+    if not finetune and tuning.anchor is not None:
+        raise ValueError(Errors.T660.format(found=tuning.anchor))
+
+
+def _fingerprint(keys: Any, data: Any, subwords: dict[str, Any]) -> str:
+    digest = hashlib.sha256(keys.tobytes() + data.tobytes())
+    digest.update(b"".join(numpy.asarray(subwords[k]).tobytes() for k in sorted(subwords)))
+    return digest.hexdigest()
 
 
 def _initialize_rest(model: Model, width: int) -> None:

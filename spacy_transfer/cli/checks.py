@@ -5,6 +5,7 @@ from typing import Any
 
 from thinc.api import Model
 
+from ..backbones.layers import LayersShim
 from ..errors import Errors, Warnings
 from ..pipeline.overview import change_points, overview
 from ..tuning.table import Row, show_rate
@@ -37,7 +38,8 @@ def check_pipeline(nlp: Any, training: dict[str, Any], optimizer: Any) -> list[s
     """
     frozen = training["frozen_components"]
     pipes = [(name, pipe) for name, pipe in nlp.pipeline if name not in frozen]
-    rows = [row for row in overview(pipes, optimizer) if row.n_layers]
+    encoders = {name for name, pipe in pipes if not _is_of_thinc(pipe)}
+    rows = [row for row in overview(pipes, optimizer) if row.n_layers and row.component in encoders]
     policies = [(name, policy) for name, pipe in pipes for policy in _policies(pipe)]
     if isinstance(optimizer, TorchOptimizer):
         optimizer.check_groups()
@@ -128,3 +130,10 @@ def _policies(pipe: Any) -> list[Any]:
     model = getattr(pipe, "model", None)
     shims: list[Any] = [shim for node in model.walk() for shim in node.shims] if isinstance(model, Model) else []
     return [shim.policy for shim in shims if getattr(shim, "policy", None) is not None]
+
+
+def _is_of_thinc(pipe: Any) -> bool:
+    """Whether the layers of a component are Thinc's, which bear the rates that transformers do not."""
+    model = getattr(pipe, "model", None)
+    shims = [shim for node in model.walk() for shim in node.shims] if isinstance(model, Model) else []
+    return any(isinstance(shim, LayersShim) for shim in shims)

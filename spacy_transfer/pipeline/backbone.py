@@ -20,12 +20,14 @@ from ..backbones.cache import RowCache
 from ..backbones.outputs import encode
 from ..backbones.own import replace_listener, replace_listener_config
 from ..backbones.states import CacheSettings
+from ..backbones.tunable import tunable_shims
+from ..backbones.tuned import TuningShim
 from ..errors import Errors
 from ..types import Encoded
 from .gradients import PendingGradients
 from .listeners import DOCUMENT_KEY, DocumentListener, TransferListener, drop_rows_after
 from .saving import read_checked, write_checksum
-from .steps import Steps, tuning_shims
+from .steps import Steps
 from .watch import Watch
 
 DEFAULT_CONFIG = """
@@ -108,7 +110,7 @@ class Backbone(Tok2Vec):
         self._cache: RowCache | None = None
         self.steps = Steps(model, name)
         self.watch = Watch()
-        for shim in tuning_shims(model):
+        for shim in tunable_shims(model):
             shim.cache_settings, shim.owner = self.cache, name
         # Looked up by nlp.replace_listeners.
         self.model.attrs["replace_listener"] = replace_listener
@@ -277,7 +279,7 @@ class Backbone(Tok2Vec):
         docs = [example.x for example in islice(get_examples(), most)]
         if not docs:
             raise ValueError(Errors.T404.format(name=self.name))
-        if self.frozen and any(shim.tuning is not None for shim in tuning_shims(self.model)):
+        if self.frozen and any(shim.tuning is not None for shim in tunable_shims(self.model)):
             raise ValueError(Errors.T619.format(name=self.name))
         if nlp is not None:
             self._check_order(nlp)
@@ -353,7 +355,7 @@ class Backbone(Tok2Vec):
         self._tuned_shim("merge").merge_adapter()
 
     def _tuned_shim(self, what: str) -> Any:
-        shim = next(iter(tuning_shims(self.model)), None)
+        shim = next((shim for shim in tunable_shims(self.model) if isinstance(shim, TuningShim)), None)
         if shim is None:
             raise ValueError(Errors.T648.format(name=self.name, what=what))
         return shim

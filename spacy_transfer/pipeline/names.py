@@ -1,6 +1,5 @@
 """What the parameters of a pipeline are called: COMPONENT.path.parameter."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from typing import Any
 
 from thinc.api import Model
 
-# Thinc names what combines layers after them: "softmax>>dropout", "with_array(softmax)". A path goes through them.
-_COMBINES = re.compile(r">>|[|+(]")
+from ..backbones.layers import LayersShim
+from ..backbones.weights import COMBINES
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,8 @@ class Parameter:
     owner (Any): The node or shim.
     size (int): How many numbers it holds.
     is_still (bool): Whether it is known that it never gets a gradient, whatever the tuning.
+    tuner (Any): The shim whose tuning counts for it, or else its owner.
+    tuned_name (str): Its name there.
     """
 
     component: str
@@ -30,6 +31,8 @@ class Parameter:
     owner: Any
     size: int
     is_still: bool
+    tuner: Any
+    tuned_name: str
 
     @property
     def is_torch(self) -> bool:
@@ -46,19 +49,30 @@ def parameters_of(component: str, pipe: Any) -> list[Parameter]:
     model = getattr(pipe, "model", None)
     if not isinstance(model, Model):
         return []
-    found = []
+    found: list[Parameter] = []
+    claimed: set[int] = set()
     for node, path, is_still in _paths(component, model):
         for shim in node.shims:
             # A component that is nothing but one module says its name only: "transfer_backbone.encoder.layer.0".
             owner = getattr(shim, "called", "") or (component if node is model else path)
-            found += [
-                Parameter(component, f"{owner}.{name}", name, shim, tensor.numel(), is_still)
-                for name, tensor in _torch_parameters(shim)
-            ]
+            if isinstance(shim, LayersShim):
+                shim.bind(node)
+                found += [
+                    Parameter(
+                        component, f"{owner}.{name}", w.own_name, w.owner, w.size, is_still or w.is_still, shim, name
+                    )
+                    for name, w in shim.weights.items()
+                ]
+                claimed |= {id(weight.owner) for weight in shim.weights.values()}
+            elif id(shim) not in claimed:
+                found += [
+                    Parameter(component, f"{owner}.{name}", name, shim, tensor.numel(), is_still, shim, name)
+                    for name, tensor in _torch_parameters(shim)
+                ]
         found += [
-            Parameter(component, f"{path}.{name}", name, node, int(node.get_param(name).size), is_still)
+            Parameter(component, f"{path}.{name}", name, node, int(node.get_param(name).size), is_still, node, name)
             for name in node.param_names
-            if node.has_param(name)
+            if node.has_param(name) and id(node) not in claimed
         ]
     return found
 
@@ -99,7 +113,7 @@ def _walk(node: Model, path: str, is_still: bool, seen: set[int]) -> Iterator[tu
     is_still = is_still or node.attrs.get("frozen") is True
     yield node, path, is_still
     for layer in node.layers:
-        below = path if _COMBINES.search(layer.name) else f"{path}.{layer.name}"
+        below = path if COMBINES.search(layer.name) else f"{path}.{layer.name}"
         yield from _walk(layer, below, is_still, seen)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from ..tuning.policy import Policy, Tuning
+from thinc.api import Model
+
+from ..tuning.policy import Policy, Tuning, depths
 from ..tuning.schedules import describe
 from ..tuning.table import Row
 from ..tuning.torch_optimizer import settings_of
@@ -33,17 +35,17 @@ def fates(parameters: Collection[Parameter], is_frozen: bool = False) -> dict[st
     RETURNS (Dict[str, str]): By full name: "yes", "no", or "later".
     """
     found = {}
-    for owner, own in _by_owner(parameters):
-        policy: Policy | None = getattr(owner, "policy", None)
-        now = None if policy is None else policy.moving(owner.steps)
-        ever = None if policy is None else ever_moving(policy, owner.steps)
+    for tuner, own in _by_tuner(parameters):
+        policy: Policy | None = getattr(tuner, "policy", None)
+        now = None if policy is None else policy.moving(tuner.steps)
+        ever = None if policy is None else ever_moving(policy, tuner.steps)
         for parameter in own:
             if is_frozen or parameter.is_still:
                 fate = "no"
             elif now is None or ever is None:
                 fate = "yes"
             else:
-                fate = "yes" if parameter.own_name in now else "later" if parameter.own_name in ever else "no"
+                fate = "yes" if parameter.tuned_name in now else "later" if parameter.tuned_name in ever else "no"
             found[parameter.name] = fate
     return found
 
@@ -68,16 +70,16 @@ def _rows(parameters: list[Parameter], optimizer: Any, is_frozen: bool) -> list[
     fate = fates(parameters, is_frozen)
     buckets: dict[tuple, list[tuple[Parameter, int | None, float]]] = {}
     n_layers: dict[int, int] = {}
-    for owner, own in _by_owner(parameters):
-        depth, n_layers[id(owner)] = _depths(owner, own)
+    for tuner, own in _by_tuner(parameters):
+        depth, n_layers[id(tuner)] = _depths(tuner, own)
         for parameter in own:
-            scale = owner.rate_scale(parameter.own_name) if hasattr(owner, "rate_scale") else 1.0
+            scale = tuner.rate_scale(parameter.tuned_name) if hasattr(tuner, "rate_scale") else 1.0
             found = settings_of(optimizer, parameter.name, scale)
             name, highest = describe(found.schedule)
             highest = None if highest is None else highest * found.scale
-            key = (fate[parameter.name], found.group, found.rate, highest, name, n_layers[id(owner)])
+            key = (fate[parameter.name], found.group, found.rate, highest, name, n_layers[id(tuner)])
             key = (key[0], *("", 0.0, None, ""), key[-1]) if key[0] == "no" else key
-            buckets.setdefault(key, []).append((parameter, depth.get(parameter.own_name), found.decay))
+            buckets.setdefault(key, []).append((parameter, depth.get(parameter.tuned_name), found.decay))
     rows = []
     for (trainable, group, rate, highest, schedule, layers), members in buckets.items():
         levels = tuple(sorted({depth for _, depth, _ in members if depth is not None}))
@@ -88,18 +90,20 @@ def _rows(parameters: list[Parameter], optimizer: Any, is_frozen: bool) -> list[
     return sorted(rows, key=lambda row: row.depths)
 
 
-def _by_owner(parameters: Collection[Parameter]) -> list[tuple[Any, list[Parameter]]]:
-    owners: dict[int, tuple[Any, list[Parameter]]] = {}
+def _by_tuner(parameters: Collection[Parameter]) -> list[tuple[Any, list[Parameter]]]:
+    tuners: dict[int, tuple[Any, list[Parameter]]] = {}
     for parameter in parameters:
-        owners.setdefault(id(parameter.owner), (parameter.owner, []))[1].append(parameter)
-    return list(owners.values())
+        tuners.setdefault(id(parameter.tuner), (parameter.tuner, []))[1].append(parameter)
+    return list(tuners.values())
 
 
-def _depths(owner: Any, parameters: list[Parameter]) -> tuple[dict[str, int], int]:
-    """How high the parameters of a module stand, and how many layers it has; 0 for what has none."""
-    if not parameters[0].is_torch:
+def _depths(tuner: Any, parameters: list[Parameter]) -> tuple[dict[str, int], int]:
+    """How high the parameters under a shim stand, and how many layers it has; 0 for what has none."""
+    if isinstance(tuner, Model):
         return {}, 0
-    policy: Policy | None = getattr(owner, "policy", None)
+    names = [parameter.tuned_name for parameter in parameters]
+    policy: Policy | None = getattr(tuner, "policy", None)
     if policy is None:
-        policy = Policy(Tuning(), [parameter.own_name for parameter in parameters])
-    return policy.depth, policy.n_layers
+        policy = Policy(Tuning(), names)
+    # What stands still for other reasons is none of the policy's names, but has its depth.
+    return {**depths(names), **policy.depth}, policy.n_layers

@@ -4,7 +4,7 @@ from typing import Any
 
 from thinc.api import Model
 
-from ..backbones.tuned import TuningShim
+from ..backbones.tunable import tunable_shims
 from ..errors import Errors
 from .gradients import PendingGradients
 
@@ -47,7 +47,7 @@ class Steps:
             return
         problem = pending.problem
         if problem is not None:
-            shims = tuning_shims(self._model)
+            shims = tunable_shims(self._model)
             for shim in shims:
                 shim.drop_gradients()
             self._has_gradient = False
@@ -91,11 +91,3 @@ class Steps:
         if self._has_gradient:
             self._has_gradient = False
             self._model.finish_update(optimizer)
-
-
-def tuning_shims(model: Model) -> list[TuningShim]:
-    """RETURNS (List[TuningShim]): What in a model is tuned.
-
-    model (Model): The model.
-    """
-    return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TuningShim)]

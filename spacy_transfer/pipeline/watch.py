@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from ..backbones.tunable import tunable_shims
 from ..tuning.table import show_count, show_depths, to_text
 from ..tuning.torch_optimizer import TorchOptimizer, rates_of
 from .names import parameters_of, teach
@@ -90,7 +91,7 @@ class Watch:
         policy = shim.policy
         if not moving:
             return "no layer moves"
-        sizes = {p.own_name: p.size for p in parameters_of(backbone.name, backbone) if p.owner is shim}
+        sizes = {p.tuned_name: p.size for p in parameters_of(backbone.name, backbone) if p.tuner is shim}
         count = show_count(sum(sizes.get(name, 0) for name in moving))
         layers = show_depths({policy.depth[name] for name in moving}, policy.n_layers)
         return f"layers {layers} of {policy.n_layers} move ({count} parameters)"
@@ -100,8 +101,7 @@ def _tuned(backbone: Any) -> list[Any]:
     """Shims with a tuning. A frozen component has none that counts."""
     if backbone.frozen:
         return []
-    shims = [shim for node in backbone.model.walk() for shim in node.shims]
-    return [shim for shim in shims if getattr(shim, "policy", None) is not None]
+    return [shim for shim in tunable_shims(backbone.model) if shim.policy is not None]
 
 
 def _takes_part(name: str, pipe: Any, optimizer: Any) -> bool:
