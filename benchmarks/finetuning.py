@@ -53,10 +53,10 @@ class Recipe:
 
     epochs (int): In which the encoder moves; warm-up over the first tenth, then straight to 0.
     rate (float): Highest rate of the encoder.
-    head_rate (float): Highest rate of the head in these epochs.
+    head_rate (float): Highest rate of a head that has learned before, in these epochs.
     lora_rate (float): Highest rate of LoRA's matrices.
     head_steps (int): Steps of the head alone: all that `probe` makes, and what `lpft` begins with.
-    first_rate (float): Rate of the head in those.
+    first_rate (float): Rate of the head in those, and highest rate where it starts from zeros with the encoder.
     batch_size (int): Texts.
     dropout (float): Before the head. The encoder has its own, 0.1.
     """
@@ -87,6 +87,7 @@ def learning(
     *,
     rate: float | None = None,
     wait: int = 0,
+    head_rate: float | None = None,
     head_warmup: int | None = None,
     **more: Any,
 ) -> Changes:
@@ -96,6 +97,7 @@ def learning(
     steps (int): Steps in which the encoder moves.
     rate (Optional[float]): Of the encoder, where it is not the recipe's.
     wait (int): Steps of the head alone.
+    head_rate (Optional[float]): Highest rate of the head, where it is not the recipe's.
     head_warmup (Optional[int]): Steps of the head's warm-up, where they are not the encoder's.
     more (Any): Settings of the tuning.
     RETURNS (Dict[str, Any]): Changes of the config.
@@ -103,7 +105,8 @@ def learning(
     warmup = steps // 10
     encoder = linear(recipe.rate if rate is None else rate, steps, warmup=warmup, wait=wait)
     rising = 0 if wait else warmup if head_warmup is None else head_warmup
-    heads = linear(recipe.head_rate, steps, warmup=rising, first=recipe.first_rate, wait=wait)
+    highest = recipe.head_rate if head_rate is None else head_rate
+    heads = linear(highest, steps, warmup=rising, first=recipe.first_rate, wait=wait)
     changes = {
         "components.transfer_backbone.frozen": False,
         "training.optimizer": adamw(encoder, HEADS, heads),
@@ -124,7 +127,8 @@ def probe(recipe: Recipe, steps: int) -> Changes:
 
 
 def full(recipe: Recipe, steps: int) -> Changes:
-    return learning(recipe, steps)
+    # A head that starts from zeros needs the rate of a head that learns alone.
+    return learning(recipe, steps, head_rate=recipe.first_rate)
 
 
 def lpft(recipe: Recipe, steps: int) -> Changes:
@@ -137,7 +141,7 @@ def lpft_maxent(recipe: Recipe, steps: int) -> Changes:
 
 def gradual(recipe: Recipe, steps: int) -> Changes:
     # All layers of MiniLM, and then the embeddings, have thawed by half of the steps.
-    return learning(recipe, steps, unfreeze=max(1, steps // 14))
+    return learning(recipe, steps, head_rate=recipe.first_rate, unfreeze=max(1, steps // 14))
 
 
 def lora(recipe: Recipe, steps: int) -> Changes:

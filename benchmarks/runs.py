@@ -16,7 +16,6 @@ LORA = {
     "method": "lora",
     "r": 8,
     "lora_alpha": 16,
-    "target_modules": ["query", "key", "value", "output.dense", "intermediate.dense"],
 }
 PROGRESS = {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "train"}
 
