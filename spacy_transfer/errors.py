@@ -213,6 +213,47 @@ class Errors(metaclass=_Coded):
     )
     T407 = "{path} is missing. The saved pipeline is incomplete: copy it again or save it anew."
     T408 = "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again."
+    T411 = (
+        "components.{name}.attribute = {attribute!r}: {place}._.{attribute} is declared already, with a getter, setter "
+        "or method, so it cannot be written to. Take another name, or declare that one with a default."
+    )
+    T412 = "components.{name}.bounds = {found}: give the lowest and the highest value, [0.0, 5.0] or so, or null."
+    T413 = (
+        "components.{name}.model is no 'spacy-transfer.RegressionHead.v1', or it has bounded = true without bounds: "
+        "set components.{name}.bounds = [lowest, highest], or bounded = false."
+    )
+    T414 = (
+        "components.{name}: spans have no categories, so source = 'cats' does not go with spans_key = {key!r}. Set "
+        "source = 'extension', or spans_key = null."
+    )
+    T415 = (
+        "components.{name}: the target {target!r} of {text!r} is {found!r}. Give a finite number, or None where it is "
+        "not known (a dict of numbers by name for several targets)."
+    )
+    T416 = (
+        "components.{name}.bounds = [{low}, {high}], but the target {target!r} of {text!r} is {found}. Correct the "
+        "data, or widen the bounds."
+    )
+    T417 = (
+        "components.{name}: nothing to learn from: there is no number in {wanted} of any training example. Set it on the "
+        "docs and write them with DocBin(store_user_data=True), or give where else it stands: components.{name}."
+        "attribute, source, spans_key."
+    )
+    T418 = "The head of {name!r} has no weights yet. Call nlp.initialize(), or load a trained pipeline."
+    T420 = (
+        "initialize.components.{name}.labels and the training data do not agree. In the data alone: {unknown}. In the "
+        "labels: {labels}, of which the data never has {unseen}. Correct one of them."
+    )
+    T421 = (
+        "components.{name} and components.{other} both write to {attribute!r}. Give one of them another attribute, or "
+        "let one component learn several targets: a dict of numbers by name."
+    )
+    T422 = "components.{name}.delta = {found}: it must be above 0."
+    T423 = "components.{name}: {found!r} is no name of a target. Names are strings."
+    T424 = (
+        "components.{name}: a span has no row in 'spacy-transfer.DocumentListener.v1', but spans_key = {key!r}. Take "
+        "'spacy-transfer.Listener.v1', or spans_key = null."
+    )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
     T503 = (
@@ -334,6 +375,7 @@ class Warnings(metaclass=_Coded):
     """Messages of warnings. Format with `.format(...)` and pass to `warnings.warn` or the logger."""
 
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
+    W411 = "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "
         "out, and set components.{name}.frozen = true."
