@@ -2,7 +2,8 @@
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
 the MaxEnt start); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x and T72x commands; W for warnings, by the same floors.
+tests, T64x adapters, T65x anchors and gradients; T70x,
+T72x and T73x commands; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -369,13 +370,27 @@ class Errors(metaclass=_Coded):
     T721 = "--output {path}: the folder does not exist. Make it, or name another."
     T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
+    T731 = (
+        "There is nothing to report on: nlp.pipeline = {pipeline} has no component that sets doc.cats, doc.ents or "
+        "token.tag, and no 'transfer_regressor'."
+    )
+    T732 = "There is not one text in the data. Give a .spacy file of annotated docs."
+    T733 = (
+        "The data have no gold annotation for any of {heads}: no category that a classifier knows, no entities, no tags, "
+        "no numbers where a regressor looks for them. Give data that are annotated for one of them."
+    )
+    T734 = "{path} does not exist. Give a .spacy file of annotated docs, or a folder of them."
+    T735 = "{path}: the page cannot be written there. Give a file in a folder that exists: report.html"
+    T736 = "{pipeline!r} cannot be loaded: {error}"
 
 
 class Warnings(metaclass=_Coded):
     """Messages of warnings. Format with `.format(...)` and pass to `warnings.warn` or the logger."""
 
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
-    W411 = "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
+    W411 = (
+        "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
+    )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "
         "out, and set components.{name}.frozen = true."

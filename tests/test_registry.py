@@ -123,7 +123,16 @@ def imports(path):
             yield ".".join([*base, *(node.module or "").split(".")])
 
 
-FLOORS = {"tuning": 1, "heads": 1, "corpora": 1, "backbones": 2, "pipeline": 3, "pretraining": 3, "reports": 4, "cli": 5}
+FLOORS = {
+    "tuning": 1,
+    "heads": 1,
+    "corpora": 1,
+    "backbones": 2,
+    "pipeline": 3,
+    "pretraining": 3,
+    "reports": 4,
+    "cli": 5,
+}
 
 
 def test_a_floor_imports_only_floors_below():

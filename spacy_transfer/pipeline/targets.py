@@ -63,9 +63,7 @@ class Targets:
     spans_key: str | None = None
     bounds: tuple[float, float] | None = None
 
-    def of_example(
-        self, example: Example, only: Iterable[str] | None = None
-    ) -> list[tuple[Extent, dict[str, float]]]:
+    def of_example(self, example: Example, only: Iterable[str] | None = None) -> list[tuple[Extent, dict[str, float]]]:
         """Gold values of an example, and which tokens of the *predicted* doc they stand for.
 
         example (Example): The example. A span that does not fall on tokens of the predicted doc is left out.

@@ -54,9 +54,7 @@ def test_pearson_loss_and_its_gradient():
         tiny = 1e-4 * len(x)
         expected = expected + len(x) * (1 - (x * y).sum() / ((x**2).sum() + tiny).sqrt() / (y**2).sum().sqrt())
         exact = 1 - numpy.corrcoef(values.detach().numpy()[there, j], truths[there, j])[0, 1]
-        alone = regression.pearson_loss(
-            numpy, values.detach().numpy()[:, [j]], truths[:, [j]], mask[:, [j]]
-        )[0]
+        alone = regression.pearson_loss(numpy, values.detach().numpy()[:, [j]], truths[:, [j]], mask[:, [j]])[0]
         assert alone / there.sum() == pytest.approx(exact, abs=1e-3)
     check(loss, gradient, values, expected)
     assert (gradient[mask == 0] == 0).all()

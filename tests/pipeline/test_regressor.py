@@ -164,7 +164,9 @@ def test_document_rows(tiny_bert):
 # Carriers
 
 
-@pytest.mark.parametrize("golds", [[1.5, 2.5, None, 4.0], [{"joy": 1.0}, {"joy": 2.0, "fear": 3.0}, None, {"fear": 0.0}]])
+@pytest.mark.parametrize(
+    "golds", [[1.5, 2.5, None, 4.0], [{"joy": 1.0}, {"joy": 2.0, "fear": 3.0}, None, {"fear": 0.0}]]
+)
 def test_a_corpus_file_keeps_the_extension(tiny_bert, tmp_path, golds):
     """As in `spacy train`: DocBin, spacy.Corpus.v1, and an Example made anew."""
     nlp, examples = pipeline(tiny_bert, golds)
@@ -181,15 +183,6 @@ def test_a_corpus_file_without_user_data_is_said(tiny_bert, tmp_path):
     DocBin(docs=[eg.reference for eg in examples]).to_disk(tmp_path / "a.spacy")
     with pytest.raises(ValueError, match=r"T417.*doc\._\.score.*store_user_data=True"):
         nlp.initialize(lambda: Corpus(tmp_path / "a.spacy")(nlp))
-
-
-def test_spacys_converter_keeps_the_extension(tiny_bert, tmp_path):
-    """`spacy convert` writes user data, so a file that it made can be filled in and written again."""
-    from spacy.cli.convert import convert
-
-    (tmp_path / "a.iob").write_text("a|O cat|B-ANIMAL")
-    convert(tmp_path / "a.iob", tmp_path, converter="iob", silent=True)
-    assert DocBin().from_disk(tmp_path / "a.spacy").user_data[0] is not None
 
 
 def test_categories_as_carrier(tiny_bert, tmp_path):
