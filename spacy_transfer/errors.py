@@ -1,9 +1,9 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x,
-T72x and T73x commands; W for warnings, by the same floors.
+the MaxEnt start); T4xx components (T411 to T429 the regressor); T5xx corpora; T60x schedules and optimizers, T61x
+policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x, T72x and T73x (report) commands;
+W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -236,8 +236,8 @@ class Errors(metaclass=_Coded):
         "data, or widen the bounds."
     )
     T417 = (
-        "components.{name}: nothing to learn from: there is no number in {wanted} of any training example. Set it on the "
-        "docs and write them with DocBin(store_user_data=True), or give where else it stands: components.{name}."
+        "components.{name}: nothing to learn from: there is no number in {wanted} of any training example. Set it on "
+        "the docs and write them with DocBin(store_user_data=True), or give where else it stands: components.{name}."
         "attribute, source, spans_key."
     )
     T418 = "The head of {name!r} has no weights yet. Call nlp.initialize(), or load a trained pipeline."
@@ -376,8 +376,8 @@ class Errors(metaclass=_Coded):
     )
     T732 = "There is not one text in the data. Give a .spacy file of annotated docs."
     T733 = (
-        "The data have no gold annotation for any of {heads}: no category that a classifier knows, no entities, no tags, "
-        "no numbers where a regressor looks for them. Give data that are annotated for one of them."
+        "The data have no gold annotation for any of {heads}: no category that a classifier knows, no entities, no "
+        "tags, no numbers where a regressor looks for them. Give data that are annotated for one of them."
     )
     T734 = "{path} does not exist. Give a .spacy file of annotated docs, or a folder of them."
     T735 = "{path}: the page cannot be written there. Give a file in a folder that exists: report.html"

@@ -141,8 +141,8 @@ def pairs_by_target(
 
 
 def make_regression_scorer_v1() -> Callable[..., dict[str, Any]]:
-    """The scorer of `transfer_regressor`. With the attribute "score" it gives `score_pearson`, `score_spearman` (ties by
-    average ranks) and `score_mae` (mean absolute error), each the mean over the targets, None where there is nothing
+    """The scorer of `transfer_regressor`. With the attribute "score" it gives `score_pearson`, `score_spearman` (ties
+    by average ranks) and `score_mae` (mean absolute error), each the mean over the targets, None where there is nothing
     to score; `score_per_target` has them one by one, with the number of values scored ("n") and of gold values
     without a prediction ("missed").
 

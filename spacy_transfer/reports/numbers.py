@@ -1,4 +1,4 @@
-"""What a report counts: scores and their confidence intervals, confusions, calibration, scores by length. NumPy only."""
+"""What a report counts: scores with confidence intervals, confusions, calibration, scores by length. NumPy only."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ Ints = NDArray[numpy.int64]
 # Takes how often each doc is drawn, shape (n_docs,), and gives a score; NaN where it is not defined.
 Statistic = Callable[[Ints], float]
 LEVEL = 0.95
+BINS = 15
 OTHER = "(other)"
 
 
@@ -124,9 +125,9 @@ class Calibration:
     correct: NDArray[numpy.float64]
     doc: Ints
 
-    def bins(self, n_bins: int = 10) -> list[Bin]:
+    def bins(self, n_bins: int = BINS) -> list[Bin]:
         """RETURNS (List[Bin]): Steps of one width from 0 to 1; empty ones are left out."""
-        which = numpy.clip((self.confidence * n_bins).astype(int), 0, n_bins - 1)
+        which = self._which(n_bins)
         found = []
         for b in range(n_bins):
             inside = which == b
@@ -135,14 +136,18 @@ class Calibration:
                 found.append(Bin(b / n_bins, (b + 1) / n_bins, int(inside.sum()), *means))
         return found
 
-    def error(self, n_bins: int = 10) -> Statistic:
+    def _which(self, n_bins: int) -> Ints:
+        """An upper edge belongs to its bin."""
+        return numpy.clip(numpy.ceil(self.confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+
+    def error(self, n_bins: int = BINS) -> Statistic:
         """Expected calibration error (Guo et al. 2017): the mean distance of confidence and accuracy over the bins,
         weighted by how many predictions they hold.
 
         n_bins (int): How many bins of one width.
         RETURNS (Callable): The statistic.
         """
-        which = numpy.clip((self.confidence * n_bins).astype(int), 0, n_bins - 1)
+        which = self._which(n_bins)
 
         def statistic(weights: Ints) -> float:
             own = weights[self.doc]

@@ -12,13 +12,15 @@ from .pictures import by_length, reliability, scatter
 
 # Blue and orange of a palette for colour-blind people (Okabe and Ito 2008), lighter in the dark.
 STYLE = """
-:root{color-scheme:light dark;--page:#fff;--text:#1a1a1a;--soft:#595959;--rule:#d0d0d0;--blue:0,114,178;--orange:#a85200}
+:root{color-scheme:light dark;
+--page:#fff;--text:#1a1a1a;--soft:#595959;--rule:#d0d0d0;--blue:0,114,178;--orange:#a85200}
 @media(prefers-color-scheme:dark){:root{--page:#16181c;--text:#ececec;--soft:#b4b4b4;--rule:#454a52;--blue:86,180,233;
 --orange:#e69f00}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:64rem;padding:1.5rem;background:var(--page);color:var(--text);
 font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:1.7rem;margin:0}h2{font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:2px solid var(--rule);padding-top:1rem}
+h1{font-size:1.7rem;margin:0}
+h2{font-size:1.3rem;margin:2.5rem 0 .5rem;border-top:2px solid var(--rule);padding-top:1rem}
 h3{font-size:1rem;margin:1.2rem 0 .4rem}p,dl{margin:.4rem 0}a{color:rgb(var(--blue))}
 .soft,figcaption,caption{color:var(--soft);font-size:.87rem;text-align:left}
 dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--soft)}dd{margin:0}
@@ -26,9 +28,11 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.
 var(--rule);text-align:right;vertical-align:top}th{font-weight:600}.left,tbody th{text-align:left}
 .wide{overflow-x:auto;max-width:100%}
 .confusion td{background:rgba(var(--blue),calc(var(--share)*.55));min-width:2.6rem;text-align:center}
+
 .confusion td.hit{outline:2px solid rgb(var(--blue));outline-offset:-3px}
 .confusion thead th{font-size:.8rem;text-align:center}
-.pictures{display:flex;flex-wrap:wrap;gap:1rem}figure{flex:1 1 22rem;margin:.5rem 0;min-width:0}svg{width:100%;height:auto}
+.pictures{display:flex;flex-wrap:wrap;gap:1rem}
+figure{flex:1 1 22rem;margin:.5rem 0;min-width:0}svg{width:100%;height:auto}
 svg text{fill:var(--text);font-size:12px}svg .title{fill:var(--soft);font-size:13px}.grid{stroke:var(--rule)}
 .ideal{stroke:var(--text);stroke-dasharray:5 4}.bar{fill:rgb(var(--blue))}.point{fill:rgb(var(--blue));fill-opacity:.45}
 .dot{fill:var(--orange);stroke:var(--page)}.interval{stroke:var(--orange);stroke-width:2.5}
@@ -55,8 +59,8 @@ def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -
         for i, part in enumerate(parts)
     )
     how = (
-        f"Intervals hold {LEVEL:.0%}: percentiles of {resamples:,} bootstrap draws of whole docs (seed 0). They tell how "
-        "far scores would move with other texts of the same kind, not with another training."
+        f"Intervals hold {LEVEL:.0%}: percentiles of {resamples:,} bootstrap draws of whole docs (seed 0). They tell "
+        "how far scores would move with other texts of the same kind, not with another training."
     )
     body = "".join(_section(i, part) for i, part in enumerate(parts))
     return (
@@ -99,7 +103,8 @@ def _scores(scores: Sequence[Score]) -> str:
         f"<td>{_number(s.low)} to {_number(s.high)}</td></tr>"
         for s in scores
     )
-    head = f'<tr><th scope="col" class="left">score</th><th scope="col">value</th><th scope="col">{LEVEL:.0%} interval</th></tr>'
+    names = f'<th scope="col">value</th><th scope="col">{LEVEL:.0%} interval</th>'
+    head = f'<tr><th scope="col" class="left">score</th>{names}</tr>'
     return f'<table class="scores"><thead>{head}</thead><tbody>{rows}</tbody></table>'
 
 

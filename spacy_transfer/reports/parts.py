@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy
@@ -107,15 +108,15 @@ def _makers(nlp: Language) -> Iterator[tuple[str, Callable[..., Part | None]]]:
         assigns = nlp.get_pipe_meta(name).assigns
         if isinstance(pipe, TransferRegressor):
             for label in pipe.labels:
-                yield name, lambda *a, n=name, p=pipe, t=label: numbers(n, p, t, *a)
+                yield name, partial(numbers, name, pipe, label)
         elif "doc.cats" in assigns:
-            make = labels if isinstance(pipe, MultiLabel_TextCategorizer) else classes
-            yield name, lambda *a, n=name, p=pipe, m=make: m(n, p, *a)
+            make: Callable[..., Part | None] = labels if isinstance(pipe, MultiLabel_TextCategorizer) else classes
+            yield name, partial(make, name, pipe)
         for what, make_all in (("doc.ents", entities), ("token.tag", tags)):
             if what in assigns and what not in seen:
                 seen.add(what)
                 writers = [other for other in nlp.pipe_names if what in nlp.get_pipe_meta(other).assigns]
-                yield name, lambda *a, n=", ".join(writers), m=make_all: m(n, *a)
+                yield name, partial(make_all, ", ".join(writers))
 
 
 def classes(name: str, pipe: TextCategorizer, examples: Sequence[Example], resamples: int, most: int) -> Part | None:

@@ -11,7 +11,7 @@ from html import escape
 from .numbers import Bin, Score
 
 WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 48
 
 
 def reliability(bins: Sequence[Bin], error: Score) -> str:
@@ -27,7 +27,7 @@ def reliability(bins: Sequence[Bin], error: Score) -> str:
     for b in bins:
         left, right = x(b.low) + 1, x(b.high) - 1
         told = (
-            f"confidence {b.low:.1f} to {b.high:.1f}: {b.n} predictions, {b.confidence:.1%} sure on average, "
+            f"confidence {b.low:.2f} to {b.high:.2f}: {b.n} predictions, {b.confidence:.1%} sure on average, "
             f"{b.accuracy:.1%} right"
         )
         parts.append(
@@ -56,11 +56,13 @@ def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
     x, y = _scale(-0.5, len(groups) - 0.5, LEFT, WIDTH - RIGHT), _scale(*_ends(ticks), HEIGHT - BOTTOM, TOP)
     parts, line = [], []
     for i, (shortest, longest, n, score) in enumerate(groups):
-        told = f"{shortest} to {longest} tokens, {n} docs: {score.name} {score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
+        told = f"{shortest} to {longest} tokens, {n} docs: {score.name} {score.value:.3f}"
+        told += f" ({score.low:.3f} to {score.high:.3f})"
         line.append(f"{x(i):.1f},{y(score.value):.1f}")
         bar = ""
         if not math.isnan(score.low):
-            bar = f'<line class="interval" x1="{x(i):.1f}" y1="{y(score.low):.1f}" x2="{x(i):.1f}" y2="{y(score.high):.1f}"/>'
+            place = f'x1="{x(i):.1f}" y1="{y(score.low):.1f}" x2="{x(i):.1f}" y2="{y(score.high):.1f}"'
+            bar = f'<line class="interval" {place}/>'
         parts.append(
             f"<g><title>{escape(told)}</title>{bar}"
             f'<circle class="dot" cx="{x(i):.1f}" cy="{y(score.value):.1f}" r="5"/></g>'
