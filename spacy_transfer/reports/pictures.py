@@ -52,7 +52,8 @@ def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
     ends = [end for *_, score in groups for end in (score.value, score.low, score.high) if not math.isnan(end)]
     low, high = min(ends), max(ends)
     margin = 0.08 * (high - low) or 0.05 * (abs(high) or 1.0)
-    ticks = _round_ticks(low - margin, high + margin)
+    bottom = max(low - margin, 0.0) if low >= 0 else low - margin
+    ticks = _round_ticks(bottom, min(high + margin, 1.0) if high <= 1 else high + margin)
     x, y = _scale(-0.5, len(groups) - 0.5, LEFT, WIDTH - RIGHT), _scale(*_ends(ticks), HEIGHT - BOTTOM, TOP)
     parts, line = [], []
     for i, (shortest, longest, n, score) in enumerate(groups):

@@ -76,7 +76,7 @@ def test_the_page_says_what_spacy_evaluate_says(saved, page):
 
     scores = nlp.evaluate(list(Corpus(saved / "data.spacy")(nlp)))
     parser = check_alone(page.read_text(encoding="utf8"))
-    text = " ".join("".join(parser.text).split())
+    text = " ".join(parser.text)
     rows = re.findall(r'<th scope="row">([^<]+)</th><td>([^<]+)</td><td>([^<]+) to', page.read_text(encoding="utf8"))
     shown = {}
     for name, value, _ in rows:
@@ -90,7 +90,8 @@ def test_the_page_says_what_spacy_evaluate_says(saved, page):
     ]
     for said in (str(saved / "pipeline"), str(saved / "data.spacy"), "50 bootstrap draws", "seed 0"):
         assert said in text
-    assert re.search(r"docs\s*6", text) and re.search(r"20\d\d-\d\d-\d\d", text)
+    # spaCy's reader leaves out docs without tokens.
+    assert re.search(r"docs\s*5", text) and re.search(r"20\d\d-\d\d-\d\d", text)
 
 
 # Appended to a copy of the page, for the test alone: what a reader would see.
