@@ -52,7 +52,7 @@ def build_regression_head_v1(
         to `standardize`d numbers.
     """
     output: Model = Linear(nO=nO, init_W=zero_init)
-    rows = Model("transfer_span_rows", forward_rows, init=init_rows, layers=[tok2vec], dims={"nO": None})
+    rows: Model = Model("transfer_span_rows", forward_rows, init=init_rows, layers=[tok2vec], dims={"nO": None})
     return Model(
         "transfer_regression_head",
         forward,

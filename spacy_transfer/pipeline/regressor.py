@@ -218,12 +218,12 @@ class TransferRegressor(TrainablePipe):
         """
         found = [values for example in examples for _, values in self.targets.of_example(example)]
         truths, mask = (self.model.ops.asarray2f(part) for part in self._as_arrays(found))
-        given = [losses_of.standardize(self.model, values) for values in (scores, truths)]
+        values, truths = (losses_of.standardize(self.model, numbers) for numbers in (scores, truths))
         xp = self.model.ops.xp
         if self.loss == "huber":
-            return losses_of.huber(xp, *given, mask, self.delta)
+            return losses_of.huber(xp, values, truths, mask, self.delta)
         loss = losses_of.mean_squared_error if self.loss == "mse" else losses_of.pearson_loss
-        return loss(xp, *given, mask)
+        return loss(xp, values, truths, mask)
 
     def initialize(
         self,

@@ -99,9 +99,9 @@ class Targets:
 
     def _check(self, place: Doc | Span, name: str, number: Any) -> None:
         facts = {"name": self.name, "text": place.text[:60], "target": name, "found": number}
-        if not isinstance(number, Real) or not math.isfinite(number):
+        if not isinstance(number, Real) or not math.isfinite(float(number)):
             raise ValueError(Errors.T415.format(**facts))
-        if self.bounds is not None and not self.bounds[0] <= number <= self.bounds[1]:
+        if self.bounds is not None and not self.bounds[0] <= float(number) <= self.bounds[1]:
             raise ValueError(Errors.T416.format(low=self.bounds[0], high=self.bounds[1], **facts))
 
     def as_text(self) -> str:

@@ -38,7 +38,7 @@ svg text{fill:var(--text);font-size:12px}svg .title{fill:var(--soft);font-size:1
 .dot{fill:var(--orange);stroke:var(--page)}.interval{stroke:var(--orange);stroke-width:2.5}
 .line{fill:none;stroke:var(--soft)}
 .mistake{border-left:3px solid var(--rule);padding-left:.8rem;margin:.8rem 0}.mistake .entities{line-height:2.3}
-.mistake b{font-weight:600}mark.entity{color:#111;background:#cfe3f1!important}
+.mistake b{font-weight:600}mark.entity{color:#111}
 """
 MOST_CHARACTERS = 500
 BEFORE = 150
@@ -162,13 +162,12 @@ def _window(mistake: Mistake) -> tuple[int, int]:
 
 def _draw(text: str, ents: Entities, start: int, end: int) -> str:
     """displaCy's picture. It escapes the text, not the labels."""
+    before, after = "... " if start else "", " ..." if end < len(text) else ""
+    shift = len(before) - start
     inside = [
-        {"start": a - start, "end": b - start, "label": escape(label)}
+        {"start": a + shift, "end": b + shift, "label": escape(label)}
         for a, b, label in ents
         if start <= a and b <= end
     ]
-    shown = ("... " if start else "") + text[start:end] + (" ..." if end < len(text) else "")
-    shift = 4 if start else 0
-    for ent in inside:
-        ent["start"], ent["end"] = ent["start"] + shift, ent["end"] + shift
+    shown = before + text[start:end] + after
     return displacy.render({"text": shown, "ents": inside, "title": None}, style="ent", manual=True, jupyter=False)

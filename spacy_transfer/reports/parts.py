@@ -189,8 +189,9 @@ def labels(
             counts[i, j, {(1, 1): 0, (0, 1): 1, (1, 0): 2, (0, 0): 3}[int(gold), int(said)]] += 1
             found.append((score, float(gold), i))
             if gold != said:
-                words = [f"{label}: {'yes' if value else 'no'}" for value in (gold, said)]
-                wrong.append((abs(score - gold), Mistake(eg.reference.text, *words, f"score {score:.3f}")))
+                is_so, was_said = (f"{label}: {'yes' if value else 'no'}" for value in (gold, said))
+                mistake = Mistake(eg.reference.text, is_so, was_said, f"score {score:.3f}")
+                wrong.append((abs(score - gold), mistake))
     confidence, correct, doc = (numpy.array(column) for column in zip(*found, strict=True))
     calibration = Calibration(confidence, correct, doc)
     table = Confusion(names, ["right yes", "wrong yes", "wrong no", "right no"], counts.sum(axis=0))
@@ -222,7 +223,7 @@ def entities(name: str, examples: Sequence[Example], resamples: int, most: int) 
     """
     examples = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
     golds = [_by_extent(eg.reference) for eg in examples]
-    guesses = [_by_extent(eg.predicted) for eg in examples]
+    guesses = [_judged(eg) for eg in examples]
     names = sorted({label for doc in (*golds, *guesses) for label in doc.values()})
     if not any(golds):
         return None
@@ -300,7 +301,7 @@ def tags(name: str, examples: Sequence[Example], resamples: int, most: int) -> P
                 often[pair] += 1
                 around = token.doc[max(0, token.i - 8) : token.i + 9]
                 seen.setdefault(pair, f"{token.text}: {around.text}")
-    mistakes = [Mistake(seen[pair], *pair, f"{n} times") for pair, n in often.most_common(most)]
+    mistakes = [Mistake(seen[pair], pair[0], pair[1], f"{n} times") for pair, n in often.most_common(most)]
     return _Builder(examples, resamples).build(
         "Tags",
         name,
@@ -359,6 +360,16 @@ def numbers(
 
 def _by_extent(doc: Doc) -> dict[tuple[int, int], str]:
     return {(ent.start_char, ent.end_char): ent.label_ for ent in doc.ents}
+
+
+def _judged(example: Example) -> dict[tuple[int, int], str]:
+    """Predicted entities, without those on tokens of which gold says nothing: they are neither right nor wrong."""
+    found = {}
+    for ent in example.predicted.ents:
+        places = example.alignment.x2y[ent.start : ent.end]
+        if len(places) and all(t.ent_iob for t in example.reference[int(places[0]) : int(places[-1]) + 1]):
+            found[ent.start_char, ent.end_char] = ent.label_
+    return found
 
 
 def _confidences(doc: Doc) -> dict[tuple[int, int], float]:

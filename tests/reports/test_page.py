@@ -7,6 +7,7 @@ import numpy
 import pytest
 import spacy
 from spacy.language import Language
+from spacy.scorer import get_ner_prf
 from spacy.tokens import Span
 from spacy.training import Example
 
@@ -111,6 +112,14 @@ def test_entities_and_tags_are_counted(nlp_of_words):
     assert {mistake.text for mistake in ents.mistakes} == {"B sees A", "C"}
     assert tags.scores[0].value == pytest.approx(4 / 8)
     assert (tags.mistakes[0].gold, tags.mistakes[0].guess, tags.mistakes[0].weight) == ("Y", "X", "4 times")
+
+
+def test_entities_where_gold_says_nothing_are_not_judged(nlp_of_words):
+    doc = nlp_of_words.make_doc("A b B A")
+    gold = Example.from_dict(doc, {"entities": ["U-PER", "O", "-", "O"]})
+    (part,) = collect(nlp_of_words, [gold], resamples=5)
+    scores = get_ner_prf([Example(nlp_of_words("A b B A"), gold.reference)])
+    assert {s.name: s.value for s in part.scores}["precision"] == scores["ents_p"] == 0.5
 
 
 def test_confidence_of_entities(nlp_of_words):
