@@ -112,7 +112,7 @@ def _makers(nlp: Language) -> Iterator[tuple[str, Callable[..., Part | None]]]:
         elif "doc.cats" in assigns:
             make: Callable[..., Part | None] = labels if isinstance(pipe, MultiLabel_TextCategorizer) else classes
             yield name, partial(make, name, pipe)
-        for what, make_all in (("doc.ents", entities), ("token.tag", tags)):
+        for what, make_all in _WHOLE.items():
             if what in assigns and what not in seen:
                 seen.add(what)
                 writers = [other for other in nlp.pipe_names if what in nlp.get_pipe_meta(other).assigns]
@@ -272,17 +272,19 @@ def entities(name: str, examples: Sequence[Example], resamples: int, most: int) 
     )
 
 
-def tags(name: str, examples: Sequence[Example], resamples: int, most: int) -> Part | None:
-    """Tags: accuracy over the tokens that have a gold tag.
+def tags(attribute: str, name: str, examples: Sequence[Example], resamples: int, most: int) -> Part | None:
+    """Tags or parts of speech: accuracy over the tokens that have a gold one.
 
+    attribute (str): "TAG" or "POS".
     name (str): Of the components.
     examples (Sequence[Example]): With predictions.
     resamples (int), most (int): See `collect`.
-    RETURNS (Optional[Part]): None without gold tags.
+    RETURNS (Optional[Part]): None without gold tags, or where the pipeline is not set to give any.
     """
-    golds = [eg.get_aligned("TAG", as_string=True) if eg.reference.has_annotation("TAG") else [] for eg in examples]
+    known = [eg.reference.has_annotation(attribute) for eg in examples]
+    golds = [eg.get_aligned(attribute, as_string=True) if k else [] for eg, k in zip(examples, known, strict=True)]
     keep = [i for i, gold in enumerate(golds) if any(gold)]
-    if not keep:
+    if not any(examples[i].predicted.has_annotation(attribute) for i in keep):
         return None
     examples, golds = [examples[i] for i in keep], [golds[i] for i in keep]
     pairs: list[tuple[str, str]] = []
@@ -293,7 +295,7 @@ def tags(name: str, examples: Sequence[Example], resamples: int, most: int) -> P
         for token, g in zip(eg.predicted, gold, strict=True):
             if not g:
                 continue
-            pair = (g, token.tag_ or NONE)
+            pair = (g, (token.tag_ if attribute == "TAG" else token.pos_) or NONE)
             pairs.append(pair)
             hits[i] += pair[0] == pair[1]
             total[i] += 1
@@ -303,7 +305,7 @@ def tags(name: str, examples: Sequence[Example], resamples: int, most: int) -> P
                 seen.setdefault(pair, f"{token.text}: {around.text}")
     mistakes = [Mistake(seen[pair], pair[0], pair[1], f"{n} times") for pair, n in often.most_common(most)]
     return _Builder(examples, resamples).build(
-        "Tags",
+        "Tags" if attribute == "TAG" else "Parts of speech",
         name,
         {"accuracy": share(hits, total)},
         mistakes=mistakes,
@@ -356,6 +358,13 @@ def numbers(
         mistakes_are="The largest errors",
         pairs=[(float(g), float(p)) for g, p in zip(gold, guess, strict=True)],
     )
+
+
+_WHOLE: dict[str, Callable[..., Part | None]] = {
+    "doc.ents": entities,
+    "token.tag": partial(tags, "TAG"),
+    "token.pos": partial(tags, "POS"),
+}
 
 
 def _by_extent(doc: Doc) -> dict[tuple[int, int], str]:

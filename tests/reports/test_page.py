@@ -114,6 +114,20 @@ def test_entities_and_tags_are_counted(nlp_of_words):
     assert (tags.mistakes[0].gold, tags.mistakes[0].guess, tags.mistakes[0].weight) == ("Y", "X", "4 times")
 
 
+def test_parts_of_speech(nlp):
+    @Language.component("pos_of_the_test", assigns=["token.tag", "token.pos"])
+    def say_pos(doc):
+        for token in doc:
+            token.pos_ = "NOUN"
+        return doc
+
+    nlp.add_pipe("pos_of_the_test")
+    doc = nlp.make_doc("a b c")
+    gold = Example.from_dict(doc, {"pos": ["NOUN", "VERB", "NOUN"], "tags": ["A", "A", "A"]})
+    (part,) = collect(nlp, [gold], resamples=5)
+    assert part.title == "Parts of speech" and part.scores[0].value == pytest.approx(2 / 3)
+
+
 def test_entities_where_gold_says_nothing_are_not_judged(nlp_of_words):
     doc = nlp_of_words.make_doc("A b B A")
     gold = Example.from_dict(doc, {"entities": ["U-PER", "O", "-", "O"]})
