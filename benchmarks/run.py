@@ -1,12 +1,14 @@
-"""Run the benchmarks one after the other and gather their rows for the README, in two tables.
+"""Run the benchmarks one after the other and gather their rows for the README, in three tables.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
-    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md
+    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \\
+        benchmarks-heads=docs/benchmarks_heads.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
-(PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll) and DIR/ud_en_ewt
-(train.conllu, test.conllu); .gz works everywhere. What was measured stays in metrics/benchmarks/ and is not measured
-again unless --again says so. A script that fails does not keep the others from running; the end tells what is missing.
+(PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/ud_en_ewt
+(train.conllu, test.conllu) and DIR/stsb (train.csv, test.csv); .gz works everywhere. What was measured stays in
+metrics/benchmarks/ and is not measured again unless --again says so. A script that fails does not keep the others from
+running; the end tells what is missing.
 """
 
 import argparse
@@ -48,9 +50,12 @@ TABLES = {
         "labelling_ud_en_ewt": "labelling.py ud_en_ewt --data {ud_en_ewt}",
         "frozen_is_frozen": "frozen.py",
     },
+    "benchmarks_heads": {
+        "similarity": "similarity.py --data {stsb}",
+    },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
-FOLDERS = ("banking77", "clinc150", "wnut17", "ud_en_ewt")
+FOLDERS = ("banking77", "clinc150", "wnut17", "ud_en_ewt", "stsb")
 
 
 def cpu() -> str:

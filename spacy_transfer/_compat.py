@@ -77,3 +77,15 @@ def has_hooks(module: Any) -> bool:
     RETURNS (bool): True where a forward hook of either kind is registered.
     """
     return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def stored_value(place: Any, attribute: str, doc: Any = None) -> Any:
+    """What was written to an extension attribute. Its default does not count: that tells nothing of this doc.
+
+    place (Union[Doc, Span]): A doc or span.
+    attribute (str): Name of the attribute; it need not be declared.
+    doc (Optional[Doc]): Another doc in which to look, at the same characters.
+    RETURNS (Any): The value; None where none was written.
+    """
+    holder = place.doc if doc is None else doc
+    return holder.user_data.get(place._._get_key(attribute))

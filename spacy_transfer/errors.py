@@ -1,8 +1,9 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x and T72x commands; W for warnings, by the same floors.
+the MaxEnt start); T4xx components (T411 to T429 the regressor); T5xx corpora; T60x schedules and optimizers, T61x
+policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x, T72x and T73x (report) commands;
+W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -213,6 +214,47 @@ class Errors(metaclass=_Coded):
     )
     T407 = "{path} is missing. The saved pipeline is incomplete: copy it again or save it anew."
     T408 = "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again."
+    T411 = (
+        "components.{name}.attribute = {attribute!r}: {place}._.{attribute} is declared already, with a getter, setter "
+        "or method, so it cannot be written to. Take another name, or declare that one with a default."
+    )
+    T412 = "components.{name}.bounds = {found}: give the lowest and the highest value, [0.0, 5.0] or so, or null."
+    T413 = (
+        "components.{name}.model is no 'spacy-transfer.RegressionHead.v1', or it has bounded = true without bounds: "
+        "set components.{name}.bounds = [lowest, highest], or bounded = false."
+    )
+    T414 = (
+        "components.{name}: spans have no categories, so source = 'cats' does not go with spans_key = {key!r}. Set "
+        "source = 'extension', or spans_key = null."
+    )
+    T415 = (
+        "components.{name}: the target {target!r} of {text!r} is {found!r}. Give a finite number, or None where it is "
+        "not known (a dict of numbers by name for several targets)."
+    )
+    T416 = (
+        "components.{name}.bounds = [{low}, {high}], but the target {target!r} of {text!r} is {found}. Correct the "
+        "data, or widen the bounds."
+    )
+    T417 = (
+        "components.{name}: nothing to learn from: there is no number in {wanted} of any training example. Set it on "
+        "the docs and write them with DocBin(store_user_data=True), or give where else it stands: components.{name}."
+        "attribute, source, spans_key."
+    )
+    T418 = "The head of {name!r} has no weights yet. Call nlp.initialize(), or load a trained pipeline."
+    T420 = (
+        "initialize.components.{name}.labels and the training data do not agree. In the data alone: {unknown}. In the "
+        "labels: {labels}, of which the data never has {unseen}. Correct one of them."
+    )
+    T421 = (
+        "components.{name} and components.{other} both write to {attribute!r}. Give one of them another attribute, or "
+        "let one component learn several targets: a dict of numbers by name."
+    )
+    T422 = "components.{name}.delta = {found}: it must be above 0."
+    T423 = "components.{name}: {found!r} is no name of a target. Names are strings."
+    T424 = (
+        "components.{name}: a span has no row in 'spacy-transfer.DocumentListener.v1', but spans_key = {key!r}. Take "
+        "'spacy-transfer.Listener.v1', or spans_key = null."
+    )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
     T503 = (
@@ -353,12 +395,27 @@ class Errors(metaclass=_Coded):
     T721 = "--output {path}: the folder does not exist. Make it, or name another."
     T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
+    T731 = (
+        "There is nothing to report on: nlp.pipeline = {pipeline} has no component that sets doc.cats, doc.ents or "
+        "token.tag, and no 'transfer_regressor'."
+    )
+    T732 = "There is not one text in the data. Give a .spacy file of annotated docs."
+    T733 = (
+        "The data have no gold annotation for any of {heads}: no category that a classifier knows, no entities, no "
+        "tags, no numbers where a regressor looks for them. Give data that are annotated for one of them."
+    )
+    T734 = "{path} does not exist. Give a .spacy file of annotated docs, or a folder of them."
+    T735 = "{path}: the page cannot be written there. Give a file in a folder that exists: report.html"
+    T736 = "{pipeline!r} cannot be loaded: {error}"
 
 
 class Warnings(metaclass=_Coded):
     """Messages of warnings. Format with `.format(...)` and pass to `warnings.warn` or the logger."""
 
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
+    W411 = (
+        "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
+    )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "
         "out, and set components.{name}.frozen = true."

@@ -114,6 +114,22 @@ def test_modes_of_labelling_fit_their_configs(script):
             assert backbone.frozen == (mode == "frozen")
 
 
+def test_recipe_of_similarity_fits_its_config(script, tmp_path):
+    similarity, runs = script("similarity"), script("runs")
+    line = 'genre\tfile\t2012\t7\t3.500\tA "quoted man runs.\tA man walks.\tsource\n'
+    (tmp_path / "train.csv").write_text(line * 40, encoding="utf8")
+    pairs = similarity.read(tmp_path, "train")
+    assert pairs[0] == ('A "quoted man runs. [SEP] A man walks.', 3.5) and len(pairs) == 40
+    config = runs.changed(similarity.CONFIG, similarity.make_changes(len(pairs)))
+    assert config["training"]["max_steps"] == 4 * 2 - 1
+    assert not check(config).frozen
+    assert [doc._.score for doc in similarity.to_docs(pairs[:2])] == [3.5, 3.5]
+    runs_of = [{"pearson": value, "spearman": 0.5, "mae": 0.25, "seconds": 9.0} for value in (0.8, 0.9)]
+    what, measured, aim = similarity.as_row(runs_of, [0, 1])
+    assert measured == "Pearson 0.850 (0.800, 0.900), Spearman 0.500, MAE 0.25 of 5; training 9 s"
+    assert what.endswith("seeds 0, 1") and aim == ">= 0.80"
+
+
 def test_the_adapter_is_that_of_the_ready_config(script):
     config = spacy.util.load_config(ROOT / "configs" / "textcat_lora.cfg")
     assert config["components"]["transfer_backbone"]["model"]["tuning"]["adapter"] == script("runs").LORA

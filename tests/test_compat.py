@@ -2,6 +2,7 @@
 
 import numpy
 import spacy
+from spacy.tokens import Doc, Span
 from thinc.api import Adam, Linear
 
 from spacy_transfer import _compat
@@ -73,3 +74,22 @@ def test_hooks_are_seen():
         handle = register(lambda *args: None)
         assert _compat.has_hooks(module)
         handle.remove()
+
+
+def test_stored_value():
+    """What was written, and not a default; at the same characters of another doc."""
+    nlp = spacy.blank("en")
+    doc, other = nlp.make_doc("a bc"), nlp.make_doc("a bc")
+    for kind in (Doc, Span):
+        kind.set_extension("of_compat", default=7)
+    try:
+        assert doc._.of_compat == 7 and _compat.stored_value(doc, "of_compat") is None
+        doc._.of_compat, doc[1:2]._.of_compat = 1, 2
+        assert _compat.stored_value(doc, "of_compat") == 1
+        assert _compat.stored_value(doc[1:2], "of_compat") == 2
+        assert _compat.stored_value(doc[0:1], "of_compat") is None
+        assert _compat.stored_value(other[1:2], "of_compat", doc) == 2
+        assert _compat.stored_value(doc, "of_compat", nlp.make_doc("")) is None
+    finally:
+        for kind in (Doc, Span):
+            kind.remove_extension("of_compat")

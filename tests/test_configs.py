@@ -6,12 +6,13 @@ import pytest
 import spacy
 from spacy.cli.init_config import fill_config
 from spacy.cli.train import train
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
     "ner_transformer",
+    "regressor_transformer",
     "tagger_transformer",
     "textcat_bilstm",
     "textcat_cnn",
@@ -31,6 +32,8 @@ TEXTS = ["Anna likes the small dog.", "The stock market fell on Monday.", "Berli
 def data(tmp_path_factory):
     """Annotation of every kind that a head in configs/ learns from."""
     nlp = spacy.blank("en")
+    if not Doc.has_extension("score"):
+        Doc.set_extension("score", default=None)
     docs = []
     for i, text in enumerate(TEXTS):
         doc = nlp.make_doc(text)
@@ -43,6 +46,7 @@ def data(tmp_path_factory):
                 "cats": {"odd": float(i % 2), "even": float(not i % 2)},
             },
         )
+        example.reference._.score = float(i)
         docs.append(example.reference)
     path = tmp_path_factory.mktemp("data") / "texts.spacy"
     DocBin(docs=docs, store_user_data=True).to_disk(path)
@@ -79,6 +83,8 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys):
         if name.startswith("textcat"):
             assert set(doc.cats) == {"odd", "even"}
             assert sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
+        if name.startswith("regressor"):
+            assert isinstance(doc._.score, float)
         if name.startswith("tagger"):
             assert {token.tag_ for token in doc} <= {"W", "X"}
     head = nlp.pipe_names[-1]
@@ -108,6 +114,11 @@ def test_one_block_differs_from_stock(name):
     if name == "textcat_dropin":
         assert ours == {"transformer.model"}
     else:
-        assert ours <= {"transfer_backbone.model", f"{head}.tok2vec", "transfer_textcat.model"}
+        assert ours <= {
+            "transfer_backbone.model",
+            f"{head}.tok2vec",
+            "transfer_textcat.model",
+            "transfer_regressor.model",
+        }
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     assert backbone.get("source", backbone.get("name")) == "${paths.backbone}"

@@ -12,7 +12,7 @@ import spacy
 
 import spacy_transfer
 
-FACTORIES = {"transfer_backbone", "transfer_textcat", "transfer_textcat_multilabel"}
+FACTORIES = {"transfer_backbone", "transfer_textcat", "transfer_textcat_multilabel", "transfer_regressor"}
 ARCHITECTURES = {
     f"spacy-transfer.{name}.v1"
     for name in (
@@ -27,8 +27,10 @@ ARCHITECTURES = {
         "Listener",
         "DocumentListener",
         "TextCatHead",
+        "RegressionHead",
     )
 }
+SCORERS = {"spacy-transfer.RegressionScorer.v1"}
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
 MISC = {"spacy-transfer.Tuning.v1"}
@@ -36,11 +38,12 @@ SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
-COMMANDS = {"transfer_debug", "transfer_fit", "transfer_lr_find"}
+COMMANDS = {"transfer_debug", "transfer_fit", "transfer_lr_find", "transfer_report"}
 CALLBACKS = {"spacy-transfer.MergeAdapters.v1"}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,
+    "spacy_scorers": SCORERS,
     "spacy_readers": READERS,
     "spacy_loggers": LOGGERS,
     "spacy_callbacks": CALLBACKS,
@@ -65,6 +68,7 @@ BUILDERS = [
     (registry, name)
     for registry, names in (
         ("architectures", ARCHITECTURES),
+        ("scorers", SCORERS),
         ("readers", READERS),
         ("loggers", LOGGERS),
         ("callbacks", CALLBACKS),
@@ -119,7 +123,16 @@ def imports(path):
             yield ".".join([*base, *(node.module or "").split(".")])
 
 
-FLOORS = {"tuning": 1, "heads": 1, "corpora": 1, "backbones": 2, "pipeline": 3, "pretraining": 3, "cli": 5}
+FLOORS = {
+    "tuning": 1,
+    "heads": 1,
+    "corpora": 1,
+    "backbones": 2,
+    "pipeline": 3,
+    "pretraining": 3,
+    "reports": 4,
+    "cli": 5,
+}
 
 
 def test_a_floor_imports_only_floors_below():

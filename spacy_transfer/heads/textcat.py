@@ -38,7 +38,6 @@ def build_textcat_head_v1(
         gradients with respect to the *logits*, as Thinc's Softmax does.
     """
     pool = build_pooling(pooling)
-    layers = [layer for width in hidden for layer in (_dropout(dropout), _hidden(width, activation))]
     # Zero weights send no gradient to the backbone in the first step: until the head knows a direction, there
     # is nothing a pretrained backbone should learn from it.
     output: Model = Linear(nO=nO, init_W=zero_init)
@@ -46,7 +45,7 @@ def build_textcat_head_v1(
         "transfer_textcat_head",
         forward,
         init=init,
-        layers=[tok2vec, pool, chain(build_unit_length() if normalize else noop(), *layers, _dropout(dropout)), output],
+        layers=[tok2vec, pool, hidden_layers(hidden, activation, dropout, normalize), output],
         refs={"tok2vec": tok2vec, "output": output},
         dims={"nO": nO},
         attrs={"multi_label": not exclusive_classes, "resize_output": resize_output, "states": states},
@@ -130,6 +129,21 @@ def resize_output(model: Model[list[Doc], Floats2d], n_labels: int) -> Model[lis
         model.replace_node(output, larger)
         model.set_dim("nO", n_labels, force=True)
     return model
+
+
+def hidden_layers(
+    widths: list[int], activation: Activation, dropout: float | None, normalize: bool
+) -> Model[Floats2d, Floats2d]:
+    """What lies between the pooled rows and the output layer; with no widths only dropout.
+
+    widths (List[int]): Of the layers.
+    activation (str): Of all of them.
+    dropout (Optional[float]): Before every layer and after the last; None for what [training] dropout says.
+    normalize (bool): Scale the pooled row to length 1 before all.
+    RETURNS (Model[Floats2d, Floats2d]): The layers.
+    """
+    layers = [layer for width in widths for layer in (_dropout(dropout), _hidden(width, activation))]
+    return chain(build_unit_length() if normalize else noop(), *layers, _dropout(dropout))
 
 
 def _hidden(width: int, activation: Activation) -> Model[Floats2d, Floats2d]:

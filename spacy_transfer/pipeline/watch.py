@@ -40,7 +40,9 @@ class Watch:
         """
         if listener_map is not self._map:
             self._map, self._later = listener_map, {}
-        self._later[component.name] = component
+        # A function (@Language.component) has no name, and nothing to learn.
+        if hasattr(component, "name"):
+            self._later[component.name] = component
 
     def meet(self, backbone: Any, optimizer: Any) -> None:
         """Look at an optimizer before it steps.

@@ -259,6 +259,18 @@ def test_rows_are_dropped_after_the_last_listener(tiny_bert, stock):
 # Errors
 
 
+@spacy.Language.component("function_of_the_test")
+def leave_alone(doc):
+    return doc
+
+
+def test_functions_as_components(tiny_bert):
+    nlp, examples, optimizer = make_pipeline(tiny_bert)
+    nlp.add_pipe("function_of_the_test")
+    step(nlp, examples, optimizer)
+    assert nlp("a cat").has_annotation("TAG")
+
+
 def test_listener_without_a_backbone(nlp):
     nlp.add_pipe("tagger", config={"model": TAGGER})
     with pytest.raises(ValueError, match="T401.*transfer_backbone"):

@@ -1,0 +1,91 @@
+"""`python -m spacy transfer report PIPELINE DATA OUT.html`: what a pipeline gets right and wrong, as one page."""
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from wasabi import msg
+
+from .._compat import spacy_cli_parts
+from ..errors import Errors
+from .app import transfer_cli
+from .prepare import CodePath, UseGpu, errors_in_one_line
+
+
+@transfer_cli.command("report")
+def report_cli(
+    pipeline: Annotated[str, typer.Argument(help="Trained pipeline: a folder or an installed package")],
+    data_path: Annotated[Path, typer.Argument(help="Annotated texts: a .spacy file, or a folder of them")],
+    output_path: Annotated[Path, typer.Argument(help="The page: OUT.html. One that is there is replaced")],
+    resamples: Annotated[int, typer.Option("--resamples", "-n", help="Draws of the bootstrap", min=1)] = 1000,
+    mistakes: Annotated[int, typer.Option("--mistakes", "-m", help="The most mistakes a head", min=0)] = 20,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
+) -> None:
+    """
+    Write one page on a pipeline's classifiers, entities, tags and numbers: scores with confidence intervals, confusion
+    matrix, reliability diagram, the most confident mistakes with their text, and scores by length of the texts.
+
+    The page holds all that it shows: it loads nothing and runs no script. It does hold texts of your data.
+    """
+    parts = spacy_cli_parts()
+    parts.import_code(code_path)
+    parts.setup_gpu(use_gpu, silent=True)
+    with errors_in_one_line():
+        scores = report(pipeline, data_path, output_path, resamples=resamples, mistakes=mistakes)
+    for title, rows in scores.items():
+        msg.divider(title)
+        msg.table(rows)
+    msg.good(f"Wrote {output_path}")
+
+
+def report(
+    pipeline: str, data: Path, output: Path, *, resamples: int = 1000, mistakes: int = 20
+) -> dict[str, dict[str, str]]:
+    """Load, predict, count and write.
+
+    pipeline (str): Folder or name of a package.
+    data (Path): A .spacy file or a folder of them.
+    output (Path): The page.
+    resamples (int): Draws of the bootstrap.
+    mistakes (int): The most mistakes a head.
+    RETURNS (Dict[str, Dict[str, str]]): Scores with their intervals, by head.
+    """
+    import spacy
+    from spacy.training import Corpus
+
+    from ..reports.page import make_page
+    from ..reports.parts import collect
+
+    if not data.exists():
+        raise ValueError(Errors.T734.format(path=data))
+    if not output.parent.is_dir() or output.is_dir():
+        raise ValueError(Errors.T735.format(path=output))
+    try:
+        nlp = spacy.load(pipeline)
+    except OSError as error:
+        raise ValueError(Errors.T736.format(pipeline=pipeline, error=error)) from error
+    examples = list(Corpus(data)(nlp))
+    parts = collect(nlp, examples, resamples=resamples, most=mistakes)
+    page = make_page(parts, _facts(nlp, pipeline, data, len(examples)), resamples=resamples)
+    # Beside the place first: what fails on the way leaves an old page as it was.
+    part = output.with_name(output.name + ".part")
+    part.write_text(page, encoding="utf8", errors="replace")
+    part.replace(output)
+    return {
+        f"{p.title} ({p.component})": {s.name: f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})" for s in p.scores}
+        for p in parts
+    }
+
+
+def _facts(nlp: Any, pipeline: str, data: Path, n_docs: int) -> dict[str, str]:
+    meta = nlp.meta
+    return {
+        "pipeline": str(pipeline),
+        "name and version": f"{meta['lang']}_{meta['name']} {meta['version']}",
+        "components": ", ".join(nlp.pipe_names),
+        "data": str(data),
+        "docs": f"{n_docs:,}",
+        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    }

@@ -1,0 +1,236 @@
+"""RegressionHead.v1: rows -> real numbers for each doc, or for each span of a doc; and the losses for them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy
+from spacy.tokens import Doc
+from thinc.api import Linear, Model, zero_init
+from thinc.types import Floats2d
+
+from .pooling import PoolingKind, build_pooling
+from .textcat import Activation, hidden_layers, states
+from .textcat import init as init_layers
+from .textcat import resize_output as resize_linear
+
+Docs = list[Doc]
+# Docs alone: a row per doc. With first and last token (exclusive) of the spans of each: a row per span.
+Places = Docs | tuple[Docs, list[list[tuple[int, int]]]]
+Loss = Literal["mse", "huber", "pearson"]
+# Added to the variance of the predictions: a head that starts from zeros has none, and no correlation either.
+_TINY_VARIANCE = 1e-4
+
+
+def build_regression_head_v1(
+    *,
+    tok2vec: Model[list[Doc], Any],
+    pooling: list[PoolingKind] = ["mean"],  # noqa: B006 (confection needs a list; it is copied)
+    hidden: list[int] = [],  # noqa: B006
+    activation: Activation = "relu",
+    dropout: float | None = None,
+    normalize: bool = False,
+    bounded: bool = False,
+    nO: int | None = None,
+) -> Model[Places, Floats2d]:
+    """Pool the rows of a doc or span, pass them through any number of hidden layers, and give a number a target.
+
+    The output layer works in units of the training targets' standard deviation around their mean; both are kept in
+    the attributes "mean" and "scale" and saved with the model.
+
+    tok2vec (Model): A backbone, or a listener to one. Rows of documents (`spacy-transfer.DocumentListener.v1`)
+        are taken as they are, without pooling; spans have none.
+    pooling (List[str]): "mean", "max", "first", "attention"; several are concatenated.
+    hidden (List[int]): Widths of the hidden layers.
+    activation (str): Of the hidden layers.
+    dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
+    normalize (bool): Scale the pooled row to length 1 before the first layer.
+    bounded (bool): Squeeze the output between the `bounds` of the component by a scaled sigmoid.
+    nO (Optional[int]): Number of targets; filled in at initialisation.
+    RETURNS (Model[Union[List[Doc], Tuple[List[Doc], List[List[Tuple[int, int]]]]], Floats2d]): Numbers in the unit of
+        the targets, shape (n_docs, n_targets) or (n_spans, n_targets). The backward pass takes gradients with respect
+        to `standardize`d numbers.
+    """
+    output: Model = Linear(nO=nO, init_W=zero_init)
+    rows: Model = Model("transfer_span_rows", forward_rows, init=init_rows, layers=[tok2vec], dims={"nO": None})
+    return Model(
+        "transfer_regression_head",
+        forward,
+        init=init,
+        layers=[rows, build_pooling(pooling), hidden_layers(hidden, activation, dropout, normalize), output],
+        refs={"tok2vec": tok2vec, "output": output},
+        dims={"nO": nO},
+        attrs={"bounded": bounded, "bounds": None, "mean": [], "scale": [], "resize_output": resize_output},
+    )
+
+
+def forward(
+    model: Model[Places, Floats2d], places: Places, is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
+    """Numbers in the unit of the targets; the callback takes gradients of standardised ones."""
+    xp, attrs = model.ops.xp, model.attrs
+    inputs, back_inputs = states(model, places, is_train)  # type: ignore[arg-type]
+    raw, back_output = model.get_ref("output")(inputs, is_train)
+    mean, scale = (xp.asarray(attrs[name], dtype="f") for name in ("mean", "scale"))
+    if not attrs["bounded"]:
+        return raw * scale + mean, lambda d: back_inputs(back_output(d))
+    low, high = attrs["bounds"]
+    share = model.ops.sigmoid(raw + xp.asarray(_logits(model), dtype="f"))
+
+    def backprop(d: Any) -> Any:
+        return back_inputs(back_output(d * (share * (1 - share) * (high - low) / scale)))
+
+    return low + (high - low) * share, backprop
+
+
+def init(model: Model[Places, Floats2d], X: Any = None, Y: Any = None) -> None:
+    """Fill in widths. Until `set_units` says more, targets have mean 0 and scale 1."""
+    init_layers(model, X, Y)  # type: ignore[arg-type]
+    set_units(model, [0.0] * model.get_dim("nO"), [1.0] * model.get_dim("nO"))
+
+
+def forward_rows(model: Model, places: Places, is_train: bool) -> tuple[Any, Callable[[Any], Any]]:
+    """Rows of whole docs as they are, or views of the rows of spans."""
+    (tok2vec,) = model.layers
+    if not isinstance(places, tuple):
+        return tok2vec(places, is_train)
+    docs, spans = places
+    rows, back_rows = tok2vec(docs, is_train)
+    parts = [doc_rows[a:b] for doc_rows, own in zip(rows, spans, strict=True) for a, b in own]
+
+    def backprop(d_parts: list[Any]) -> Any:
+        d_rows: list[Any] = [model.ops.alloc2f(*doc_rows.shape) for doc_rows in rows]
+        left = iter(d_parts)
+        for d_doc, own in zip(d_rows, spans, strict=True):
+            for a, b in own:
+                d_doc[a:b] += next(left)
+        return back_rows(d_rows)
+
+    return parts, backprop
+
+
+def init_rows(model: Model, X: Any = None, Y: Any = None) -> None:
+    """The width is that of the backbone."""
+    (tok2vec,) = model.layers
+    tok2vec.initialize(X=X)
+    model.set_dim("nO", tok2vec.get_dim("nO"))
+    if "rows_per" in tok2vec.attrs:
+        model.attrs["rows_per"] = tok2vec.attrs["rows_per"]
+
+
+def set_units(model: Model[Places, Floats2d], mean: Sequence[float], scale: Sequence[float]) -> None:
+    """Say how the training targets are spread.
+
+    model (Model): A head.
+    mean (Sequence[float]), scale (Sequence[float]): Mean and standard deviation of each target.
+    """
+    model.attrs["mean"], model.attrs["scale"] = [float(m) for m in mean], [float(s) for s in scale]
+
+
+def units(values: Any, mask: Any) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the targets that are there.
+
+    values (Floats2d): Targets, shape (n, n_targets).
+    mask (Floats2d): 0 where a target is missing.
+    RETURNS (Tuple[List[float], List[float]]): 0 and 1 of a target that is always missing; a scale of 1 of one that
+        never varies.
+    """
+    found: tuple[list[float], list[float]] = ([], [])
+    for column, there in zip(numpy.asarray(values, dtype=numpy.float64).T, numpy.asarray(mask).T, strict=True):
+        known = column[there > 0]
+        spread = float(known.std()) if len(known) else 0.0
+        found[0].append(float(known.mean()) if len(known) else 0.0)
+        found[1].append(spread if spread > 1e-9 * max(1.0, float(numpy.abs(known).max(initial=0.0))) else 1.0)
+    return found
+
+
+def standardize(model: Model[Places, Floats2d], values: Any) -> Any:
+    """Numbers in the unit of the targets -> standard deviations from the mean.
+
+    model (Model): A head.
+    values (Floats2d): Shape (n, n_targets).
+    RETURNS (Floats2d): The same shape.
+    """
+    xp = model.ops.xp
+    mean, scale = (xp.asarray(model.attrs[name], dtype="f") for name in ("mean", "scale"))
+    return (values - mean) / scale
+
+
+def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Places, Floats2d]:
+    """Make room for targets. Those that were there keep weights, mean and scale; new ones have mean 0, or the middle
+    of the bounds, and scale 1.
+
+    model (Model): A head.
+    n_targets (int): How many targets there are now.
+    RETURNS (Model): The same head.
+    """
+    if model.get_ref("output").has_param("W"):
+        resize_linear(model, n_targets)  # type: ignore[arg-type]
+        extra = n_targets - len(model.attrs["mean"])
+        middle = sum(model.attrs["bounds"]) / 2 if model.attrs["bounds"] else 0.0
+        set_units(model, model.attrs["mean"] + [middle] * extra, model.attrs["scale"] + [1.0] * extra)
+    return model
+
+
+def _logits(model: Model[Places, Floats2d]) -> list[float]:
+    """Where the sigmoid gives the mean, so that a head that knows nothing says the mean. Never in its flat ends."""
+    low, high = model.attrs["bounds"]
+    shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in model.attrs["mean"]]
+    return [math.log(share / (1 - share)) for share in shares]
+
+
+def mean_squared_error(xp: Any, values: Floats2d, truths: Floats2d, mask: Floats2d) -> tuple[float, Floats2d]:
+    """Squared errors, summed.
+
+    values (Floats2d): Predictions, shape (n, n_targets).
+    truths (Floats2d): Targets.
+    mask (Floats2d): 0 where a target is missing.
+    RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the predictions.
+    """
+    errors: Any = xp.where(mask > 0, values - truths, 0.0)
+    return float((errors * errors).sum()), 2.0 * errors
+
+
+def huber(xp: Any, values: Floats2d, truths: Floats2d, mask: Floats2d, delta: float) -> tuple[float, Floats2d]:
+    """Half the squared error up to a distance, a straight line from there, so that outliers pull less (Huber 1964).
+
+    values (Floats2d): Predictions, shape (n, n_targets).
+    truths (Floats2d): Targets.
+    mask (Floats2d): 0 where a target is missing.
+    delta (float): The distance.
+    RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the predictions.
+    """
+    errors: Any = xp.where(mask > 0, values - truths, 0.0)
+    size = xp.abs(errors)
+    loss = xp.where(size <= delta, 0.5 * errors * errors, delta * (size - 0.5 * delta))
+    return float(loss.sum()), xp.clip(errors, -delta, delta)
+
+
+def pearson_loss(xp: Any, values: Floats2d, truths: Floats2d, mask: Floats2d) -> tuple[float, Floats2d]:
+    """1 - Pearson's correlation over the batch, target by target, times the number of its values: so it is as large
+    as a sum over them. It is no sum, though, and its parts do not add up: correlation needs the batch.
+
+    values (Floats2d): Predictions, shape (n, n_targets).
+    truths (Floats2d): Targets. Less than two, or all the same, teach nothing.
+    mask (Floats2d): 0 where a target is missing.
+    RETURNS (Tuple[float, Floats2d]): Loss, and its gradient with respect to the predictions.
+    """
+    loss, gradient = 0.0, xp.zeros_like(values)
+    for j in range(values.shape[1]):
+        there = mask[:, j] > 0
+        n = int(there.sum())
+        x, y = _centred(values[there, j], n), _centred(truths[there, j], n)
+        spread = float((y * y).sum()) if n else 0.0
+        if n < 2 or spread < 1e-12:
+            continue
+        y = y / spread**0.5
+        length = ((x * x).sum() + n * _TINY_VARIANCE) ** 0.5
+        r = (x @ y) / length
+        loss += n * (1.0 - float(r))
+        # Both are centred, and so is their sum: the mean takes no part.
+        gradient[there, j] = -n * (y - r * x / length) / length
+    return loss, gradient
+
+
+def _centred(values: Any, n: int) -> Any:
+    return values - values.mean() if n else values

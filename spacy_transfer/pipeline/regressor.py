@@ -1,0 +1,299 @@
+"""`transfer_regressor`: real numbers for each doc, or for each span of a group, on a head that transfers."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import numpy
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, set_dropout_rate
+from thinc.types import Floats2d
+
+from ..errors import Errors, Warnings
+from ..heads import regression as losses_of
+from .targets import Source, Targets, check_bounds, declare
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy-transfer.RegressionHead.v1"
+pooling = ["mean"]
+hidden = []
+activation = "relu"
+dropout = null
+normalize = false
+bounded = false
+nO = null
+
+[model.tok2vec]
+@architectures = "spacy-transfer.Listener.v1"
+upstream = "*"
+width = null
+"""
+
+
+@Language.factory(
+    "transfer_regressor",
+    default_config={
+        "model": Config().from_str(DEFAULT_MODEL)["model"],
+        "attribute": "score",
+        "source": "extension",
+        "spans_key": None,
+        "loss": "mse",
+        "delta": 1.0,
+        "bounds": None,
+        "scorer": {"@scorers": "spacy-transfer.RegressionScorer.v1"},
+    },
+    default_score_weights={
+        "score_pearson": 1.0,
+        "score_spearman": None,
+        "score_mae": None,
+        "score_per_target": None,
+    },
+)
+def make_regressor(
+    nlp: Language,
+    name: str,
+    model: Model[Any, Floats2d],
+    attribute: str,
+    source: Literal["extension", "cats"],
+    spans_key: str | None,
+    loss: Literal["mse", "huber", "pearson"],
+    delta: float,
+    bounds: list[float] | None,
+    scorer: Callable | None,
+) -> "TransferRegressor":
+    """Construct a component that gives one or several real numbers to every doc, or to every span of a group.
+
+    They are written to `doc._.ATTRIBUTE` or `span._.ATTRIBUTE`: a float, or a dict by name where targets have names.
+    Gold values stand in the same attribute of the reference (a dict may leave names out, or say None), which a .spacy
+    file keeps when it was written with `DocBin(store_user_data=True)`, or in `doc.cats`, which it always keeps.
+
+    model (Model): A head, `spacy-transfer.RegressionHead.v1`.
+    attribute (str): Extension attribute to write to. Declared if it is not there yet.
+    source (str): Where gold values stand: the "extension" attribute, or "cats" (documents only).
+    spans_key (Optional[str]): Group in `doc.spans` whose spans get numbers; null for whole docs. An earlier
+        component must set the group; training and scoring take the reference's.
+    loss (str): "mse" (squared error), "huber", or "pearson" (1 - correlation over the batch; it leaves open where
+        0 is and how large a unit, so only the order of its predictions means something).
+    delta (float): From which error on Huber's loss is a straight line, in standard deviations of the target.
+    bounds (Optional[List[float]]): Lowest and highest value that a target may have. What lies outside is an error;
+        a head with `bounded = true` keeps its predictions between them.
+    scorer (Optional[Callable]): The scorer. The weights in [training.score_weights] begin with the attribute's name.
+    RETURNS (TransferRegressor): The component.
+    """
+    settings: dict[str, Any] = {"attribute": attribute, "source": source, "spans_key": spans_key, "bounds": bounds}
+    return TransferRegressor(nlp.vocab, model, name, loss=loss, delta=delta, scorer=scorer, **settings)
+
+
+class TransferRegressor(TrainablePipe):
+    """Real numbers for docs or spans; see `make_regressor`."""
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "transfer_regressor",
+        *,
+        attribute: str = "score",
+        source: Source = "extension",
+        spans_key: str | None = None,
+        loss: losses_of.Loss = "mse",
+        delta: float = 1.0,
+        bounds: list[float] | None = None,
+        scorer: Callable | None = None,
+    ) -> None:
+        self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
+        self.cfg: dict[str, Any] = {"labels": []}
+        self.targets = Targets(name, attribute, source, spans_key, check_bounds(name, bounds))
+        self.loss, self.delta = loss, delta
+        if not delta > 0:
+            raise ValueError(Errors.T422.format(name=name, found=delta))
+        if source == "cats" and spans_key is not None:
+            raise ValueError(Errors.T414.format(name=name, key=spans_key))
+        if "bounded" not in model.attrs or (model.attrs["bounded"] and bounds is None):
+            raise ValueError(Errors.T413.format(name=name))
+        model.attrs["bounds"] = bounds and [float(bound) for bound in bounds]
+        declare(name, attribute, Doc if spans_key is None else Span)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the targets. That of a single number is the attribute's."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> list[str]:
+        """The names, for `spacy init labels`."""
+        return list(self.labels)
+
+    def add_label(self, label: str) -> int:
+        """Add a target. Those that were there keep their weights.
+
+        label (str): Its name.
+        RETURNS (int): 0 if it was there already, 1 otherwise.
+        """
+        if not isinstance(label, str):
+            raise ValueError(Errors.T423.format(name=self.name, found=label))
+        if label in self.labels:
+            return 0
+        self.cfg["labels"] = [*self.labels, label]
+        self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
+        self.vocab.strings.add(label)
+        return 1
+
+    def predict(self, docs: Iterable[Doc]) -> Floats2d:
+        """Numbers of a batch. A doc without tokens gets the head's biases.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (Floats2d): Shape (n_docs, n_targets); with a `spans_key` (n_spans, n_targets), doc by doc.
+        """
+        if not self.model.get_ref("output").has_param("W"):
+            raise ValueError(Errors.T418.format(name=self.name))
+        docs = list(docs)
+        if self.targets.spans_key is None:
+            return self.model.predict(docs)
+        spans = [[(span.start, span.end) for span in self._places(doc)] for doc in docs]
+        return self.model.predict((docs, spans))
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
+        """Write numbers to the attribute.
+
+        docs (Iterable[Doc]): The docs.
+        scores (Floats2d): From `predict`.
+        """
+        rows = iter(self.model.ops.to_numpy(scores).tolist())
+        is_single = self.labels == (self.targets.attribute,)
+        for doc in docs:
+            for place in self._places(doc):
+                row = next(rows)
+                value = row[0] if is_single else dict(zip(self.labels, row, strict=True))
+                place._.set(self.targets.attribute, value)
+
+    def _places(self, doc: Doc) -> Iterable[Any]:
+        return [doc] if self.targets.spans_key is None else doc.spans.get(self.targets.spans_key, ())
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Any = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Dropout, where the head does not set its own.
+        sgd (Optional[Optimizer]): Step at once with this optimizer.
+        losses (Optional[Dict[str, float]]): Gets the summed loss, of targets in standard deviations, under the
+            component's name.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "TransferRegressor.update")
+        golds = [self.targets.of_example(example) for example in examples]
+        docs: Any = [example.predicted for example in examples]
+        if self.targets.spans_key is not None:
+            docs = (docs, [[extent for extent, _ in gold] for gold in golds])
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(docs)
+        loss, d_scores = self.get_loss(examples, scores)
+        backprop(d_scores)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
+        """Summed loss of a batch, and its gradient, both in standard deviations of the targets.
+
+        examples (Iterable[Example]): The batch.
+        scores (Floats2d): Numbers, shape (n_docs, n_targets), or a row for each span of the reference.
+        RETURNS (Tuple[float, Floats2d]): Loss and gradient.
+        """
+        found = [values for example in examples for _, values in self.targets.of_example(example)]
+        truths, mask = (self.model.ops.asarray2f(part) for part in self._as_arrays(found))
+        values, truths = (losses_of.standardize(self.model, numbers) for numbers in (scores, truths))
+        xp = self.model.ops.xp
+        if self.loss == "huber":
+            return losses_of.huber(xp, values, truths, mask, self.delta)
+        loss = losses_of.mean_squared_error if self.loss == "mse" else losses_of.pearson_loss
+        return loss(xp, values, truths, mask)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: list[str] | None = None,
+    ) -> None:
+        """Find the targets, their mean and spread in the whole corpus, and build the head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[List[str]]): Names of the targets, if they are known already. With `source = "cats"` other
+            categories are left alone then.
+        """
+        validate_get_examples(get_examples, "TransferRegressor.initialize")
+        self._check_others(nlp)
+        if self.targets.spans_key is not None and self.model.get_ref("tok2vec").attrs.get("rows_per") == "document":
+            raise ValueError(Errors.T424.format(name=self.name, key=self.targets.spans_key))
+        sample: list[Doc] = []
+        found: list[dict[str, float]] = []
+        for example in get_examples():
+            own = [values for _, values in self.targets.of_example(example, only=labels) if values]
+            if len(sample) < 10:
+                sample.append(example.reference)
+            found.extend(own)
+        names = list(dict.fromkeys(name for values in found for name in values))
+        if not found:
+            raise ValueError(Errors.T417.format(name=self.name, wanted=self.targets.as_text()))
+        if labels is not None:
+            self._check_labels(names, list(labels))
+        for label in names if labels is None else labels:
+            self.add_label(label)
+        truths, mask = self._as_arrays(found)
+        self.model.initialize(X=sample, Y=truths)
+        losses_of.set_units(self.model, *losses_of.units(truths, mask))
+
+    def _as_arrays(self, found: list[dict[str, float]]) -> tuple[Any, Any]:
+        """Targets, and 0 where there are none to learn from. A missing one is never trained on."""
+        truths = numpy.zeros((len(found), len(self.labels)), dtype="f")
+        mask = numpy.zeros_like(truths)
+        for i, values in enumerate(found):
+            for j, label in enumerate(self.labels):
+                if label in values:
+                    truths[i, j], mask[i, j] = values[label], 1.0
+        return truths, mask
+
+    def _check_others(self, nlp: Language | None) -> None:
+        for other, pipe in nlp.pipeline if nlp is not None else ():
+            if pipe is self or not isinstance(pipe, TransferRegressor):
+                continue
+            same = [(p.targets.attribute, p.targets.spans_key) for p in (self, pipe)]
+            if same[0] == same[1]:
+                raise ValueError(Errors.T421.format(name=self.name, other=other, attribute=same[0][0]))
+
+    def _check_labels(self, names: list[str], labels: list[str]) -> None:
+        unknown = [name for name in names if name not in labels]
+        unseen = [label for label in labels if label not in names]
+        if unknown:
+            raise ValueError(Errors.T420.format(name=self.name, unknown=unknown, labels=labels, unseen=unseen))
+        if unseen:
+            warnings.warn(Warnings.W411.format(name=self.name, unseen=unseen), stacklevel=3)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """Score a batch whose predictions are made.
+
+        examples (Iterable[Example]): The examples.
+        RETURNS (Dict[str, Any]): What the scorer gives.
+        """
+        if self.scorer is None:
+            return {}
+        validate_examples(examples, "TransferRegressor.score")
+        return self.scorer(examples, **{**kwargs, "targets": self.targets, "labels": self.labels})

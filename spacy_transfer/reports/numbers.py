@@ -1,0 +1,218 @@
+"""What a report counts: scores with confidence intervals, confusions, calibration, scores by length. NumPy only."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+Ints = NDArray[numpy.int64]
+# Takes how often each doc is drawn, shape (n_docs,), and gives a score; NaN where it is not defined.
+Statistic = Callable[[Ints], float]
+LEVEL = 0.95
+BINS = 15
+OTHER = "(other)"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its interval; NaN stands for not defined.
+
+    name (str): What it is called.
+    value (float): On the data as they are.
+    low (float), high (float): Ends of the interval.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: int, seed: int = 0) -> Score:
+    """A score and its bootstrap interval: docs are drawn with replacement, and the interval goes from the 2.5th to
+    the 97.5th percentile of the scores of the draws (Efron and Tibshirani 1993, percentile method).
+
+    name (str): Name of the score.
+    statistic (Callable[[NDArray[int64]], float]): The score, by how often each doc counts.
+    n_docs (int): How many docs there are.
+    resamples (int): How many draws.
+    seed (int): Of the draws.
+    RETURNS (Score): The score.
+    """
+    value = statistic(numpy.ones(n_docs, dtype=numpy.int64))
+    rng = numpy.random.default_rng(seed)
+    chances = numpy.full(n_docs, 1.0 / n_docs)
+    drawn = [statistic(rng.multinomial(n_docs, chances)) for _ in range(resamples)]
+    known = [score for score in drawn if not math.isnan(score)]
+    if not known:
+        return Score(name, value, math.nan, math.nan)
+    low, high = numpy.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return Score(name, value, float(low), float(high))
+
+
+def share(hits: NDArray, total: NDArray) -> Statistic:
+    """Hits among all.
+
+    hits (NDArray), total (NDArray): Of each doc, shape (n_docs,).
+    RETURNS (Callable): The statistic: accuracy.
+    """
+
+    def statistic(weights: Ints) -> float:
+        whole = float(weights @ total)
+        return float(weights @ hits) / whole if whole else math.nan
+
+    return statistic
+
+
+def micro(counts: NDArray, which: str = "f") -> Statistic:
+    """Precision, recall or F1 over all labels together.
+
+    counts (NDArray): True positives, false positives and false negatives, shape (n_docs, n_labels, 3).
+    which (str): "p", "r" or "f".
+    RETURNS (Callable): The statistic.
+    """
+    flat = counts.sum(axis=1).astype(numpy.float64)
+
+    def statistic(weights: Ints) -> float:
+        tp, fp, fn = weights @ flat
+        whole = {"p": tp + fp, "r": tp + fn, "f": tp + 0.5 * (fp + fn)}[which]
+        return float(tp / whole) if whole else math.nan
+
+    return statistic
+
+
+def macro(counts: NDArray) -> Statistic:
+    """The mean of the F1 of all labels that occur in gold or prediction.
+
+    counts (NDArray): True positives, false positives and false negatives, shape (n_docs, n_labels, 3).
+    RETURNS (Callable): The statistic.
+    """
+    n_docs, n_labels, _ = counts.shape
+    flat = counts.reshape(n_docs, n_labels * 3).astype(numpy.float64)
+
+    def statistic(weights: Ints) -> float:
+        tp, fp, fn = (weights @ flat).reshape(n_labels, 3).T
+        whole = tp + 0.5 * (fp + fn)
+        return float((tp[whole > 0] / whole[whole > 0]).mean()) if (whole > 0).any() else math.nan
+
+    return statistic
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A step of a reliability diagram. confidence and accuracy are means over its n predictions."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How sure predictions were, and which of them were right.
+
+    confidence (NDArray): Probabilities, shape (n_predictions,).
+    correct (NDArray): 1 where right, shape (n_predictions,).
+    doc (NDArray): Numbers of the docs, shape (n_predictions,).
+    """
+
+    confidence: NDArray[numpy.float64]
+    correct: NDArray[numpy.float64]
+    doc: Ints
+
+    def bins(self, n_bins: int = BINS) -> list[Bin]:
+        """RETURNS (List[Bin]): Steps of one width from 0 to 1; empty ones are left out."""
+        which = self._which(n_bins)
+        found = []
+        for b in range(n_bins):
+            inside = which == b
+            if inside.any():
+                means = float(self.confidence[inside].mean()), float(self.correct[inside].mean())
+                found.append(Bin(b / n_bins, (b + 1) / n_bins, int(inside.sum()), *means))
+        return found
+
+    def _which(self, n_bins: int) -> Ints:
+        """An upper edge belongs to its bin."""
+        return numpy.clip(numpy.ceil(self.confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+
+    def error(self, n_bins: int = BINS) -> Statistic:
+        """Expected calibration error (Guo et al. 2017): the mean distance of confidence and accuracy over the bins,
+        weighted by how many predictions they hold.
+
+        n_bins (int): How many bins of one width.
+        RETURNS (Callable): The statistic.
+        """
+        which = self._which(n_bins)
+
+        def statistic(weights: Ints) -> float:
+            own = weights[self.doc]
+            gap = numpy.bincount(which, own * (self.confidence - self.correct), n_bins)
+            return float(numpy.abs(gap).sum() / own.sum()) if own.sum() else math.nan
+
+        return statistic
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often gold (rows) met prediction (columns). counts has shape (n_rows, n_columns)."""
+
+    rows: list[str]
+    columns: list[str]
+    counts: Ints
+
+
+def confusion(pairs: Sequence[tuple[str, str]], most: int = 20) -> Confusion:
+    """Count pairs. Of many labels those with most mistakes are shown, and the others taken together.
+
+    pairs (Sequence[Tuple[str, str]]): Gold and predicted labels.
+    most (int): The most rows, without the one of all others.
+    RETURNS (Confusion): Rows and columns alike, in alphabetical order.
+    """
+    mistakes = dict.fromkeys((label for pair in pairs for label in pair), 0)
+    for gold, guess in pairs:
+        mistakes[gold] += gold != guess
+        mistakes[guess] += gold != guess
+    labels = sorted(sorted(mistakes, key=lambda label: -mistakes[label])[:most])
+    rest = len(mistakes) > len(labels)
+    place = {label: i for i, label in enumerate(labels)}
+    counts = numpy.zeros((len(labels) + rest,) * 2, dtype=numpy.int64)
+    for gold, guess in pairs:
+        counts[place.get(gold, len(labels)), place.get(guess, len(labels))] += 1
+    names = labels + [OTHER] * rest
+    return Confusion(names, names, counts)
+
+
+def length_groups(lengths: Sequence[int], most: int = 5) -> list[tuple[int, int, Ints]]:
+    """Cut docs into groups of about one size, by length.
+
+    lengths (Sequence[int]): Tokens of each doc.
+    most (int): The most groups.
+    RETURNS (List[Tuple[int, int, NDArray[int64]]]): Shortest and longest doc, and the numbers of the docs.
+    """
+    values = numpy.asarray(lengths)
+    edges = numpy.unique(numpy.quantile(values, numpy.linspace(0, 1, most + 1)[1:], method="higher"))
+    which = numpy.searchsorted(edges, values)
+    found = [numpy.flatnonzero(which == g) for g in range(len(edges))]
+    return [(int(values[own].min()), int(values[own].max()), own) for own in found if len(own)]
+
+
+def within(statistic: Statistic, own: Ints, n_docs: int) -> Statistic:
+    """The score of some of the docs.
+
+    statistic (Callable): The score of all.
+    own (NDArray[int64]): Numbers of the docs.
+    n_docs (int): How many there are in all.
+    RETURNS (Callable): Takes weights of these docs alone.
+    """
+
+    def part(weights: Ints) -> float:
+        whole: Any = numpy.zeros(n_docs, dtype=numpy.int64)
+        whole[own] = weights
+        return statistic(whole)
+
+    return part

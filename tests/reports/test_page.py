@@ -1,0 +1,265 @@
+"""Parts and pages of made-up pipelines: what is counted, what is drawn, and that nothing in a text becomes markup."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Span
+from spacy.training import Example
+
+from spacy_transfer.reports.numbers import Score
+from spacy_transfer.reports.page import make_page
+from spacy_transfer.reports.parts import NONE, collect
+from spacy_transfer.reports.pictures import by_length, reliability, scatter
+
+from ..pipeline.util import backbone_config
+
+EVIL = "<script>window.evil = 1</script> & \"quotes\" 'x' \U0001f600 <img src=x onerror=alert(1)>"
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Parser(HTMLParser):
+    """Follows what is open, and gathers elements, text and attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.text, self.attributes = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parse(html):
+    parser = Parser()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def check_alone(html):
+    """Nothing is loaded and nothing runs."""
+    parser = parse(html)
+    assert not {"script", "link", "img", "iframe", "object", "base"} & set(parser.tags)
+    for tag, name, value in parser.attributes:
+        assert not name.startswith("on"), (tag, name)
+        assert name not in ("src", "srcset", "action") and (name != "href" or value.startswith("#")), value
+    assert not re.search(r"url\(|@import", html)
+    for tag in ("svg",):
+        labels = [value for t, name, value in parser.attributes if t == tag and name == "aria-label"]
+        roles = [value for t, name, value in parser.attributes if t == tag and name == "role"]
+        assert len(labels) == len(roles) == parser.tags.count(tag) and all(labels) and set(roles) <= {"img"}
+    return parser
+
+
+@Language.component("entities_of_the_test", assigns=["doc.ents"])
+def say_entities(doc):
+    """Every word in capitals is an entity; B is thought to be a place, and C is missed."""
+    names = {"A": "PER", "B": "PLACE"}
+    doc.ents = [Span(doc, t.i, t.i + 1, names[t.text]) for t in doc if t.text in names]
+    return doc
+
+
+@Language.component("tags_of_the_test", assigns=["token.tag"])
+def say_tags(doc):
+    for token in doc:
+        token.tag_ = "X"
+    return doc
+
+
+@pytest.fixture
+def nlp_of_words(nlp):
+    nlp.add_pipe("entities_of_the_test")
+    nlp.add_pipe("tags_of_the_test")
+    return nlp
+
+
+def entity_examples(nlp, texts=("A b", "B sees A", "x y", "C")):
+    names, found = {"A": "PER", "B": "PER", "C": "PER"}, []
+    for text in texts:
+        doc = nlp.make_doc(text)
+        ents = [(t.idx, t.idx + 1, names[t.text]) for t in doc if t.text in names]
+        tags = ["X" if t.is_upper else "Y" for t in doc]
+        found.append(Example.from_dict(doc, {"entities": ents, "tags": tags}))
+    return found
+
+
+def test_entities_and_tags_are_counted(nlp_of_words):
+    ents, tags = collect(nlp_of_words, entity_examples(nlp_of_words), resamples=20)
+    table = ents.confusion
+    by_pair = {(g, p): table.counts[i, j] for i, g in enumerate(table.rows) for j, p in enumerate(table.columns)}
+    assert by_pair["PER", "PER"] == 2 and by_pair["PER", "PLACE"] == 1 and by_pair["PER", NONE] == 1
+    assert table.counts.sum() == 4
+    values = {score.name: score.value for score in ents.scores}
+    assert values["precision"] == pytest.approx(2 / 3) and values["recall"] == pytest.approx(2 / 4)
+    assert {mistake.text for mistake in ents.mistakes} == {"B sees A", "C"}
+    assert tags.scores[0].value == pytest.approx(4 / 8)
+    assert (tags.mistakes[0].gold, tags.mistakes[0].guess, tags.mistakes[0].weight) == ("Y", "X", "4 times")
+
+
+def test_parts_of_speech(nlp):
+    @Language.component("pos_of_the_test", assigns=["token.tag", "token.pos"])
+    def say_pos(doc):
+        for token in doc:
+            token.pos_ = "NOUN"
+        return doc
+
+    nlp.add_pipe("pos_of_the_test")
+    doc = nlp.make_doc("a b c")
+    gold = Example.from_dict(doc, {"pos": ["NOUN", "VERB", "NOUN"], "tags": ["A", "A", "A"]})
+    (part,) = collect(nlp, [gold], resamples=5)
+    assert part.title == "Parts of speech" and part.scores[0].value == pytest.approx(2 / 3)
+
+
+def test_entities_where_gold_says_nothing_are_not_judged(nlp_of_words):
+    doc = nlp_of_words.make_doc("A b B A")
+    gold = Example.from_dict(doc, {"entities": ["U-PER", "O", "-", "O"]})
+    (part,) = collect(nlp_of_words, [gold], resamples=5)
+    scores = get_ner_prf([Example(nlp_of_words("A b B A"), gold.reference)])
+    assert {s.name: s.value for s in part.scores}["precision"] == scores["ents_p"] == 0.5
+
+
+def test_confidence_of_entities(nlp_of_words):
+    try:
+        Span.set_extension("confidence", default=None)
+        examples = entity_examples(nlp_of_words)
+
+        @Language.component("confidence_of_the_test")
+        def say_confidence(doc):
+            for ent in doc.ents:
+                ent._.confidence = {"A": 0.9, "B": 0.7}[ent.text]
+            return doc
+
+        nlp_of_words.add_pipe("confidence_of_the_test")
+        ents = collect(nlp_of_words, examples, resamples=20)[0]
+        assert sorted(ents.calibration.confidence) == [0.7, 0.9, 0.9]
+        assert ents.mistakes[0].text == "B sees A" and "70.0% sure" in ents.mistakes[0].weight
+    finally:
+        Span.remove_extension("confidence")
+
+
+def classifiers(tiny_bert, names):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config={**backbone_config(tiny_bert), "frozen": True})
+    for name in names:
+        nlp.add_pipe(name)
+    examples = []
+    for text in ("the cat sees a dog", "a dog sings", f"{EVIL} cat", "cat sings", ""):
+        cats = {"long": float(len(text) > 12), "short": float(len(text) <= 12)}
+        examples.append(Example.from_dict(nlp.make_doc(text), {"cats": cats}))
+    for i, eg in enumerate(examples):
+        if "transfer_regressor" in names:
+            eg.reference._.score = float(i)
+    nlp.initialize(lambda: examples)
+    output = nlp.get_pipe(names[0]).model.get_ref("output")
+    output.set_param("W", numpy.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f") * 3)
+    return nlp, examples
+
+
+@pytest.mark.parametrize("name", ["transfer_textcat", "transfer_textcat_multilabel"])
+def test_classifiers_are_counted(tiny_bert, name):
+    nlp, examples = classifiers(tiny_bert, [name])
+    (part,) = collect(nlp, examples, resamples=20)
+    right = total = 0
+    for eg in examples:
+        cats, gold = eg.predicted.cats, eg.reference.cats
+        if name == "transfer_textcat":
+            right += max(cats, key=cats.get) == max(gold, key=gold.get)
+        else:
+            total += sum((cats[label] >= 0.5) == (gold[label] == 1) for label in gold)
+    if name == "transfer_textcat":
+        assert part.scores[0].value == pytest.approx(right / 5)
+        assert part.confusion.counts.trace() == right and part.confusion.counts.sum() == 5
+        assert len(part.mistakes) == 5 - right
+    else:
+        assert part.confusion.counts[:, [0, 3]].sum() == total and part.confusion.counts.sum() == 10
+        assert len(part.mistakes) == 10 - total
+    shown = [float(re.search(r"[\d.]+", mistake.weight)[0]) for mistake in part.mistakes]
+    if name == "transfer_textcat":
+        assert shown == sorted(shown, reverse=True)
+    assert len(collect(nlp, examples, resamples=5, most=1)[0].mistakes) <= 1
+
+
+def test_numbers_are_counted(tiny_bert):
+    nlp, examples = classifiers(tiny_bert, ["transfer_regressor"])
+    (part,) = collect(nlp, examples, resamples=20)
+    scores = nlp.evaluate(examples)
+    assert {s.name: s.value for s in part.scores} == {
+        "mean absolute error": pytest.approx(scores["score_mae"]),
+        "Pearson": pytest.approx(scores["score_pearson"]),
+        "Spearman": pytest.approx(scores["score_spearman"]),
+    }
+    off = [abs(float(m.gold) - float(m.guess)) for m in part.mistakes]
+    assert off == sorted(off, reverse=True) and len(part.pairs) == 5
+
+
+def test_a_page_of_everything(tiny_bert):
+    """Texts and names are shown as they are; none becomes an element."""
+    nlp, examples = classifiers(tiny_bert, ["transfer_textcat", "transfer_regressor"])
+    nlp.add_pipe("entities_of_the_test")
+    nlp.add_pipe("tags_of_the_test")
+    evil = Example.from_dict(nlp.make_doc(f"A {EVIL} C"), {"entities": [(0, 1, "<b>&LABEL")], "tags": None})
+    examples += [evil, *entity_examples(nlp)]
+    parts = collect(nlp, examples, resamples=20)
+    assert [part.title.split()[0] for part in parts] == ["Labels", "Number", "Entities", "Tags"]
+    parser = check_alone(make_page(parts, {"pipeline": "<x>", "date": "today"}, resamples=20))
+    text = "".join(parser.text)
+    assert text.count("<script>window.evil = 1</script>") >= 2 and "\U0001f600" in text
+    assert "<b>&LABEL" in text and "Report on <x>" in text and "20 bootstrap draws" in text
+    assert parser.tags.count("svg") == 1 + 4 + 1
+    assert parser.tags.count("section") == 4
+
+
+def test_long_texts_are_cut_where_the_mistake_is(nlp_of_words):
+    text = "w " * 1000 + "B " + "w " * 1000
+    parts = collect(nlp_of_words, entity_examples(nlp_of_words, [text]), resamples=5)
+    html = make_page(parts, {}, resamples=5)
+    drawn = re.findall(r'<div class="entities".*?</div>', html, re.DOTALL)
+    assert len(drawn) == 2 and all("<mark" in one and len(one) < 2500 for one in drawn)
+
+
+def test_pictures_keep_to_their_frames():
+    groups = [(1, 5, 9, Score("F1", 0.5, 0.4, 0.6)), (6, 99, 9, Score("F1", 0.7, float("nan"), float("nan")))]
+    pictures = [
+        by_length(groups),
+        by_length(groups[1:]),
+        scatter([(0.0, 1e6), (-3.0, 0.1)], "<n>"),
+        scatter([(1, 1)], "n"),
+    ]
+    for picture in pictures:
+        parse(picture)
+        for x, y in re.findall(r'cx="(\S+)" cy="(\S+)"', picture):
+            assert 0 <= float(x) <= 460 and 0 <= float(y) <= 300
+        assert "nan" not in re.sub(r"<title>.*?</title>", "", picture)
+    assert len(re.findall("<circle", scatter([(i, i) for i in range(10_000)], "n"))) <= 1500
+    assert reliability  # Drawn on the page above.
+
+
+def test_nothing_to_report(nlp, nlp_of_words):
+    with pytest.raises(ValueError, match="T732"):
+        collect(nlp_of_words, [])
+    plain = [Example(nlp.make_doc("a"), nlp.make_doc("a"))]
+    with pytest.raises(ValueError, match="T733.*entities_of_the_test"):
+        collect(nlp_of_words, plain)
+    with pytest.raises(ValueError, match=r"T731.*\['sentencizer'\]"):
+        empty = spacy.blank("en")
+        empty.add_pipe("sentencizer")
+        collect(empty, plain)
