@@ -1,8 +1,9 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start, T36x label sets that change, T37x heads that are carried); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x and T72x commands, T75x graft; W for warnings, by the same floors.
+the MaxEnt start, T36x label sets that change, T37x heads that are carried); T4xx components; T5xx corpora; T60x
+schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x
+and T72x commands, T75x graft; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -391,8 +392,9 @@ class Errors(metaclass=_Coded):
     T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
     T751 = (
-        "{head}: its backbone {found!r} is not that of {base} ({wanted!r}), so its heads would read rows that they were "
-        "not trained on.\n{differences}\nTrain the heads on one frozen backbone to join them, or let a head bring its own "
+        "{head}: its backbone {found!r} is not that of {base} ({wanted!r}), so its heads would read rows that they "
+        "were not trained on.\n{differences}\nTrain the heads on one frozen backbone to join them, or let a head bring "
+        "its own "
         '(slower, larger): in a config, source it with replace_listeners = ["model.tok2vec"].'
     )
     T752 = (
@@ -419,7 +421,7 @@ class Warnings(metaclass=_Coded):
     )
     W361 = "components.{name}: positive_label = {label!r} is one of two labels no more, and was set to null."
     W362 = (
-        "components.{name}: what reads the rows in front of its output layer could not be carried from {source!r}: {left}. The "
+        "components.{name}: the layers before its output layer could not be carried from {source!r}: {left}. The "
         "rows of labels were, but were trained on other states. Train on."
     )
     W363 = (
