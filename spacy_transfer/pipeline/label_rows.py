@@ -57,10 +57,11 @@ class LabelRows:
         if len(plan.labels) < self.fewest:
             raise ValueError(Errors.T370.format(name=self.name, labels=list(plan.labels), fewest=self.fewest))
 
-    def finish(self, plan: LabelPlan) -> None:
+    def finish(self, plan: LabelPlan, source: "LabelRows") -> None:
         """What remains to be done once the parameters are in.
 
         plan (LabelPlan): For the rows.
+        source (LabelRows): Where they came from; the component itself when only its labels change.
         """
 
     def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
@@ -208,16 +209,12 @@ class EntityRows(LabelRows):
         # spaCy's forward function reads these two by their places as well.
         model.set_ref("upper" if place == 2 else "lower", model.layers[place])
 
-    def finish(self, plan: LabelPlan) -> None:
-        """Keep an action that has never been seen out of the predictions until training meets it, as spaCy does.
-
-        plan (LabelPlan): For the rows.
-        """
-        unseen = self.pipe.model.attrs["unseen_classes"]
-        before = {plan.old[i] for i in unseen if i < len(plan.old)}
-        now = {i for i, parts in enumerate(plan.sources) if not parts or all(part in before for part in parts)}
-        unseen.clear()
-        unseen.update(now)
+    def finish(self, plan: LabelPlan, source: LabelRows) -> None:
+        """Keep an action that has never been seen out of the predictions until training meets it, as spaCy does."""
+        unseen = {plan.old[i] for i in source.pipe.model.attrs["unseen_classes"] if i < len(plan.old)}
+        own = self.pipe.model.attrs["unseen_classes"]
+        own.clear()
+        own.update(i for i, parts in enumerate(plan.sources) if unseen.issuperset(parts))
 
 
 class TokenRows(LabelRows):

@@ -109,7 +109,7 @@ def _change(nlp: Language, name: str, make: Callable[[tuple[str, ...]], LabelPla
     rows.set_labels(plan)
     of_rows = rows.row_plan(plan, before, rows.rows)
     rows.write(rows.moved(params, of_rows), len(of_rows.labels))
-    rows.finish(of_rows)
+    rows.finish(of_rows, rows)
     for label in plan.labels:
         nlp.vocab.strings.add(label)
         pipe.vocab.strings.add(label)

@@ -146,7 +146,9 @@ def test_transitions_stay_and_merged_paths_sum_up():
 
     for path in itertools.product((0, 2), repeat=2):
         assert total(path, new_start, new_transition, new_end, new_b) == pytest.approx(
-            numpy.logaddexp.reduce([total(p, start, transition, end, b) for p in itertools.product(*map(parts.get, path))]),
+            numpy.logaddexp.reduce(
+                [total(p, start, transition, end, b) for p in itertools.product(*map(parts.get, path))]
+            ),
             rel=1e-4,
         )
     for new, old in ((new_start, start), (new_end, end)):

@@ -77,7 +77,9 @@ def params(nlp):
     axes = {"W": 1, "b": 0, "pad": 2} if found[0]["W"].ndim == 4 else {"W": 0, "b": 0}
     out = {}
     for i, name in enumerate(rows.rows):
-        arrays = {key: array.reshape(len(rows.rows), -1) if array.ndim == 1 else array for key, array in found[0].items()}
+        arrays = {
+            key: array.reshape(len(rows.rows), -1) if array.ndim == 1 else array for key, array in found[0].items()
+        }
         out[name] = b"".join(numpy.take(arrays[key], i, axis=axes[key]).tobytes() for key in sorted(axes))
     return out
 
