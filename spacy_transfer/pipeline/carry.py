@@ -1,4 +1,4 @@
-"""What a head has learned is carried into another pipeline: rows by the names of their labels, and the layers before."""
+"""What a head has learned goes into another pipeline: rows by the names of their labels, and the layers before."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -262,7 +262,7 @@ def _carry_layers(mine: Model, theirs: Model, rows: LabelRows, other: LabelRows)
     for i, node in enumerate(here):
         twin = there[i] if i < len(there) else None
         if twin is not None and node.name == twin.name and _shapes(node) == _shapes(twin):
-            for name in node.param_names:
+            for name in _shapes(node):
                 node.set_param(name, node.ops.asarray(twin.get_param(name)).copy())
             carried.append(node.name)
             for shim, other_shim in zip(node.shims, twin.shims, strict=True):
@@ -279,7 +279,7 @@ def _between(model: Model, rows: LabelRows) -> list[Model]:
     return [
         node
         for node in model.walk()
-        if node.id not in skip and (node.param_names or node.shims) and not isinstance(node, Tok2VecListener)
+        if node.id not in skip and (_shapes(node) or node.shims) and not isinstance(node, Tok2VecListener)
     ]
 
 

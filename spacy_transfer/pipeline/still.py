@@ -16,7 +16,7 @@ from .labels import find_pipe
 
 class StillRows:
     """What of a head stays, and how it is kept: no gradient comes from its labels, and after each step it is put back,
-    so that neither decay nor momentum nor averaging of an optimizer moves it. It belongs to a training and is not saved.
+    so that neither decay nor momentum of an optimizer moves it. It belongs to a training and is not saved.
 
     model (Model): The head. Its backbone is not looked after.
     output (Model): Its output layer, with W of shape (n_labels, width) and b.
