@@ -122,9 +122,11 @@ def test_only_new_labels_learn(case, optimizer, tiny_bert, trained):
     nlp, examples = make(case, tiny_bert, labels=("A", "B", "C", "N"), init=init, steps=0)
     model = nlp.get_pipe("head").model
     before, said = params(nlp), logits(nlp)
+    nodes = [node for node in model.walk() if node is not model.get_ref("output")]
     rest = [
-        (n, p, n.get_param(p).copy()) for n in model.walk() for p in n.param_names if n is not model.get_ref("output")
+        (node, name, node.get_param(name).copy()) for node in nodes for name in node.param_names if node.has_param(name)
     ]
+    first = nlp("zz yy").cats
     new = [Example.from_dict(nlp.make_doc("zz yy"), {"cats": {label: float(label == "N") for label in "ABCN"}})]
     train(nlp, [*examples, *new], 60, optimizer=OPTIMIZERS[optimizer]())
     after, now = params(nlp), logits(nlp)
@@ -134,8 +136,7 @@ def test_only_new_labels_learn(case, optimizer, tiny_bert, trained):
         assert node.get_param(name).tobytes() == kept.tobytes()
     for name in "ABC":
         numpy.testing.assert_allclose(now[name], said[name], atol=1e-6)
-    cats = nlp("zz yy").cats
-    assert cats["N"] > 0.5 and max(cats, key=cats.get) == "N"
+    assert nlp("zz yy").cats["N"] > 2 * first["N"] and nlp("zz yy").cats["N"] > 2 * nlp(TEXTS[0]).cats["N"]
     spacy_transfer.learn_only(nlp, "head", None)
     train(nlp, examples, 1)
     assert params(nlp)["A"] != before["A"]
