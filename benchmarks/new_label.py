@@ -1,6 +1,6 @@
 """One label more for a trained head: 76 labels of banking77, then the 77th from 20 examples, with the rest frozen.
 
-    python benchmarks/new_label.py --data DIR [--labels 5] [--steps 500]
+    python benchmarks/new_label.py --data DIR [--draws 5] [--steps 500]
 
 DIR holds train.csv (or train.csv.gz) and test.csv, as PolyAI published them. The head of the 76 labels is the MaxEnt
 start on 10 texts per class of a frozen MiniLM. `add_labels` gives it a row more and `learn_only` lets that row alone
@@ -122,7 +122,7 @@ def as_rows(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     for mode in MODES:
         each = [one[mode] for one in found]
         falls = [one["f1"] - one[mode]["f1"] for one in found]
-        what = f"label 77 of banking77 from {N_NEW} examples {mode}, only its row learns, {len(found)} labels"
+        what = f"label 77 of banking77 from {N_NEW} examples {mode}, only its row learns, {len(found)} draws"
         same = "bit-identical" if all(one["identical"] for one in each) else "CHANGED"
         measured = f"old rows {same}, their logits within {max(one['logits'] for one in each):.1e}; new label found in "
         measured += f"{statistics.mean(one['accuracy'] for one in each):.1f}% of its test texts ("
@@ -135,12 +135,12 @@ def as_rows(found: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--data", type=Path, required=True, help="folder of banking77")
-    args.add_argument("--labels", type=int, default=5, help="how many labels take their turn to be the new one")
+    args.add_argument("--draws", type=int, default=5, help="of the new label and of all examples")
     args.add_argument("--steps", type=int, default=500)
     args.add_argument("--again", action="store_true")
     opts = args.parse_args()
     found = []
-    for seed in range(opts.labels):
+    for seed in range(opts.draws):
         settings = {"seed": seed, "steps": opts.steps, "new": N_NEW}
         file = METRICS / "new_label" / f"{seed}.json"
         found.append(kept(file, settings, opts.again, lambda seed=seed: measure(opts.data, seed, opts.steps)))

@@ -263,7 +263,8 @@ def _carry_layers(mine: Model, theirs: Model, rows: LabelRows, other: LabelRows)
         twin = there[i] if i < len(there) else None
         if twin is not None and node.name == twin.name and _shapes(node) == _shapes(twin):
             for name in _shapes(node):
-                node.set_param(name, node.ops.asarray(twin.get_param(name)).copy())
+                array: Any = node.ops.asarray(twin.get_param(name))
+                node.set_param(name, array.copy())
             carried.append(node.name)
             for shim, other_shim in zip(node.shims, twin.shims, strict=True):
                 shim.from_bytes(other_shim.to_bytes())

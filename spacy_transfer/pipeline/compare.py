@@ -40,11 +40,11 @@ def differences(ours: tuple[Language, str] | None, theirs: tuple[Language, str] 
     if ours is None or theirs is None:
         return [] if ours is theirs else ["one head listens to a backbone, the other has its own"]
     blocks = [nlp.config.interpolate()["components"][name].get("model", {}) for nlp, name in (ours, theirs)]
-    pipes = [dict(nlp.components)[name] for nlp, name in (ours, theirs)]
+    pipes: list[Any] = [dict(nlp.components)[name] for nlp, name in (ours, theirs)]
     if any(pipe.model.maybe_get_dim("nO") is None for pipe in pipes):
         return ["one of the two has no weights yet"]
-    found = list(_settings(*blocks, ""))
-    found += _weights(*(pipe.model for pipe in pipes))
+    found = list(_settings(blocks[0], blocks[1], ""))
+    found += _weights(pipes[0].model, pipes[1].model)
     if found and blocks[0].get("source") != blocks[1].get("source"):
         found.insert(0, f"source: {blocks[0].get('source')!r} and {blocks[1].get('source')!r}")
     return found
@@ -88,7 +88,8 @@ def _tensors(model: Model) -> Iterator[tuple[str, Any]]:
         if not parameter.is_torch:
             yield parameter.name, model.ops.to_numpy(parameter.owner.get_param(parameter.own_name))
     for number, shim in enumerate(shim for node in model.walk() for shim in node.shims):
-        module, encoder = getattr(shim, "_model", None), getattr(shim, "encoder", None)
+        module: Any = getattr(shim, "_model", None)
+        encoder: Any = getattr(shim, "encoder", None)
         if hasattr(module, "state_dict"):
             for name, tensor in module.state_dict().items():
                 yield f"{number}.{name}", tensor.detach().float().cpu().numpy()
@@ -106,7 +107,8 @@ class _Holder:
 def _rest(model: Model) -> list[Any]:
     """What shims save beside their weights, without where those came from and how many steps they made."""
     found: list[Any] = []
-    for shim in (shim for node in model.walk() for shim in node.shims):
+    shims: list[Any] = [shim for node in model.walk() for shim in node.shims]
+    for shim in shims:
         pretrained = getattr(shim, "pretrained", None)
         if pretrained is not None:
             parts = json.loads(pretrained.to_metadata(0, shim.adapter)["encoder"])

@@ -89,7 +89,8 @@ def _check_tokenizer(base: Language, called: str, nlp: Language) -> None:
         raise ValueError(
             Errors.T757.format(head=called, what="nlp.lang", base=base.meta["name"], difference=difference)
         )
-    one, other = (some.tokenizer.to_bytes(exclude=["vocab"]) for some in (base, nlp))
+    tokenizers: list[Any] = [base.tokenizer, nlp.tokenizer]
+    one, other = (some.to_bytes(exclude=["vocab"]) for some in tokenizers)
     if type(base.tokenizer) is not type(nlp.tokenizer) or one != other:
         difference = "rules or exceptions"
         raise ValueError(
@@ -118,8 +119,8 @@ def _backbone(base: Language, called: str, nlp: Language, name: str) -> str | No
 
 def _all_differences(base: Language, backbone: str, nlp: Language, other: str) -> list[str]:
     found = differences((base, backbone), (nlp, other))
-    models = [dict(some.components)[name].model for some, name in ((base, backbone), (nlp, other))]
-    if any(node.name == "static_vectors" for model in models for node in model.walk()):
+    pipes: list[Any] = [dict(some.components)[name] for some, name in ((base, backbone), (nlp, other))]
+    if any(node.name == "static_vectors" for pipe in pipes for node in pipe.model.walk()):
         if base.vocab.vectors.to_bytes() != nlp.vocab.vectors.to_bytes():
             found.append("the word vectors of the vocabulary, which the backbone reads")
     return found

@@ -239,9 +239,12 @@ class TokenRows(LabelRows):
     def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
         found = super().moved(params, plan)
         if len(params) > 1:
-            parts = (params[1][key] for key in ("start", "transition", "end"))
-            moved = move_transitions(plan, *parts, params[0]["b"], self.pipe.model.ops.xp)
-            found.append(dict(zip(("start", "transition", "end"), moved, strict=True)))
+            # Whatever it is called, what lies between tags is the one table among vectors.
+            middle = next(name for name, array in params[1].items() if array.ndim == 2)
+            names, b = ("start", middle, "end"), params[0]["b"]
+            start, transition, end = (params[1][name] for name in names)
+            moved = move_transitions(plan, start, transition, end, b, self.pipe.model.ops.xp)
+            found.append(dict(zip(names, moved, strict=True)))
         return found
 
 

@@ -347,7 +347,7 @@ class TransferTextCat(_TransferLoss):
         merge (bool): Whether several labels there may become one here.
         only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
         """
-        carry = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
         carry |= {"merge": merge, "only_new": only_new}
         self._initialize(get_examples, labels, nlp, fit, strength, carry)
         if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
@@ -389,6 +389,6 @@ class TransferTextCatMultilabel(_TransferLoss, MultiLabel_TextCategorizer):
         merge (bool): Whether several labels there may become one here.
         only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
         """
-        carry = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
         carry |= {"merge": merge, "only_new": only_new}
         self._initialize(get_examples, labels, nlp, fit, strength, carry)
