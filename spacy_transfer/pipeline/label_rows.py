@@ -224,6 +224,11 @@ class TokenRows(LabelRows):
     def rows(self) -> tuple[str, ...]:
         return tuple(self.pipe.tags)
 
+    def check(self, plan: LabelPlan) -> None:
+        super().check(plan)
+        for label in plan.labels:
+            self.pipe.check_label(label)
+
     def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
         return plan if tuple(old) == plan.old else by_rows(plan, old, new)
 

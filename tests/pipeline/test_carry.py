@@ -52,7 +52,8 @@ def test_rows_and_layers_are_carried(case, tiny_bert, trained, tmp_path):
     assert not report.left
     if case not in ("ner_upper", "ner_lower"):
         said, now = logits(source), logits(nlp)
-        numpy.testing.assert_allclose(now["S"], said["A"], atol=1e-6)
+        for name in of("S", now):
+            numpy.testing.assert_allclose(now[name], said[name[:-1] + "A"], atol=1e-6)
     if case in ("transfer_hidden", "ner_upper", "ner_lower", "textcat_attention"):
         assert report.layers
     assert predictions(reload(nlp, tmp_path)) == predictions(nlp)
@@ -64,6 +65,14 @@ def test_ner_with_the_same_labels_predicts_the_same(case, tiny_bert, trained):
     assert predictions(nlp) != predictions(spacy.load(trained(case)))
     spacy_transfer.carry_head(nlp, "head", trained(case))
     assert predictions(nlp) == predictions(spacy.load(trained(case)))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("transfer_ner_")])
+def test_another_decoder_is_an_error(case, tiny_bert, trained):
+    other = {"transfer_ner_crf": "transfer_ner_softmax", "transfer_ner_softmax": "transfer_ner_crf"}[case]
+    nlp, _ = make(case, tiny_bert, steps=0)
+    with pytest.raises(ValueError, match="T377"):
+        spacy_transfer.carry_head(nlp, "head", trained(other))
 
 
 def test_new_actions_of_ner_wait_for_training(tiny_bert, trained):

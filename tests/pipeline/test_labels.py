@@ -1,5 +1,7 @@
 """Labels of trained components change: what stays is bit-identical, what goes is gone, and training goes on."""
 
+from importlib.util import find_spec
+
 import numpy
 import pytest
 import spacy
@@ -36,6 +38,13 @@ CASES = {
     "ner_upper": ("ner", NER),
     "ner_lower": ("ner", LOWER),
 }
+if find_spec("spacy_transfer.pipeline.ner"):
+    TOKEN = {"@architectures": "spacy-transfer.TokenHead.v1", "tok2vec": LISTENER}
+    CASES |= {
+        f"{factory}_{decoder}": (factory, {**TOKEN, "decoder": decoder})
+        for factory in ("transfer_ner", "transfer_tagger")
+        for decoder in ("crf", "softmax")
+    }
 FIRST, SECOND, THIRD = "A", "B", "C"
 
 
