@@ -1,9 +1,10 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start); T4xx components (T411 to T429 the regressor); T5xx corpora; T60x schedules and optimizers, T61x
-policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x, T72x and T73x (report) commands;
-W for warnings, by the same floors.
+the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
+T38x and T39x checkpoints of transformers); T4xx components (T411 to T429 the regressor); T5xx corpora; T60x schedules
+and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x and T72x
+commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -190,6 +191,68 @@ class Errors(metaclass=_Coded):
         "backbone's weights are damaged or its precision is too low: see components.transfer_backbone.model.source and "
         ".precision."
     )
+    T360 = "components.{name}: {what} names {label!r}, which is not among the labels there. Near it: {near}"
+    T361 = "components.{name} has the labels {labels} already. Add others, or leave these out."
+    T362 = "components.{name}: the labels {labels} would be there twice. To make several labels one, merge them."
+    T363 = (
+        "components.{name}: to merge into {into!r} takes two labels or more. Found: {labels}. To call one label "
+        "something else, rename it."
+    )
+    T364 = (
+        "components.{name}: label_map leads several labels, {parts}, to {goal!r}. If they shall become one label, say "
+        "merge = true; otherwise give each a name of its own."
+    )
+    T365 = "components.{name}: labels must be texts that are not empty, and one at least. Found: {found}"
+    T366 = (
+        "components.{name}.model is {found!r}, which has no output layer with a row for each label: the scores of all "
+        "labels hang on the weights of each (spacy.TextCatEnsemble.v2), or it does not tell. Labels can change in "
+        "'transfer_textcat', in spacy.TextCatReduce.v1, and in others that end in one layer. Train this one anew."
+    )
+    T367 = (
+        "components.{name}.model.use_upper = false: each action has several pieces, of which the highest counts, and "
+        "those of several labels cannot become one. Rename one label, remove the others and train on; or train with "
+        "use_upper = true."
+    )
+    T368 = (
+        "components.{name} is a {found}, whose labels cannot change after training: they are not the rows of one layer "
+        "(the parser's labels share moves, the morphologizer's are made of features). It works for transfer_* heads "
+        "and spaCy's textcat, textcat_multilabel, tagger and ner. Initialize this one anew with the labels it needs."
+    )
+    T369 = (
+        "components.{name} has no weights yet, so nothing would be kept. Call nlp.initialize() or load a saved "
+        "pipeline, then change the labels."
+    )
+    T370 = "components.{name} would be left with the labels {labels}: it needs {fewest} at least. Keep more."
+    T371 = "There is no component {name!r} in the pipeline. Near it: {near}"
+    T372 = (
+        "{key} = {source!r} is no spaCy pipeline: it is not installed, and no folder with config.cfg. Install it, or "
+        "give its folder."
+    )
+    T373 = (
+        "components.{name}: nothing can be carried from the component {other!r} of {source!r}: it is a {found}, and "
+        "this is a {wanted}. Name one of the same kind ({key}); there are: {near}"
+    )
+    T374 = (
+        "components.{name}: its output layer reads rows of width {wanted}, but in {source!r} they are {found} wide. "
+        "Take the same backbone, pooling and hidden layers as there, or do not carry."
+    )
+    T375 = (
+        "initialize.components.{name}: {key} says how to carry a head, but carry_from says from where. Set carry_from "
+        '= "PIPELINE", or remove {key}.'
+    )
+    T376 = (
+        'initialize.components.{name}: carry_from and fit = "maxent" would both fill the output layer. Keep one of '
+        "them."
+    )
+    T377 = (
+        "components.{name}: the decoders or tag schemes differ: rows {found} there, {wanted} here. Give both the same "
+        "settings, or do not carry."
+    )
+    T378 = (
+        "components.{name} cannot learn single labels only: {found} has no way to keep the others still. It works for "
+        "transfer_textcat and transfer_textcat_multilabel. (Otherwise freeze whole parts: [training.optimizer] groups.)"
+    )
+    T379 = "spacy-transfer.CarryHead.v1: {problem}. {way}"
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
@@ -407,6 +470,24 @@ class Errors(metaclass=_Coded):
     T734 = "{path} does not exist. Give a .spacy file of annotated docs, or a folder of them."
     T735 = "{path}: the page cannot be written there. Give a file in a folder that exists: report.html"
     T736 = "{pipeline!r} cannot be loaded: {error}"
+    T751 = (
+        "{head}: its backbone {found!r} is not that of {base} ({wanted!r}), so its heads would read rows that they "
+        "were not trained on.\n{differences}\nTrain the heads on one frozen backbone to join them, or let a head bring "
+        "its own "
+        '(slower, larger): in a config, source it with replace_listeners = ["model.tok2vec"].'
+    )
+    T752 = (
+        "{head}: the component {name!r} is there already. Call it something else: --name {name}=OTHER (for one of "
+        "several pipelines: --name 2:{name}=OTHER), or leave it out: --take NAME for those that shall come."
+    )
+    T753 = "{base} has no backbone that heads listen to. Its components: {found}. Give a pipeline with one as BASE."
+    T754 = "{option} {given!r}: {problem}"
+    T755 = "{head} has no component to join: its components are {found}. Give a pipeline with a trained head."
+    T756 = "{path} is no spaCy pipeline: it is not installed, and no folder with config.cfg. Give its folder."
+    T757 = (
+        "{head}: {what} differs from that of {base}: {difference}. Tokens or rows would not be those the heads were "
+        "trained on. Train both with one [nlp] block."
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -415,6 +496,26 @@ class Warnings(metaclass=_Coded):
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
     W411 = (
         "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
+    W360 = (
+        "initialize.components.{name}.labels is read from elsewhere and was not changed. Write the labels anew before "
+        "the next training: python -m spacy init labels CONFIG FOLDER"
+    )
+    W361 = "components.{name}: positive_label = {label!r} is one of two labels no more, and was set to null."
+    W362 = (
+        "components.{name}: the layers before its output layer could not be carried from {source!r}: {left}. The "
+        "rows of labels were, but were trained on other states. Train on."
+    )
+    W363 = (
+        "components.{name} learned on another backbone in {source!r}: {differences}. The rows of labels were carried "
+        "all the same; train on, or take that backbone."
+    )
+    W364 = (
+        "components.{name}: only the rows of new labels learn, but the backbone {backbone!r} moves, and with it the "
+        "scores of all labels. Set components.{backbone}.frozen = true."
+    )
+    W751 = (
+        "{head}: {name!r} and {other!r} both write {what}. The first to write may keep the other from it, or be "
+        "overwritten. Give one of them another place, or leave one out."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

@@ -30,7 +30,7 @@ def test_ci_runs_the_two_commands_as_they_stand():
 def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, minilm):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
-    data, code = blocks("python")
+    data, code, labels = blocks("python")
     names = {}
     exec(compile(data, "README.md", "exec"), names)
     commands = next(block for block in blocks("bash") if "spacy train" in block)
@@ -56,6 +56,18 @@ def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, min
     assert "business" in capsys.readouterr().out
     for doc, gold in zip(spacy.load("topics").pipe(texts), golds, strict=True):
         assert max(doc.cats, key=doc.cats.get) == max(gold, key=gold.get)
+    spacy.load("topics").to_disk("other_pipeline")
+    exec(compile(labels, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "carried 2 (sport, money)" in printed and "new 1 (weather)" in printed
+    rain = names["nlp"]("Rain and snow tonight.").cats
+    assert max(rain, key=rain.get) == "weather"
+    graft = next(block for block in blocks("bash") if "transfer graft" in block)
+    graft = graft.replace("python -m", f"{shlex.quote(sys.executable)} -m").replace(
+        " joined", " joined --name transfer_textcat=second"
+    )
+    subprocess.run(["bash", "-ec", graft], check=True, capture_output=True)
+    assert spacy.load("joined").pipe_names == ["transfer_backbone", "transfer_textcat", "second"]
 
 
 def test_config_block_makes_a_pipeline():

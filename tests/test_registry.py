@@ -38,8 +38,8 @@ SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
-COMMANDS = {"transfer_debug", "transfer_fit", "transfer_lr_find", "transfer_report"}
-CALLBACKS = {"spacy-transfer.MergeAdapters.v1"}
+COMMANDS = {"transfer_debug", "transfer_fit", "transfer_graft", "transfer_lr_find", "transfer_report"}
+CALLBACKS = {"spacy-transfer.CarryHead.v1", "spacy-transfer.MergeAdapters.v1"}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,

@@ -17,7 +17,9 @@ from thinc.types import Floats2d
 from ..errors import Errors
 from ..heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
 from ..heads.maxent import Evidence, weigh
+from .carry import carry_at_initialize, check_carry
 from .maxent_start import check_is_whole, check_start, start_from_maxent
+from .still import StillRows
 
 ClassWeights = Literal["balanced"] | dict[str, float] | None
 
@@ -144,6 +146,7 @@ class _TransferLoss(TextCategorizer):
         self.cfg["label_smoothing"] = label_smoothing
         self.cfg["class_weights"] = class_weights
         self.cfg["weights"] = None
+        self.still: StillRows | None = None
 
     def predict(self, docs: Iterable[Doc]) -> Floats2d:
         """Scores of a batch. A doc without tokens is scored like any other, by the head's biases.
@@ -179,11 +182,20 @@ class _TransferLoss(TextCategorizer):
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss, d_scores = self.get_loss(examples, scores)
-        backprop(d_scores)
+        backprop(d_scores if self.still is None else self.still.only_moving(d_scores))
         if sgd is not None:
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses
+
+    def finish_update(self, sgd: Any) -> None:
+        """Step, and put back what shall stay: see `spacy_transfer.learn_only`.
+
+        sgd (Optimizer): The optimizer.
+        """
+        super().finish_update(sgd)
+        if self.still is not None:
+            self.still.restore()
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
         """Summed loss of a batch, and its gradient with respect to the logits.
@@ -254,10 +266,13 @@ class _TransferLoss(TextCategorizer):
         nlp: Language | None,
         fit: str | None,
         strength: float | None,
+        carry: dict[str, Any],
     ) -> None:
         """Labels, class weights and weights from the *whole* corpus: a rare label may come late."""
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         check_start(self, nlp, fit, strength)
+        check_carry(self.name, fit=fit, **carry)
+        self.still = None
         n_examples = n_labelled = 0
         for example in get_examples():
             self._validate_categories([example])
@@ -281,6 +296,7 @@ class _TransferLoss(TextCategorizer):
         self.model.initialize(X=[eg.reference for eg in sample], Y=truths)
         if fit is not None:
             start_from_maxent(self, get_examples, nlp, n_labelled, strength)
+        carry_at_initialize(self, nlp, **carry)
 
     def _class_weights(self, get_examples: Callable[[], Iterable[Example]]) -> list[float] | None:
         wanted: Any = self.cfg["class_weights"]
@@ -309,6 +325,11 @@ class TransferTextCat(_TransferLoss):
         positive_label: str | None = None,
         fit: str | None = None,
         strength: float | None = None,
+        carry_from: str | None = None,
+        carry_component: str | None = None,
+        label_map: dict[str, str] | None = None,
+        merge: bool = False,
+        only_new: bool = False,
     ) -> None:
         """Find the labels and build the head.
 
@@ -320,8 +341,15 @@ class TransferTextCat(_TransferLoss):
             start it from zeros.
         strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
             loss; None to choose it by cross-validation.
+        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
+        carry_component (Optional[str]): The component there; None for the one of this name, or the only classifier.
+        label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
+        merge (bool): Whether several labels there may become one here.
+        only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
         """
-        self._initialize(get_examples, labels, nlp, fit, strength)
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry |= {"merge": merge, "only_new": only_new}
+        self._initialize(get_examples, labels, nlp, fit, strength, carry)
         if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
             raise ValueError(Errors.T310.format(name=self.name, label=positive_label, labels=list(self.labels)))
         self.cfg["positive_label"] = positive_label
@@ -340,6 +368,11 @@ class TransferTextCatMultilabel(_TransferLoss, MultiLabel_TextCategorizer):
         labels: Iterable[str] | None = None,
         fit: str | None = None,
         strength: float | None = None,
+        carry_from: str | None = None,
+        carry_component: str | None = None,
+        label_map: dict[str, str] | None = None,
+        merge: bool = False,
+        only_new: bool = False,
     ) -> None:
         """Find the labels and build the head.
 
@@ -350,5 +383,12 @@ class TransferTextCatMultilabel(_TransferLoss, MultiLabel_TextCategorizer):
             start it from zeros.
         strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
             loss; None to choose it by cross-validation.
+        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
+        carry_component (Optional[str]): The component there; None for the one of this name, or the only classifier.
+        label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
+        merge (bool): Whether several labels there may become one here.
+        only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
         """
-        self._initialize(get_examples, labels, nlp, fit, strength)
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry |= {"merge": merge, "only_new": only_new}
+        self._initialize(get_examples, labels, nlp, fit, strength, carry)

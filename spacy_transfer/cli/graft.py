@@ -1,0 +1,100 @@
+"""`python -m spacy transfer graft BASE HEAD... OUT`: heads of several pipelines on one backbone."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from spacy import util
+from wasabi import msg
+
+from ..errors import Errors
+from .app import transfer_cli
+from .fit import check_output, save
+from .prepare import errors_in_one_line
+
+
+@transfer_cli.command("graft")
+def graft_cli(
+    pipelines: Annotated[
+        list[str],
+        typer.Argument(
+            help="BASE, whose backbone stays; HEAD pipelines, one or more; and the folder OUT",
+            metavar="BASE HEAD... OUT",
+        ),
+    ],
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", "-n", help="A new name for a component, OLD=NEW; of the second HEAD only: 2:OLD=NEW"),
+    ] = None,
+    take: Annotated[
+        list[str] | None, typer.Option("--take", "-t", help="Join this component, and of the others none; repeatable")
+    ] = None,
+) -> None:
+    """
+    Join the heads of several pipelines onto the backbone of the first. It runs once for all of them, and each head
+    predicts what it did before, bit for bit.
+
+    That needs backbones that give the same rows: frozen ones from one source do. Where they differ, it says in what,
+    and writes nothing. A pipeline in OUT is replaced.
+    """
+    util.logger.setLevel(logging.INFO)
+    with errors_in_one_line():
+        if len(pipelines) < 3:
+            problem = "give the base, one head pipeline or more, and the folder to write"
+            raise ValueError(Errors.T754.format(option="BASE HEAD... OUT", given=" ".join(pipelines), problem=problem))
+        base, *heads, out = pipelines
+        joined = graft_pipelines(base, heads, Path(out), names=_names(name or []), take=take or [])
+    msg.table(
+        [(one.head, one.component, one.name, one.backbone or "its own") for one in joined],
+        header=("from", "component", "is now", "reads"),
+    )
+    msg.good(f"Saved the pipeline to {out}")
+
+
+def graft_pipelines(
+    base: str,
+    heads: list[str],
+    output_path: Path,
+    *,
+    names: dict[str, str] | None = None,
+    take: list[str] | None = None,
+) -> list[Any]:
+    """Load pipelines, join their heads, and save what comes out.
+
+    base (str): The pipeline that receives: folder or package.
+    heads (List[str]): The others.
+    output_path (Path): The folder.
+    names (Optional[Dict[str, str]]): New names of components; see `spacy_transfer.graft`.
+    take (Optional[List[str]]): Components to join; None for all.
+    RETURNS (List[Graft]): What was joined.
+    """
+    from ..pipeline.graft import graft
+
+    check_output(output_path)
+    nlp = _load(base)
+    called = [head if heads.count(head) == 1 else f"{head} ({i})" for i, head in enumerate(heads, 1)]
+    joined = graft(
+        nlp, {name: _load(head) for name, head in zip(called, heads, strict=True)}, names=names, take=take or []
+    )
+    save(nlp, output_path)
+    return joined
+
+
+def _load(path: str) -> Any:
+    import spacy
+
+    try:
+        return spacy.load(path)
+    except OSError as error:
+        raise ValueError(Errors.T756.format(path=path)) from error
+
+
+def _names(given: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in given:
+        old, equals, new = pair.partition("=")
+        if not equals or not old or not new:
+            raise ValueError(Errors.T754.format(option="--name", given=pair, problem="write OLD=NEW"))
+        found[old] = new
+    return found

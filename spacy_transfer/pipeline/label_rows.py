@@ -1,0 +1,289 @@
+"""Where a component keeps what belongs to its labels: names, and rows of weights."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from spacy.pipeline.ner import EntityRecognizer
+from spacy.pipeline.tagger import Tagger
+from spacy.pipeline.textcat import TextCategorizer
+from thinc.api import Model
+
+from ..errors import Errors
+from ..heads.labels import Kind, LabelPlan, by_rows, move_axis, move_rows, move_transitions
+
+Params = dict[str, Any]
+
+
+class LabelRows:
+    """The labels of a component with a row for each, in the output layer of its model.
+
+    name (str): Of the component.
+    pipe (TrainablePipe): The component.
+    """
+
+    kind: Kind = "softmax"
+    fewest = 1
+
+    def __init__(self, name: str, pipe: Any) -> None:
+        self.name = name
+        self.pipe = pipe
+
+    # Names
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str]): The labels, in the order of the component."""
+        return tuple(self.pipe.labels)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str]): What the rows stand for, in their order."""
+        return self.labels
+
+    def set_labels(self, plan: LabelPlan) -> None:
+        """Write the names of a plan into the component.
+
+        plan (LabelPlan): For the labels.
+        """
+        self.pipe.cfg["labels"] = list(plan.labels)
+
+    def check(self, plan: LabelPlan) -> None:
+        """Look whether a plan can be carried out, before anything is touched.
+
+        plan (LabelPlan): For the labels.
+        """
+        if not self.has_weights():
+            raise ValueError(Errors.T369.format(name=self.name))
+        if len(plan.labels) < self.fewest:
+            raise ValueError(Errors.T370.format(name=self.name, labels=list(plan.labels), fewest=self.fewest))
+
+    def finish(self, plan: LabelPlan, source: "LabelRows") -> None:
+        """What remains to be done once the parameters are in.
+
+        plan (LabelPlan): For the rows.
+        source (LabelRows): Where they came from; the component itself when only its labels change.
+        """
+
+    def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
+        """RETURNS (LabelPlan): What a plan for the labels means for the rows."""
+        return plan
+
+    # Weights
+
+    def output(self) -> Model:
+        """RETURNS (Model): The layer with the rows."""
+        raise NotImplementedError
+
+    def nodes(self) -> Iterator[Model]:
+        """YIELDS (Model): All layers that have a part for each row, the output layer first."""
+        yield self.output()
+
+    def has_weights(self) -> bool:
+        """RETURNS (bool): Whether the component has been initialised."""
+        return bool(self.output().has_param("W"))
+
+    def read(self) -> list[Params]:
+        """RETURNS (List[Dict[str, FloatsXd]]): The parameters of `nodes`."""
+        return [{name: node.get_param(name) for name in node.param_names} for node in self.nodes()]
+
+    def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
+        """What parameters are after a change.
+
+        params (List[Dict[str, FloatsXd]]): From `read`.
+        plan (LabelPlan): For the rows.
+        RETURNS (List[Dict[str, FloatsXd]]): New arrays.
+        """
+        W, b = params[0]["W"], params[0]["b"]
+        # A sparse layer keeps its rows one after the other.
+        new_W, new_b = move_rows(plan, W.reshape((len(b), -1)), b, self.kind, self.pipe.model.ops.xp)
+        return [{"W": new_W.reshape((-1,) if W.ndim == 1 else new_W.shape), "b": new_b}]
+
+    def write(self, params: list[Params], n_rows: int) -> None:
+        """Put parameters in. Layers that change their shape are replaced: an optimizer's moments of the old shape are
+        no use to them.
+
+        params (List[Dict[str, FloatsXd]]): For each of `nodes`.
+        n_rows (int): How many rows there are now.
+        """
+        root = self.pipe.model
+        for old, given in zip(list(self.nodes()), params, strict=True):
+            self._replace(root, old, resized(old, given, n_rows), n_rows)
+        if getattr(self.pipe, "_rehearsal_model", None) is not None:
+            self.pipe._rehearsal_model = None  # It speaks of other labels.
+
+    def _replace(self, root: Model, old: Model, new: Model, n_rows: int) -> None:
+        around = [node for node in root.walk() if node is not old and any(layer is old for layer in node.walk())]
+        sizes = {node.id: node.maybe_get_dim("nO") for node in around}
+        width = old.maybe_get_dim("nO")
+        root.replace_node(old, new)
+        for node in around:
+            if "nO" in node.dim_names and sizes[node.id] in (width, None):
+                node.set_dim("nO", n_rows, force=True)
+
+
+class ClassifierRows(LabelRows):
+    """Of `transfer_textcat`, `transfer_textcat_multilabel`, and spaCy's own of these."""
+
+    def __init__(self, name: str, pipe: Any) -> None:
+        super().__init__(name, pipe)
+        self.kind = "sigmoid" if pipe.model.attrs.get("multi_label") else "softmax"
+        self.fewest = 1 if self.kind == "sigmoid" else 2
+
+    def output(self) -> Model:
+        model = self.pipe.model
+        ref = "output" if "output" in model.ref_names else "output_layer"
+        if ref not in model.ref_names:
+            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
+        top = model.get_ref(ref)
+        found = [node for node in (top.walk() if top is not None else ()) if "W" in node.param_names]
+        # In an ensemble a layer behind it mixes the labels: the scores of all hang on the weights of each.
+        last = [node for node in model.walk(order="dfs_post") if "W" in node.param_names][-1:]
+        if len(found) != 1 or found[0] is not last[0]:
+            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
+        return found[0]
+
+
+class TaggerRows(LabelRows):
+    """Of spaCy's `tagger`."""
+
+    def output(self) -> Model:
+        model = self.pipe.model
+        ref = next((ref for ref in ("output_layer", "softmax") if ref in model.ref_names), None)
+        if ref is None:
+            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
+        return model.get_ref(ref)
+
+
+class EntityRows(LabelRows):
+    """Of spaCy's `ner`: a row for each action of its transition system."""
+
+    ACTIONS = {"B": 1, "I": 2, "L": 3, "U": 4}
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        moves = self.pipe.moves
+        return tuple(moves.get_class_name(i) for i in range(moves.n_moves))
+
+    def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
+        return by_rows(plan, old, new)
+
+    def set_labels(self, plan: LabelPlan) -> None:
+        """The order of actions is that of frequencies, and is worked out anew whenever they are read: rows go by the
+        names of their actions."""
+        moves = self.pipe.moves
+        counts = {action: dict(of_action) for action, of_action in moves.labels.items()}
+        known = set(plan.old)
+        for action in self.ACTIONS.values():
+            before = counts.get(action, {})
+            kept = {label: count for label, count in before.items() if label not in known}
+            lowest = min([0, *before.values()])
+            for label, parts in zip(plan.labels, plan.sources, strict=True):
+                if parts:
+                    kept[label] = max(before.get(part, -1) for part in parts)
+                else:
+                    lowest -= 1
+                    kept[label] = lowest
+            counts[action] = kept
+        moves.initialize_actions(counts)
+
+    def check(self, plan: LabelPlan) -> None:
+        super().check(plan)
+        if plan.merged and not self.pipe.model.attrs["has_upper"]:
+            raise ValueError(Errors.T367.format(name=self.name))
+
+    def output(self) -> Model:
+        model = self.pipe.model
+        return model.get_ref("upper" if model.attrs["has_upper"] else "lower")
+
+    def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
+        model = self.pipe.model
+        if model.attrs["has_upper"]:
+            return super().moved(params, plan)
+        axes = {"W": 1, "b": 0, "pad": 2}
+        return [{key: move_axis(plan, array, axes[key], model.ops.xp) for key, array in params[0].items()}]
+
+    def write(self, params: list[Params], n_rows: int) -> None:
+        super().write(params, n_rows)
+        model = self.pipe.model
+        place = 2 if model.attrs["has_upper"] else 1
+        # spaCy's forward function reads these two by their places as well.
+        model.set_ref("upper" if place == 2 else "lower", model.layers[place])
+
+    def finish(self, plan: LabelPlan, source: LabelRows) -> None:
+        """Keep an action that has never been seen out of the predictions until training meets it, as spaCy does."""
+        unseen = {plan.old[i] for i in source.pipe.model.attrs["unseen_classes"] if i < len(plan.old)}
+        own = self.pipe.model.attrs["unseen_classes"]
+        own.clear()
+        own.update(i for i, parts in enumerate(plan.sources) if unseen.issuperset(parts))
+
+
+class TokenRows(LabelRows):
+    """Of `transfer_ner` and `transfer_tagger`: `tags` names the rows; a CRF has transitions between them."""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return tuple(self.pipe.tags)
+
+    def check(self, plan: LabelPlan) -> None:
+        super().check(plan)
+        for label in plan.labels:
+            self.pipe.check_label(label)
+
+    def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
+        return plan if tuple(old) == plan.old else by_rows(plan, old, new)
+
+    def output(self) -> Model:
+        return self.pipe.model.get_ref("output")
+
+    def nodes(self) -> Iterator[Model]:
+        yield self.output()
+        model = self.pipe.model
+        if "transitions" in model.ref_names and model.get_ref("transitions") is not None:
+            yield model.get_ref("transitions")
+
+    def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
+        found = super().moved(params, plan)
+        if len(params) > 1:
+            # Whatever it is called, what lies between tags is the one table among vectors.
+            middle = next(name for name, array in params[1].items() if array.ndim == 2)
+            names, b = ("start", middle, "end"), params[0]["b"]
+            start, transition, end = (params[1][name] for name in names)
+            moved = move_transitions(plan, start, transition, end, b, self.pipe.model.ops.xp)
+            found.append(dict(zip(names, moved, strict=True)))
+        return found
+
+
+def label_rows(name: str, pipe: Any) -> LabelRows:
+    """Find out how a component keeps its labels.
+
+    name (str): Of the component.
+    pipe (Pipe): The component.
+    RETURNS (LabelRows): For its kind.
+    RAISES (ValueError): When its labels cannot change.
+    """
+    if isinstance(getattr(pipe, "model", None), Model):
+        if hasattr(pipe, "tags") and "output" in pipe.model.ref_names:
+            return TokenRows(name, pipe)
+        if isinstance(pipe, TextCategorizer):
+            return ClassifierRows(name, pipe)
+        if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are taggers too.
+            return TaggerRows(name, pipe)
+        if isinstance(pipe, EntityRecognizer):
+            return EntityRows(name, pipe)
+    raise ValueError(Errors.T368.format(name=name, found=type(pipe).__name__))
+
+
+def resized(old: Model, params: Params, n_rows: int) -> Model:
+    """A layer like another, with other parameters.
+
+    old (Model): A layer without layers of its own.
+    params (Dict[str, FloatsXd]): Its parameters.
+    n_rows (int): Its size.
+    RETURNS (Model): The layer.
+    """
+    sizes = {name: old.maybe_get_dim(name) for name in old.dim_names}
+    if "nO" in sizes:
+        sizes["nO"] = n_rows
+    arrays = {name: old.ops.xp.ascontiguousarray(old.ops.asarray(array)) for name, array in params.items()}
+    rest: Any = {"attrs": dict(old.attrs), "dims": sizes, "params": arrays, "init": old.init, "ops": old.ops}
+    return Model(old.name, old._func, **rest)
