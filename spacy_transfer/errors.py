@@ -1,8 +1,9 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x and T72x commands; W for warnings, by the same floors.
+the MaxEnt start, T35x context, focal loss and thresholds); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
+tests, T64x adapters, T65x anchors and gradients; T70x, T72x and T74x
+(calibration) commands; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -189,6 +190,14 @@ class Errors(metaclass=_Coded):
         "backbone's weights are damaged or its precision is too low: see components.transfer_backbone.model.source and "
         ".precision."
     )
+    T350 = "components.{name}.focal = {found}: it must be a number of 0 or more (0 is plain cross-entropy; 2 is usual)."
+    T351 = (
+        "components.NAME.model.context = {found!r} reads the tokens of a doc, but model.tok2vec gives one row per doc. "
+        "Set context = null, or use 'spacy-transfer.Listener.v1' as tok2vec."
+    )
+    T352 = "components.{name}.thresholds: {label!r} is no label of this component. Near it: {labels}."
+    T353 = "components.{name}.thresholds: {label!r} has {found}. A threshold lies between 0 and 1."
+    T354 = "components.NAME.scorer.bins = {found}: it must be 1 or more (15 is usual)."
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
@@ -328,12 +337,35 @@ class Errors(metaclass=_Coded):
     T721 = "--output {path}: the folder does not exist. Make it, or name another."
     T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
+    T741 = "There is no component {name!r} in the pipeline. Near it: {near}."
+    T742 = (
+        "components.{name}: its model has no temperature, so that it cannot be calibrated. Those that can: {can}. "
+        "(Heads of this package can: 'transfer_textcat', 'transfer_textcat_multilabel'.)"
+    )
+    T743 = (
+        "There is nothing to calibrate: of the components {names} not one has a temperature. Heads of this package do: "
+        "'transfer_textcat', 'transfer_textcat_multilabel'."
+    )
+    T744 = (
+        "components.{name}: not one of the {count} texts to calibrate on has a gold label for it. Give texts with "
+        "annotation, or leave this component out."
+    )
+    T745 = (
+        "training.before_to_disk.corpus = {name!r} is no corpus of this config: {error}. Name one as [training] "
+        "dev_corpus does: corpora.dev"
+    )
+    T746 = "training.before_to_disk.max_docs = {found}: it must be 1 or more, or null for all."
 
 
 class Warnings(metaclass=_Coded):
     """Messages of warnings. Format with `.format(...)` and pass to `warnings.warn` or the logger."""
 
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
+    W350 = (
+        "components.{name}: on the {count} labels to calibrate on, no temperature between {low} and {high} is best (all "
+        "of them right, or nothing learned). It stays at 1. Give more texts."
+    )
+    W351 = "components.{name}: none of the {count} texts to calibrate on has a gold label for it. It stays as it is."
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "
         "out, and set components.{name}.frozen = true."

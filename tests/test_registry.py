@@ -36,14 +36,16 @@ SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
-COMMANDS = {"transfer_debug", "transfer_fit", "transfer_lr_find"}
-CALLBACKS = {"spacy-transfer.MergeAdapters.v1"}
+COMMANDS = {"transfer_calibrate", "transfer_debug", "transfer_fit", "transfer_lr_find"}
+CALLBACKS = {"spacy-transfer.Calibrate.v1", "spacy-transfer.MergeAdapters.v1"}
+SCORERS = {"spacy-transfer.TextCatScorer.v1"}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,
     "spacy_readers": READERS,
     "spacy_loggers": LOGGERS,
     "spacy_callbacks": CALLBACKS,
+    "spacy_scorers": SCORERS,
     "spacy_misc": MISC,
     "thinc_schedules": SCHEDULES,
     "thinc_optimizers": OPTIMIZERS,
@@ -68,6 +70,7 @@ BUILDERS = [
         ("readers", READERS),
         ("loggers", LOGGERS),
         ("callbacks", CALLBACKS),
+        ("scorers", SCORERS),
         ("misc", MISC),
         ("schedules", SCHEDULES),
         ("optimizers", OPTIMIZERS),
