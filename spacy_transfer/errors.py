@@ -1,8 +1,8 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start, T35x context, focal loss and thresholds); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x, T72x and T74x
+the MaxEnt start, T35x context, focal loss and thresholds); T4xx components; T5xx corpora; T60x schedules and
+optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x, T72x and T74x
 (calibration) commands; W for warnings, by the same floors.
 """
 
@@ -362,8 +362,8 @@ class Warnings(metaclass=_Coded):
 
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
     W350 = (
-        "components.{name}: on the {count} labels to calibrate on, no temperature between {low} and {high} is best (all "
-        "of them right, or nothing learned). It stays at 1. Give more texts."
+        "components.{name}: on the {count} labels to calibrate on, no temperature between {low} and {high} is best "
+        "(all of them right, or nothing learned). It stays at 1. Give more texts."
     )
     W351 = "components.{name}: none of the {count} texts to calibrate on has a gold label for it. It stays as it is."
     W720 = (

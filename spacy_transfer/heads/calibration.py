@@ -149,8 +149,8 @@ def error_of(parts: Sequence[Decisions], temperature: float, bins: int = BINS) -
 
 
 def best_threshold(scores: Any, truths: Any) -> tuple[float, float] | None:
-    """The threshold that gives one label the highest F1. It lies half-way between two scores; of several best cuts it is
-    the one nearest to half the best F1, where the cut of well calibrated scores belongs (Lipton et al. 2014).
+    """The threshold that gives one label the highest F1. It lies half-way between two scores; of several best cuts it
+    is the one nearest to half the best F1, where the cut of well calibrated scores belongs (Lipton et al. 2014).
 
     scores (Floats1d): Of the label, on texts where its truth is known.
     truths (Floats1d): Whether it holds (more than 0.5).
@@ -165,8 +165,12 @@ def best_threshold(scores: Any, truths: Any) -> tuple[float, float] | None:
     # A cut after the last of equal scores: the label is taken to hold down to there.
     ends = numpy.flatnonzero(numpy.append(falling[:-1] > falling[1:], True))
     below = numpy.append(falling, 0.0)[ends + 1]
-    cuts = (falling[ends] + below) / 2
-    f1 = 2 * hits[ends] / (ends + 1 + holds.sum())
+    # A component's settings are saved with ten digits: what has more would move on the way.
+    cuts = numpy.round((falling[ends] + below) / 2, 9)
+    parts = (cuts <= falling[ends]) & ((cuts > below) | (ends == len(falling) - 1))
+    if not parts.any():
+        return None
+    f1 = numpy.where(parts, 2 * hits[ends] / (ends + 1 + holds.sum()), -1.0)
     best = numpy.flatnonzero(f1 >= f1.max() - 1e-12)
     nearest = best[numpy.abs(cuts[best] - f1.max() / 2).argmin()]
     return float(cuts[nearest]), float(f1.max())

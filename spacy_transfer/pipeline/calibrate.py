@@ -54,8 +54,8 @@ def create_calibrate_v1(
     per_label_thresholds: bool = False,
     then: Callable[[Language], Language] | None = None,
 ) -> Callable[[Language], Language]:
-    """For `[training.before_to_disk]`: what is saved is calibrated on the dev corpus; training goes on with what it had.
-    This costs one prediction over the corpus at each save.
+    """For `[training.before_to_disk]`: what is saved is calibrated on the dev corpus; training goes on with what it
+    had. This costs one prediction over the corpus at each save.
 
     components (Optional[List[str]]): Which; null for all that can be calibrated and have gold labels there.
     corpus (Optional[str]): Dotted name of the corpus to fit on; null for what [training] dev_corpus says.
@@ -71,6 +71,7 @@ def create_calibrate_v1(
     def calibrate_v1(nlp: Language) -> Language:
         with _same_random_state():
             copy = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+            _wanted(copy, components)
             examples = islice(_corpus_of(copy, corpus), max_docs)
             done = calibrate(copy, list(examples), components=components, per_label_thresholds=per_label_thresholds)
         for each in done:
@@ -131,7 +132,8 @@ def _decisions(nlp: Language, examples: Sequence[Example], wanted: Sequence[str]
     found: dict[str, list[Any]] = {name: [] for name in wanted}
     for batch in util.minibatch(examples, size=nlp.batch_size):
         docs = [example.predicted for example in batch]
-        for name, pipe in nlp.pipeline:
+        pipes: list[tuple[str, Any]] = nlp.pipeline
+        for name, pipe in pipes:
             if name in found:
                 pairs = zip(docs, batch, strict=True)
                 found[name].append(pipe.decisions([Example(doc, example.reference) for doc, example in pairs]))
@@ -158,14 +160,18 @@ def _fit(pipe: Any, parts: list[Any], per_label_thresholds: bool) -> Calibrated:
 def _corpus_of(nlp: Language, name: str | None) -> Iterable[Example]:
     config = nlp.config.interpolate()
     name = config["training"]["dev_corpus"] if name is None else name
+    # spaCy's own resolve_dot_names would open all corpora, those without a path too.
+    block: Any = config
     try:
-        (corpus,) = util.resolve_dot_names(config, [name])
-        if not callable(corpus):
-            raise KeyError(name)
+        for key in name.split("."):
+            block = block[key]
+        corpus = util.registry.resolve({"corpus": block})["corpus"]
     except KeyError as error:
         raise ValueError(Errors.T745.format(name=name, error=f"{error} is missing")) from error
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(Errors.T745.format(name=name, error=error)) from error
+    if not callable(corpus):
+        raise ValueError(Errors.T745.format(name=name, error=f"it is {corpus!r}"))
     return corpus(nlp)
 
 
@@ -174,10 +180,10 @@ def _same_random_state() -> Iterator[None]:
     """Training goes on as if nothing had been: building a copy draws random weights."""
     import torch
 
-    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield
     finally:
         random.setstate(states[0])
-        numpy.random.set_state(states[1])
+        numpy.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])

@@ -1,4 +1,4 @@
-"""Scorers: spaCy's own, and how far probabilities can be believed. They write nothing, neither to docs nor to settings."""
+"""Scorers: spaCy's own, and how far probabilities can be believed. They write nothing to docs or settings."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

@@ -239,8 +239,8 @@ class _TransferLoss(TextCategorizer):
         truths, mask = self._examples_to_truth(examples)
         inputs, _ = self.model.attrs["states"](self.model, [eg.predicted for eg in examples], False)
         logits = self.model.get_ref("output").predict(inputs)
-        arrays = [self.model.ops.to_numpy(array).astype("d") for array in (logits, truths, mask)]
-        return LabelDecisions(*arrays, exclusive=self.exclusive)
+        logits, truths, mask = (self.model.ops.to_numpy(array).astype("d") for array in (logits, truths, mask))
+        return LabelDecisions(logits, truths, mask, self.exclusive)
 
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
         """Labels that exclude each other have no thresholds: the highest score decides.
@@ -411,7 +411,7 @@ class TransferTextCatMultilabel(_TransferLoss, MultiLabel_TextCategorizer):
             best = best_threshold(scores[known, j], truths[known, j])
             if best is not None:
                 found[label] = best[0]
-        self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}  # type: ignore[dict-item]
+        self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}
         return found
 
     def initialize(  # type: ignore[override]
