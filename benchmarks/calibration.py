@@ -3,8 +3,8 @@
     python benchmarks/calibration.py banking77 --data DIR [--seeds 0]
 
 DIR holds train.csv and test.csv as PolyAI published them. A tenth of the training texts is held out; the rest trains
-all of the encoder by finetuning.py's recipe "full". One temperature is fitted to what was held out (Guo et al. 2017), and
-the expected calibration error (Naeini et al. 2015, 15 bins) is that of the test set. What is finished stays in
+all of the encoder by finetuning.py's recipe "full". One temperature is fitted to what was held out (Guo et al. 2017),
+and the expected calibration error (Naeini et al. 2015, 15 bins) is that of the test set. What is finished stays in
 metrics/calibration/.
 """
 

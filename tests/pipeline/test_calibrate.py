@@ -125,7 +125,7 @@ def with_dev(nlp, tmp_path):
 
 
 def random_numbers():
-    return random.random(), numpy.random.random(), float(torch.rand(1))
+    return random.random(), numpy.random.random(), float(torch.rand(1))  # noqa: NPY002
 
 
 @pytest.mark.parametrize("kind", KINDS)
