@@ -1,7 +1,7 @@
-r"""Run the benchmarks one after the other and gather their rows for the README, in three tables.
+"""Run the benchmarks one after the other and gather their rows for the README, in three tables.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
-    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \
+    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \\
         benchmarks-heads=docs/benchmarks_heads.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
@@ -53,6 +53,7 @@ TABLES = {
     "benchmarks_heads": {
         "similarity": "similarity.py --data {stsb}",
         "new_label": "new_label.py --data {banking77}",
+        "calibration_banking77": "calibration.py banking77 --data {banking77}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}

@@ -253,6 +253,14 @@ class Errors(metaclass=_Coded):
         "transfer_textcat and transfer_textcat_multilabel. (Otherwise freeze whole parts: [training.optimizer] groups.)"
     )
     T379 = "spacy-transfer.CarryHead.v1: {problem}. {way}"
+    T350 = "components.{name}.focal = {found}: it must be a number of 0 or more (0 is plain cross-entropy; 2 is usual)."
+    T351 = (
+        "components.NAME.model.context = {found!r} reads the tokens of a doc, but model.tok2vec gives one row per doc. "
+        "Set context = null, or use 'spacy-transfer.Listener.v1' as tok2vec."
+    )
+    T352 = "components.{name}.thresholds: {label!r} is no label of this component. Near it: {labels}."
+    T353 = "components.{name}.thresholds: {label!r} has {found}. A threshold lies between 0 and 1."
+    T354 = "components.NAME.scorer.bins = {found}: it must be 1 or more (15 is usual)."
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
@@ -488,6 +496,24 @@ class Errors(metaclass=_Coded):
         "{head}: {what} differs from that of {base}: {difference}. Tokens or rows would not be those the heads were "
         "trained on. Train both with one [nlp] block."
     )
+    T741 = "There is no component {name!r} in the pipeline. Near it: {near}."
+    T742 = (
+        "components.{name}: its model has no temperature, so that it cannot be calibrated. Those that can: {can}. "
+        "(Heads of this package can: 'transfer_textcat', 'transfer_textcat_multilabel'.)"
+    )
+    T743 = (
+        "There is nothing to calibrate: of the components {names} not one has a temperature. Heads of this package do: "
+        "'transfer_textcat', 'transfer_textcat_multilabel'."
+    )
+    T744 = (
+        "components.{name}: not one of the {count} texts to calibrate on has a gold label for it. Give texts with "
+        "annotation, or leave this component out."
+    )
+    T745 = (
+        "training.before_to_disk.corpus = {name!r} is no corpus of this config: {error}. Name one as [training] "
+        "dev_corpus does: corpora.dev"
+    )
+    T746 = "training.before_to_disk.max_docs = {found}: it must be 1 or more, or null for all."
 
 
 class Warnings(metaclass=_Coded):
@@ -496,6 +522,7 @@ class Warnings(metaclass=_Coded):
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
     W411 = (
         "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
+    )
     W360 = (
         "initialize.components.{name}.labels is read from elsewhere and was not changed. Write the labels anew before "
         "the next training: python -m spacy init labels CONFIG FOLDER"
@@ -517,6 +544,11 @@ class Warnings(metaclass=_Coded):
         "{head}: {name!r} and {other!r} both write {what}. The first to write may keep the other from it, or be "
         "overwritten. Give one of them another place, or leave one out."
     )
+    W350 = (
+        "components.{name}: on the {count} labels to calibrate on, no temperature between {low} and {high} is best "
+        "(all of them right, or nothing learned). It stays at 1. Give more texts."
+    )
+    W351 = "components.{name}: none of the {count} texts to calibrate on has a gold label for it. It stays as it is."
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "
         "out, and set components.{name}.frozen = true."

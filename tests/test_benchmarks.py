@@ -189,3 +189,14 @@ def test_contenders_come_with_what_they_are_compared_with(script):
     assert training.wanted(["lora"], True) == ["spacy-transformers", "full", "lora"]
     assert training.wanted([], False) == [name for name in training.CONTENDERS if name != "bf16"]
     assert training.wanted(["bf16"], False) == []
+
+
+def test_calibration_holds_out_what_it_fits_on(script):
+    calibration = script("calibration")
+    pairs = [(f"text {i}", "ab"[i % 2]) for i in range(40)]
+    rest, dev = calibration.held_out(pairs, 0)
+    assert sorted(rest + dev) == sorted(pairs) and len(dev) == 4
+    assert calibration.held_out(pairs, 0) == (rest, dev) != calibration.held_out(pairs, 1)
+    run = {"ece": [0.05, 0.0123], "temperature": 1.5, "accuracy": 93.21}
+    what, measured, aim = calibration.as_row("banking77", [run], [0])
+    assert measured == "0.050 -> 0.012 (temperature 1.50, accuracy 93.2%)" and what.endswith("seed 0")

@@ -46,6 +46,13 @@ def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, min
     subprocess.run(["bash", "-ec", fit], check=True, capture_output=True)
     for doc, gold in zip(spacy.load("fitted").pipe(texts), golds, strict=True):
         assert max(doc.cats, key=doc.cats.get) == max(gold, key=gold.get)
+    (tmp_path / "dev.spacy").write_bytes((tmp_path / "train.spacy").read_bytes())
+    calibrate = next(block for block in blocks("bash") if "transfer calibrate" in block)
+    calibrate = calibrate.replace("python -m", f"{shlex.quote(sys.executable)} -m")
+    subprocess.run(["bash", "-ec", calibrate], check=True, capture_output=True)
+    assert [max(d.cats, key=d.cats.get) for d in spacy.load("calibrated").pipe(texts)] == [
+        max(gold, key=gold.get) for gold in golds
+    ]
     debug = next(block for block in blocks("bash") if "debug transfer" in block)
     debug = debug.replace("python -m", f"{shlex.quote(sys.executable)} -m")
     printed = subprocess.run(["bash", "-ec", debug], check=True, capture_output=True, text=True).stdout

@@ -30,7 +30,7 @@ ARCHITECTURES = {
         "RegressionHead",
     )
 }
-SCORERS = {"spacy-transfer.RegressionScorer.v1"}
+SCORERS = {"spacy-transfer.RegressionScorer.v1", "spacy-transfer.TextCatScorer.v1"}
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
 MISC = {"spacy-transfer.Tuning.v1"}
@@ -38,8 +38,15 @@ SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
-COMMANDS = {"transfer_debug", "transfer_fit", "transfer_graft", "transfer_lr_find", "transfer_report"}
-CALLBACKS = {"spacy-transfer.CarryHead.v1", "spacy-transfer.MergeAdapters.v1"}
+COMMANDS = {
+    "transfer_calibrate",
+    "transfer_debug",
+    "transfer_fit",
+    "transfer_graft",
+    "transfer_lr_find",
+    "transfer_report",
+}
+CALLBACKS = {"spacy-transfer.Calibrate.v1", "spacy-transfer.CarryHead.v1", "spacy-transfer.MergeAdapters.v1"}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,

@@ -54,6 +54,10 @@ def _registered(name: str) -> Callable[..., Any]:
 
 
 def _cnn_forward(model: ContextT, rows: list[Floats2d], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    if not any(len(doc) for doc in rows):
+        # Thinc's Maxout cannot pass a gradient to nothing.
+        given: list[Any] = [model.ops.alloc2f(0, model.get_dim("nO")) for _ in rows]
+        return given, lambda d_rows: [model.ops.alloc2f(0, model.get_dim("nI")) for _ in rows]
     return model.layers[0](rows, is_train)
 
 

@@ -131,7 +131,7 @@ def save(nlp: Language, path: Path) -> None:
     """Write beside the place and move there: what fails on the way leaves the place as it was.
 
     nlp (Language): The pipeline.
-    path (Path): The folder.
+    path (Path): The folder; see `check_output`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".transfer-fit-", dir=path.parent) as folder:

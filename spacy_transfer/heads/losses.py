@@ -23,7 +23,13 @@ def smooth(truths: Floats2d, amount: float, exclusive: bool) -> Floats2d:
 
 
 def cross_entropy(
-    xp: Any, scores: Floats2d, truths: Floats2d, mask: Floats2d, weights: Floats1d | None, amount: float
+    xp: Any,
+    scores: Floats2d,
+    truths: Floats2d,
+    mask: Floats2d,
+    weights: Floats1d | None,
+    amount: float,
+    focal: float = 0.0,
 ) -> tuple[float, Floats2d]:
     """Cross-entropy of softmax scores. A doc weighs as much as its labels do.
 
@@ -32,16 +38,33 @@ def cross_entropy(
     mask (Floats2d): 0 in rows of docs without a label.
     weights (Optional[Floats1d]): Weight of every label.
     amount (float): Label smoothing.
+    focal (float): Gamma of the focal loss (Lin et al. 2017): the part of the loss that belongs to a target counts
+        (1 - its probability) ** gamma times as much, so that what is known well already teaches little. 0 is plain
+        cross-entropy.
     RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the logits.
     """
     targets = smooth(truths, amount, exclusive=True)
     share: Any = mask if weights is None else mask * _column(truths @ weights)
-    loss = -(share * targets * xp.log(scores + _TINY)).sum()
-    return float(loss), share * (scores - targets)
+    if not focal:
+        loss = -(share * targets * xp.log(scores + _TINY)).sum()
+        return float(loss), share * (scores - targets)
+    rest: Any = 1.0 - scores
+    logs, power = xp.log(scores + _TINY), rest**focal
+    loss = -(share * targets * power * logs).sum()
+    # log(p) / (1 - p) goes to -1 as p goes to 1, where it is 0 / 0.
+    ratio = xp.where(rest > 0.0, logs / xp.where(rest > 0.0, rest, 1.0), -1.0)
+    inner: Any = targets * power * (focal * scores * ratio - 1.0)
+    return float(loss), share * (inner - scores * inner.sum(axis=1, keepdims=True))
 
 
 def binary_cross_entropy(
-    xp: Any, scores: Floats2d, truths: Floats2d, mask: Floats2d, weights: Floats1d | None, amount: float
+    xp: Any,
+    scores: Floats2d,
+    truths: Floats2d,
+    mask: Floats2d,
+    weights: Floats1d | None,
+    amount: float,
+    focal: float = 0.0,
 ) -> tuple[float, Floats2d]:
     """Binary cross-entropy of sigmoid scores. Weights count for the positive side of a label.
 
@@ -50,13 +73,24 @@ def binary_cross_entropy(
     mask (Floats2d): 0 where a label is missing.
     weights (Optional[Floats1d]): Weight of every label where it holds.
     amount (float): Label smoothing.
+    focal (float): Gamma of the focal loss (Lin et al. 2017): the part of the loss that belongs to a target counts
+        (1 - its probability) ** gamma times as much, so that what is known well already teaches little. 0 is plain
+        cross-entropy.
     RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the logits.
     """
     targets: Any = smooth(truths, amount, exclusive=False)
     positive = targets if weights is None else targets * weights
     negative = 1.0 - targets
-    loss = -(mask * (positive * xp.log(scores + _TINY) + negative * xp.log(1.0 - scores + _TINY))).sum()
-    return float(loss), mask * (scores * (positive + negative) - positive)
+    rest: Any = 1.0 - scores
+    yes, no = xp.log(scores + _TINY), xp.log(rest + _TINY)
+    if not focal:
+        loss = -(mask * (positive * yes + negative * no)).sum()
+        return float(loss), mask * (scores * (positive + negative) - positive)
+    positive, negative = positive * rest**focal, negative * scores**focal
+    loss = -(mask * (positive * yes + negative * no)).sum()
+    rising = positive * (focal * scores * yes - rest)
+    falling = negative * (focal * rest * no - scores)
+    return float(loss), mask * (rising - falling)
 
 
 def _column(values: Any) -> Any:

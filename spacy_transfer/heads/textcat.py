@@ -7,6 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, glorot_uniform_init, noop, zero_init
 from thinc.types import Floats2d
 
+from ..errors import Errors
 from .pooling import PoolingKind, build_pooling, build_unit_length
 
 Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
@@ -21,6 +22,7 @@ def build_textcat_head_v1(
     dropout: float | None = None,
     normalize: bool = False,
     exclusive_classes: bool = True,
+    context: Model[list[Floats2d], list[Floats2d]] | None = None,
     nO: int | None = None,
 ) -> Model[list[Doc], Floats2d]:
     """Pool the rows of a doc, pass them through any number of hidden layers, and score every label.
@@ -33,31 +35,45 @@ def build_textcat_head_v1(
     dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1, as sentence encoders expect, before the first layer.
     exclusive_classes (bool): Softmax over all labels, or a sigmoid for each.
+    context (Optional[Model[List[Floats2d], List[Floats2d]]]): A layer that reads the rows of a doc in their order
+        before they are pooled: `spacy-transfer.CNNContext.v1` or `spacy-transfer.BiLSTMContext.v1`.
     nO (Optional[int]): Number of labels; filled in at initialisation.
     RETURNS (Model[List[Doc], Floats2d]): Probabilities, shape (n_docs, n_labels). The backward pass takes
-        gradients with respect to the *logits*, as Thinc's Softmax does.
+        gradients with respect to the *logits*, as Thinc's Softmax does. Predicting divides logits by
+        `model.attrs["temperature"]`; training does not.
     """
     pool = build_pooling(pooling)
     # Zero weights send no gradient to the backbone in the first step: until the head knows a direction, there
     # is nothing a pretrained backbone should learn from it.
     output: Model = Linear(nO=nO, init_W=zero_init)
+    between = hidden_layers(hidden, activation, dropout, normalize)
     return Model(
         "transfer_textcat_head",
         forward,
         init=init,
-        layers=[tok2vec, pool, hidden_layers(hidden, activation, dropout, normalize), output],
-        refs={"tok2vec": tok2vec, "output": output},
+        # The context comes last: the places of the others, which name parameters, do not hang on it.
+        layers=[tok2vec, pool, between, output, *([] if context is None else [context])],
+        refs={"tok2vec": tok2vec, "output": output, **({} if context is None else {"context": context})},
         dims={"nO": nO},
-        attrs={"multi_label": not exclusive_classes, "resize_output": resize_output, "states": states},
+        attrs={
+            "multi_label": not exclusive_classes,
+            "resize_output": resize_output,
+            "states": states,
+            "temperature": 1.0,
+        },
     )
 
 
 def forward(
     model: Model[list[Doc], Floats2d], docs: list[Doc], is_train: bool
 ) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
-    """Probabilities; the callback takes gradients of the logits."""
+    """Probabilities; the callback takes gradients of the logits. The temperature is left out in training: it is
+    fitted to what has been learned, and must not slow down or speed up what is still to be."""
     inputs, back_inputs = states(model, docs, is_train)
     logits, back_output = model.get_ref("output")(inputs, is_train)
+    temperature: Any = 1.0 if is_train else model.attrs["temperature"]
+    if temperature != 1.0:
+        logits = logits / temperature
     scores = model.ops.sigmoid(logits) if model.attrs["multi_label"] else model.ops.softmax(logits, axis=-1)
 
     def backprop(d_logits: Floats2d) -> Any:
@@ -76,23 +92,34 @@ def states(
     is_train (bool): Drop out, and keep what the backward pass needs.
     RETURNS (Tuple[Floats2d, Callable]): Shape (n_docs, width), and a callback that takes their gradients.
     """
-    tok2vec, pool, hidden, _ = model.layers
+    tok2vec, pool, hidden = model.layers[:3]
+    context = model.maybe_get_ref("context")
     rows, back_rows = tok2vec(docs, is_train)
+    if context is not None:
+        rows, back_context = context(rows, is_train)
     vectors, back_pool = pool(rows, is_train) if isinstance(rows, list) else (rows, None)
     inputs, back_hidden = hidden(vectors, is_train)
 
     def backprop(d_inputs: Floats2d) -> Any:
         d_vectors = back_hidden(d_inputs)
-        return back_rows(d_vectors if back_pool is None else back_pool(d_vectors))
+        d_rows = d_vectors if back_pool is None else back_pool(d_vectors)
+        return back_rows(d_rows if context is None else back_context(d_rows))
 
     return inputs, backprop
 
 
 def init(model: Model[list[Doc], Floats2d], X: Any = None, Y: Any = None) -> None:
     """Fill in widths from the backbone's to the labels'. No doc goes through: none has rows yet."""
-    tok2vec, pool, hidden, output = model.layers
+    tok2vec, pool, hidden, output = model.layers[:4]
+    context = model.maybe_get_ref("context")
+    if context is not None and tok2vec.attrs.get("rows_per") == "document":
+        raise ValueError(Errors.T351.format(found=context.name))
     tok2vec.initialize(X=X)
     width = tok2vec.get_dim("nO")
+    if context is not None:
+        context.set_dim("nI", width)
+        context.initialize()
+        width = context.get_dim("nO")
     if tok2vec.attrs.get("rows_per") != "document":
         pool.set_dim("nI", width)
         pool.initialize()

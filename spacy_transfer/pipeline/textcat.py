@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal
 
+import numpy
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
@@ -15,6 +16,7 @@ from thinc.api import Config, Model, set_dropout_rate
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from ..heads.calibration import LabelDecisions, best_threshold
 from ..heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
 from ..heads.maxent import Evidence, weigh
 from .carry import carry_at_initialize, check_carry
@@ -31,6 +33,7 @@ hidden = []
 activation = "relu"
 dropout = null
 exclusive_classes = true
+context = null
 nO = null
 
 [model.tok2vec]
@@ -51,6 +54,7 @@ _SCORES = {
     "cats_macro_f": None,
     "cats_macro_auc": None,
     "cats_f_per_type": None,
+    "cats_ece": None,
 }
 
 
@@ -62,7 +66,8 @@ _SCORES = {
         "threshold": 0.0,
         "label_smoothing": 0.0,
         "class_weights": None,
-        "scorer": {"@scorers": "spacy.textcat_scorer.v2"},
+        "focal": 0.0,
+        "scorer": {"@scorers": "spacy-transfer.TextCatScorer.v1", "exclusive_classes": True, "bins": 15},
     },
     default_score_weights=_SCORES,
 )
@@ -73,6 +78,7 @@ def make_textcat(
     threshold: float,
     label_smoothing: float,
     class_weights: Literal["balanced"] | dict[str, float] | None,
+    focal: float,
     scorer: Callable | None,
 ) -> "TransferTextCat":
     """Construct a classifier for labels that exclude each other.
@@ -81,10 +87,11 @@ def make_textcat(
     threshold (float): Not used; spaCy's textcat has it.
     label_smoothing (float): Share of every target that is spread over all labels (Szegedy et al. 2016).
     class_weights (Union["balanced", Dict[str, float], None]): Weight of every label in the loss, or "balanced".
+    focal (float): Gamma of the focal loss (Lin et al. 2017); 0 is cross-entropy.
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTextCat): The component.
     """
-    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights}
+    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights, "focal": focal}
     return TransferTextCat(nlp.vocab, model, name, threshold=threshold, scorer=scorer, **settings)
 
 
@@ -94,9 +101,11 @@ def make_textcat(
     default_config={
         "model": _MULTI,
         "threshold": 0.5,
+        "thresholds": None,
         "label_smoothing": 0.0,
         "class_weights": None,
-        "scorer": {"@scorers": "spacy.textcat_multilabel_scorer.v2"},
+        "focal": 0.0,
+        "scorer": {"@scorers": "spacy-transfer.TextCatScorer.v1", "exclusive_classes": False, "bins": 15},
     },
     default_score_weights=_SCORES,
 )
@@ -105,20 +114,26 @@ def make_textcat_multilabel(
     name: str,
     model: Model[list[Doc], Floats2d],
     threshold: float,
+    thresholds: dict[str, float] | None,
     label_smoothing: float,
     class_weights: Literal["balanced"] | dict[str, float] | None,
+    focal: float,
     scorer: Callable | None,
 ) -> "TransferTextCatMultilabel":
     """Construct a classifier in which any number of labels may hold.
 
     model (Model[List[Doc], Floats2d]): A head with `exclusive_classes = false`.
     threshold (float): From which score on a label is taken to hold.
+    thresholds (Optional[Dict[str, float]]): The same for single labels, which `threshold` does not count for then;
+        "spacy-transfer.Calibrate.v1" and `spacy transfer calibrate` fit them.
     label_smoothing (float): Share of every target that is spread over yes and no.
     class_weights (Union["balanced", Dict[str, float], None]): Weight of every label where it holds, or "balanced".
+    focal (float): Gamma of the focal loss (Lin et al. 2017); 0 is cross-entropy.
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTextCatMultilabel): The component.
     """
-    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights}
+    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights, "focal": focal}
+    settings["thresholds"] = thresholds
     return TransferTextCatMultilabel(nlp.vocab, model, name, threshold=threshold, scorer=scorer, **settings)
 
 
@@ -137,14 +152,18 @@ class _TransferLoss(TextCategorizer):
         scorer: Callable | None,
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = None,
+        focal: float = 0.0,
     ) -> None:
         super().__init__(vocab, model, name, threshold=threshold, scorer=scorer)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
+        if not 0.0 <= focal < float("inf"):
+            raise ValueError(Errors.T350.format(name=name, found=focal))
         if model.attrs.get("multi_label") == self.exclusive:
             raise ValueError(Errors.T302.format(name=name, wanted=str(self.exclusive).lower()))
         self.cfg["label_smoothing"] = label_smoothing
         self.cfg["class_weights"] = class_weights
+        self.cfg["focal"] = focal
         self.cfg["weights"] = None
         self.still: StillRows | None = None
 
@@ -209,7 +228,8 @@ class _TransferLoss(TextCategorizer):
         weights = None if self.cfg["weights"] is None else self.model.ops.asarray1f(self.cfg["weights"])
         loss = cross_entropy if self.exclusive else binary_cross_entropy
         amount: Any = self.cfg["label_smoothing"]
-        return loss(self.model.ops.xp, scores, truths, self.model.ops.asarray2f(mask), weights, amount)
+        focal: Any = self.cfg.get("focal", 0.0)
+        return loss(self.model.ops.xp, scores, truths, self.model.ops.asarray2f(mask), weights, amount, focal)
 
     def weigh(self, examples: Iterable[Example]) -> Evidence:
         """What the labels of examples say, in the weights of this component's loss.
@@ -220,6 +240,27 @@ class _TransferLoss(TextCategorizer):
         truths, mask = (self.model.ops.to_numpy(part) for part in self._examples_to_truth(examples))
         amount: Any = self.cfg["label_smoothing"]
         return weigh(truths, mask, self.cfg["weights"], amount, self.exclusive)
+
+    def decisions(self, examples: Iterable[Example]) -> LabelDecisions:
+        """What this component decides about texts, for `heads.calibration`.
+
+        examples (Iterable[Example]): With rows on their predicted docs.
+        RETURNS (LabelDecisions): Shape (n_examples, n_labels).
+        """
+        examples = list(examples)
+        truths, mask = self._examples_to_truth(examples)
+        inputs, _ = self.model.attrs["states"](self.model, [eg.predicted for eg in examples], False)
+        logits = self.model.get_ref("output").predict(inputs)
+        logits, truths, mask = (self.model.ops.to_numpy(array).astype("d") for array in (logits, truths, mask))
+        return LabelDecisions(logits, truths, mask, self.exclusive)
+
+    def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
+        """Labels that exclude each other have no thresholds: the highest score decides.
+
+        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
+        RETURNS (Optional[Dict[str, float]]): None.
+        """
+        return None
 
     def _examples_to_truth(self, examples: Iterable[Example]) -> tuple[Any, Any]:
         """Targets, and 0 where there are none to learn from. A missing label is never trained on."""
@@ -288,6 +329,7 @@ class _TransferLoss(TextCategorizer):
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
         if fit is not None:
             check_is_whole(self.name, nlp, n_examples)
+        self._check_thresholds()
         self.cfg["weights"] = self._class_weights(get_examples)
         sample = list(islice((eg for eg in get_examples() if len(eg.reference)), 10)) or list(
             islice(get_examples(), 10)
@@ -297,6 +339,13 @@ class _TransferLoss(TextCategorizer):
         if fit is not None:
             start_from_maxent(self, get_examples, nlp, n_labelled, strength)
         carry_at_initialize(self, nlp, **carry)
+
+    def _check_thresholds(self) -> None:
+        given: Any = self.cfg.get("thresholds") or {}
+        for label in given:
+            if label not in self.labels:
+                near = get_close_matches(label, self.labels, n=4, cutoff=0.5) or list(self.labels)
+                raise ValueError(Errors.T352.format(name=self.name, label=label, labels=near))
 
     def _class_weights(self, get_examples: Callable[[], Iterable[Example]]) -> list[float] | None:
         wanted: Any = self.cfg["class_weights"]
@@ -359,6 +408,39 @@ class TransferTextCatMultilabel(_TransferLoss, MultiLabel_TextCategorizer):
     """Any number of labels may hold; see `make_textcat_multilabel`."""
 
     exclusive = False
+
+    def __init__(self, *args: Any, thresholds: dict[str, float] | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        for label, value in (thresholds or {}).items():
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(Errors.T353.format(name=self.name, label=label, found=value))
+        self.cfg["thresholds"] = None if thresholds is None else dict(thresholds)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """RETURNS (Dict[str, float]): From which score on each label is taken to hold."""
+        own: Any = self.cfg.get("thresholds") or {}
+        return {label: own.get(label, self.cfg["threshold"]) for label in self.labels}
+
+    def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
+        """For each label the threshold of the highest F1. A label that always holds, or never, keeps the one it has.
+
+        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
+        RETURNS (Optional[Dict[str, float]]): The thresholds that were found.
+        """
+        temperature: Any = self.model.attrs["temperature"]
+        scores, truths, mask = (
+            numpy.concatenate(arrays)
+            for arrays in zip(*((part.scores(temperature), part.truths, part.mask) for part in parts), strict=True)
+        )
+        found: dict[str, float] = {}
+        for j, label in enumerate(self.labels):
+            known = mask[:, j] > 0
+            best = best_threshold(scores[known, j], truths[known, j])
+            if best is not None:
+                found[label] = best[0]
+        self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}
+        return found
 
     def initialize(  # type: ignore[override]
         self,

@@ -1,0 +1,87 @@
+"""`python -m spacy transfer calibrate PIPELINE DATA`: probabilities that mean what they say."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from spacy import util
+from spacy.training import Corpus
+from wasabi import msg
+
+from .._compat import spacy_cli_parts
+from .app import transfer_cli
+from .fit import check_output, save
+from .prepare import CodePath, UseGpu, errors_in_one_line
+
+
+@transfer_cli.command("calibrate")
+def calibrate_cli(
+    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
+    data_path: Annotated[Path, typer.Argument(help="Texts not trained on, with labels (.spacy)", exists=True)],
+    output_path: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the calibrated pipeline; without it, look only")
+    ] = None,
+    components: Annotated[str, typer.Option("--components", help="Names, with commas between; all if empty")] = "",
+    thresholds: Annotated[bool, typer.Option(help="Fit a threshold for each label, where several may hold")] = True,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
+) -> None:
+    """
+    Fit one temperature for each head, so that its scores are as often right as they say, and thresholds for the labels
+    of multilabel heads. Which label has the highest score does not change.
+
+    The texts must not be those of the training. PIPELINE stays as it is; a pipeline in --output is replaced.
+    """
+    parts = spacy_cli_parts()
+    parts.import_code(code_path)
+    parts.setup_gpu(use_gpu, silent=True)
+    names = [name.strip() for name in components.split(",") if name.strip()] or None
+    with errors_in_one_line():
+        done = calibrate_pipeline(pipeline, data_path, output_path, components=names, thresholds=thresholds)
+    _show(done)
+    if output_path is None:
+        msg.info("Nothing was saved. Give a folder: --output DIR")
+    else:
+        msg.good(f"Saved the pipeline to {output_path}")
+
+
+def calibrate_pipeline(
+    pipeline: str | Path,
+    data_path: Path,
+    output_path: Path | None = None,
+    *,
+    components: list[str] | None = None,
+    thresholds: bool = True,
+) -> list[Any]:
+    """Load a pipeline, calibrate it, and save it.
+
+    pipeline (Union[str, Path]): Its name or folder.
+    data_path (Path): Texts with labels, .spacy.
+    output_path (Optional[Path]): Folder for the calibrated pipeline; None to save nothing.
+    components (Optional[List[str]]): Which; None for all that can be calibrated.
+    thresholds (bool): Fit thresholds too.
+    RETURNS (List[Calibrated]): What was done.
+    """
+    from ..pipeline.calibrate import calibrate
+
+    if output_path is not None:
+        check_output(output_path)
+    nlp = util.load_model(pipeline)
+    examples = list(Corpus(data_path)(nlp))
+    done = calibrate(nlp, examples, components=components, per_label_thresholds=thresholds)
+    if output_path is not None:
+        save(nlp, output_path)
+    return done
+
+
+def _show(done: list[Any]) -> None:
+    header = ("component", "decisions", "temperature", "NLL before", "after", "ECE before", "after")
+    rows = [
+        (each.name, each.n_decisions, f"{each.temperature:.3f}", *(f"{x:.4f}" for x in (*each.nll, *each.ece)))
+        for each in done
+    ]
+    msg.table(rows, header=header, divider=True, aligns=("l", *"rrrrrr"))
+    for each in done:
+        if each.thresholds:
+            found = [(label, f"{value:.3f}") for label, value in each.thresholds.items()]
+            msg.table(found, header=(f"label of {each.name}", "threshold"), divider=True, aligns=("l", "r"))

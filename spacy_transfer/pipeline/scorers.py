@@ -1,0 +1,101 @@
+"""Scorers: spaCy's own, and how far probabilities can be believed. They write nothing to docs or settings."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from spacy.pipeline.textcat import textcat_score
+from spacy.pipeline.textcat_multilabel import textcat_multilabel_score
+from spacy.scorer import PRFScore
+from spacy.training import Example
+
+from ..errors import Errors
+from ..heads.calibration import BINS, calibration_error
+
+
+def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS) -> Callable[..., dict[str, Any]]:
+    """spaCy's scores of `doc.cats`, and `cats_ece`, the expected calibration error (Naeini et al. 2015), between 0 and
+    1. For exclusive labels the confidence is a doc's highest score, and right is whether that is the doc's label; else
+    every label whose truth is known is a decision by itself: its score, and whether it holds. What has no gold label
+    does not count. Thresholds of single labels (`thresholds` in the component's cfg) count for precision, recall
+    and F1.
+
+    exclusive_classes (bool): Labels exclude each other.
+    bins (int): Of the calibration error.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    """
+    if bins < 1:
+        raise ValueError(Errors.T354.format(found=bins))
+    return partial(score_textcat, exclusive_classes=exclusive_classes, bins=bins)
+
+
+def score_textcat(
+    examples: Iterable[Example],
+    *,
+    labels: Iterable[str] = (),
+    threshold: float | None = None,
+    thresholds: dict[str, float] | None = None,
+    exclusive_classes: bool = True,
+    bins: int = BINS,
+    **settings: Any,
+) -> dict[str, Any]:
+    """See `create_textcat_scorer_v1`.
+
+    examples (Iterable[Example]): The examples.
+    labels (Iterable[str]): Of the component; other keys of doc.cats do not count.
+    threshold (Optional[float]): From which score on a label holds, where labels do not exclude each other.
+    thresholds (Optional[Dict[str, float]]): The same for single labels.
+    exclusive_classes (bool): Labels exclude each other.
+    bins (int): Of the calibration error.
+    settings (Any): Further settings of the component, such as `positive_label`.
+    RETURNS (Dict[str, Any]): The scores.
+    """
+    examples, labels = list(examples), list(labels)
+    stock = textcat_score if exclusive_classes else textcat_multilabel_score
+    scores = stock(examples, labels=labels, threshold=threshold, **settings)
+    if thresholds and not exclusive_classes:
+        otherwise = 0.5 if threshold is None else threshold
+        scores.update(_with_thresholds(examples, {label: thresholds.get(label, otherwise) for label in labels}))
+    decide = _of_docs if exclusive_classes else _of_labels
+    pairs = [pair for example in examples for pair in decide(example, labels)]
+    scores["cats_ece"] = calibration_error([p for p, _ in pairs], [right for _, right in pairs], bins)
+    return scores
+
+
+def _of_docs(example: Example, labels: Sequence[str]) -> list[tuple[float, float]]:
+    """One decision, if it is known which label holds."""
+    gold = {label: example.reference.cats[label] for label in labels if label in example.reference.cats}
+    found = {label: example.predicted.cats[label] for label in labels if label in example.predicted.cats}
+    if not found or abs(sum(gold.values()) - 1.0) >= 1e-3:
+        return []
+    first = max(found, key=found.__getitem__)
+    return [(found[first], float(first == max(gold, key=gold.__getitem__)))]
+
+
+def _of_labels(example: Example, labels: Sequence[str]) -> list[tuple[float, float]]:
+    gold, found = example.reference.cats, example.predicted.cats
+    return [(found[label], gold[label]) for label in labels if label in gold and label in found]
+
+
+def _with_thresholds(examples: Sequence[Example], thresholds: dict[str, float]) -> dict[str, Any]:
+    """What spaCy computes with one threshold, with one for each label."""
+    each = {label: PRFScore() for label in thresholds}
+    for example in examples:
+        gold, found = example.reference.cats, example.predicted.cats
+        for label in thresholds.keys() & gold.keys():
+            said, holds = found.get(label, 0.0) >= thresholds[label], gold[label] > 0
+            each[label].tp += said and holds
+            each[label].fp += said and not holds
+            each[label].fn += holds and not said
+    micro, count = PRFScore(), len(each) + 1e-100
+    for prf in each.values():
+        micro += prf
+    return {
+        "cats_micro_p": micro.precision,
+        "cats_micro_r": micro.recall,
+        "cats_micro_f": micro.fscore,
+        "cats_macro_p": sum(prf.precision for prf in each.values()) / count,
+        "cats_macro_r": sum(prf.recall for prf in each.values()) / count,
+        "cats_macro_f": sum(prf.fscore for prf in each.values()) / count,
+        "cats_f_per_type": {label: prf.to_dict() for label, prf in each.items()},
+    }
