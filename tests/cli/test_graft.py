@@ -13,6 +13,7 @@ from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from typer.testing import CliRunner
 
+import spacy_transfer
 from spacy_transfer.cli.graft import graft_cli  # noqa: F401 (hangs the command on spaCy's)
 
 from ..pipeline.test_labels import TEXTS as SHORT
@@ -248,3 +249,13 @@ def test_initialize_blocks_come_along(pipelines, tmp_path, tiny_bert):
     config = Config().from_disk(tmp_path / "out" / "config.cfg")
     assert config["initialize"]["components"]["tags"] == {"labels": ["A", "B", "C"]}
     assert json.loads((tmp_path / "out" / "meta.json").read_text())["pipeline"][-1] == "tags"
+
+
+def test_in_code_and_by_another_name(pipelines, tiny_bert):
+    """A head that named its backbone listens to the one of another name, at once."""
+    nlp, base = make(tiny_bert, "tagger_ours", backbone="other"), spacy.load(pipelines / "base")
+    wanted = [[token.tag_ for token in doc] for doc in nlp.pipe(TEXTS)]
+    (joined,) = spacy_transfer.graft(base, {"x": nlp})
+    assert (joined.component, joined.backbone) == ("tagger_ours", "transfer_backbone")
+    assert base.get_pipe("transfer_backbone").listening_components == ["ner", "tagger_ours"]
+    assert [[token.tag_ for token in doc] for doc in base.pipe(TEXTS)] == wanted
