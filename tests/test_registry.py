@@ -36,7 +36,7 @@ SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
-COMMANDS = {"transfer_debug", "transfer_fit", "transfer_lr_find"}
+COMMANDS = {"transfer_debug", "transfer_fit", "transfer_from_hf", "transfer_lr_find", "transfer_to_hf"}
 CALLBACKS = {"spacy-transfer.MergeAdapters.v1"}
 NAMES = {
     "spacy_factories": FACTORIES,

@@ -77,7 +77,7 @@ def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> 
     else:
         _swap(nlp.config, dev, given)
         scores = None
-    _save(nlp, output_path)
+    save_pipeline(nlp, output_path)
     return scores
 
 
@@ -127,8 +127,12 @@ def _swap(config: Config, name: str, block: Any = None) -> Any:
     return found
 
 
-def _save(nlp: Language, path: Path) -> None:
-    """Write beside the place and move there: what fails on the way leaves the place as it was."""
+def save_pipeline(nlp: Language, path: Path) -> None:
+    """Write beside the place and move there: what fails on the way leaves the place as it was.
+
+    nlp (Language): The pipeline.
+    path (Path): Where it goes; a pipeline there is replaced.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".transfer-fit-", dir=path.parent) as folder:
         new, old = Path(folder) / "new", Path(folder) / "old"

@@ -1,7 +1,6 @@
 """From and to transformers: a classifier's checkpoint as a trainable pipeline, and a component as a checkpoint."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import spacy
@@ -9,7 +8,6 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..backbones.transformer import most_pieces
-from ..errors import Errors
 from ..heads.hf import fill_head
 from .hf_files import Checkpoint, read_checkpoint
 
@@ -104,3 +102,19 @@ def logits(nlp: Language, component: str, texts: Sequence[str]) -> Any:
     model = nlp.get_pipe(component).model
     states, _ = model.attrs["states"](model, docs, False)
     return model.ops.to_numpy(model.get_ref("output").predict(states))
+
+
+def largest_difference(nlp: Language, component: str, checkpoint: Checkpoint, texts: Sequence[str]) -> float:
+    """How far a pipeline's logits are from those of the checkpoint that it was made of.
+
+    nlp (Language): The pipeline.
+    component (str): The head.
+    checkpoint (Checkpoint): The checkpoint.
+    texts (Sequence[str]): Texts that fit one window.
+    RETURNS (float): Over all texts and labels; not a number where one of the two is not.
+    """
+    import numpy
+
+    window: Any = nlp.get_pipe(BACKBONE).model.attrs["settings"].window
+    theirs = numpy.array(checkpoint.logits(texts, window))
+    return float(numpy.abs(logits(nlp, component, texts) - theirs).max())
