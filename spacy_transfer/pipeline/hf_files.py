@@ -1,7 +1,9 @@
 """Folders of transformers' classifiers: read whole and checked, and written whole or not at all."""
 
 import contextlib
+import inspect
 import json
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,8 @@ from typing import Any
 from ..backbones.sources import resolve_source
 from ..errors import Errors, Warnings
 from ..heads.hf import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
+
+_OUTPUT = r"classifier(\.out_proj)?\.(weight|bias)"
 
 
 @dataclass
@@ -48,12 +52,14 @@ class Checkpoint:
 
         tokenizer = AutoTokenizer.from_pretrained(self.path, use_fast=True, local_files_only=True)
         how = {"truncation": True, "max_length": most, "return_tensors": "pt", "return_offsets_mapping": True}
+        # Some checkpoints come with the tokenizer of another kind, which gives more than their model takes.
+        takes = inspect.signature(self.model.forward).parameters
         found: list[Any] = []
         for text in texts:
             inputs = tokenizer(text, **how)
             spans = [(int(a), int(b)) for a, b in inputs.pop("offset_mapping")[0]]
             with torch.inference_mode():
-                logits = self.model(**inputs).logits[0].float().cpu().numpy()
+                logits = self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0].float().cpu().numpy()
             found.append(logits if self.task == "sequence" else (logits, spans))
         return found
 
@@ -110,24 +116,31 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
     try:
         with quiet():
             model, info = cls.from_pretrained(path, ignore_mismatched_sizes=True, **settings)
-            rows = _rows_of(info["mismatched_keys"])
-            if rows is not None:
-                model, info = cls.from_pretrained(path, num_labels=rows, ignore_mismatched_sizes=True, **settings)
+            # Names alone, or tuples that begin with them, as transformers has it.
+            shapes = sorted(item if isinstance(item, str) else item[0] for item in info["mismatched_keys"])
+            if shapes and all(re.fullmatch(_OUTPUT, name) for name in shapes):
+                rows = _rows_of(cls, path, settings)
+                model, info = cls.from_pretrained(path, num_labels=rows, **settings)
+                shapes = []
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(Errors.T387.format(source=source, error=error)) from error
     missing = sorted(info["missing_keys"])
-    shapes = sorted(str(item[0]) for item in info["mismatched_keys"])
     if missing or shapes:
         raise ValueError(Errors.T381.format(source=source, kind=kind, missing=missing, shapes=shapes))
     return model.eval()
 
 
-def _rows_of(mismatched: list[Any]) -> int | None:
-    """How many rows the output layer has, where only their number was wrong."""
-    names = ("classifier.weight", "classifier.bias", "classifier.out_proj.weight", "classifier.out_proj.bias")
-    if not mismatched or any(item[0] not in names for item in mismatched):
-        return None
-    return int(mismatched[0][1][0])
+def _rows_of(cls: Any, path: Path, settings: dict[str, Any]) -> int | None:
+    """How many rows the output layer has, where only their number is other than the config says. What transformers
+    returns has no shapes; what it complains of has."""
+    try:
+        cls.from_pretrained(path, **settings)
+    except RuntimeError as error:
+        found = re.search(r"copying a param with shape torch\.Size\(\[(\d+)", str(error))
+        if found is None:
+            raise
+        return int(found[1])
+    return None
 
 
 @contextlib.contextmanager
