@@ -1,7 +1,8 @@
-"""Run the benchmarks one after the other and gather their rows for the README, in two tables.
+"""Run the benchmarks one after the other and gather their rows for the README, in three tables.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
-    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md
+    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \\
+        benchmarks-heads=docs/benchmarks_heads.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
 (PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll) and DIR/ud_en_ewt
@@ -47,6 +48,9 @@ TABLES = {
         "labelling_wnut17": "labelling.py wnut17 --data {wnut17}",
         "labelling_ud_en_ewt": "labelling.py ud_en_ewt --data {ud_en_ewt}",
         "frozen_is_frozen": "frozen.py",
+    },
+    "benchmarks_heads": {
+        "checkpoints": "checkpoints.py --data {banking77}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}

@@ -43,7 +43,9 @@ def from_hf_cli(
     """
     with errors_in_one_line():
         check_output(output_path)
-        from_hf(source, output_path, lang=lang, labels=None if labels is None else split(labels), window=window, name=name)
+        from_hf(
+            source, output_path, lang=lang, labels=None if labels is None else split(labels), window=window, name=name
+        )
     msg.good(f"Saved the pipeline to {output_path}")
 
 
@@ -86,9 +88,9 @@ def from_hf(
     shown = ", ".join(checkpoint.labels[:8]) + (", ..." if len(checkpoint.labels) > 8 else "")
     msg.info(f"Found: {type(checkpoint.model).__name__}, {len(checkpoint.labels)} labels ({shown})")
     msg.info(f"Made: {' + '.join(nlp.pipe_names)}")
-    difference = largest_difference(nlp, head, checkpoint, PROBES)
+    difference, count = largest_difference(nlp, head, checkpoint, PROBES)
     if not difference <= MOST_DIFFERENCE:
         raise ValueError(Errors.T761.format(difference=difference, most=MOST_DIFFERENCE, source=source))
-    msg.info(f"Largest difference of logits from transformers', {len(PROBES)} texts: {difference:.1e}")
+    msg.info(f"Largest difference of logits from transformers', {count} texts: {difference:.1e}")
     save_pipeline(nlp, output_path)
     return difference

@@ -104,17 +104,24 @@ def logits(nlp: Language, component: str, texts: Sequence[str]) -> Any:
     return model.ops.to_numpy(model.get_ref("output").predict(states))
 
 
-def largest_difference(nlp: Language, component: str, checkpoint: Checkpoint, texts: Sequence[str]) -> float:
+def largest_difference(
+    nlp: Language, component: str, checkpoint: Checkpoint, texts: Sequence[str]
+) -> tuple[float, int]:
     """How far a pipeline's logits are from those of the checkpoint that it was made of.
 
     nlp (Language): The pipeline.
     component (str): The head.
     checkpoint (Checkpoint): The checkpoint.
-    texts (Sequence[str]): Texts that fit one window.
-    RETURNS (float): Over all texts and labels; not a number where one of the two is not.
+    texts (Sequence[str]): Texts; those that do not fit one window are left out.
+    RETURNS (Tuple[float, int]): Over all texts and labels (not a number where one of the two is not), and how many
+        texts there were.
     """
     import numpy
 
-    window: Any = nlp.get_pipe(BACKBONE).model.attrs["settings"].window
-    theirs = numpy.array(checkpoint.logits(texts, window))
-    return float(numpy.abs(logits(nlp, component, texts) - theirs).max())
+    shim: Any = nlp.get_pipe(BACKBONE).model.shims[0]
+    window = shim.settings.window
+    budget = window - len(shim.pretrained.prefix) - len(shim.pretrained.suffix)
+    encode = shim.pretrained.tokenizer.encode
+    fit = [text for text in texts if len(encode(text, add_special_tokens=False).ids) <= budget]
+    theirs = numpy.array(checkpoint.logits(fit, window))
+    return float(numpy.abs(logits(nlp, component, fit) - theirs).max()), len(fit)

@@ -135,5 +135,7 @@ def _of_head(block: dict[str, Any], weights: HeadWeights, layout: Layout, width:
     if hidden != wanted:
         found.append(f"hidden = {hidden} of the head (this encoder's class has {wanted})")
     elif layout.dense is not None and weights.activation != layout.activation:
-        found.append(f"activation = {weights.activation!r} of the head (this encoder's class has {layout.activation!r})")
+        found.append(
+            f"activation = {weights.activation!r} of the head (this encoder's class has {layout.activation!r})"
+        )
     return found

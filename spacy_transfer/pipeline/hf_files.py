@@ -59,7 +59,9 @@ class Checkpoint:
             inputs = tokenizer(text, **how)
             spans = [(int(a), int(b)) for a, b in inputs.pop("offset_mapping")[0]]
             with torch.inference_mode():
-                logits = self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0].float().cpu().numpy()
+                logits = (
+                    self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0].float().cpu().numpy()
+                )
             found.append(logits if self.task == "sequence" else (logits, spans))
         return found
 
@@ -111,7 +113,9 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
 
     cls = getattr(transformers, kind, None)
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
-        raise ValueError(Errors.T387.format(source=source, error=f"transformers {transformers.__version__} has no {kind}"))
+        raise ValueError(
+            Errors.T387.format(source=source, error=f"transformers {transformers.__version__} has no {kind}")
+        )
     settings = {"output_loading_info": True, "torch_dtype": torch.float32, "local_files_only": True}
     try:
         with quiet():

@@ -17,7 +17,26 @@ from spacy_transfer.pipeline.hf_export import to_hf
 from ..checkpoints import KINDS, LABELS, POSITIONS, edit_config, write_checkpoint
 from .util import backbone_config, make_pipeline, step
 
-BITS = ["the", "cat", "Sings", "BIG", ".", ",", "!?", "don't", "é", "ß", "😀", "👩‍👧", "日本", "\n", "\t", "  ", "[SEP]", "</s>"]
+BITS = [
+    "the",
+    "cat",
+    "Sings",
+    "BIG",
+    ".",
+    ",",
+    "!?",
+    "don't",
+    "é",
+    "ß",
+    "😀",
+    "👩‍👧",
+    "日本",
+    "\n",
+    "\t",
+    "  ",
+    "[SEP]",
+    "</s>",
+]
 BITS += ["x-y", "3.50", "\u200b", "(a)", "naïve", "[MASK]", "U.S."]
 
 
@@ -192,7 +211,8 @@ def test_labels_without_names(id2label, tmp_path):
         nlp = from_hf(str(folder))
     assert nlp.get_pipe("transfer_textcat").labels == ("LABEL_0", "LABEL_1", "LABEL_2")
     numpy.testing.assert_allclose(
-        logits(nlp, "transfer_textcat", ["the cat"]), logits(from_hf(str(folder), labels=LABELS), "transfer_textcat", ["the cat"])
+        logits(nlp, "transfer_textcat", ["the cat"]),
+        logits(from_hf(str(folder), labels=LABELS), "transfer_textcat", ["the cat"]),
     )
 
 
