@@ -2,10 +2,10 @@
 
     python benchmarks/checkpoints.py --data DIR [--most 500]
 
-DIR is banking77 (train.csv, test.csv). The checkpoint is MiniLM under BertForSequenceClassification: its own pooler, and
-an output layer for the 77 intents, trained here for a few seconds on the states of some training texts. It is imported by
-`python -m spacy transfer from-hf`, and exported again by `to-hf`; what transformers says of each text, one at a time and
-with its own tokenizer, is compared with what the pipeline says, and with what transformers says of the export.
+DIR is banking77 (train.csv, test.csv). The checkpoint is MiniLM under BertForSequenceClassification: its own pooler,
+and an output layer for the 77 intents, trained here for a few seconds on the states of some training texts. It is
+imported by `from_hf`, and exported again by `to_hf`; what transformers says of each text, one at a time and with its
+own tokenizer, is compared with what the pipeline says, and what it says of the export with the pipeline.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start, T38x and T39x from and to transformers' classifiers); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x, T72x and T76x commands; W for warnings, by the same floors.
+the MaxEnt start, T38x and T39x from and to transformers' classifiers); T4xx components; T5xx corpora; T60x schedules
+and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x, T72x and
+T76x commands; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -200,17 +201,17 @@ class Errors(metaclass=_Coded):
         "save_pretrained of the whole classifier."
     )
     T382 = (
-        "source = {source!r}: id2label in config.json does not name the {rows} rows of the output layer: rows without a "
-        "name: {missing}; ids beyond the rows: {beyond}; names given twice: {twice}. Correct config.json, or give all "
-        "names in order: labels = [...] in code, --labels A,B,C on the command line."
+        "source = {source!r}: id2label in config.json does not name the {rows} rows of the output layer. Rows without "
+        "a name: {missing}; ids beyond the rows: {beyond}; names given twice: {twice}. Correct config.json, or give "
+        "all names in order: labels = [...] in code, --labels A,B,C on the command line."
     )
     T383 = (
-        "source = {source!r}: the labels {found} cannot be the names of its {rows} rows. Give one name for each row, no "
-        "name twice, in the order of the rows."
+        "source = {source!r}: the labels {found} cannot be the names of its {rows} rows. Give one name for each row, "
+        "no name twice, in the order of the rows."
     )
     T384 = (
-        "source = {source!r} is of the kind {kind}, whose head is not known here. Known are: {known}. (Its encoder alone "
-        "may do: components.transfer_backbone.model.source, under a head to be trained.)"
+        "source = {source!r} is of the kind {kind}, whose head is not known here. Known are: {known}. (Its encoder "
+        "alone may do: components.transfer_backbone.model.source, under a head to be trained.)"
     )
     T385 = (
         "source = {source!r} has {found}: it predicts a number, not a label. Take its encoder alone "
@@ -222,14 +223,14 @@ class Errors(metaclass=_Coded):
     )
     T387 = "source = {source!r}: transformers cannot load it: {error}"
     T388 = (
-        "source = {source!r}: {found!r} among its labels has the prefix of an entity's tag, but {others} have none. Give "
-        "names of one kind: labels = [...] in code, --labels A,B,C on the command line."
+        "source = {source!r} is a {kind}: token classifiers cannot be imported yet. Take its encoder alone "
+        "(components.transfer_backbone.model.source), and train a head on it."
     )
     T390 = "{path} exists already, and is left as it was. Name a folder that does not exist yet."
     T391 = "component = {component!r}: {problem} Those that can be exported: {found}."
     T392 = (
-        "component = {component!r} is spaCy's {factory!r}, which transformers has no class for. Train {ours!r} instead, "
-        "with one linear layer on the encoder (see spacy-transfer's README, 'From and to transformers')."
+        "component = {component!r} is spaCy's {factory!r}, which transformers has no class for. Train {ours!r} "
+        "instead, with one linear layer on the encoder (see spacy-transfer's README, 'From and to transformers')."
     )
     T393 = (
         "component = {component!r} cannot become a transformers model, since its classes cannot express this: "
@@ -379,7 +380,8 @@ class Errors(metaclass=_Coded):
     T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     T761 = (
         "The logits of the pipeline and of transformers differ by {difference:.1e} on texts of our own, which is more "
-        "than {most:.0e}. Nothing was written. Please report the checkpoint ({source!r}) and the version of transformers."
+        "than {most:.0e}. Nothing was written. Please report the checkpoint ({source!r}) and the version of "
+        "transformers."
     )
     T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
 

@@ -43,9 +43,8 @@ def from_hf_cli(
     """
     with errors_in_one_line():
         check_output(output_path)
-        from_hf(
-            source, output_path, lang=lang, labels=None if labels is None else split(labels), window=window, name=name
-        )
+        names = None if labels is None else split(labels)
+        from_hf(source, output_path, lang=lang, labels=names, window=window, name=name)
     msg.good(f"Saved the pipeline to {output_path}")
 
 

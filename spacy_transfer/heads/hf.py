@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy
 from numpy.typing import NDArray
@@ -126,8 +126,8 @@ def fill_head(model: Model, weights: HeadWeights) -> None:
     weights (HeadWeights): The arrays.
     """
     for layer, (weight, bias) in zip([*hidden_layers(model), model.get_ref("output")], weights.layers, strict=True):
-        layer.set_param("W", layer.ops.asarray2f(weight))
-        layer.set_param("b", layer.ops.asarray1f(bias))
+        layer.set_param("W", layer.ops.asarray2f(cast(Any, weight)))
+        layer.set_param("b", layer.ops.asarray1f(cast(Any, bias)))
 
 
 def read_head(model: Model, activation: str | None) -> HeadWeights:

@@ -22,7 +22,7 @@ def from_hf(
     labels: Sequence[str] | None = None,
     window: int | None = None,
 ) -> Language:
-    """A transformers checkpoint for sequence or token classification as a pipeline: backbone and head, with all of its
+    """A transformers checkpoint for sequence classification as a pipeline: backbone and head, with all of its
     weights, ready to predict, to be saved, and to be trained further.
 
     Its logits are the checkpoint's own for all texts that fit one window; longer ones are read to their end, in
@@ -34,8 +34,7 @@ def from_hf(
         to call them otherwise.
     window (Optional[int]): Word pieces that the encoder sees at once; None for all that it has positions for, and
         at most 512.
-    RETURNS (Language): `transfer_backbone`, and `transfer_textcat`, `transfer_textcat_multilabel`, `transfer_ner` or
-        `transfer_tagger`.
+    RETURNS (Language): `transfer_backbone`, and `transfer_textcat` or `transfer_textcat_multilabel`.
     RAISES (ValueError): When there is no head, no head that is known here, or no proper list of labels.
     """
     return build(read_checkpoint(source, labels), lang=lang, window=window)
@@ -63,8 +62,7 @@ def build(checkpoint: Checkpoint, *, lang: str, window: int | None = None) -> La
         "special_tokens": True,
     }
     nlp.add_pipe(BACKBONE, config={"model": block})
-    if checkpoint.task == "sequence":
-        _add_textcat(nlp, checkpoint)
+    _add_textcat(nlp, checkpoint)
     return nlp
 
 
@@ -95,11 +93,12 @@ def logits(nlp: Language, component: str, texts: Sequence[str]) -> Any:
     RETURNS (Floats2d): Shape (n_texts, n_labels).
     """
     docs = [nlp.make_doc(text) for text in texts]
-    for name, pipe in nlp.pipeline:
+    pipes: dict[str, Any] = dict(nlp.pipeline)
+    for name, pipe in pipes.items():
         if name == component:
             break
         docs = list(pipe.pipe(docs))
-    model = nlp.get_pipe(component).model
+    model = pipes[component].model
     states, _ = model.attrs["states"](model, docs, False)
     return model.ops.to_numpy(model.get_ref("output").predict(states))
 
@@ -118,7 +117,8 @@ def largest_difference(
     """
     import numpy
 
-    shim: Any = nlp.get_pipe(BACKBONE).model.shims[0]
+    backbone: Any = nlp.get_pipe(BACKBONE)
+    shim = backbone.model.shims[0]
     window = shim.settings.window
     budget = window - len(shim.pretrained.prefix) - len(shim.pretrained.suffix)
     encode = shim.pretrained.tokenizer.encode

@@ -82,6 +82,8 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None) -> Checkpo
     task = next((task for suffix, task in SUFFIXES.items() if kind.endswith(suffix)), None)
     if task is None:
         raise ValueError(Errors.T380.format(source=source, found=config.get("architectures")))
+    if task == "token":
+        raise ValueError(Errors.T388.format(source=source, kind=kind))
     if config.get("problem_type") == "regression":
         raise ValueError(Errors.T385.format(source=source, found='"problem_type": "regression"'))
     find_layout_early(source, config, task)
