@@ -173,3 +173,13 @@ def test_contenders_come_with_what_they_are_compared_with(script):
     assert training.wanted(["lora"], True) == ["spacy-transformers", "full", "lora"]
     assert training.wanted([], False) == [name for name in training.CONTENDERS if name != "bf16"]
     assert training.wanted(["bf16"], False) == []
+
+
+def test_checkpoints_are_compared_by_their_worst(script):
+    checkpoints = script("checkpoints")
+    found = checkpoints.compare(numpy.array([[0.0, 1.0], [3.0, 2.0]]), numpy.array([[0.0, 1.5], [1.0, 2.0]]))
+    assert found == (2.0, 1)
+    assert checkpoints.as_row("import", found, 2)[1:] == (
+        "largest difference of logits 2.0e+00, same label for 1 of 2",
+        "<= 1e-5, 2 of 2",
+    )

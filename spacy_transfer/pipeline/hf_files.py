@@ -44,25 +44,23 @@ class Checkpoint:
 
         texts (Sequence[str]): The texts.
         most (int): Where they are cut, in pieces.
-        RETURNS (Union[Floats2d, List[Tuple[Floats2d, List[Tuple[int, int]]]]]): Shape (n_texts, n_labels); for a token
-            classifier one pair a text: shape (n_pieces, n_labels) and the characters that the pieces stand for.
+        RETURNS (List[Floats1d]): For every text, shape (n_labels,).
         """
         import torch
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.path, use_fast=True, local_files_only=True)
-        how = {"truncation": True, "max_length": most, "return_tensors": "pt", "return_offsets_mapping": True}
+        how = {"truncation": True, "max_length": most, "return_tensors": "pt"}
         # Some checkpoints come with the tokenizer of another kind, which gives more than their model takes.
         takes = inspect.signature(self.model.forward).parameters
         found: list[Any] = []
         for text in texts:
             inputs = tokenizer(text, **how)
-            spans = [(int(a), int(b)) for a, b in inputs.pop("offset_mapping")[0]]
             with torch.inference_mode():
                 logits = (
                     self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0].float().cpu().numpy()
                 )
-            found.append(logits if self.task == "sequence" else (logits, spans))
+            found.append(logits)
         return found
 
 
