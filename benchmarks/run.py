@@ -54,6 +54,7 @@ TABLES = {
         "similarity": "similarity.py --data {stsb}",
         "new_label": "new_label.py --data {banking77}",
         "calibration_banking77": "calibration.py banking77 --data {banking77}",
+        "checkpoints": "checkpoints.py --data {banking77}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}

@@ -261,6 +261,56 @@ class Errors(metaclass=_Coded):
     T352 = "components.{name}.thresholds: {label!r} is no label of this component. Near it: {labels}."
     T353 = "components.{name}.thresholds: {label!r} has {found}. A threshold lies between 0 and 1."
     T354 = "components.NAME.scorer.bins = {found}: it must be 1 or more (15 is usual)."
+    T380 = (
+        "source = {source!r} has no classification head: config.json says architectures = {found}. Give a checkpoint "
+        "of a ...ForSequenceClassification or ...ForTokenClassification. (An encoder alone goes into "
+        "components.transfer_backbone.model.source, under a head to be trained.)"
+    )
+    T381 = (
+        "source = {source!r}: the weights do not make a whole {kind}. Missing: {missing}; of another shape: {shapes}. "
+        "The checkpoint was saved without its head, or its config is another model's: save it again with "
+        "save_pretrained of the whole classifier."
+    )
+    T382 = (
+        "source = {source!r}: id2label in config.json does not name the {rows} rows of the output layer. Rows without "
+        "a name: {missing}; ids beyond the rows: {beyond}; names given twice: {twice}. Correct config.json, or give "
+        "all names in order: labels = [...] in code, --labels A,B,C on the command line."
+    )
+    T383 = (
+        "source = {source!r}: the labels {found} cannot be the names of its {rows} rows. Give one name for each row, "
+        "no name twice, in the order of the rows."
+    )
+    T384 = (
+        "source = {source!r} is of the kind {kind}, whose head is not known here. Known are: {known}. (Its encoder "
+        "alone may do: components.transfer_backbone.model.source, under a head to be trained.)"
+    )
+    T385 = (
+        "source = {source!r} has {found}: it predicts a number, not a label. Take its encoder alone "
+        "(components.transfer_backbone.model.source), and train a head on it."
+    )
+    T386 = (
+        "source = {source!r} is a spaCy pipeline, no checkpoint of transformers. Load it with spacy.load, or take its "
+        "components by source in a config."
+    )
+    T387 = "source = {source!r}: transformers cannot load it: {error}"
+    T388 = (
+        "source = {source!r} is a {kind}: token classifiers cannot be imported yet. Take its encoder alone "
+        "(components.transfer_backbone.model.source), and train a head on it."
+    )
+    T390 = "{path} exists already, and is left as it was. Name a folder that does not exist yet."
+    T391 = "component = {component!r}: {problem} Those that can be exported: {found}."
+    T392 = (
+        "component = {component!r} is spaCy's {factory!r}, which transformers has no class for. Train {ours!r} "
+        "instead, with one linear layer on the encoder (see spacy-transfer's README, 'From and to transformers')."
+    )
+    T393 = (
+        "component = {component!r} cannot become a transformers model, since its classes cannot express this: "
+        "{obstacles}. Change these in the config and train again."
+    )
+    T394 = (
+        "component = {component!r} reads no transformer that could be exported: {problem}. It must listen to a "
+        "'transfer_backbone' with 'spacy-transfer.TransformerBackbone.v1' in the same pipeline."
+    )
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
@@ -465,6 +515,11 @@ class Errors(metaclass=_Coded):
     )
     T721 = "--output {path}: the folder does not exist. Make it, or name another."
     T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
+    T761 = (
+        "The logits of the pipeline and of transformers differ by {difference:.1e} on texts of our own, which is more "
+        "than {most:.0e}. Nothing was written. Please report the checkpoint ({source!r}) and the version of "
+        "transformers."
+    )
     T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
     T731 = (
         "There is nothing to report on: nlp.pipeline = {pipeline} has no component that sets doc.cats, doc.ents or "
@@ -549,6 +604,10 @@ class Warnings(metaclass=_Coded):
         "(all of them right, or nothing learned). It stays at 1. Give more texts."
     )
     W351 = "components.{name}: none of the {count} texts to calibrate on has a gold label for it. It stays as it is."
+    W380 = (
+        "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "
+        "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."
+    )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "
         "out, and set components.{name}.frozen = true."

@@ -200,3 +200,13 @@ def test_calibration_holds_out_what_it_fits_on(script):
     run = {"ece": [0.05, 0.0123], "temperature": 1.5, "accuracy": 93.21}
     what, measured, aim = calibration.as_row("banking77", [run], [0])
     assert measured == "0.050 -> 0.012 (temperature 1.50, accuracy 93.2%)" and what.endswith("seed 0")
+
+
+def test_checkpoints_are_compared_by_their_worst(script):
+    checkpoints = script("checkpoints")
+    found = checkpoints.compare(numpy.array([[0.0, 1.0], [3.0, 2.0]]), numpy.array([[0.0, 1.5], [1.0, 2.0]]))
+    assert found == (2.0, 1)
+    assert checkpoints.as_row("import", found, 2)[1:] == (
+        "largest difference of logits 2.0e+00, same label for 1 of 2",
+        "<= 1e-5, 2 of 2",
+    )

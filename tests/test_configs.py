@@ -9,6 +9,10 @@ from spacy.cli.train import train
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
+from spacy_transfer.cli.from_hf import from_hf
+
+from .checkpoints import write_checkpoint
+
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
     "ner_transformer",
@@ -19,6 +23,7 @@ NAMES = [
     "textcat_dense",
     "textcat_dropin",
     "textcat_gradual",
+    "textcat_hf",
     "textcat_lora",
     "textcat_lpft",
     "textcat_pipeline",
@@ -53,12 +58,20 @@ def data(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def where(name, tmp_path, monkeypatch):
+    """The folder to be in: textcat_hf begins from what `transfer from-hf` wrote."""
+    monkeypatch.chdir(tmp_path)
+    if name == "textcat_hf":
+        from_hf(write_checkpoint(tmp_path / "checkpoint", labels=["odd", "even"]), tmp_path / "imported")
+
+
 def test_these_are_the_configs():
     assert sorted(path.stem for path in CONFIGS.glob("*.cfg")) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_filled(name, tmp_path):
+def test_filled(name, tmp_path, where):
     path = CONFIGS / f"{name}.cfg"
     fill_config(tmp_path / "filled.cfg", path, silent=True)
     assert (tmp_path / "filled.cfg").read_text().strip() == path.read_text().strip()
@@ -71,8 +84,8 @@ def run(name, data, out, **overrides):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_trains_as_it_stands(name, data, tmp_path, capsys):
-    nlp = run(name, data, tmp_path)
+def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
+    nlp = run(name, data, tmp_path / "out")
     width = nlp.get_pipe(nlp.pipe_names[0]).model.get_dim("nO")
     for doc in nlp.pipe(TEXTS):
         # spacy-transformers' component leaves the states of word pieces.
@@ -103,6 +116,13 @@ def test_backbone_is_swapped_by_one_override(data, tmp_path, tiny_bert, capsys):
 def test_one_block_differs_from_stock(name):
     """What is ours in a config: the backbone's block, and the listener under the head."""
     config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
+    assert set(config["paths"]) >= {"train", "dev", "backbone"}
+    sourced = spacy.util.get_sourced_components(config)
+    if name == "textcat_hf":
+        assert list(sourced) == config["nlp"]["pipeline"]
+        assert all(block["source"] == "${paths.backbone}" for block in sourced.values())
+        return
+    assert not sourced
     ours = {
         f"{pipe}.{key}"
         for pipe, block in config["components"].items()
@@ -122,3 +142,20 @@ def test_one_block_differs_from_stock(name):
         }
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     assert backbone.get("source", backbone.get("name")) == "${paths.backbone}"
+
+
+def test_an_imported_checkpoint_is_trained_further(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    from_hf(write_checkpoint(tmp_path / "checkpoint", labels=["odd", "even"]), tmp_path / "imported")
+    before = spacy.load("imported")
+    settings = {"training.max_steps": 60, "training.optimizer.learn_rate.learn_rate": 0.01}
+    after = run("textcat_hf", data, tmp_path / "out", **settings)
+    right = [["even", "odd"][i % 2] for i in range(len(TEXTS))]
+    assert [max(doc.cats, key=doc.cats.get) for doc in before.pipe(TEXTS)] != right
+    assert [max(doc.cats, key=doc.cats.get) for doc in after.pipe(TEXTS)] == right
+    old, new = (
+        dict(n.get_pipe("transfer_backbone").model.shims[0].encoder.named_parameters()) for n in (before, after)
+    )
+    name = "transformer.encoder.layer.0.attention.self.query.weight"
+    assert (old[name] - new[name]).abs().max() > 0.01
+    capsys.readouterr()

@@ -42,9 +42,11 @@ COMMANDS = {
     "transfer_calibrate",
     "transfer_debug",
     "transfer_fit",
+    "transfer_from_hf",
     "transfer_graft",
     "transfer_lr_find",
     "transfer_report",
+    "transfer_to_hf",
 }
 CALLBACKS = {"spacy-transfer.Calibrate.v1", "spacy-transfer.CarryHead.v1", "spacy-transfer.MergeAdapters.v1"}
 NAMES = {

@@ -17,7 +17,7 @@ def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, 
     is_train (bool): Keep what the backward pass needs.
     RETURNS (Tuple[Encoded, Callable]): The rows, and a callback that takes gradients of the same shapes.
     """
-    if not any(len(doc) for doc in docs):
+    if not any(len(doc) for doc in docs) and not (docs and model.attrs.get("reads_empty")):
         # Stock encoders cannot do with nothing at all.
         width = model.get_dim("nO")
         nothing = Encoded([model.ops.alloc2f(0, width) for _ in docs], model.ops.alloc2f(len(docs), width))

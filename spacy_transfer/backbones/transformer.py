@@ -96,7 +96,14 @@ def build_transformer_backbone_v1(
         forward,
         init=init,
         dims={"nO": None},
-        attrs={"settings": settings, "encode": encode, "fingerprint": "", "tuning": tuning, "is_still": is_still},
+        attrs={
+            "settings": settings,
+            "encode": encode,
+            "reads_empty": document == "cls",
+            "fingerprint": "",
+            "tuning": tuning,
+            "is_still": is_still,
+        },
         shims=[TransformerShim(settings)],
     )
 
@@ -198,7 +205,7 @@ class TransformerShim(TuningShim):
         device = get_torch_default_device()
         if not check_precision(settings.precision, device):
             raise ValueError(Errors.T115.format(precision=settings.precision, device=device))
-        most = _most_pieces(pretrained.transformer)
+        most = most_pieces(pretrained.transformer)
         if most is not None and settings.window > most:
             raise ValueError(Errors.T116.format(window=settings.window, most=most))
         if settings.window - settings.overlap <= len(pretrained.prefix) + len(pretrained.suffix):
@@ -241,7 +248,10 @@ class TransformerShim(TuningShim):
         shift = numpy.repeat(doc_start, counts)
         alignment = align(begin, end, spans[:, 0] + shift, spans[:, 1] + shift, self.settings.pooling)
         budget = self.settings.window - len(encoder.prefix) - len(encoder.suffix)
-        return Pieces(ids, cut_windows(counts, budget, self.settings.overlap), alignment, len(docs))
+        # [CLS] has a state in an empty text as well, and classifiers that read it have learned on such states.
+        read_empty = self.settings.document == "cls" and bool(encoder.prefix)
+        windows = cut_windows(counts, budget, self.settings.overlap, read_empty=read_empty)
+        return Pieces(ids, windows, alignment, len(docs))
 
     def predict(self, inputs: "Pieces") -> Any:  # type: ignore[override]
         """Rows without autograd."""
@@ -339,8 +349,12 @@ class TransformerShim(TuningShim):
             self._home = os.getpid()
 
 
-def _most_pieces(transformer: Any) -> int | None:
-    """Pieces for which an encoder has positions; None where positions are relative and have no end."""
+def most_pieces(transformer: Any) -> int | None:
+    """How much an encoder can read at once.
+
+    transformer (nn.Module): The encoder.
+    RETURNS (Optional[int]): Pieces for which it has positions; None where they are relative and have no end.
+    """
     embeddings: Any = getattr(transformer, "embeddings", None)
     positions: Any = getattr(embeddings, "position_embeddings", None)
     if hasattr(positions, "num_embeddings"):

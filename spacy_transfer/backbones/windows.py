@@ -23,7 +23,7 @@ class Windows:
     owner: NDArray[numpy.int64]
 
 
-def cut_windows(lengths: NDArray[numpy.int64], budget: int, overlap: int) -> Windows:
+def cut_windows(lengths: NDArray[numpy.int64], budget: int, overlap: int, *, read_empty: bool = False) -> Windows:
     """Cut docs into as few windows as cover every piece and overlap by at least `overlap` pieces.
 
     The windows of a doc have one size and lie evenly spread, so that none is a stump. A piece belongs to
@@ -32,13 +32,14 @@ def cut_windows(lengths: NDArray[numpy.int64], budget: int, overlap: int) -> Win
     lengths (NDArray[int64]): How many pieces each doc has, shape (n_docs,).
     budget (int): The most pieces a window holds (special tokens not counted).
     overlap (int): The least number of pieces that neighbouring windows share, < budget.
+    read_empty (bool): Give docs without pieces a window of length 0, for special tokens to stand in.
     RETURNS (Windows): The windows, in the order of the docs.
     """
     lengths = numpy.asarray(lengths, dtype=numpy.int64)
     first_piece = numpy.concatenate(([0], numpy.cumsum(lengths)[:-1])) if len(lengths) else lengths
     stride = budget - overlap
     counts = 1 + numpy.maximum(0, -(-(lengths - budget) // stride))
-    counts[lengths == 0] = 0
+    counts[lengths == 0] = int(read_empty)
     doc = numpy.repeat(numpy.arange(len(lengths)), counts)
     size = numpy.minimum(lengths[doc], budget)
     # The number of the window inside its doc, without a loop: position minus the position of the doc's first.

@@ -47,3 +47,15 @@ def test_batches_hold_every_window_once_and_keep_the_budget(padded):
         assert used <= 100
         assert (numpy.diff(sizes[batch]) <= 0).all()
     assert sorted(seen) == list(range(50))
+
+
+def test_windows_for_docs_without_pieces():
+    """One of length 0 where it is asked for; no piece is owned by it, and all others are as they were."""
+    lengths = numpy.array([0, 5, 0, 0, 30, 0])
+    plain, with_empty = (cut_windows(lengths, 12, 4, read_empty=flag) for flag in (False, True))
+    kept = with_empty.length > 0
+    for name in ("start", "length", "doc"):
+        assert getattr(with_empty, name)[kept].tolist() == getattr(plain, name).tolist()
+    assert with_empty.doc[~kept].tolist() == [0, 2, 3, 5]
+    assert with_empty.doc[with_empty.owner].tolist() == [1] * 5 + [4] * 30
+    assert numpy.flatnonzero(kept)[plain.owner].tolist() == with_empty.owner.tolist()

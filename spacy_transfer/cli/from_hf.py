@@ -1,0 +1,95 @@
+"""`python -m spacy transfer from-hf SOURCE OUT`: a transformers classifier as a trainable pipeline."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from wasabi import msg
+
+from ..errors import Errors
+from .app import transfer_cli
+from .fit import check_output, save
+from .prepare import errors_in_one_line
+
+MOST_DIFFERENCE = 1e-4
+PROBES = [
+    "The committee approved the proposal on Tuesday.",
+    "I would not recommend this film to anyone!",
+    "Maria Schmidt flew from Lisbon to Oslo with 3 suitcases.",
+    "ok",
+    "",
+    "Naïve café owners (in Zürich) pay 12.50 € & smile :-)",
+    "NEVER shout; never whisper... 😀",
+    "a\tb\n\nc",
+]
+
+
+@transfer_cli.command("from-hf")
+def from_hf_cli(
+    source: Annotated[str, typer.Argument(help="Folder that transformers wrote, package:NAME/path, or hub id")],
+    output_path: Annotated[Path, typer.Argument(help="Folder for the pipeline")],
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the pipeline")] = "en",
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="Names of the labels, A,B,C, in the order of the output layer")
+    ] = None,
+    window: Annotated[int | None, typer.Option("--window", "-w", help="Word pieces the encoder sees at once")] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the pipeline, for its meta.json")] = None,
+) -> None:
+    """
+    Make a pipeline of a classifier that transformers saved: backbone and head, with all weights.
+
+    What was made is compared with transformers before it is written: the largest difference of logits on a few texts
+    is shown. Train it further by 'source = "OUTPUT_PATH"' in the blocks of both components (configs/textcat_hf.cfg).
+    """
+    with errors_in_one_line():
+        check_output(output_path)
+        names = None if labels is None else split(labels)
+        from_hf(source, output_path, lang=lang, labels=names, window=window, name=name)
+    msg.good(f"Saved the pipeline to {output_path}")
+
+
+def split(labels: str) -> list[str]:
+    """RETURNS (List[str]): The names in a list with commas."""
+    return [label.strip() for label in labels.split(",")]
+
+
+def from_hf(
+    source: str,
+    output_path: Path,
+    *,
+    lang: str = "en",
+    labels: list[str] | None = None,
+    window: int | None = None,
+    name: str | None = None,
+) -> float:
+    """Read, compare, save, and print what was found.
+
+    source (str), lang (str), labels (Optional[List[str]]), window (Optional[int]): See `pipeline.hf.from_hf`.
+    output_path (Path): Folder for the pipeline.
+    name (Optional[str]): Goes into its meta.json.
+    RETURNS (float): Largest difference of logits.
+    RAISES (ValueError): When the checkpoint cannot be imported, or the pipeline says other things than it.
+    """
+    import warnings
+
+    from ..pipeline.hf import build, largest_difference
+    from ..pipeline.hf_files import read_checkpoint
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        checkpoint = read_checkpoint(source, labels)
+    for warning in caught:
+        if str(warning.message).startswith("[W38"):
+            msg.warn(str(warning.message))
+    nlp = build(checkpoint, lang=lang, window=window)
+    nlp.meta["name"] = name or "pipeline"
+    head = nlp.pipe_names[-1]
+    shown = ", ".join(checkpoint.labels[:8]) + (", ..." if len(checkpoint.labels) > 8 else "")
+    msg.info(f"Found: {type(checkpoint.model).__name__}, {len(checkpoint.labels)} labels ({shown})")
+    msg.info(f"Made: {' + '.join(nlp.pipe_names)}")
+    difference, count = largest_difference(nlp, head, checkpoint, PROBES)
+    if not difference <= MOST_DIFFERENCE:
+        raise ValueError(Errors.T761.format(difference=difference, most=MOST_DIFFERENCE, source=source))
+    msg.info(f"Largest difference of logits from transformers', {count} texts: {difference:.1e}")
+    save(nlp, output_path)
+    return difference

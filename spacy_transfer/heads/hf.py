@@ -1,0 +1,179 @@
+"""Heads of transformers' classifiers as data: where their arrays lie in a state dict, and what the rows are called."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, cast
+
+import numpy
+from numpy.typing import NDArray
+from thinc.api import Model
+
+from ..errors import Errors
+
+Floats = NDArray[numpy.float32]
+Task = Literal["sequence", "token"]
+
+SUFFIXES: dict[str, Task] = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a head lies in the state dict of a model. All heads for texts read the state of the first piece.
+
+    output (str): What the names of the output layer begin with.
+    dense (Optional[str]): The same of the hidden layer, if there is one.
+    activation (str): Of the hidden layer; "config.KEY" for what the model's config says there.
+    """
+
+    output: str
+    dense: str | None = None
+    activation: str = "tanh"
+
+
+_ROBERTA = Layout("classifier.out_proj", "classifier.dense")
+SEQUENCE_HEADS = {
+    "albert": Layout("classifier", "albert.pooler"),
+    "bert": Layout("classifier", "bert.pooler.dense"),
+    "camembert": _ROBERTA,
+    "deberta-v2": Layout("classifier", "pooler.dense", "config.pooler_hidden_act"),
+    "distilbert": Layout("classifier", "pre_classifier", "relu"),
+    "electra": Layout("classifier.out_proj", "classifier.dense", "gelu"),
+    "mpnet": _ROBERTA,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+}
+TOKEN_HEADS = dict.fromkeys(SEQUENCE_HEADS, Layout("classifier"))
+ACTIVATIONS = ("gelu", "relu", "tanh")
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """The arrays of a head.
+
+    layers (List[Tuple[Floats2d, Floats1d]]): Weights (n_out, n_in) and biases (n_out,) of the hidden layer, if any,
+        and of the output layer.
+    activation (Optional[str]): Of the hidden layer.
+    """
+
+    layers: list[tuple[Floats, Floats]]
+    activation: str | None
+
+
+def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout:
+    """The layout of the head that a kind of model has, its activation filled in.
+
+    source (str): For messages.
+    model_type (str): As transformers' configs call it.
+    task (str): "sequence" or "token".
+    config (PretrainedConfig): The model's.
+    RETURNS (Layout): The layout.
+    RAISES (ValueError): When the head is not known, or has an activation that our heads lack.
+    """
+    known = SEQUENCE_HEADS if task == "sequence" else TOKEN_HEADS
+    if model_type not in known:
+        raise ValueError(Errors.T384.format(source=source, kind=model_type, known=", ".join(known)))
+    layout = known[model_type]
+    if layout.activation.startswith("config."):
+        activation = str(getattr(config, layout.activation.removeprefix("config.")))
+        layout = Layout(layout.output, layout.dense, activation)
+    if layout.dense is not None and layout.activation not in ACTIVATIONS:
+        found = f"{model_type} with a head of activation {layout.activation!r}"
+        raise ValueError(Errors.T384.format(source=source, kind=found, known=", ".join(known)))
+    return layout
+
+
+def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
+    """The head inside a state dict.
+
+    state (Mapping[str, Tensor]): Of a whole model.
+    layout (Layout): Where it lies.
+    RETURNS (HeadWeights): Copies of its arrays.
+    """
+    names = [layout.output] if layout.dense is None else [layout.dense, layout.output]
+    layers = [(_copy(state[f"{name}.weight"]), _copy(state[f"{name}.bias"])) for name in names]
+    return HeadWeights(layers, None if layout.dense is None else layout.activation)
+
+
+def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
+    """The reverse of `take_head`.
+
+    weights (HeadWeights): The arrays.
+    layout (Layout): Where they go; it has as many layers.
+    RETURNS (Dict[str, FloatsXd]): By the names of the state dict.
+    """
+    names = [layout.output] if layout.dense is None else [layout.dense, layout.output]
+    pairs = list(zip(names, weights.layers, strict=True))
+    named = {f"{name}.weight": weight for name, (weight, _) in pairs}
+    return named | {f"{name}.bias": bias for name, (_, bias) in pairs}
+
+
+def hidden_layers(model: Model) -> list[Model]:
+    """The layers with weights between the rows and the output layer of a head.
+
+    model (Model): A head with the refs "tok2vec" and "output".
+    RETURNS (List[Model]): In order.
+    """
+    others = {node.id for node in model.get_ref("tok2vec").walk()} | {model.get_ref("output").id}
+    return [node for node in model.walk() if node.id not in others and node.has_param("W")]
+
+
+def fill_head(model: Model, weights: HeadWeights) -> None:
+    """Put a checkpoint's arrays into an initialised head of the same shape.
+
+    model (Model): The head.
+    weights (HeadWeights): The arrays.
+    """
+    for layer, (weight, bias) in zip([*hidden_layers(model), model.get_ref("output")], weights.layers, strict=True):
+        layer.set_param("W", layer.ops.asarray2f(cast(Any, weight)))
+        layer.set_param("b", layer.ops.asarray1f(cast(Any, bias)))
+
+
+def read_head(model: Model, activation: str | None) -> HeadWeights:
+    """The arrays of a head of ours.
+
+    model (Model): The head.
+    activation (Optional[str]): Of its hidden layers.
+    RETURNS (HeadWeights): Copies.
+    """
+    layers = [*hidden_layers(model), model.get_ref("output")]
+    arrays = [tuple(_copy(layer.ops.to_numpy(layer.get_param(name))) for name in ("W", "b")) for layer in layers]
+    return HeadWeights(arrays, activation if len(layers) > 1 else None)  # type: ignore[arg-type]
+
+
+def row_names(
+    source: str, id2label: Mapping[str, str] | None, given: Sequence[str] | None, n_rows: int
+) -> tuple[list[str], bool]:
+    """Names of the rows of an output layer.
+
+    source (str): For messages.
+    id2label (Optional[Mapping[str, str]]): From config.json.
+    given (Optional[Sequence[str]]): Names that take its place.
+    n_rows (int): Of the output layer.
+    RETURNS (Tuple[List[str], bool]): The names in order, and whether somebody chose them.
+    RAISES (ValueError): When there are gaps, names twice, or another number than rows.
+    """
+    if given is not None:
+        if len(given) != n_rows or len(set(given)) != len(given) or not all(given):
+            raise ValueError(Errors.T383.format(source=source, found=list(given), rows=n_rows))
+        return list(given), True
+    if id2label is None:
+        return [f"LABEL_{i}" for i in range(n_rows)], False
+    names = [id2label.get(str(i)) for i in range(n_rows)]
+    missing = [i for i, name in enumerate(names) if not isinstance(name, str) or not name]
+    beyond = sorted(set(id2label) - {str(i) for i in range(n_rows)})
+    twice = sorted({str(name) for name in names if names.count(name) > 1 and name})
+    if missing or beyond or twice:
+        raise ValueError(Errors.T382.format(source=source, rows=n_rows, missing=missing, beyond=beyond, twice=twice))
+    chosen = [str(name) for name in names]
+    return chosen, not all(re.fullmatch(r"LABEL_\d+", name) for name in chosen)
+
+
+def near(name: str, names: Sequence[str]) -> list[str]:
+    """RETURNS (List[str]): Those that look like a name, or else all."""
+    return get_close_matches(name, names, n=4, cutoff=0.5) or list(names)
+
+
+def _copy(array: Any) -> Floats:
+    return numpy.array(array.detach().cpu() if hasattr(array, "detach") else array, dtype=numpy.float32)
