@@ -12,7 +12,13 @@ import spacy
 
 import spacy_transfer
 
-FACTORIES = {"transfer_backbone", "transfer_textcat", "transfer_textcat_multilabel"}
+FACTORIES = {
+    "transfer_backbone",
+    "transfer_ner",
+    "transfer_tagger",
+    "transfer_textcat",
+    "transfer_textcat_multilabel",
+}
 ARCHITECTURES = {
     f"spacy-transfer.{name}.v1"
     for name in (
@@ -27,6 +33,7 @@ ARCHITECTURES = {
         "Listener",
         "DocumentListener",
         "TextCatHead",
+        "TokenHead",
     )
 }
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
