@@ -11,7 +11,9 @@ from spacy.training import Example
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
+    "ner_crf",
     "ner_transformer",
+    "tagger_transfer",
     "tagger_transformer",
     "textcat_bilstm",
     "textcat_cnn",
@@ -108,6 +110,7 @@ def test_one_block_differs_from_stock(name):
     if name == "textcat_dropin":
         assert ours == {"transformer.model"}
     else:
-        assert ours <= {"transfer_backbone.model", f"{head}.tok2vec", "transfer_textcat.model"}
+        heads = {f"{pipe}.model" for pipe in ("transfer_ner", "transfer_tagger", "transfer_textcat")}
+        assert ours <= {"transfer_backbone.model", f"{head}.tok2vec", *heads}
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     assert backbone.get("source", backbone.get("name")) == "${paths.backbone}"

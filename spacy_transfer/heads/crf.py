@@ -169,9 +169,7 @@ class Chain:
         before = later - numpy.repeat(sizes, counts)
         after = (self._scaled_weights * self._beta * share)[later]
         matrix = (self._alpha[before].T @ after) * self._matrix
-        transitions = Transitions(
-            marginals[:n_first].sum(axis=0), matrix, marginals[self._last_places()].sum(axis=0)
-        )
+        transitions = Transitions(marginals[:n_first].sum(axis=0), matrix, marginals[self._last_places()].sum(axis=0))
         return marginals[packing.place], transitions
 
     def span_marginals(self, starts: Array, ends: Array, tags: Array, may_follow: Array) -> Array:

@@ -308,7 +308,13 @@ class TransferNER(TokenPipe):
         return found
 
     def _avoid(
-        self, wrong: Sequence[tuple], examples: Sequence[Example], scores: TokenScores, logits: Any, d_logits: Any, d: Any
+        self,
+        wrong: Sequence[tuple],
+        examples: Sequence[Example],
+        scores: TokenScores,
+        logits: Any,
+        d_logits: Any,
+        d: Any,
     ) -> float:
         """Add to the gradients what keeps incorrect spans from being predicted: the doc once for each of them, with the
         tags that would make up the span."""

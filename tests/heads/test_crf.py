@@ -167,9 +167,7 @@ def test_unlikelihood_is_that_of_enumeration():
 def test_gradients_of_parts_add_up():
     _, scores, transitions, known = case("bio")
     loss, d_scores, d_transitions = crf_loss(scores, LENGTHS, transitions, known)
-    parts = [
-        crf_loss(part, [len(part)], transitions, mask) for part, mask in docs(scores, known) if len(part)
-    ]
+    parts = [crf_loss(part, [len(part)], transitions, mask) for part, mask in docs(scores, known) if len(part)]
     assert loss == pytest.approx(sum(part[0] for part in parts))
     numpy.testing.assert_allclose(d_scores, numpy.concatenate([part[1] for part in parts]), atol=1e-12)
     numpy.testing.assert_allclose(d_transitions.matrix, sum(part[2].matrix for part in parts), atol=1e-12)

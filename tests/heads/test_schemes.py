@@ -65,7 +65,9 @@ def test_missing_tokens_allow_all_but_going_on_with_an_entity(kind):
     scheme = Scheme(["X"], kind)
     first = numpy.array([True, False, False, False, True, False])
     iob, labels = numpy.array([0, 3, 0, 0, 0, 3]), numpy.array([-1, 0, -1, -1, -1, NO_LABEL])
-    allowed = [{tag for tag, may in zip(scheme.tags, row, strict=True) if may} for row in scheme.mask(iob, labels, first)]
+    allowed = [
+        {tag for tag, may in zip(scheme.tags, row, strict=True) if may} for row in scheme.mask(iob, labels, first)
+    ]
     everything, single = set(scheme.tags), {"B-X"} if kind == "bio" else {"U-X"}
     after = {tag for tag in everything if tag[0] not in "IL"}
     assert allowed == [everything, single, after, everything, everything, {"O"}]
