@@ -1,8 +1,9 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start, T33x and T34x token heads); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x groups and range
-tests, T64x adapters, T65x anchors and gradients; T70x and T72x commands; W for warnings, by the same floors.
+the MaxEnt start, T33x token heads); T4xx components; T5xx corpora; T60x schedules and optimizers, T61x policies, T62x
+groups and range tests, T64x adapters, T65x anchors and gradients; T70x and T72x commands; W for warnings, by the same
+floors.
 """
 
 from typing import Any
@@ -203,15 +204,16 @@ class Errors(metaclass=_Coded):
         "initialize.components.{name}.labels."
     )
     T335 = (
-        "components.{name}.incorrect_spans_key = {key!r}: in the text {text!r}, {span!r} with the label {label!r} is an "
-        "entity and an incorrect span at once. Remove it from doc.ents or from doc.spans[{key!r}]."
+        "components.{name}.incorrect_spans_key = {key!r}: in the text {text!r}, {span!r} with the label {label!r} is "
+        "an entity and an incorrect span at once. Remove it from doc.ents or from doc.spans[{key!r}]."
     )
     T336 = (
         "components.{name}.label_smoothing = {found} with decoder = 'crf': a CRF learns whole sequences, and has no "
         "targets of single tokens to smooth. Set label_smoothing = 0.0, or decoder = 'softmax'."
     )
     T337 = "components.{name}.attribute = 'pos', but {label!r} is no part of speech that token.pos_ takes: {labels}."
-    T338 = "components.{name}.model is {found!r}, which scores no tags. Use @architectures = 'spacy-transfer.TokenHead.v1'."
+    T338 = "components.{name}.model is {found!r}, which scores no tags. Use @architectures = "
+        "'spacy-transfer.TokenHead.v1'."
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
@@ -358,8 +360,8 @@ class Warnings(metaclass=_Coded):
 
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
     W330 = (
-        "components.{name}: {count} of {total} entities do not begin and end with tokens, and are not learned from (the "
-        "first in the text {text!r}). See: python -m spacy debug data"
+        "components.{name}: {count} of {total} entities do not begin and end with tokens, and are not learned from "
+        "(the first in the text {text!r}). See: python -m spacy debug data"
     )
     W331 = "components.{name}: no training text has these of its labels: {unused}. They cannot be learned."
     W332 = (

@@ -250,8 +250,8 @@ def crf_loss(
 def unlikelihood_loss(
     scores: Array, lengths: Array, transitions: Transitions, wrong: Array
 ) -> tuple[float, Array, Transitions]:
-    """Minus log of the probability that a sequence does *not* agree with tags that are known to be wrong (Welleck et al.
-    2020, for whole stretches of tags).
+    """Minus log of the probability that a sequence does *not* agree with tags that are known to be wrong (Welleck et
+    al. 2020, for whole stretches of tags).
 
     scores (Array), lengths (Array), transitions (Transitions): As in `Chain`.
     wrong (Array): Tags with which the wrong sequences agree, bool, shape (n_tokens, n_tags).
