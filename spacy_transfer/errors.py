@@ -212,8 +212,10 @@ class Errors(metaclass=_Coded):
         "targets of single tokens to smooth. Set label_smoothing = 0.0, or decoder = 'softmax'."
     )
     T337 = "components.{name}.attribute = 'pos', but {label!r} is no part of speech that token.pos_ takes: {labels}."
-    T338 = "components.{name}.model is {found!r}, which scores no tags. Use @architectures = "
+    T338 = (
+        "components.{name}.model is {found!r}, which scores no tags. Use @architectures = "
         "'spacy-transfer.TokenHead.v1'."
+    )
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."

@@ -60,11 +60,13 @@ def build_token_head_v1(
     # Zeros for the same reason as in TextCatHead: the first step must not pull the backbone anywhere.
     output: Model = Linear(nO=nO, init_W=zero_init)
     context: Model = noop() if bilstm is None else _bilstm(bilstm)
-    all_layers = [tok2vec, context, chain(noop(), *layers, _dropout(dropout)), output]
-    refs = {"tok2vec": tok2vec, "output": output}
+    start: Model = noop()
+    all_layers: list[Model] = [tok2vec, context, chain(start, *layers, _dropout(dropout)), output]
+    refs: dict[str, Model | None] = {"tok2vec": tok2vec, "output": output}
     if decoder == "crf":
-        refs["transitions"] = build_transitions()
-        all_layers.append(refs["transitions"])
+        transitions = build_transitions()
+        refs["transitions"] = transitions
+        all_layers.append(transitions)
     return Model(
         "transfer_token_head",
         forward,
@@ -99,13 +101,14 @@ def forward(model: HeadT, docs: list[Doc], is_train: bool) -> tuple[TokenScores,
     def backprop(d_scores: TokenScores) -> Any:
         if node is not None and d_scores.transitions is not None:
             for part in PARTS:
-                node.inc_grad(part, node.ops.asarray(getattr(d_scores.transitions, part), dtype="f"))
+                gradient: Any = node.ops.asarray(getattr(d_scores.transitions, part), dtype="f")
+                node.inc_grad(part, gradient)
         d_rows = back_hidden(back_output(d_scores.logits))
         ends = numpy.cumsum(lengths).tolist()
         parts = [d_rows[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
         return back_rows(back_context(parts))
 
-    return TokenScores(logits, lengths, node and transitions_of(node)), backprop
+    return TokenScores(logits, lengths, None if node is None else transitions_of(node)), backprop
 
 
 def transitions_of(node: Model[Any, Any]) -> Transitions:
@@ -144,7 +147,8 @@ def resize_output(model: HeadT, n_tags: int) -> HeadT:
     n_tags (int): How many tags there are now.
     RETURNS (Model[List[Doc], TokenScores]): The same head.
     """
-    resize_linear(model, n_tags)
+    any_model: Any = model
+    resize_linear(any_model, n_tags)
     if model.has_ref("transitions") and model.get_ref("transitions").has_param("start"):
         old = model.get_ref("transitions")
         larger = build_transitions()

@@ -263,7 +263,7 @@ class TransferNER(TokenPipe):
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
         wrong = self._incorrect(examples) if self.incorrect_spans_key is not None else []
         if wrong:
-            loss += self._avoid(wrong, examples, scores, logits, d_logits, d_transitions)
+            loss += self._avoid(wrong, scores, logits, d_logits, d_transitions)
         return loss, self.gradient(scores, d_logits, d_transitions)
 
     def _gold(self, examples: Sequence[Example]) -> tuple[Any, Any]:
@@ -293,7 +293,8 @@ class TransferNER(TokenPipe):
 
     def _incorrect(self, examples: Sequence[Example]) -> list[tuple[int, int, int, int]]:
         """Spans that are known to be none: index of the example, first token, token after the last, label."""
-        found, labels = [], {label: i for i, label in enumerate(self.labels)}
+        found = list[tuple[int, int, int, int]]()
+        labels = {label: i for i, label in enumerate(self.labels)}
         for i, example in enumerate(examples):
             spans = example.reference.spans.get(self.incorrect_spans_key, ())
             spans = [span for span in spans if span.label_ in labels]
@@ -308,13 +309,7 @@ class TransferNER(TokenPipe):
         return found
 
     def _avoid(
-        self,
-        wrong: Sequence[tuple],
-        examples: Sequence[Example],
-        scores: TokenScores,
-        logits: Any,
-        d_logits: Any,
-        d: Any,
+        self, wrong: Sequence[tuple[int, int, int, int]], scores: TokenScores, logits: Any, d_logits: Any, d: Any
     ) -> float:
         """Add to the gradients what keeps incorrect spans from being predicted: the doc once for each of them, with the
         tags that would make up the span."""

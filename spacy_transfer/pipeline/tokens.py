@@ -1,4 +1,4 @@
-"""What `transfer_ner` and `transfer_tagger` share: labels, the head's scores, steps, and what may not be learned from."""
+"""What `transfer_ner` and `transfer_tagger` share: labels, scores of the head, and what may not be learned from."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -87,15 +87,15 @@ class TokenPipe(TrainablePipe):
         return self.model.predict(docs)
 
     def transitions(self, scores: TokenScores, allowed: Transitions) -> Transitions:
-        """RETURNS (Transitions): The head's scores of neighbours, 0 with the softmax decoder; -inf where not allowed."""
+        """RETURNS (Transitions): Scores of neighbours, 0 with the softmax decoder; -inf where not allowed."""
         if scores.transitions is not None:
             return scores.transitions.where(allowed)
         return Transitions(*(numpy.zeros(mask.shape) for mask in vars(allowed).values())).where(allowed)
 
     def gradient(self, scores: TokenScores, d_logits: Any, d_transitions: Transitions | None) -> TokenScores:
         """RETURNS (TokenScores): Gradients, where the head takes them."""
-        d_logits = self.model.ops.asarray2f(numpy.asarray(d_logits, dtype="f"))
-        return TokenScores(d_logits, scores.lengths, None if scores.transitions is None else d_transitions)
+        given: Any = self.model.ops.asarray(d_logits, dtype="f")
+        return TokenScores(given, scores.lengths, None if scores.transitions is None else d_transitions)
 
     def initialize_labels(
         self, get_examples: Callable[[], Iterable[Example]], labels: Iterable[str] | None, found: dict[str, int]
@@ -131,10 +131,10 @@ class TokenPipe(TrainablePipe):
         """
         own = self.label_ids
         order = numpy.argsort(own)
-        at = order[numpy.searchsorted(own, ids, sorter=order).clip(max=len(own) - 1)]
+        at: Any = order[numpy.searchsorted(own[order], ids).clip(max=len(own) - 1)]
         found = numpy.where((own[at] == ids) & (ids != 0), at, -1)
-        wrong = numpy.flatnonzero((found < 0) & (ids != 0)) if examples else ()
-        if len(wrong):
+        wrong = numpy.flatnonzero((found < 0) & (ids != 0))
+        if examples and len(wrong):
             ends = numpy.cumsum([len(eg.predicted) for eg in examples])
             reference = examples[int(numpy.searchsorted(ends, wrong[0], side="right"))].reference
             label = reference.vocab.strings[int(ids[wrong[0]])]

@@ -132,14 +132,19 @@ def probability(pipe, doc, ent):
     return with_it / total
 
 
+def confidences(nlp, texts):
+    docs = list(nlp.pipe(texts))
+    return {(doc.text, ent.start, ent.end, ent.label_): ent._.confidence for doc in docs for ent in doc.ents}
+
+
 def test_threshold_drops_what_is_less_probable(tiny_bert):
     nlp, examples = pipeline(tiny_bert)
     train(nlp, examples, steps=8)
     texts = [*TEXTS, "anna bob rome dog"]
     pipe = nlp.get_pipe("transfer_ner")
-    every = {(doc.text, *key): ent._.confidence for doc in nlp.pipe(texts) for key, ent in zip(found(doc), doc.ents)}
+    every = confidences(nlp, texts)
     pipe.threshold = sorted(every.values())[len(every) // 2]
-    kept = {(doc.text, *key): ent._.confidence for doc in nlp.pipe(texts) for key, ent in zip(found(doc), doc.ents)}
+    kept = confidences(nlp, texts)
     assert kept == {key: value for key, value in every.items() if value >= pipe.threshold}
     assert 0 < len(kept) < len(every)
 
