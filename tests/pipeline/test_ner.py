@@ -247,6 +247,21 @@ def test_incorrect_spans_are_not_predicted(tiny_bert, decoder, scheme):
     assert not set(confidences[1]) & {(0, 1, "PER"), (0, 2, "PER")}
 
 
+@pytest.mark.parametrize(("decoder", "scheme"), SETTINGS)
+def test_loss_of_incorrect_spans(tiny_bert, decoder, scheme):
+    """Minus log of one minus each span's probability, by enumeration; just these tokens, no longer entity."""
+    nlp, examples = pipeline(tiny_bert, decoder, scheme, incorrect_spans_key="wrong")
+    nlp.initialize(lambda: examples)
+    pipe, bare = nlp.get_pipe("transfer_ner"), nlp.make_doc("a b c")
+    output = pipe.model.get_ref("output")
+    output.set_param("W", numpy.random.default_rng(3).normal(size=output.get_param("W").shape).astype("f"))
+    bare.spans["wrong"] = [Span(bare, 0, 2, "PER"), Span(bare, 1, 2, "LOC"), Span(bare, 1, 3, "PER")]
+    doc = nlp.get_pipe("transfer_backbone")(nlp.make_doc("a b c"))
+    loss, _ = pipe.get_loss([Example(doc, bare)], pipe.model.predict([doc]))
+    expected = -sum(numpy.log1p(-probability(pipe, doc, span)) for span in bare.spans["wrong"])
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
 def test_docs_without_tokens_and_batches_of_them(tiny_bert):
     nlp, examples = pipeline(tiny_bert)
     empty = Example.from_dict(nlp.make_doc(""), {"entities": []})
