@@ -53,6 +53,7 @@ class Task:
     convert (Callable): spaCy's converter: text of a file -> docs, one a sentence.
     score (str): Of spaCy's scores.
     shown (str): What the score is called.
+    load (Optional[Callable]): Reads a part (of a folder), where it is no file of its own.
     """
 
     what: str
@@ -62,6 +63,7 @@ class Task:
     convert: Callable[[str], list[Doc]]
     score: str
     shown: str
+    load: Callable[[Path, str], list[Doc]] | None = None
 
 
 def iob_docs(text: str) -> list[Doc]:
@@ -77,7 +79,7 @@ def ud_docs(text: str) -> list[Doc]:
     return list(conllu_to_docs(text, n_sents=1, no_print=True))
 
 
-TASKS = {
+TASKS: dict[str, Task] = {
     "wnut17": Task("WNUT 2017, `ner`", "ner_transformer", "ner", ".conll", iob_docs, "ents_f", "F1"),
     "ud_en_ewt": Task(
         "UD English EWT, `tagger` (XPOS)", "tagger_transformer", "tagger", ".conllu", ud_docs, "tag_acc", "accuracy"
@@ -114,6 +116,8 @@ def make_changes(task: Task, mode: str, steps: int) -> dict[str, Any]:
 
 def read(task: Task, folder: Path, part: str) -> list[Doc]:
     """RETURNS (List[Doc]): Annotated sentences."""
+    if task.load is not None:
+        return task.load(folder, part)
     path = folder / f"{part}{task.ending}"
     raw = path.read_bytes() if path.exists() else gzip.decompress(path.with_name(path.name + ".gz").read_bytes())
     return task.convert(raw.decode("utf8"))

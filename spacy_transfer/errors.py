@@ -311,6 +311,32 @@ class Errors(metaclass=_Coded):
         "component = {component!r} reads no transformer that could be exported: {problem}. It must listen to a "
         "'transfer_backbone' with 'spacy-transfer.TransformerBackbone.v1' in the same pipeline."
     )
+    T330 = "components.{name}.threshold = {found}: it must lie between 0 and 1."
+    T331 = (
+        "components.{name}: the training texts have labels that initialize.components.{name}.labels lacks: {unknown}. "
+        "Labels there that no text has: {unused}. Make the list whole, or remove it to have labels read from the texts."
+    )
+    T332 = (
+        "components.{name}: the text {text!r} has the label {label!r}, which this head does not have. Its labels: "
+        "{labels}; the nearest: {near}. Correct the text, or add the label before training: add_label({label!r})."
+    )
+    T333 = (
+        "components.{name}: not one training text has {what}. Annotate the file of [paths] train, or give "
+        "initialize.components.{name}.labels."
+    )
+    T335 = (
+        "components.{name}.incorrect_spans_key = {key!r}: in the text {text!r}, {span!r} with the label {label!r} is "
+        "an entity and an incorrect span at once. Remove it from doc.ents or from doc.spans[{key!r}]."
+    )
+    T336 = (
+        "components.{name}.label_smoothing = {found} with decoder = 'crf': a CRF learns whole sequences, and has no "
+        "targets of single tokens to smooth. Set label_smoothing = 0.0, or decoder = 'softmax'."
+    )
+    T337 = "components.{name}.attribute = 'pos', but {label!r} is no part of speech that token.pos_ takes: {labels}."
+    T338 = (
+        "components.{name}.model is {found!r}, which scores no tags. Use @architectures = "
+        "'spacy-transfer.TokenHead.v1'."
+    )
     T401 = (
         "No backbone for a listener with upstream = {upstream!r}. Put a 'transfer_backbone' component before this "
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
@@ -607,6 +633,15 @@ class Warnings(metaclass=_Coded):
     W380 = (
         "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "
         "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."
+    )
+    W330 = (
+        "components.{name}: {count} of {total} entities do not begin and end with tokens, and are not learned from "
+        "(the first in the text {text!r}). See: python -m spacy debug data"
+    )
+    W331 = "components.{name}: no training text has these of its labels: {unused}. They cannot be learned."
+    W332 = (
+        "Span._.confidence is somebody else's extension here, and is left alone. The probabilities of entities are in "
+        "doc.spans[{key!r}].attrs['scores']."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

@@ -130,6 +130,27 @@ def test_recipe_of_similarity_fits_its_config(script, tmp_path):
     assert what.endswith("seeds 0, 1") and aim == ">= 0.80"
 
 
+def test_contenders_of_entities_fit_their_configs(script):
+    entities, runs = script("entities"), script("runs")
+    for data_set, task in entities.TASKS.items():
+        for head in entities.CONTENDERS[data_set]:
+            config = runs.changed(entities.CONFIGS[head], entities.make_changes(task, head, 20))
+            assert not check(config).frozen
+            assert config["nlp"]["pipeline"][-1] in config["training"]["optimizer"]["groups"]["heads"]["pattern"]
+
+
+def test_wikigold_is_split_the_same_way_each_time(script, tmp_path):
+    lines = [f"word{i} I-PER\nand O\nRome I-LOC\n" for i in range(20)]
+    (tmp_path / "wikigold.conll.txt").write_text("\n".join(lines), encoding="utf8")
+    entities = script("entities")
+    train_set, test_set = (entities.wikigold(tmp_path, part) for part in ("train", "test"))
+    assert (len(train_set), len(test_set)) == (16, 4)
+    firsts = [doc[0].text for doc in [*train_set, *test_set]]
+    assert sorted(firsts) == sorted(f"word{i}" for i in range(20)) and firsts[0] != "word0"
+    assert [doc[0].text for doc in entities.wikigold(tmp_path, "test")] == firsts[16:]
+    assert [(ent.text, ent.label_) for ent in test_set[0].ents] == [(firsts[16], "PER"), ("Rome", "LOC")]
+
+
 def test_the_adapter_is_that_of_the_ready_config(script):
     config = spacy.util.load_config(ROOT / "configs" / "textcat_lora.cfg")
     assert config["components"]["transfer_backbone"]["model"]["tuning"]["adapter"] == script("runs").LORA

@@ -15,8 +15,10 @@ from .checkpoints import write_checkpoint
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
+    "ner_crf",
     "ner_transformer",
     "regressor_transformer",
+    "tagger_transfer",
     "tagger_transformer",
     "textcat_bilstm",
     "textcat_cnn",
@@ -134,12 +136,10 @@ def test_one_block_differs_from_stock(name):
     if name == "textcat_dropin":
         assert ours == {"transformer.model"}
     else:
-        assert ours <= {
-            "transfer_backbone.model",
-            f"{head}.tok2vec",
-            "transfer_textcat.model",
-            "transfer_regressor.model",
+        heads = {
+            f"{pipe}.model" for pipe in ("transfer_ner", "transfer_regressor", "transfer_tagger", "transfer_textcat")
         }
+        assert ours <= {"transfer_backbone.model", f"{head}.tok2vec", *heads}
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     assert backbone.get("source", backbone.get("name")) == "${paths.backbone}"
 

@@ -12,7 +12,14 @@ import spacy
 
 import spacy_transfer
 
-FACTORIES = {"transfer_backbone", "transfer_textcat", "transfer_textcat_multilabel", "transfer_regressor"}
+FACTORIES = {
+    "transfer_backbone",
+    "transfer_ner",
+    "transfer_regressor",
+    "transfer_tagger",
+    "transfer_textcat",
+    "transfer_textcat_multilabel",
+}
 ARCHITECTURES = {
     f"spacy-transfer.{name}.v1"
     for name in (
@@ -28,6 +35,7 @@ ARCHITECTURES = {
         "DocumentListener",
         "TextCatHead",
         "RegressionHead",
+        "TokenHead",
     )
 }
 SCORERS = {"spacy-transfer.RegressionScorer.v1", "spacy-transfer.TextCatScorer.v1"}

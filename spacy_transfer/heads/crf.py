@@ -1,0 +1,285 @@
+"""Linear-chain conditional random fields (Lafferty et al. 2001), all sequences of a batch at once.
+
+Sequences are not padded: tokens are put in the order of their positions, so that those at one position stand side by
+side, longest sequence first, and a loop over positions sees only sequences that are still going on. Memory is that of
+the tokens, whatever the lengths. Sums run in float64 and as scaled probabilities (Rabiner 1989), where each position is
+one matrix product. What may not be has the score -inf: it gets probability 0 and no gradient.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy
+
+Array = Any
+
+
+@dataclass
+class Transitions:
+    """Scores of neighbours.
+
+    start (Array): Of the first tag, shape (n_tags,).
+    matrix (Array): Of a tag (row) and the one after it (column), shape (n_tags, n_tags).
+    end (Array): Of the last tag, shape (n_tags,).
+    """
+
+    start: Array
+    matrix: Array
+    end: Array
+
+    def where(self, allowed: "Transitions") -> "Transitions":
+        """Transitions with -inf where a mask has False.
+
+        allowed (Transitions): Of bool.
+        RETURNS (Transitions): In float64.
+        """
+        pairs = ((self.start, allowed.start), (self.matrix, allowed.matrix), (self.end, allowed.end))
+        return Transitions(*(numpy.where(mask, numpy.asarray(score, "d"), -numpy.inf) for score, mask in pairs))
+
+
+class Packing:
+    """The order in which tokens are computed: by position, then by length of the sequence.
+
+    lengths (Array): Of the sequences, shape (n_sequences,); 0 is allowed.
+    """
+
+    def __init__(self, lengths: Array) -> None:
+        self.lengths = numpy.asarray(lengths, dtype="int64")
+        self.n_tokens = int(self.lengths.sum())
+        self.by_length = numpy.argsort(-self.lengths, kind="stable")
+        rank = numpy.empty_like(self.by_length)
+        rank[self.by_length] = numpy.arange(len(rank))
+        n_positions = int(self.lengths.max(initial=0))
+        ends_at = numpy.bincount(self.lengths, minlength=n_positions + 1)
+        going_on = len(self.lengths) - numpy.cumsum(ends_at)[:n_positions]
+        begins = numpy.concatenate([[0], numpy.cumsum(going_on)])
+        self.slices = [(int(a), int(b)) for a, b in zip(begins[:-1], begins[1:], strict=True)]
+        self.first = numpy.cumsum(self.lengths) - self.lengths
+        self.sequence = numpy.repeat(numpy.arange(len(self.lengths)), self.lengths)
+        self.position = numpy.arange(self.n_tokens) - self.first[self.sequence]
+        self.place = begins[self.position] + rank[self.sequence]
+        """Where a token went."""
+        self.order = numpy.empty(self.n_tokens, dtype="int64")
+        self.order[self.place] = numpy.arange(self.n_tokens)
+        """Which token stands there."""
+
+    def ending(self) -> list[tuple[int, int]]:
+        """RETURNS (List[Tuple[int, int]]): By position, which of the packed tokens there are the last of theirs."""
+        going_on = [*(b - a for a, b in self.slices[1:]), 0][: len(self.slices)]
+        return [(a + n, b) for (a, b), n in zip(self.slices, going_on, strict=True)]
+
+
+class Chain:
+    """Distributions over the tag sequences of a batch.
+
+    scores (Array): Of every tag at every token, sequence after sequence; -inf where a tag is not allowed. Shape
+        (n_tokens, n_tags).
+    lengths (Array): Of the sequences, shape (n_sequences,).
+    transitions (Transitions): With -inf where a transition is not allowed.
+    """
+
+    def __init__(self, scores: Array, lengths: Array, transitions: Transitions) -> None:
+        self.packing = Packing(lengths)
+        packed = numpy.asarray(scores, dtype="d")[self.packing.order]
+        self._highest = _finite_max(packed, axis=1)
+        self._weights = numpy.exp(packed - self._highest[:, None])
+        self._shifts = [_finite_max(part) for part in (transitions.start, transitions.matrix, transitions.end)]
+        parts = zip((transitions.start, transitions.matrix, transitions.end), self._shifts, strict=True)
+        self._start, self._matrix, self._end = (numpy.exp(part - shift) for part, shift in parts)
+        self._run_forward()
+
+    def _run_forward(self) -> None:
+        """`_alpha`: of each tag, given all up to its token; `_scale`: what each position was divided by."""
+        weights, slices = self._weights, self.packing.slices
+        self._alpha, self._scale = numpy.empty_like(weights), numpy.empty(len(weights))
+        before: Array = None
+        for a, b in slices:
+            reached = self._start if before is None else before[: b - a] @ self._matrix
+            now = reached * weights[a:b]
+            scale = now.sum(axis=1)
+            # A sequence that cannot be keeps zeros, and its scale shows it.
+            before = now / numpy.where(scale > 0, scale, 1.0)[:, None]
+            self._alpha[a:b], self._scale[a:b] = before, scale
+        last = self._alpha[self._last_places()]
+        self._end_scale = (last * self._end).sum(axis=1)
+
+    def _last_places(self) -> Array:
+        """Packed places of the last tokens, sequences of length 0 left out."""
+        full = self.packing.lengths > 0
+        return self.packing.place[(self.packing.first + self.packing.lengths - 1)[full]]
+
+    @cached_property
+    def log_z(self) -> Array:
+        """Log of the summed exp-scores of all sequences of tags, shape (n_sequences,): 0 for a sequence of no tokens,
+        -inf where nothing is allowed."""
+        packing, lengths = self.packing, self.packing.lengths
+        with numpy.errstate(divide="ignore"):
+            each = numpy.log(self._scale) + self._highest
+            ends = numpy.log(self._end_scale)
+        start, step, end = self._shifts
+        total = numpy.zeros(len(lengths))
+        full = lengths > 0
+        if full.any():
+            sums = numpy.add.reduceat(each[packing.place], packing.first[full])
+            total[full] = sums + ends + start + end + step * (lengths[full] - 1)
+        return total
+
+    @cached_property
+    def _beta(self) -> Array:
+        """Of what comes after each token, given its tag; `_alpha * _beta` are the marginals."""
+        beta = numpy.empty_like(self._alpha)
+        full = self.packing.lengths > 0
+        scale = numpy.ones(len(self.packing.lengths))
+        scale[full] = numpy.where(self._end_scale > 0, self._end_scale, 1.0)
+        ends = self._end / scale[self.packing.by_length][:, None]
+        steps = self._scaled_weights
+        for i in reversed(range(len(self.packing.slices))):
+            a, b = self.packing.slices[i]
+            n = 0
+            if i + 1 < len(self.packing.slices):
+                c, d = self.packing.slices[i + 1]
+                n = d - c
+                beta[a : a + n] = (steps[c:d] * beta[c:d]) @ self._matrix.T
+            beta[a + n : b] = ends[n : b - a]
+        return beta
+
+    @cached_property
+    def _scaled_weights(self) -> Array:
+        return self._weights / numpy.where(self._scale > 0, self._scale, 1.0)[:, None]
+
+    @property
+    def marginals(self) -> Array:
+        """Probability of every tag at every token, shape (n_tokens, n_tags)."""
+        return (self._alpha * self._beta)[self.packing.place]
+
+    def expected(self, shares: Array) -> tuple[Array, Transitions]:
+        """Gradient of the weighted sum of `log_z` with respect to all scores: how often each is expected to be used.
+
+        shares (Array): Weights of the sequences, shape (n_sequences,).
+        RETURNS (Tuple[Array, Transitions]): Shape (n_tokens, n_tags), and the same for transitions.
+        """
+        packing = self.packing
+        share = numpy.asarray(shares, "d")[packing.sequence[packing.order]][:, None]
+        marginals = self._alpha * self._beta * share
+        n_first = packing.slices[0][1] if packing.slices else 0
+        sizes = numpy.array([b - a for a, b in packing.slices[:-1]], dtype="int64")
+        counts = numpy.array([b - a for a, b in packing.slices[1:]], dtype="int64")
+        later = numpy.arange(n_first, packing.n_tokens)
+        before = later - numpy.repeat(sizes, counts)
+        after = (self._scaled_weights * self._beta * share)[later]
+        matrix = (self._alpha[before].T @ after) * self._matrix
+        transitions = Transitions(marginals[:n_first].sum(axis=0), matrix, marginals[self._last_places()].sum(axis=0))
+        return marginals[packing.place], transitions
+
+    def span_marginals(self, starts: Array, ends: Array, tags: Array, may_follow: Array) -> Array:
+        """Probability that spans carry just these tags and end where they end.
+
+        starts (Array): First tokens, counted through all sequences, shape (n_spans,).
+        ends (Array): The tokens after the last ones.
+        tags (Array): The tags of the spans' tokens, span after span, shape (sum of the spans' lengths,).
+        may_follow (Array): Which tags after a tag (row) do not go on with the span, bool, shape (n_tags, n_tags).
+        RETURNS (Array): Shape (n_spans,).
+        """
+        if not len(starts):
+            return numpy.zeros(0)
+        packing, sizes = self.packing, numpy.asarray(ends) - starts
+        begins = numpy.cumsum(sizes) - sizes
+        place = packing.place[numpy.arange(sizes.sum()) + numpy.repeat(starts - begins, sizes)]
+        steps = self._scaled_weights[place, tags]
+        steps[1:] *= self._matrix[tags[:-1], tags[1:]]
+        steps[begins] = self._alpha[packing.place[starts], tags[begins]]
+        last, tag = numpy.asarray(ends) - 1, tags[begins + sizes - 1]
+        closing = self._beta[packing.place[last], tag]
+        inner = numpy.flatnonzero(packing.position[last] + 1 < packing.lengths[packing.sequence[last]])
+        after = packing.place[last[inner] + 1]
+        follows = (self._matrix * may_follow)[tag[inner]] * self._scaled_weights[after] * self._beta[after]
+        closing[inner] = follows.sum(axis=1)
+        return numpy.clip(numpy.multiply.reduceat(steps, begins) * closing, 0.0, 1.0)
+
+
+def viterbi(scores: Array, lengths: Array, transitions: Transitions) -> Array:
+    """The best tags (Viterbi 1967). Only maxima are kept on the way; the way back finds where they came from.
+
+    scores (Array), lengths (Array), transitions (Transitions): As in `Chain`.
+    RETURNS (Array): Tags of all tokens, shape (n_tokens,). Among equals, the first.
+    """
+    packing, scores = Packing(lengths), numpy.asarray(scores)
+    best = scores[packing.order]
+    start, matrix, end = (
+        part.astype(scores.dtype) for part in (transitions.start, transitions.matrix, transitions.end)
+    )
+    before: Array = None
+    for a, b in packing.slices:
+        if before is None:
+            best[a:b] += start
+        else:
+            best[a:b] += (before[: b - a].T[:, :, None] + matrix[:, None, :]).max(axis=0)
+        before = best[a:b]
+    tags = numpy.zeros(packing.n_tokens, dtype="int64")
+    after: Array = tags[:0]
+    for (a, b), (c, _) in zip(reversed(packing.slices), reversed(packing.ending()), strict=True):
+        tags[a:c] = (best[a:c] + matrix.T[after]).argmax(axis=1)
+        tags[c:b] = (best[c:b] + end).argmax(axis=1)
+        after = tags[a:b]
+    return tags[packing.place]
+
+
+def crf_loss(
+    scores: Array, lengths: Array, transitions: Transitions, allowed: Array
+) -> tuple[float, Array, Transitions]:
+    """Negative log-likelihood of partly known tags (Tsuboi et al. 2008): log Z of all sequences that may be, minus log
+    Z of those that agree with what is known. A token of which nothing is known allows every tag and teaches nothing; a
+    sequence whose known tags cannot be, given the transitions, is left out.
+
+    scores (Array), lengths (Array), transitions (Transitions): As in `Chain`.
+    allowed (Array): Tags that agree with what is known, bool, shape (n_tokens, n_tags).
+    RETURNS (Tuple[float, Array, Transitions]): Summed loss, and its gradients.
+    """
+    lengths, n_tokens = numpy.asarray(lengths), len(scores)
+    masked = numpy.where(allowed, scores, -numpy.inf)
+    # Both in one batch: as many steps as one of them.
+    both = Chain(numpy.concatenate([scores, masked]), numpy.concatenate([lengths, lengths]), transitions)
+    log_all, log_allowed = both.log_z[: len(lengths)], both.log_z[len(lengths) :]
+    counted = numpy.isfinite(log_allowed).astype("d")
+    loss = float((log_all - log_allowed)[counted > 0].sum())
+    d_both, d_transitions = both.expected(numpy.concatenate([counted, -counted]))
+    return loss, d_both[:n_tokens] + d_both[n_tokens:], d_transitions
+
+
+def unlikelihood_loss(
+    scores: Array, lengths: Array, transitions: Transitions, wrong: Array
+) -> tuple[float, Array, Transitions]:
+    """Minus log of the probability that a sequence does *not* agree with tags that are known to be wrong (Welleck et
+    al. 2020, for whole stretches of tags).
+
+    scores (Array), lengths (Array), transitions (Transitions): As in `Chain`.
+    wrong (Array): Tags with which the wrong sequences agree, bool, shape (n_tokens, n_tags).
+    RETURNS (Tuple[float, Array, Transitions]): Summed loss, and its gradients.
+    """
+    lengths, n_tokens = numpy.asarray(lengths), len(scores)
+    masked = numpy.where(wrong, scores, -numpy.inf)
+    both = Chain(numpy.concatenate([scores, masked]), numpy.concatenate([lengths, lengths]), transitions)
+    found = numpy.minimum(numpy.exp(both.log_z[len(lengths) :] - both.log_z[: len(lengths)]), 1.0 - 1e-9)
+    odds = found / (1.0 - found)
+    d_both, d_transitions = both.expected(numpy.concatenate([-odds, odds]))
+    return float(-numpy.log1p(-found).sum()), d_both[:n_tokens] + d_both[n_tokens:], d_transitions
+
+
+def softmax_loss(scores: Array, allowed: Array) -> tuple[float, Array]:
+    """Cross-entropy token by token: minus the log of the summed probability of the tags that agree with what is known.
+
+    scores (Array): Shape (n_tokens, n_tags).
+    allowed (Array): Bool, same shape; at least one tag of each token.
+    RETURNS (Tuple[float, Array]): Summed loss, and its gradient.
+    """
+    weights = numpy.exp(scores - scores.max(axis=1, keepdims=True, initial=-numpy.inf))
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    kept = numpy.where(allowed, probabilities, 0.0)
+    mass = numpy.maximum(kept.sum(axis=1, keepdims=True), 1e-30)
+    return float(-numpy.log(mass).sum()), probabilities - kept / mass
+
+
+def _finite_max(values: Array, axis: int | None = None) -> Array:
+    highest = numpy.max(values, axis=axis, initial=-numpy.inf)
+    return numpy.where(numpy.isfinite(highest), highest, 0.0)

@@ -1,0 +1,180 @@
+"""TokenHead.v1: rows -> one score per tag and token."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy
+from spacy.tokens import Doc
+from thinc.api import Linear, Model, chain, noop, zero_init
+from thinc.types import Floats2d
+
+from .crf import Transitions
+from .textcat import Activation, _dropout, _hidden
+from .textcat import resize_output as resize_linear
+
+Decoder = Literal["softmax", "crf"]
+PARTS = ("start", "matrix", "end")
+
+
+@dataclass
+class TokenScores:
+    """What the head makes of a batch (or the gradients of that, of the same shapes).
+
+    logits (Floats2d): Of every tag at every token, doc after doc, shape (n_tokens, n_tags).
+    lengths (Array): Tokens of every doc, shape (n_docs,), on the CPU.
+    transitions (Optional[Transitions]): Scores of neighbours, on the CPU; None with the softmax decoder.
+    """
+
+    logits: Any
+    lengths: Any
+    transitions: Transitions | None
+
+
+HeadT = Model[list[Doc], TokenScores]
+
+
+def build_token_head_v1(
+    *,
+    tok2vec: Model[list[Doc], list[Floats2d]],
+    hidden: list[int] = [],  # noqa: B006 (confection needs a list; it is copied)
+    activation: Activation = "relu",
+    dropout: float | None = None,
+    bilstm: int | None = None,
+    decoder: Decoder = "softmax",
+    nO: int | None = None,
+) -> Model[list[Doc], Any]:
+    """Pass the rows of tokens through any number of layers, and score every tag. All tokens of a batch are one matrix.
+
+    tok2vec (Model): A backbone, or a listener to one.
+    hidden (List[int]): Widths of the hidden layers.
+    activation (str): Of the hidden layers.
+    dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
+    bilstm (Optional[int]): Width of a BiLSTM that reads the rows first (Huang et al. 2015); null for none.
+    decoder (str): "softmax": every token for itself; "crf": with learned scores of neighbours (Lafferty et al. 2001).
+    nO (Optional[int]): Number of tags; filled in at initialisation.
+    RETURNS (Model[List[Doc], TokenScores]): Logits of shape (n_tokens, n_tags), lengths of docs, and scores of
+        neighbours. The backward pass takes the gradients of all these.
+    """
+    layers = [layer for width in hidden for layer in (_dropout(dropout), _hidden(width, activation))]
+    # Zeros for the same reason as in TextCatHead: the first step must not pull the backbone anywhere.
+    output: Model = Linear(nO=nO, init_W=zero_init)
+    context: Model = noop() if bilstm is None else _bilstm(bilstm)
+    start: Model = noop()
+    all_layers: list[Model] = [tok2vec, context, chain(start, *layers, _dropout(dropout)), output]
+    refs: dict[str, Model | None] = {"tok2vec": tok2vec, "output": output}
+    if decoder == "crf":
+        transitions = build_transitions()
+        refs["transitions"] = transitions
+        all_layers.append(transitions)
+    return Model(
+        "transfer_token_head",
+        forward,
+        init=init,
+        layers=all_layers,
+        refs=refs,
+        dims={"nO": nO},
+        attrs={"decoder": decoder, "resize_output": resize_output},
+    )
+
+
+def build_transitions() -> Model[Any, Any]:
+    """A node that holds a CRF's scores of neighbours: "start" and "end" of shape (n_tags,), "matrix" of shape (n_tags,
+    n_tags), from a tag (row) to the next (column).
+
+    RETURNS (Model): The node. It is not called.
+    """
+    return Model("transfer_transitions", _no_forward, params=dict.fromkeys(PARTS))
+
+
+def forward(model: HeadT, docs: list[Doc], is_train: bool) -> tuple[TokenScores, Callable[[TokenScores], Any]]:
+    """Logits; the callback takes their gradients and those of the scores of neighbours."""
+    tok2vec, context, hidden, output = model.layers[:4]
+    rows, back_rows = tok2vec(docs, is_train)
+    rows, back_context = context(rows, is_train)
+    lengths = numpy.array([len(row) for row in rows], dtype="int64")
+    given: Any = rows[0] if len(rows) == 1 else model.ops.xp.concatenate(rows)
+    inputs, back_hidden = hidden(given, is_train)
+    logits, back_output = output(inputs, is_train)
+    node = model.get_ref("transitions") if model.has_ref("transitions") else None
+
+    def backprop(d_scores: TokenScores) -> Any:
+        if node is not None and d_scores.transitions is not None:
+            for part in PARTS:
+                gradient: Any = node.ops.asarray(getattr(d_scores.transitions, part), dtype="f")
+                node.inc_grad(part, gradient)
+        d_rows = back_hidden(back_output(d_scores.logits))
+        ends = numpy.cumsum(lengths).tolist()
+        parts = [d_rows[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+        return back_rows(back_context(parts))
+
+    return TokenScores(logits, lengths, None if node is None else transitions_of(node)), backprop
+
+
+def transitions_of(node: Model[Any, Any]) -> Transitions:
+    """RETURNS (Transitions): The scores that a node holds, on the CPU."""
+    return Transitions(*(node.ops.to_numpy(node.get_param(part)) for part in PARTS))
+
+
+def init(model: HeadT, X: Any = None, Y: Any = None) -> None:
+    """Fill in widths from the backbone's to the tags'. No doc goes through: none has rows yet."""
+    tok2vec, context, hidden, output = model.layers[:4]
+    tok2vec.initialize(X=X)
+    width = tok2vec.get_dim("nO")
+    if context.has_dim("nI") is None:
+        context.set_dim("nI", width)
+        context.initialize()
+        width = context.get_dim("nO")
+    for layer in hidden.walk():
+        if layer.has_dim("nI") is None and layer.has_dim("nO") and layer.has_param("W") is None:
+            layer.set_dim("nI", width)
+            layer.initialize()
+            width = layer.get_dim("nO")
+    if Y is not None:
+        model.set_dim("nO", Y.shape[1], force=True)
+    n_tags = model.get_dim("nO")
+    output.set_dim("nO", n_tags, force=True)
+    output.set_dim("nI", width)
+    output.initialize()
+    if model.has_ref("transitions"):
+        _grow(model.get_ref("transitions"), n_tags)
+
+
+def resize_output(model: HeadT, n_tags: int) -> HeadT:
+    """Make room for tags. Those that were there keep their weights bit for bit, new ones start at zero.
+
+    model (Model[List[Doc], TokenScores]): A head.
+    n_tags (int): How many tags there are now.
+    RETURNS (Model[List[Doc], TokenScores]): The same head.
+    """
+    any_model: Any = model
+    resize_linear(any_model, n_tags)
+    if model.has_ref("transitions") and model.get_ref("transitions").has_param("start"):
+        old = model.get_ref("transitions")
+        larger = build_transitions()
+        for part in PARTS:
+            larger.set_param(part, old.get_param(part))
+        _grow(larger, n_tags)
+        model.replace_node(old, larger)
+    return model
+
+
+def _grow(node: Model[Any, Any], n_tags: int) -> None:
+    for part in PARTS:
+        grown: Any = node.ops.alloc((n_tags, n_tags) if part == "matrix" else (n_tags,))
+        if node.has_param(part):
+            old: Any = node.get_param(part)
+            grown[tuple(slice(size) for size in old.shape)] = old
+        node.set_param(part, grown)
+
+
+def _bilstm(width: int) -> Model:
+    # By name, as in a config: what heads are built of, they import; this layer lives with the backbones.
+    from spacy import registry as spacy_registry
+
+    build: Any = spacy_registry.get("architectures", "spacy-transfer.BiLSTMContext.v1")
+    return build(width=width)
+
+
+def _no_forward(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+    return X, lambda dY: dY

@@ -1,0 +1,174 @@
+"""What `transfer_ner` and `transfer_tagger` share: labels, scores of the head, and what may not be learned from."""
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+import numpy
+from spacy.errors import Errors as SpacyErrors
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import logger
+from spacy.vocab import Vocab
+from thinc.api import Model
+
+from ..errors import Errors, Warnings
+from ..heads.crf import Transitions
+from ..heads.tokens import TokenScores
+
+
+class TokenPipe(TrainablePipe):
+    """A component whose head scores tags; see `spacy-transfer.TokenHead.v1`.
+
+    vocab (Vocab): The vocabulary.
+    model (Model[List[Doc], TokenScores]): The head.
+    name (str): Name of the component.
+    scorer (Optional[Callable]): The scorer.
+    """
+
+    what = ""
+    """What a text must have to be learned from, for messages."""
+
+    def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None) -> None:
+        if not model.has_ref("output") or "decoder" not in model.attrs:
+            raise ValueError(Errors.T338.format(name=name, found=model.name))
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {"labels": []}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels, in the order of the head's rows."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels, for `spacy init labels`."""
+        return self.labels
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): Names of the rows of the output layer, in order."""
+        return self.labels
+
+    @property
+    def label_ids(self) -> Any:
+        """RETURNS (Array): spaCy's numbers of the labels, uint64, shape (n_labels,)."""
+        return numpy.array([self.vocab.strings.add(label) for label in self.labels], dtype="uint64")
+
+    def add_label(self, label: str) -> int:
+        """Add a label. Those that were there keep their weights bit for bit.
+
+        label (str): The label.
+        RETURNS (int): 0 if it was there, 1 otherwise.
+        """
+        if not isinstance(label, str):
+            raise ValueError(SpacyErrors.E187)
+        if label in self.labels:
+            return 0
+        self.check_label(label)
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        if self.model.get_ref("output").has_param("W"):
+            self.set_output(len(self.tags))
+        return 1
+
+    def check_label(self, label: str) -> None:
+        """RAISES (ValueError): When a label cannot be written to its attribute."""
+
+    def scores_of(self, docs: Sequence[Doc]) -> TokenScores:
+        """RETURNS (TokenScores): Of a batch that has tokens."""
+        if not self.model.get_ref("output").has_param("W"):
+            raise ValueError(Errors.T303.format(name=self.name))
+        return self.model.predict(docs)
+
+    def transitions(self, scores: TokenScores, allowed: Transitions) -> Transitions:
+        """RETURNS (Transitions): Scores of neighbours, 0 with the softmax decoder; -inf where not allowed."""
+        if scores.transitions is not None:
+            return scores.transitions.where(allowed)
+        return Transitions(*(numpy.zeros(mask.shape) for mask in vars(allowed).values())).where(allowed)
+
+    def gradient(self, scores: TokenScores, d_logits: Any, d_transitions: Transitions | None) -> TokenScores:
+        """RETURNS (TokenScores): Gradients, where the head takes them."""
+        given: Any = self.model.ops.asarray(d_logits, dtype="f")
+        return TokenScores(given, scores.lengths, None if scores.transitions is None else d_transitions)
+
+    def initialize_labels(
+        self, get_examples: Callable[[], Iterable[Example]], labels: Iterable[str] | None, found: dict[str, int]
+    ) -> None:
+        """Take the labels, compare them with those of the texts, and build the head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        labels (Optional[Iterable[str]]): The labels, if they are known already.
+        found (Dict[str, int]): How often each label is in the texts.
+        """
+        wanted = sorted(found) if labels is None else list(labels)
+        if not wanted:
+            raise ValueError(Errors.T333.format(name=self.name, what=self.what))
+        known = {*wanted, *self.labels}
+        unknown = sorted(label for label in found if label not in known)
+        unused = sorted(label for label in known if label not in found)
+        if unknown:
+            raise ValueError(Errors.T331.format(name=self.name, unknown=unknown, unused=unused))
+        if unused:
+            logger.warning(Warnings.W331.format(name=self.name, unused=unused))
+        for label in wanted:
+            self.add_label(label)
+        sample = [eg.reference for eg in islice(get_examples(), 10)]
+        self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
+
+    def index_labels(self, ids: Any, examples: Sequence[Example]) -> Any:
+        """Indices of labels.
+
+        ids (Array): spaCy's numbers of labels, shape (n_tokens,); 0 where there is none.
+        examples (Sequence[Example]): Whose they are, for the message.
+        RETURNS (Array): Shape (n_tokens,); what is 0 or no label of this head is -1.
+        RAISES (ValueError): When there are examples, and the head does not have a label.
+        """
+        own = self.label_ids
+        order = numpy.argsort(own)
+        at: Any = order[numpy.searchsorted(own[order], ids).clip(max=len(own) - 1)]
+        found = numpy.where((own[at] == ids) & (ids != 0), at, -1)
+        wrong = numpy.flatnonzero((found < 0) & (ids != 0))
+        if examples and len(wrong):
+            ends = numpy.cumsum([len(eg.predicted) for eg in examples])
+            reference = examples[int(numpy.searchsorted(ends, wrong[0], side="right"))].reference
+            label = reference.vocab.strings[int(ids[wrong[0]])]
+            near = get_close_matches(label, self.labels, n=3, cutoff=0.4) or "none"
+            facts = {"label": label, "labels": list(self.labels), "near": near, "text": reference.text[:60]}
+            raise ValueError(Errors.T332.format(name=self.name, **facts))
+        return found
+
+
+def check_examples(get_examples: Callable[[], Iterable[Example]], pipe: TokenPipe) -> None:
+    """RAISES (TypeError): When there are no examples."""
+    validate_get_examples(get_examples, f"{type(pipe).__name__}.initialize")
+
+
+def check_batch(examples: Iterable[Example], pipe: TokenPipe) -> list[Example]:
+    """RETURNS (List[Example]): The batch."""
+    examples = list(examples)
+    validate_examples(examples, f"{type(pipe).__name__}.get_loss")
+    return examples
+
+
+def same_tokens(example: Example) -> bool:
+    """RETURNS (bool): Whether the prediction has the tokens of the reference, so that nothing need be aligned."""
+    predicted, reference = example.predicted, example.reference
+    if len(predicted) != len(reference):
+        return False
+    return numpy.array_equal(predicted.to_array("ORTH"), reference.to_array("ORTH"))
+
+
+def first_tokens(lengths: Any) -> Any:
+    """RETURNS (Array): Whether a token is the first of its doc, bool, shape (n_tokens,).
+
+    lengths (Array): Of the docs.
+    """
+    first = numpy.zeros(int(lengths.sum()), dtype=bool)
+    first[(numpy.cumsum(lengths) - lengths)[lengths > 0]] = True
+    return first
