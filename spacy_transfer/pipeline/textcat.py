@@ -175,6 +175,7 @@ class _TransferLoss(TextCategorizer):
         """
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T303.format(name=self.name))
+        self._put_back()
         return self.model.predict(list(docs))
 
     def update(
@@ -198,6 +199,7 @@ class _TransferLoss(TextCategorizer):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
         self._validate_categories(examples)
+        self._put_back()
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss, d_scores = self.get_loss(examples, scores)
@@ -213,6 +215,25 @@ class _TransferLoss(TextCategorizer):
         sgd (Optimizer): The optimizer.
         """
         super().finish_update(sgd)
+        self._put_back()
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """RETURNS (bytes): The component, with what shall stay as it was."""
+        self._put_back()
+        return super().to_bytes(exclude=exclude)
+
+    def to_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> None:
+        """Save the component, with what shall stay as it was.
+
+        path (Union[str, Path]): The folder.
+        exclude (Iterable[str]): As in spaCy.
+        """
+        self._put_back()
+        super().to_disk(path, exclude=exclude)
+
+    def _put_back(self) -> None:
+        """Our optimizers make the step after `finish_update`, in `step_schedules`: so this is done once more wherever
+        the weights are read."""
         if self.still is not None:
             self.still.restore()
 

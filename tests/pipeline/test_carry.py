@@ -126,7 +126,7 @@ def test_in_a_config_and_without_the_source_afterwards(tiny_bert, tmp_path, capl
 
 @pytest.mark.parametrize("case", ["transfer_textcat", "transfer_hidden", "transfer_multilabel"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_only_new_labels_learn(case, optimizer, tiny_bert, trained):
+def test_only_new_labels_learn(case, optimizer, tiny_bert, trained, tmp_path):
     init = {"carry_from": trained(case), "only_new": True}
     nlp, examples = make(case, tiny_bert, labels=("A", "B", "C", "N"), init=init, steps=0)
     model = nlp.get_pipe("head").model
@@ -138,7 +138,9 @@ def test_only_new_labels_learn(case, optimizer, tiny_bert, trained):
     first = nlp("zz yy").cats
     new = [Example.from_dict(nlp.make_doc("zz yy"), {"cats": {label: float(label == "N") for label in "ABCN"}})]
     train(nlp, [*examples, *new], 60, optimizer=OPTIMIZERS[optimizer]())
+    saved = params(reload(nlp, tmp_path / "saved"))
     after, now = params(nlp), logits(nlp)
+    assert saved == after
     assert {name: after[name] for name in "ABC"} == {name: before[name] for name in "ABC"}
     assert after["N"] != before["N"]
     for node, name, kept in rest:

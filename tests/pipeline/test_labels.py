@@ -76,6 +76,7 @@ def train(nlp, examples, steps, rate=0.05, optimizer=None):
         for _, pipe in nlp.pipeline:
             if hasattr(pipe, "finish_update"):
                 pipe.finish_update(optimizer)
+        optimizer.step_schedules()  # As `spacy train` does: here ours make the step.
     return optimizer
 
 
