@@ -136,23 +136,31 @@ def test_entities_where_gold_says_nothing_are_not_judged(nlp_of_words):
     assert {s.name: s.value for s in part.scores}["precision"] == scores["ents_p"] == 0.5
 
 
-def test_confidence_of_entities(nlp_of_words):
-    try:
-        Span.set_extension("confidence", default=None)
-        examples = entity_examples(nlp_of_words)
+@pytest.fixture
+def confidence_to_set():
+    """`ent._.confidence` as an attribute that anyone may set, whatever `transfer_ner` has declared in this process."""
+    before = Span.get_extension("confidence") if Span.has_extension("confidence") else None
+    Span.set_extension("confidence", default=None, force=True)
+    yield
+    Span.remove_extension("confidence")
+    if before is not None:
+        given = zip(("default", "method", "getter", "setter"), before, strict=True)
+        Span.set_extension("confidence", **{name: value for name, value in given if value is not None})
 
-        @Language.component("confidence_of_the_test")
-        def say_confidence(doc):
-            for ent in doc.ents:
-                ent._.confidence = {"A": 0.9, "B": 0.7}[ent.text]
-            return doc
 
-        nlp_of_words.add_pipe("confidence_of_the_test")
-        ents = collect(nlp_of_words, examples, resamples=20)[0]
-        assert sorted(ents.calibration.confidence) == [0.7, 0.9, 0.9]
-        assert ents.mistakes[0].text == "B sees A" and "70.0% sure" in ents.mistakes[0].weight
-    finally:
-        Span.remove_extension("confidence")
+def test_confidence_of_entities(nlp_of_words, confidence_to_set):
+    examples = entity_examples(nlp_of_words)
+
+    @Language.component("confidence_of_the_test")
+    def say_confidence(doc):
+        for ent in doc.ents:
+            ent._.confidence = {"A": 0.9, "B": 0.7}[ent.text]
+        return doc
+
+    nlp_of_words.add_pipe("confidence_of_the_test")
+    ents = collect(nlp_of_words, examples, resamples=20)[0]
+    assert sorted(ents.calibration.confidence) == [0.7, 0.9, 0.9]
+    assert ents.mistakes[0].text == "B sees A" and "70.0% sure" in ents.mistakes[0].weight
 
 
 def classifiers(tiny_bert, names):
