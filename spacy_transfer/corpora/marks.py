@@ -1,0 +1,56 @@
+"""What readers tell components about an example. It rides in `reference.user_data`: training rebuilds Examples, and
+only that survives. Nothing of it is ever on a predicted doc, or saved with a pipeline."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy
+from spacy.tokens import Doc
+from spacy.training import Example
+
+CORPUS, TRAINS, SOFT = "spacy_transfer_corpus", "spacy_transfer_trains", "spacy_transfer_soft"
+
+
+def mark(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
+    """Say where an example comes from, and who may learn from it.
+
+    reference (Doc): Its gold side.
+    corpus (str): Name of the corpus.
+    trains (Optional[Collection[str]]): Names of the components that learn from it; None for all.
+    """
+    reference.user_data[CORPUS] = corpus
+    if trains is None:
+        reference.user_data.pop(TRAINS, None)
+    else:
+        reference.user_data[TRAINS] = tuple(trains)
+
+
+def corpus_of(reference: Doc) -> str | None:
+    """RETURNS (Optional[str]): Name of the corpus that an example comes from, where a reader has said it."""
+    return reference.user_data.get(CORPUS)
+
+
+def may_train(reference: Doc, name: str) -> bool:
+    """RETURNS (bool): Whether a component learns from an example: it does, unless a reader has named others."""
+    trains = reference.user_data.get(TRAINS)
+    return trains is None or name in trains
+
+
+def training_mask(examples: Iterable[Example], name: str) -> Any:
+    """RETURNS (Array): Whether a component learns from each of the examples, bool, shape (n_examples,)."""
+    return numpy.array([may_train(eg.reference, name) for eg in examples], dtype=bool)
+
+
+def set_soft(reference: Doc, name: str, targets: dict[str, Any]) -> None:
+    """Leave a teacher's answer for a component.
+
+    reference (Doc): Gold side of the example.
+    name (str): The component that learns from it.
+    targets (Dict[str, Any]): What its loss reads, of arrays, numbers and strings.
+    """
+    reference.user_data.setdefault(SOFT, {})[name] = targets
+
+
+def soft_of(examples: Sequence[Example], name: str) -> list[dict[str, Any] | None]:
+    """RETURNS (List[Optional[Dict[str, Any]]]): A teacher's answer for a component to each example; None without."""
+    return [eg.reference.user_data.get(SOFT, {}).get(name) for eg in examples]
