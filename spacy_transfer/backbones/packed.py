@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from .buffers import Buffers, can_buffer
+from .buffers import Buffers, can_buffer, can_buffer_embeddings
 
 _BUFFERS = Buffers()
 
@@ -66,13 +66,16 @@ def packed_states(
     checkpointing (bool): Forget what is inside a layer, and compute it again in the backward pass.
     RETURNS (List[torch.Tensor]): States of shape (n, width), the last layer's last.
     """
+    layers = transformer.encoder.layer[begin:end]
     if hidden is None:
-        hidden = _embed(transformer, ids, sizes)
+        hidden = _embed(transformer, ids, sizes, is_passing=len(layers) > 0 and not every_layer)
     layout = _layout(sizes, torch.is_grad_enabled(), ids.device)
     states = [hidden]
-    for layer in transformer.encoder.layer[begin:end]:
+    for i, layer in enumerate(layers):
         if can_buffer(layer, hidden):
-            hidden = _buffered_layer(layer, hidden, layout)
+            # What is returned must not be in a buffer.
+            stays = every_layer or i == len(layers) - 1
+            hidden = _buffered_layer(layer, hidden, layout, stays)
         elif checkpointing and torch.is_grad_enabled():
             hidden = torch.utils.checkpoint.checkpoint(_layer, layer, hidden, layout, use_reentrant=False)
         else:
@@ -81,15 +84,19 @@ def packed_states(
     return states
 
 
-def _embed(transformer: Any, ids: Tensor, sizes: NDArray[numpy.int64]) -> Tensor:
-    first = _FIRST_POSITION[type(transformer).__name__](transformer.embeddings)
+def _embed(transformer: Any, ids: Tensor, sizes: NDArray[numpy.int64], is_passing: bool) -> Tensor:
+    """States before the first layer; in a buffer where they are passing, that is needed by the first layer alone."""
+    embeddings = transformer.embeddings
+    first = _FIRST_POSITION[type(transformer).__name__](embeddings)
     begins = numpy.cumsum(sizes) - sizes
-    positions = numpy.arange(int(sizes.sum())) - numpy.repeat(begins, sizes) + first
-    return transformer.embeddings(
-        input_ids=ids[None],
-        position_ids=torch.from_numpy(positions).to(ids.device)[None],
-        token_type_ids=torch.zeros_like(ids)[None],
-    )[0]
+    places = numpy.arange(int(sizes.sum())) - numpy.repeat(begins, sizes) + first
+    positions, types = torch.from_numpy(places).to(ids.device), torch.zeros_like(ids)
+    if is_passing and can_buffer_embeddings(embeddings, ids):
+        total = _BUFFERS.look_up("sum", ids, embeddings.word_embeddings)
+        total += _BUFFERS.look_up("query", types, embeddings.token_type_embeddings)
+        total += _BUFFERS.look_up("query", positions, embeddings.position_embeddings)
+        return _BUFFERS.normalize("hidden", total, embeddings.LayerNorm)
+    return embeddings(input_ids=ids[None], position_ids=positions[None], token_type_ids=types[None])[0]
 
 
 @dataclass(frozen=True)
@@ -136,18 +143,19 @@ def _layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
     return layer.output(layer.intermediate(hidden), hidden)
 
 
-def _buffered_layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
-    """The same in prediction, its large temporaries in buffers."""
+def _buffered_layer(layer: Any, hidden: Tensor, layout: list[_Block], stays: bool) -> Tensor:
+    """The same in prediction, its large temporaries in buffers; what it gives as well, unless that stays."""
     own, out = layer.attention.self, layer.attention.output
     query, key, value = (_BUFFERS.linear(name, hidden, getattr(own, name)) for name in ("query", "key", "value"))
     context = _BUFFERS.take("context", *query.shape)
     for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
         context[block.begin : block.end].view(found.shape).copy_(found)
-    hidden = out.LayerNorm(_BUFFERS.linear("sum", context, out.dense).add_(hidden))
+    hidden = _BUFFERS.normalize("middle", _BUFFERS.linear("sum", context, out.dense).add_(hidden), out.LayerNorm)
     wide = _BUFFERS.linear("wide", hidden, layer.intermediate.dense)
     act = layer.intermediate.intermediate_act_fn
     wide = torch.ops.aten.gelu_(wide) if type(act).__name__ == "GELUActivation" else act(wide)
-    return layer.output.LayerNorm(_BUFFERS.linear("sum", wide, layer.output.dense).add_(hidden))
+    total, norm = _BUFFERS.linear("sum", wide, layer.output.dense).add_(hidden), layer.output.LayerNorm
+    return norm(total) if stays else _BUFFERS.normalize("hidden", total, norm)
 
 
 def _attend(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> Tensor:

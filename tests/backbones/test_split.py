@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from spacy_transfer.backbones.buffers import Buffers, can_buffer
+from spacy_transfer.backbones.buffers import Buffers, can_buffer, can_buffer_embeddings
 from spacy_transfer.backbones.packed import can_pack, packed_states
 from spacy_transfer.backbones.split import can_split, lower_states, upper_states
 from spacy_transfer.backbones.states import CacheSettings, StateCache
@@ -143,6 +143,45 @@ def test_prediction_in_buffers_is_the_padded_pass(kind, monkeypatch):
         torch.testing.assert_close(states[-1], expected, rtol=1e-5, atol=1e-5)
         assert len({state.data_ptr() for state in states}) == len(states) == 4
     assert len(used) == 2 * 3 * 6
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta"])
+def test_what_is_returned_is_in_no_buffer(kind, monkeypatch):
+    model, (inputs, mask) = build(kind), rectangle()
+    used = []
+    normalize = Buffers.normalize
+    monkeypatch.setattr(
+        Buffers, "normalize", lambda self, name, *args: used.append(name) or normalize(self, name, *args)
+    )
+    ids = inputs["input_ids"][mask]
+    with torch.inference_mode():
+        expected = model(**inputs, output_hidden_states=True).hidden_states
+        found = [packed_states(model, ids, SIZES, end=end)[0] for end in (0, 2, 3)]
+        for states, end in zip(found, (0, 2, 3), strict=True):
+            torch.testing.assert_close(states, expected[end][mask], rtol=1e-5, atol=1e-5)
+        (again,) = packed_states(model, ids, SIZES, begin=2, hidden=found[1])
+    assert (again == found[2]).all()
+    # Embeddings, then in every layer what is between its halves, and all but the last layer's states.
+    assert used == ["hidden", "middle", "hidden", "middle"] + ["hidden", *["middle", "hidden"] * 2, "middle"] + [
+        "middle"
+    ]
+
+
+@pytest.mark.parametrize("what", ["hook", "table", "norm"])
+def test_unusual_embeddings_take_no_buffers(what):
+    model = build("Bert")
+    embeddings, ids = model.embeddings, torch.zeros(4, dtype=torch.int64)
+    with torch.no_grad():
+        assert can_buffer_embeddings(embeddings, ids)
+        if what == "hook":
+            embeddings.register_forward_hook(lambda *args: None)
+        elif what == "table":
+            embeddings.word_embeddings = torch.nn.Sequential(embeddings.word_embeddings)
+            embeddings.word_embeddings.weight = embeddings.word_embeddings[0].weight
+        else:
+            embeddings.LayerNorm = torch.nn.Identity()
+        assert not can_buffer_embeddings(embeddings, ids)
+    assert not can_buffer_embeddings(build("Bert").embeddings, ids)
 
 
 def test_what_is_unusual_takes_no_buffers():
