@@ -44,7 +44,7 @@ TABLES = {
         "optimizer_step": "optimizer_step.py",
         "maxent": "maxent.py --data {banking77}",
         "banking77_few": "finetuning.py banking77 --data {banking77}",
-        "banking77_all": "finetuning.py banking77 --data {banking77} --shots all --method lpft_maxent full bf16",
+        "banking77_all": "finetuning.py banking77 --data {banking77} --shots all --method lpft_maxent",
         "clinc150_all": "finetuning.py clinc150 --data {clinc150} --shots all --method probe lpft_maxent",
         "labelling_wnut17": "labelling.py wnut17 --data {wnut17}",
         "labelling_ud_en_ewt": "labelling.py ud_en_ewt --data {ud_en_ewt}",
