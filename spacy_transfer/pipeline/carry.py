@@ -14,8 +14,9 @@ from thinc.api import Model
 from ..errors import Errors, Warnings
 from ..heads.labels import LabelPlan, between
 from .compare import backbone_of, differences
-from .label_rows import ClassifierRows, LabelRows, label_rows
+from .label_rows import ClassifierRows, label_rows
 from .labels import find_pipe, set_labels
+from .rows import LabelRows
 from .still import keep_still
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
-from spacy.training import Example, validate_get_examples
+from spacy.training import Example
 from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
@@ -278,26 +278,13 @@ class TransferNER(TokenPipe):
                 setattr(d, part, getattr(d, part) + values)
         return loss
 
-    def initialize(
-        self,
-        get_examples: Callable[[], Iterable[Example]],
-        *,
-        nlp: Language | None = None,
-        labels: Iterable[str] | None = None,
-    ) -> None:
-        """Find the labels and build the head.
-
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
-        nlp (Optional[Language]): The pipeline.
-        labels (Optional[Iterable[str]]): The labels, if they are known already.
-        """
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        own = self.own_examples(get_examples)
-        found, crossing = count_entities(own())
+    def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
+        found, crossing = count_entities(examples)
         self._has_warned = False
-        self.initialize_labels(own, labels, found)
         self._warn(crossing)
         self._has_warned = True
+        return found
 
 
 def _part(lengths: Any, tokens: Any) -> tuple[Any, Any]:

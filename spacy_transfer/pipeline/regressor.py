@@ -14,6 +14,7 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
 from ..heads import regression as losses_of
+from .carry import carry_at_initialize, check_carry
 from .head import Head
 from .targets import Source, Targets, check_bounds, declare
 
@@ -213,6 +214,11 @@ class TransferRegressor(Head):
         *,
         nlp: Language | None = None,
         labels: list[str] | None = None,
+        carry_from: str | None = None,
+        carry_component: str | None = None,
+        label_map: dict[str, str] | None = None,
+        merge: bool = False,
+        only_new: bool = False,
     ) -> None:
         """Find the targets, their mean and spread in the whole corpus, and build the head.
 
@@ -220,8 +226,17 @@ class TransferRegressor(Head):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[List[str]]): Names of the targets, if they are known already. With `source = "cats"` other
             categories are left alone then.
+        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of targets, with their mean and
+            scale there: a folder or package.
+        carry_component (Optional[str]): The component there; None for the one of this name, or the only regressor.
+        label_map (Optional[Dict[str, str]]): The targets' names here, by those there, where they differ.
+        merge (bool): Whether several targets there may become one here, their mean.
+        only_new (bool): Let only the rows of targets that are new learn; all else stays bit for bit.
         """
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry |= {"merge": merge, "only_new": only_new}
         validate_get_examples(get_examples, "TransferRegressor.initialize")
+        check_carry(self.name, **carry)
         self._check_others(nlp)
         self.still = None
         if self.targets.spans_key is not None and self.model.get_ref("tok2vec").attrs.get("rows_per") == "document":
@@ -243,6 +258,7 @@ class TransferRegressor(Head):
         truths, mask = self._as_arrays(found)
         self.model.initialize(X=sample, Y=truths)
         losses_of.set_units(self.model, *losses_of.units(truths, mask))
+        carry_at_initialize(self, nlp, **carry)
 
     def _as_arrays(self, found: list[dict[str, float]]) -> tuple[Any, Any]:
         """Targets, and 0 where there are none to learn from. A missing one is never trained on."""

@@ -9,7 +9,7 @@ from spacy.language import Language
 from spacy.parts_of_speech import IDS as POS_IDS
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
-from spacy.training import Example, validate_get_examples
+from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
@@ -170,28 +170,13 @@ class TransferTagger(TokenPipe):
                 parts.append(numpy.array(values, dtype="uint64"))
         return self.index_labels(numpy.concatenate(parts), examples)
 
-    def initialize(
-        self,
-        get_examples: Callable[[], Iterable[Example]],
-        *,
-        nlp: Language | None = None,
-        labels: Iterable[str] | None = None,
-    ) -> None:
-        """Find the labels and build the head.
-
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
-        nlp (Optional[Language]): The pipeline.
-        labels (Optional[Iterable[str]]): The labels, if they are known already.
-        """
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        found, own = Counter[int](), self.own_examples(get_examples)
-        for example in own():
+    def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
+        found = Counter[int]()
+        for example in examples:
             found.update(example.reference.to_array(self.attribute.upper()).tolist())
         found.pop(0, None)
-        self.initialize_labels(own, labels, {self._name_of(value): n for value, n in found.items()})
-
-    def _name_of(self, value: int) -> str:
-        return self.vocab.strings[value]
+        return {self.vocab.strings[value]: n for value, n in found.items()}
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): The scorer's, and `pos_acc` where parts of speech are learned."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy
 from spacy.errors import Errors as SpacyErrors
+from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.training import Example
+from spacy.training import Example, validate_get_examples
 from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Model
@@ -16,6 +17,7 @@ from thinc.api import Model
 from ..errors import Errors, Warnings
 from ..heads.crf import Transitions
 from ..heads.tokens import TokenScores
+from .carry import carry_at_initialize, check_carry
 from .head import Head
 
 DEFAULT_MODEL = """
@@ -123,16 +125,46 @@ class TokenPipe(Head):
         given: Any = self.model.ops.asarray(d_logits, dtype="f")
         return TokenScores(given, scores.lengths, None if scores.transitions is None else d_transitions)
 
-    def initialize_labels(
-        self, own: Callable[[], Iterable[Example]], labels: Iterable[str] | None, found: dict[str, int]
-    ) -> None:
-        """Take the labels, compare them with those of the texts, and build the head.
+    def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
+        raise NotImplementedError
 
-        own (Callable[[], Iterable[Example]]): Returns the training examples that this component may learn from.
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+        carry_from: str | None = None,
+        carry_component: str | None = None,
+        label_map: dict[str, str] | None = None,
+        merge: bool = False,
+        only_new: bool = False,
+    ) -> None:
+        """Find the labels, compare them with those of the texts, and build the head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
-        found (Dict[str, int]): How often each label is in the texts.
+        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
+        carry_component (Optional[str]): The component there; None for the one of this name, or the only one of its
+            kind.
+        label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
+        merge (bool): Whether several labels there may become one here.
+        only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
         """
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry |= {"merge": merge, "only_new": only_new}
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        check_carry(self.name, **carry)
         self.still = None
+        own = self.own_examples(get_examples)
+        self._take_labels(self.count_labels(own()), labels)
+        sample = [eg.reference for eg in islice(own(), 10)]
+        self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
+        carry_at_initialize(self, nlp, **carry)
+
+    def _take_labels(self, found: dict[str, int], labels: Iterable[str] | None) -> None:
         wanted = sorted(found) if labels is None else list(labels)
         if not wanted:
             raise ValueError(Errors.T333.format(name=self.name, what=self.what))
@@ -145,8 +177,6 @@ class TokenPipe(Head):
             logger.warning(Warnings.W331.format(name=self.name, unused=unused))
         for label in wanted:
             self.add_label(label)
-        sample = [eg.reference for eg in islice(own(), 10)]
-        self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
 
     def index_labels(self, ids: Any, examples: Sequence[Example]) -> Any:
         """Indices of labels.
