@@ -33,6 +33,10 @@ class Transitions:
         """RETURNS (Transitions): A function of each part."""
         return Transitions(function(self.start), function(self.matrix), function(self.end))
 
+    def plus(self, other: "Transitions") -> "Transitions":
+        """RETURNS (Transitions): The sum of each part."""
+        return Transitions(self.start + other.start, self.matrix + other.matrix, self.end + other.end)
+
     def where(self, allowed: "Transitions") -> "Transitions":
         """Transitions with -inf where a mask has False.
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy
 
-from .crf import Transitions
+from .crf import Transitions, unlikelihood_loss
 
 SchemeKind = Literal["bio", "biluo"]
 MISSING, INSIDE, OUTSIDE, BEGIN = 0, 1, 2, 3
@@ -107,6 +107,29 @@ class Scheme:
         lasts = inside & ~_of_next(self.goes_on[tags] & ~first)
         starts = numpy.flatnonzero(opens)
         return starts, numpy.flatnonzero(lasts) + 1, self.label[tags[starts]]
+
+
+def span_unlikelihood(
+    scheme: Scheme, logits: Any, lengths: Any, transitions: Transitions, wrong: Sequence[tuple[int, int, int, int]]
+) -> tuple[float, Any, Transitions]:
+    """What keeps wrong spans from being predicted: each doc once for each of them, with the tags that would make up the
+    span.
+
+    scheme (Scheme): The tags.
+    logits (Array): Shape (n_tokens, n_tags).
+    lengths (Array): Tokens of every doc.
+    transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
+    wrong (Sequence[Tuple[int, int, int, int]]): Doc, first token in it, token after the last, label.
+    RETURNS (Tuple[float, Array, Transitions]): Summed loss, and its gradients.
+    """
+    ends = numpy.cumsum(lengths)
+    places = [numpy.arange(ends[i] - lengths[i], ends[i]) for i, *_ in wrong]
+    sizes = numpy.array([len(place) for place in places])
+    masks = [scheme.span_mask(n, *span) for n, (_, *span) in zip(sizes.tolist(), wrong, strict=True)]
+    tokens, d_logits = numpy.concatenate(places), numpy.zeros(logits.shape)
+    loss, d_tokens, d_between = unlikelihood_loss(logits[tokens], sizes, transitions, numpy.concatenate(masks))
+    numpy.add.at(d_logits, tokens, d_tokens)
+    return loss, d_logits, d_between
 
 
 @dataclass

@@ -102,6 +102,37 @@ def incorrect_spans(examples: Sequence[Example], key: str, labels: Sequence[str]
     return found
 
 
+def is_right(example: Example, start: int, end: int, label: str) -> float:
+    """Whether a predicted entity is one of the reference, as spaCy's scorer sees it.
+
+    example (Example): The example.
+    start (int), end (int): First token in the predicted doc, and token after the last.
+    label (str): The label.
+    RETURNS (float): 1 or 0; NaN where the reference is not annotated.
+    """
+    at = [int(i) for i in example.alignment.x2y[start:end]]
+    tokens: Any = example.reference[at[0] : at[-1] + 1] if at else []
+    if not at or any(token.ent_iob == MISSING for token in tokens):
+        return numpy.nan
+    wanted = (at[0], at[-1] + 1, label)
+    return float(any((ent.start, ent.end, ent.label_) == wanted for ent in example.reference.ents))
+
+
+def judged(examples: Sequence[Example], starts: Any, ends: Any, labels: Sequence[str]) -> Any:
+    """Whether entities in the predicted docs of a batch are right.
+
+    examples (Sequence[Example]): The examples; no predicted doc is empty.
+    starts (Array), ends (Array): First tokens and tokens after the last ones, counted through all docs.
+    labels (Sequence[str]): Their labels.
+    RETURNS (Array): Float64, shape (n_entities,); see `is_right`.
+    """
+    bounds = numpy.cumsum([len(example.predicted) for example in examples])
+    which = numpy.searchsorted(bounds, starts, side="right")
+    begins = bounds - [len(example.predicted) for example in examples]
+    found = zip(which.tolist(), (starts - begins[which]).tolist(), (ends - begins[which]).tolist(), labels, strict=True)
+    return numpy.array([is_right(examples[i], start, end, label) for i, start, end, label in found], dtype="d")
+
+
 def _from_biluo(tags: Sequence[str | None], vocab: Vocab) -> Any:
     """ENT_IOB and ENT_TYPE, uint64, shape (n_tokens, 2), of what spaCy's alignment gives."""
     iob = {"B": BEGIN, "U": BEGIN, "I": INSIDE, "L": INSIDE, "O": OUTSIDE, "-": MISSING}

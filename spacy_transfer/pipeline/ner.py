@@ -13,12 +13,13 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..errors import Errors, Warnings
-from ..heads.crf import Chain, crf_loss, softmax_loss, unlikelihood_loss, viterbi
-from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs
+from ..heads.crf import crf_loss, softmax_loss, viterbi
+from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs, span_unlikelihood
+from ..heads.token_decisions import EntityDecisions
 from ..heads.tokens import TokenScores
 from .confidence import MARK, register_confidence
-from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans
-from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens
+from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans, judged
+from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of
 
 
 @Language.factory(
@@ -30,9 +31,9 @@ from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens
         "threshold": 0.0,
         "spans_key": "transfer_ner",
         "incorrect_spans_key": None,
-        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+        "scorer": {"@scorers": "spacy-transfer.NERScorer.v1", "bins": 15},
     },
-    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None, "ents_ece": None},
 )
 def make_ner(
     nlp: Language,
@@ -77,6 +78,18 @@ class Entities:
     ends: Any
     labels: Any
     scores: Any
+
+
+@dataclass
+class _Found:
+    """Entities on the way to a doc: what was there, where docs begin, and what the tags say."""
+
+    given: Any
+    first: Any
+    starts: Any
+    ends: Any
+    labels: Any
+    spans: EntityDecisions
 
 
 class TransferNER(TokenPipe):
@@ -137,14 +150,42 @@ class TransferNER(TokenPipe):
         if not lengths.sum():
             none = numpy.zeros(0, dtype="int64")
             return Entities(numpy.zeros((0, 2), "uint64"), lengths, none, none, none, none)
-        scores, first = self.scores_of(docs), first_tokens(lengths)
+        found = self._find(docs)
+        return self._entities(found, lengths, found.spans.scores(self.model.attrs["temperature"]))
+
+    def _find(self, docs: list[Doc]) -> _Found:
+        """The best well-formed tags, and the entities in them."""
+        scores = self.scores_of(docs)
+        first = first_tokens(scores.lengths)
         given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
         logits = self.model.ops.to_numpy(scores.logits)
         logits = logits if (mask := self._constraints(given, first)) is None else numpy.where(mask, logits, -numpy.inf)
         tags = self._decode(scores, logits, first)
         starts, ends, labels = self.scheme.entities(tags, first)
-        probabilities = self._probabilities(scores, logits, tags, starts, ends)
-        return self._entities(given, lengths, first, (starts, ends, labels, probabilities))
+        # Docs without entities have nothing to compute.
+        chosen, own = part_of(scores.lengths, starts)
+        at, transitions = numpy.searchsorted(chosen, starts), self.transitions(scores, self.scheme.allowed)
+        extents: Any = (at, at + (ends - starts), tags[tags > 0], self.scheme.may_follow)
+        spans = EntityDecisions(logits[chosen], own, transitions, *extents)
+        return _Found(given, first, starts, ends, labels, spans)
+
+    def decisions(self, examples: Iterable[Example]) -> EntityDecisions:
+        """What this component decides about texts, for `heads.calibration`. Entities that are on a doc already are not
+        its own; those below the threshold are.
+
+        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
+        RETURNS (EntityDecisions): All that would be predicted.
+        """
+        examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
+        if not examples:
+            none: Any = numpy.zeros(0, dtype="int64")
+            nothing = self.scheme.allowed.map(lambda part: part.astype("d"))
+            return EntityDecisions(numpy.zeros((0, len(self.tags))), none, nothing, none, none, none, none, none)
+        found = self._find([eg.predicted for eg in examples])
+        right = judged(examples, found.starts, found.ends, [self.labels[i] for i in found.labels])
+        preset = numpy.isin(found.given[found.starts, 0].astype("int64"), (BEGIN, INSIDE))
+        found.spans.right = numpy.where(preset, numpy.nan, right)
+        return found.spans
 
     def _constraints(self, given: Any, first: Any) -> Any:
         """Tags that are allowed; None for all. O on a doc is no constraint, as in spaCy: rulers leave it everywhere."""
@@ -170,23 +211,13 @@ class TransferNER(TokenPipe):
         wrong[1:] |= ~first[1:] & ~allowed.matrix[tags[:-1], tags[1:]]
         wrong |= numpy.append(first[1:], True) & ~allowed.end[tags]
         if wrong.any():
-            chosen, lengths = _part(scores.lengths, numpy.flatnonzero(wrong))
+            chosen, lengths = part_of(scores.lengths, numpy.flatnonzero(wrong))
             tags[chosen] = viterbi(logits[chosen], lengths, self.transitions(scores, allowed))
         return tags
 
-    def _probabilities(self, scores: TokenScores, logits: Any, tags: Any, starts: Any, ends: Any) -> Any:
-        """Of docs with entities alone: the others have nothing to compute."""
-        if not len(starts):
-            return numpy.zeros(0)
-        chosen, lengths = _part(scores.lengths, starts)
-        chain = Chain(logits[chosen], lengths, self.transitions(scores, self.scheme.allowed))
-        at = numpy.searchsorted(chosen, starts)
-        inside = tags[tags > 0]
-        return chain.span_marginals(at, at + (ends - starts), inside, self.scheme.may_follow)
-
-    def _entities(self, given: Any, lengths: Any, first: Any, found: tuple[Any, Any, Any, Any]) -> Entities:
+    def _entities(self, found: _Found, lengths: Any, probabilities: Any) -> Entities:
         """Put what was found beside what was there."""
-        starts, ends, labels, probabilities = found
+        given, first, starts, ends, labels = found.given, found.first, found.starts, found.ends, found.labels
         iob, types = given[:, 0].astype("int64"), given[:, 1].copy()
         preset = (iob == BEGIN) | (iob == INSIDE)
         iob[~preset], types[~preset] = OUTSIDE, 0
@@ -244,7 +275,10 @@ class TransferNER(TokenPipe):
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
         wrong = self._incorrect(examples)
         if wrong:
-            loss += self._avoid(wrong, scores, logits, d_logits, d_transitions)
+            transitions = self.transitions(scores, self.scheme.allowed)
+            more, d_wrong, d_between = span_unlikelihood(self.scheme, logits, scores.lengths, transitions, wrong)
+            loss, d_logits = loss + more, d_logits + d_wrong
+            d_transitions = None if d_transitions is None else d_transitions.plus(d_between)
         return loss, self.gradient(scores, d_logits, d_transitions)
 
     def _gold(self, examples: Sequence[Example]) -> tuple[Any, Any]:
@@ -263,21 +297,6 @@ class TransferNER(TokenPipe):
             return []
         return incorrect_spans(examples, self.incorrect_spans_key, self.labels, self.name)
 
-    def _avoid(self, wrong: Sequence[IncorrectSpan], scores: TokenScores, logits: Any, d_logits: Any, d: Any) -> float:
-        """Add to the gradients what keeps incorrect spans from being predicted: the doc once for each of them, with the
-        tags that would make up the span."""
-        ends = numpy.cumsum(scores.lengths)
-        places = [numpy.arange(ends[i] - scores.lengths[i], ends[i]) for i, *_ in wrong]
-        lengths = numpy.array([len(place) for place in places])
-        masks = [self.scheme.span_mask(n, *span) for n, (_, *span) in zip(lengths.tolist(), wrong, strict=True)]
-        tokens, transitions = numpy.concatenate(places), self.transitions(scores, self.scheme.allowed)
-        loss, d_tokens, d_wrong = unlikelihood_loss(logits[tokens], lengths, transitions, numpy.concatenate(masks))
-        numpy.add.at(d_logits, tokens, d_tokens)
-        if d is not None:
-            for part, values in vars(d_wrong).items():
-                setattr(d, part, getattr(d, part) + values)
-        return loss
-
     def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
         """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
         found, crossing = count_entities(examples)
@@ -285,11 +304,3 @@ class TransferNER(TokenPipe):
         self._warn(crossing)
         self._has_warned = True
         return found
-
-
-def _part(lengths: Any, tokens: Any) -> tuple[Any, Any]:
-    """The docs in which some tokens are: all their tokens, and their lengths."""
-    docs = numpy.repeat(numpy.arange(len(lengths)), lengths)
-    wanted = numpy.zeros(len(lengths), dtype=bool)
-    wanted[docs[tokens]] = True
-    return numpy.flatnonzero(wanted[docs]), lengths[wanted]

@@ -114,6 +114,15 @@ class TokenPipe(Head):
         """RETURNS (Array): Tokens of each doc."""
         return scores.lengths
 
+    def fit_thresholds(self, parts: Sequence[Any]) -> None:
+        """For `heads.calibration`. No label has a threshold to fit: tags exclude each other, and how much precision the
+        one `threshold` of entities shall buy is for the user to say (`spacy find-threshold` finds that of the best F1).
+
+        parts (Sequence[Decisions]): Decisions on texts that were not trained on.
+        RETURNS (None): No thresholds.
+        """
+        return None
+
     def transitions(self, scores: TokenScores, allowed: Transitions) -> Transitions:
         """RETURNS (Transitions): Scores of neighbours, 0 with the softmax decoder; -inf where not allowed."""
         if scores.transitions is not None:
@@ -217,3 +226,16 @@ def first_tokens(lengths: Any) -> Any:
     first = numpy.zeros(int(lengths.sum()), dtype=bool)
     first[(numpy.cumsum(lengths) - lengths)[lengths > 0]] = True
     return first
+
+
+def part_of(lengths: Any, tokens: Any) -> tuple[Any, Any]:
+    """The docs in which some tokens are.
+
+    lengths (Array): Of all docs.
+    tokens (Array): The tokens, counted through all docs.
+    RETURNS (Tuple[Array, Array]): All tokens of these docs, and the lengths of these docs.
+    """
+    docs = numpy.repeat(numpy.arange(len(lengths)), lengths)
+    wanted = numpy.zeros(len(lengths), dtype=bool)
+    wanted[docs[tokens]] = True
+    return numpy.flatnonzero(wanted[docs]), lengths[wanted]
