@@ -14,6 +14,8 @@ from typing import Any
 import numpy
 
 Array = Any
+_LEAST = 1e-290
+"""What is divided by; below it quotients overflow, as at very low temperatures."""
 
 
 @dataclass
@@ -140,7 +142,7 @@ class Chain:
         beta = numpy.empty_like(self._alpha)
         full = self.packing.lengths > 0
         scale = numpy.ones(len(self.packing.lengths))
-        scale[full] = numpy.where(self._end_scale > 0, self._end_scale, 1.0)
+        scale[full] = numpy.where(self._end_scale > _LEAST, self._end_scale, 1.0)
         ends = self._end / scale[self.packing.by_length][:, None]
         steps = self._scaled_weights
         for i in reversed(range(len(self.packing.slices))):
@@ -155,7 +157,7 @@ class Chain:
 
     @cached_property
     def _scaled_weights(self) -> Array:
-        return self._weights / numpy.where(self._scale > 0, self._scale, 1.0)[:, None]
+        return self._weights / numpy.where(self._scale > _LEAST, self._scale, 1.0)[:, None]
 
     @property
     def marginals(self) -> Array:
