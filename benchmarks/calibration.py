@@ -118,8 +118,8 @@ def banking77(data: Path, tiny: bool) -> Subject:
 
 def wnut17(data: Path, tiny: bool) -> Subject:
     task = entities.TASKS["wnut17"]
-    pool, test = (labelling.read(task, data, part)[: 120 if tiny else None] for part in ("train", "test"))
-    changes = entities.make_changes(task, "crf", 10 if tiny else entities.STEPS["wnut17"])
+    pool, test = (labelling.read(task, data, part)[: 320 if tiny else None] for part in ("train", "test"))
+    changes = entities.make_changes(task, "crf", 60 if tiny else entities.STEPS["wnut17"])
     return Subject(pool, test, lambda count: changes, measure_entities)
 
 

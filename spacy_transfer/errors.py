@@ -588,11 +588,11 @@ class Errors(metaclass=_Coded):
     )
     T743 = (
         "There is nothing to calibrate: of the components {names} not one has a temperature. Heads of this package do: "
-        "'transfer_textcat', 'transfer_textcat_multilabel'."
+        "'transfer_textcat', 'transfer_textcat_multilabel', 'transfer_ner', 'transfer_tagger'."
     )
     T744 = (
-        "components.{name}: not one of the {count} texts to calibrate on has a gold label for it. Give texts with "
-        "annotation, or leave this component out."
+        "components.{name}: not one of the {count} texts to calibrate on has a gold label for it (or, for "
+        "'transfer_ner', an entity that it predicts). Give texts with annotation, or leave this component out."
     )
     T745 = (
         "training.before_to_disk.corpus = {name!r} is no corpus of this config: {error}. Name one as [training] "
@@ -633,7 +633,10 @@ class Warnings(metaclass=_Coded):
         "components.{name}: on the {count} labels to calibrate on, no temperature between {low} and {high} is best "
         "(all of them right, or nothing learned). It stays at 1. Give more texts."
     )
-    W351 = "components.{name}: none of the {count} texts to calibrate on has a gold label for it. It stays as it is."
+    W351 = (
+        "components.{name}: none of the {count} texts to calibrate on has a gold label for it (or, for 'transfer_ner', "
+        "an entity that it predicts). It stays as it is."
+    )
     W380 = (
         "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "
         "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."
