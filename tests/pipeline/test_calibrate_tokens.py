@@ -126,6 +126,21 @@ def test_callback_and_command(tiny_bert, tmp_path):
     assert found == {done.temperature} and done.temperature > 1.3
 
 
+def test_find_threshold(tiny_bert, tmp_path):
+    """What the threshold of entities is left to."""
+    from spacy.cli.find_threshold import find_threshold
+
+    nlp = trained(tiny_bert, "transfer_ner", "crf", steps=10, surer=1.0)
+    nlp.to_disk(tmp_path / "model")
+    DocBin(docs=make_docs(nlp, seed=1)).to_disk(tmp_path / "dev.spacy")
+    best, value, each = find_threshold(
+        tmp_path / "model", tmp_path / "dev.spacy", "transfer_ner", "threshold", "ents_f", n_trials=5
+    )
+    assert len(set(each.values())) > 2 and value == max(each.values())
+    nlp.get_pipe("transfer_ner").threshold = best
+    assert nlp.evaluate(examples_of(nlp, make_docs(nlp, seed=1)))["ents_f"] == pytest.approx(value)
+
+
 def test_the_scorer_counts_what_spacys_counts(tiny_bert):
     """Against a loop; what is not annotated is no decision; nothing is written anywhere."""
     nlp = trained(tiny_bert, "transfer_ner", "softmax")
