@@ -250,7 +250,7 @@ class Errors(metaclass=_Coded):
     )
     T378 = (
         "components.{name} cannot learn single labels only: {found} has no way to keep the others still. It works for "
-        "transfer_textcat and transfer_textcat_multilabel. (Otherwise freeze whole parts: [training.optimizer] groups.)"
+        "the heads of this package, transfer_*. (Otherwise freeze whole parts: [training.optimizer] groups.)"
     )
     T379 = "spacy-transfer.CarryHead.v1: {problem}. {way}"
     T350 = "components.{name}.focal = {found}: it must be a number of 0 or more (0 is plain cross-entropy; 2 is usual)."

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy
+import srsly
 from spacy.language import Language
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
@@ -204,6 +205,8 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
             best = best_threshold(scores[known, j], truths[known, j])
             if best is not None:
                 found[label] = best[0]
+        # As they will be read again: the parser of cfg's JSON gives the last bit of some numbers another value.
+        found = srsly.json_loads(srsly.json_dumps(found))
         self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}
         return found
 
