@@ -5,10 +5,10 @@
         benchmarks-heads=docs/benchmarks_heads.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
-(PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/ud_en_ewt
-(train.conllu, test.conllu) and DIR/stsb (train.csv, test.csv); .gz works everywhere. What was measured stays in
-metrics/benchmarks/ and is not measured again unless --again says so. A script that fails does not keep the others from
-running; the end tells what is missing.
+(PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/wikigold
+(wikigold.conll.txt), DIR/crossner/ai (train.txt, test.txt), DIR/ud_en_ewt (train.conllu, test.conllu) and DIR/stsb
+(train.csv, test.csv); .gz works everywhere. What was measured stays in metrics/benchmarks/ and is not measured again
+unless --again says so. A script that fails does not keep the others from running; the end tells what is missing.
 """
 
 import argparse
@@ -54,11 +54,21 @@ TABLES = {
         "similarity": "similarity.py --data {stsb}",
         "new_label": "new_label.py --data {banking77}",
         "calibration_banking77": "calibration.py banking77 --data {banking77}",
+        "calibration_wnut17": "calibration.py wnut17 --data {wnut17}",
         "checkpoints": "checkpoints.py --data {banking77}",
+        "benchmarks_heads": "heads.py",
+        "entities_wnut17": "entities.py wnut17 --data {wnut17}",
+        "entities_wikigold": "entities.py wikigold --data {wikigold}",
+        "entities_crossner_ai": "entities.py crossner_ai --data {crossner_ai}",
+        "entities_ud_en_ewt": "entities.py ud_en_ewt --data {ud_en_ewt}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
-FOLDERS = ("banking77", "clinc150", "wnut17", "ud_en_ewt", "stsb")
+# By placeholder.
+FOLDERS = {
+    **{name: name for name in ("banking77", "clinc150", "wnut17", "wikigold", "ud_en_ewt", "stsb")},
+    "crossner_ai": "crossner/ai",
+}
 
 
 def cpu() -> str:
@@ -126,8 +136,10 @@ def main() -> None:
     opts = args.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     found = sorted((opts.data / "mr").glob("pos.txt*"))
-    given = {"texts": str(found[0]) if found else ""} | {name: str(opts.data / name) for name in FOLDERS}
-    shown = {"texts": "mr/pos.txt"} | {name: name for name in FOLDERS}
+    given = {"texts": str(found[0]) if found else ""} | {
+        name: str(opts.data / folder) for name, folder in FOLDERS.items()
+    }
+    shown = {"texts": "mr/pos.txt"} | FOLDERS
     failed = run(opts.only, given, shown, opts.again)
     machine = (
         f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"

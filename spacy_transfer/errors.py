@@ -250,7 +250,7 @@ class Errors(metaclass=_Coded):
     )
     T378 = (
         "components.{name} cannot learn single labels only: {found} has no way to keep the others still. It works for "
-        "transfer_textcat and transfer_textcat_multilabel. (Otherwise freeze whole parts: [training.optimizer] groups.)"
+        "the heads of this package, transfer_*. (Otherwise freeze whole parts: [training.optimizer] groups.)"
     )
     T379 = "spacy-transfer.CarryHead.v1: {problem}. {way}"
     T350 = "components.{name}.focal = {found}: it must be a number of 0 or more (0 is plain cross-entropy; 2 is usual)."
@@ -401,6 +401,10 @@ class Errors(metaclass=_Coded):
     T424 = (
         "components.{name}: a span has no row in 'spacy-transfer.DocumentListener.v1', but spans_key = {key!r}. Take "
         "'spacy-transfer.Listener.v1', or spans_key = null."
+    )
+    T425 = (
+        "components.{name}: the head to be carried has bounded, bounds = {found}, and this one {wanted}. Its numbers "
+        "would mean something else here: use the same [components.{name}] bounds and model.bounded."
     )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
@@ -584,11 +588,11 @@ class Errors(metaclass=_Coded):
     )
     T743 = (
         "There is nothing to calibrate: of the components {names} not one has a temperature. Heads of this package do: "
-        "'transfer_textcat', 'transfer_textcat_multilabel'."
+        "'transfer_textcat', 'transfer_textcat_multilabel', 'transfer_ner', 'transfer_tagger'."
     )
     T744 = (
-        "components.{name}: not one of the {count} texts to calibrate on has a gold label for it. Give texts with "
-        "annotation, or leave this component out."
+        "components.{name}: not one of the {count} texts to calibrate on has a gold label for it (or, for "
+        "'transfer_ner', an entity that it predicts). Give texts with annotation, or leave this component out."
     )
     T745 = (
         "training.before_to_disk.corpus = {name!r} is no corpus of this config: {error}. Name one as [training] "
@@ -629,7 +633,10 @@ class Warnings(metaclass=_Coded):
         "components.{name}: on the {count} labels to calibrate on, no temperature between {low} and {high} is best "
         "(all of them right, or nothing learned). It stays at 1. Give more texts."
     )
-    W351 = "components.{name}: none of the {count} texts to calibrate on has a gold label for it. It stays as it is."
+    W351 = (
+        "components.{name}: none of the {count} texts to calibrate on has a gold label for it (or, for 'transfer_ner', "
+        "an entity that it predicts). It stays as it is."
+    )
     W380 = (
         "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "
         "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."

@@ -221,6 +221,47 @@ def test_calibration_holds_out_what_it_fits_on(script):
     run = {"ece": [0.05, 0.0123], "temperature": 1.5, "accuracy": 93.21}
     what, measured, aim = calibration.as_row("banking77", [run], [0])
     assert measured == "0.050 -> 0.012 (temperature 1.50, accuracy 93.2%)" and what.endswith("seed 0")
+    what, measured, _ = calibration.as_row("wnut17", [run], [0])
+    assert "F1 93.2%" in measured and "per entity, wnut17" in what
+
+
+def test_calibration_of_entities_is_on_the_recipe_of_entities(script, tmp_path):
+    calibration, entities = script("calibration"), script("entities")
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.conll").write_text("Anna\tB-person\nleft\tO\n\nRome\tB-location\n", encoding="utf8")
+    subject = calibration.wnut17(tmp_path, tiny=False)
+    assert len(subject.pool) == len(subject.test) == 2 and subject.measure is calibration.measure_entities
+    assert subject.changes(1) == entities.make_changes(entities.TASKS["wnut17"], "crf", entities.STEPS["wnut17"])
+    assert set(calibration.SUBJECTS) == {
+        command.split()[1] for command in script("run").COMMANDS.values() if "calib" in command
+    }
+
+
+def test_the_head_alone_learns_before_it_is_timed(script, monkeypatch, capsys):
+    """All contenders have made the same passes when the first second is counted; what they find is in the table."""
+    heads, seen = script("heads"), []
+    make, names = heads.runners, {"EntityRecognizer": "ner"}
+
+    def spied(pipe, optimizer):
+        name = names.get(type(pipe).__name__) or pipe.model.attrs["decoder"]
+
+        def spy(what, function):
+            return lambda batches: (seen.append((name, what)), function(batches))
+
+        return {what: spy(what, function) for what, function in make(pipe, optimizer).items()}
+
+    monkeypatch.setattr(heads, "runners", spied)
+    monkeypatch.setattr(heads, "BATCH", 8)
+    monkeypatch.setattr(sys, "argv", ["heads.py", "--rounds", "1", "--batches", "1", "--learn", "3"])
+    heads.main()
+    order = ["ner", "softmax", "crf"]
+    timed = [(name, what) for what in ("predicting", "training") for _ in range(2) for name in order]
+    assert seen[-12:] == timed
+    before = seen[:-12]
+    assert [name for i, (name, _) in enumerate(before) if name not in dict(before[:i])] == order
+    assert before == [(name, what) for name, _ in before[::2] for what in ("training", "predicting")]
+    out, err = capsys.readouterr()
+    assert "entities predicted" in err and out.count("in gold") == 2
 
 
 def test_checkpoints_are_compared_by_their_worst(script):

@@ -30,7 +30,7 @@ def test_ci_runs_the_two_commands_as_they_stand():
 def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, minilm):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
-    data, code, labels = blocks("python")
+    data, code, labels, entities = blocks("python")
     names = {}
     exec(compile(data, "README.md", "exec"), names)
     commands = next(block for block in blocks("bash") if "spacy train" in block)
@@ -69,6 +69,9 @@ def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, min
     assert "carried 2 (sport, money)" in printed and "new 1 (weather)" in printed
     rain = names["nlp"]("Rain and snow tonight.").cats
     assert max(rain, key=rain.get) == "weather"
+    exec(compile(entities, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "Susan PERSON 0." in printed and "London PLACE 0." in printed
     graft = next(block for block in blocks("bash") if "transfer graft" in block)
     graft = graft.replace("python -m", f"{shlex.quote(sys.executable)} -m").replace(
         " joined", " joined --name transfer_textcat=second"

@@ -38,7 +38,7 @@ ARCHITECTURES = {
         "TokenHead",
     )
 }
-SCORERS = {"spacy-transfer.RegressionScorer.v1", "spacy-transfer.TextCatScorer.v1"}
+SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "Regression", "Tagger", "TextCat")}
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
 MISC = {"spacy-transfer.Tuning.v1"}

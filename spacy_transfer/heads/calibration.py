@@ -14,6 +14,7 @@ LOWEST, HIGHEST = 0.02, 50.0
 """Temperatures among which the best is looked for."""
 _GOLDEN = (5**0.5 - 1) / 2
 _CLOSE = 1e-5
+_PLACES = 15
 
 
 class Decisions(Protocol):
@@ -23,7 +24,7 @@ class Decisions(Protocol):
         """RETURNS (int): How many decisions there are whose truth is known."""
 
     def nll(self, temperature: float) -> float:
-        """RETURNS (float): Negative log-likelihood of the truth, summed; convex in 1 / temperature."""
+        """RETURNS (float): Negative log-likelihood of the truth, summed."""
 
     def confidences(self, temperature: float) -> tuple[Any, Any]:
         """RETURNS (Tuple[Floats1d, Floats1d]): Probability of each decision, and whether it is right (0 to 1)."""
@@ -98,8 +99,12 @@ def fit_temperature(parts: Sequence[Decisions]) -> float | None:
         return mean_nll(parts, float(numpy.exp(log)))
 
     low, high = float(numpy.log(LOWEST)), float(numpy.log(HIGHEST))
-    best = minimum(loss, low, high)
-    if best - low < 1e-3 or high - best < 1e-3 or loss(best) >= min(loss(low), loss(high)):
+    # Not every loss has one minimum alone: that of entities goes by marginals. The lowest of some is looked into.
+    places = numpy.linspace(low, high, _PLACES).tolist()
+    losses = [loss(place) for place in places]
+    at = int(numpy.argmin(losses))
+    best = minimum(loss, places[max(at - 1, 0)], places[min(at + 1, _PLACES - 1)])
+    if best - low < 1e-3 or high - best < 1e-3 or loss(best) >= min(losses[0], losses[-1]):
         return None
     return float(numpy.exp(best))
 
@@ -125,20 +130,32 @@ def minimum(function: Callable[[float], float], low: float, high: float) -> floa
     return (low + high) / 2
 
 
-def calibration_error(confidences: Any, right: Any, bins: int = BINS) -> float | None:
+def bin_of(confidences: Any, bins: int = BINS) -> Any:
+    """Bins of one width between 0 and 1.
+
+    confidences (Floats1d): Between 0 and 1.
+    bins (int): How many; an upper edge belongs to its bin.
+    RETURNS (Ints1d): The number of the bin that each falls into.
+    """
+    return numpy.clip(numpy.ceil(numpy.asarray(confidences, dtype="d") * bins).astype(int) - 1, 0, bins - 1)
+
+
+def calibration_error(confidences: Any, right: Any, bins: int = BINS, weights: Any = None) -> float | None:
     """Expected calibration error (Naeini et al. 2015): how far confidence and accuracy lie apart, on average over
     bins of equal width, each weighing as much as it holds.
 
     confidences (Floats1d): Between 0 and 1.
     right (Floats1d): 1 where the decision is right.
     bins (int): Number of bins; an upper edge belongs to its bin.
+    weights (Optional[Floats1d]): How often each decision counts; None for once.
     RETURNS (Optional[float]): Between 0 and 1; None without decisions.
     """
-    if not len(confidences):
+    apart = numpy.asarray(right, dtype="d") - numpy.asarray(confidences, dtype="d")
+    count = len(apart) if weights is None else float(numpy.sum(weights))
+    if not count:
         return None
-    which = numpy.clip(numpy.ceil(numpy.asarray(confidences, dtype="d") * bins).astype(int) - 1, 0, bins - 1)
-    apart = numpy.bincount(which, weights=numpy.asarray(right, dtype="d") - confidences, minlength=bins)
-    return float(numpy.abs(apart).sum() / len(which))
+    apart = apart if weights is None else apart * weights
+    return float(numpy.abs(numpy.bincount(bin_of(confidences, bins), apart, bins)).sum() / count)
 
 
 def error_of(parts: Sequence[Decisions], temperature: float, bins: int = BINS) -> float | None:

@@ -6,6 +6,7 @@ the tokens, whatever the lengths. Sums run in float64 and as scaled probabilitie
 one matrix product. What may not be has the score -inf: it gets probability 0 and no gradient.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy
 
 Array = Any
+_LEAST = 1e-290
+"""What is divided by; below it quotients overflow, as at very low temperatures."""
 
 
 @dataclass
@@ -27,6 +30,14 @@ class Transitions:
     start: Array
     matrix: Array
     end: Array
+
+    def map(self, function: Callable[[Array], Array]) -> "Transitions":
+        """RETURNS (Transitions): A function of each part."""
+        return Transitions(function(self.start), function(self.matrix), function(self.end))
+
+    def plus(self, other: "Transitions") -> "Transitions":
+        """RETURNS (Transitions): The sum of each part."""
+        return Transitions(self.start + other.start, self.matrix + other.matrix, self.end + other.end)
 
     def where(self, allowed: "Transitions") -> "Transitions":
         """Transitions with -inf where a mask has False.
@@ -131,7 +142,7 @@ class Chain:
         beta = numpy.empty_like(self._alpha)
         full = self.packing.lengths > 0
         scale = numpy.ones(len(self.packing.lengths))
-        scale[full] = numpy.where(self._end_scale > 0, self._end_scale, 1.0)
+        scale[full] = numpy.where(self._end_scale > _LEAST, self._end_scale, 1.0)
         ends = self._end / scale[self.packing.by_length][:, None]
         steps = self._scaled_weights
         for i in reversed(range(len(self.packing.slices))):
@@ -146,7 +157,7 @@ class Chain:
 
     @cached_property
     def _scaled_weights(self) -> Array:
-        return self._weights / numpy.where(self._scale > 0, self._scale, 1.0)[:, None]
+        return self._weights / numpy.where(self._scale > _LEAST, self._scale, 1.0)[:, None]
 
     @property
     def marginals(self) -> Array:

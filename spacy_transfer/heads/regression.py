@@ -9,10 +9,8 @@ from spacy.tokens import Doc
 from thinc.api import Linear, Model, zero_init
 from thinc.types import Floats2d
 
+from .layers import Activation, grow_output, hidden_layers, init_pooled, states
 from .pooling import PoolingKind, build_pooling
-from .textcat import Activation, hidden_layers, states
-from .textcat import init as init_layers
-from .textcat import resize_output as resize_linear
 
 Docs = list[Doc]
 # Docs alone: a row per doc. With first and last token (exclusive) of the spans of each: a row per span.
@@ -69,13 +67,13 @@ def forward(
 ) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
     """Numbers in the unit of the targets; the callback takes gradients of standardised ones."""
     xp, attrs = model.ops.xp, model.attrs
-    inputs, back_inputs = states(model, places, is_train)  # type: ignore[arg-type]
+    inputs, back_inputs = states(model, places, is_train)
     raw, back_output = model.get_ref("output")(inputs, is_train)
     mean, scale = (xp.asarray(attrs[name], dtype="f") for name in ("mean", "scale"))
     if not attrs["bounded"]:
         return raw * scale + mean, lambda d: back_inputs(back_output(d))
     low, high = attrs["bounds"]
-    share = model.ops.sigmoid(raw + xp.asarray(_logits(model), dtype="f"))
+    share = model.ops.sigmoid(raw + xp.asarray(_logits(attrs), dtype="f"))
 
     def backprop(d: Any) -> Any:
         return back_inputs(back_output(d * (share * (1 - share) * (high - low) / scale)))
@@ -85,7 +83,7 @@ def forward(
 
 def init(model: Model[Places, Floats2d], X: Any = None, Y: Any = None) -> None:
     """Fill in widths. Until `set_units` says more, targets have mean 0 and scale 1."""
-    init_layers(model, X, Y)  # type: ignore[arg-type]
+    init_pooled(model, X, Y)
     set_units(model, [0.0] * model.get_dim("nO"), [1.0] * model.get_dim("nO"))
 
 
@@ -165,17 +163,30 @@ def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Place
     RETURNS (Model): The same head.
     """
     if model.get_ref("output").has_param("W"):
-        resize_linear(model, n_targets)  # type: ignore[arg-type]
+        grow_output(model, n_targets)
         extra = n_targets - len(model.attrs["mean"])
         middle = sum(model.attrs["bounds"]) / 2 if model.attrs["bounds"] else 0.0
         set_units(model, model.attrs["mean"] + [middle] * extra, model.attrs["scale"] + [1.0] * extra)
     return model
 
 
-def _logits(model: Model[Places, Floats2d]) -> list[float]:
+def gains(attrs: dict[str, Any]) -> list[float]:
+    """How much each prediction, in the unit of its target, grows with the output layer's number near 0.
+
+    attrs (Dict[str, Any]): Of a head: "bounded", "bounds", "mean", "scale".
+    RETURNS (List[float]): For each target.
+    """
+    if not attrs["bounded"]:
+        return list(attrs["scale"])
+    low, high = attrs["bounds"]
+    shares = [1 / (1 + math.exp(-logit)) for logit in _logits(attrs)]
+    return [share * (1 - share) * (high - low) for share in shares]
+
+
+def _logits(attrs: dict[str, Any]) -> list[float]:
     """Where the sigmoid gives the mean, so that a head that knows nothing says the mean. Never in its flat ends."""
-    low, high = model.attrs["bounds"]
-    shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in model.attrs["mean"]]
+    low, high = attrs["bounds"]
+    shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in attrs["mean"]]
     return [math.log(share / (1 - share)) for share in shares]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy
 
-from .crf import Transitions
+from .crf import Transitions, unlikelihood_loss
 
 SchemeKind = Literal["bio", "biluo"]
 MISSING, INSIDE, OUTSIDE, BEGIN = 0, 1, 2, 3
@@ -78,6 +78,23 @@ class Scheme:
         mask[after] &= ~self.goes_on
         return mask
 
+    def span_mask(self, n_tokens: int, start: int, end: int, label: int) -> Any:
+        """Tags that make up an entity, and end where it ends.
+
+        n_tokens (int): Of the doc.
+        start (int), end (int): First token, and token after the last.
+        label (int): Index of the label.
+        RETURNS (Array): Bool, shape (n_tokens, n_tags).
+        """
+        mask = numpy.ones((n_tokens, len(self.tags)), dtype=bool)
+        at = numpy.arange(start, end)
+        tags = self.entity_tags(numpy.full(end - start, label), at == start, at == end - 1)
+        mask[start:end] = False
+        mask[at, tags] = True
+        if end < n_tokens:
+            mask[end] = self.may_follow[tags[-1]]
+        return mask
+
     def entities(self, tags: Any, first: Any) -> tuple[Any, Any, Any]:
         """The entities in well-formed tags.
 
@@ -90,6 +107,29 @@ class Scheme:
         lasts = inside & ~_of_next(self.goes_on[tags] & ~first)
         starts = numpy.flatnonzero(opens)
         return starts, numpy.flatnonzero(lasts) + 1, self.label[tags[starts]]
+
+
+def span_unlikelihood(
+    scheme: Scheme, logits: Any, lengths: Any, transitions: Transitions, wrong: Sequence[tuple[int, int, int, int]]
+) -> tuple[float, Any, Transitions]:
+    """What keeps wrong spans from being predicted: each doc once for each of them, with the tags that would make up the
+    span.
+
+    scheme (Scheme): The tags.
+    logits (Array): Shape (n_tokens, n_tags).
+    lengths (Array): Tokens of every doc.
+    transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
+    wrong (Sequence[Tuple[int, int, int, int]]): Doc, first token in it, token after the last, label.
+    RETURNS (Tuple[float, Array, Transitions]): Summed loss, and its gradients.
+    """
+    ends = numpy.cumsum(lengths)
+    places = [numpy.arange(ends[i] - lengths[i], ends[i]) for i, *_ in wrong]
+    sizes = numpy.array([len(place) for place in places])
+    masks = [scheme.span_mask(n, *span) for n, (_, *span) in zip(sizes.tolist(), wrong, strict=True)]
+    tokens, d_logits = numpy.concatenate(places), numpy.zeros(logits.shape)
+    loss, d_tokens, d_between = unlikelihood_loss(logits[tokens], sizes, transitions, numpy.concatenate(masks))
+    numpy.add.at(d_logits, tokens, d_tokens)
+    return loss, d_logits, d_between
 
 
 @dataclass

@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 import numpy
 from spacy.tokens import Doc
-from thinc.api import Linear, Model, chain, noop, zero_init
+from thinc.api import Linear, Model, noop, zero_init
 from thinc.types import Floats2d
 
 from .crf import Transitions
-from .textcat import Activation, _dropout, _hidden
-from .textcat import resize_output as resize_linear
+from .layers import Activation, grow_output, hidden_layers, init_hidden, init_output
 
 Decoder = Literal["softmax", "crf"]
 PARTS = ("start", "matrix", "end")
@@ -29,6 +28,24 @@ class TokenScores:
     logits: Any
     lengths: Any
     transitions: Transitions | None
+
+    def scaled(self, factor: float) -> "TokenScores":
+        """RETURNS (TokenScores): Gradients, times a factor."""
+        scaled = None if self.transitions is None else self.transitions.map(lambda part: part * factor)
+        return TokenScores(self.logits * factor, self.lengths, scaled)
+
+    def only(self, moving: Any) -> "TokenScores":
+        """Gradients of some tags.
+
+        moving (Array): Which, bool, shape (n_tags,).
+        RETURNS (TokenScores): 0 for the others, and for neighbours both of which are others.
+        """
+        own = numpy.asarray(moving if isinstance(moving, numpy.ndarray) else moving.get())
+
+        def part(array: Any) -> Any:
+            return array * (own if array.ndim == 1 else own[:, None] | own)
+
+        return TokenScores(self.logits * moving, self.lengths, self.transitions and self.transitions.map(part))
 
 
 HeadT = Model[list[Doc], TokenScores]
@@ -54,14 +71,13 @@ def build_token_head_v1(
     decoder (str): "softmax": every token for itself; "crf": with learned scores of neighbours (Lafferty et al. 2001).
     nO (Optional[int]): Number of tags; filled in at initialisation.
     RETURNS (Model[List[Doc], TokenScores]): Logits of shape (n_tokens, n_tags), lengths of docs, and scores of
-        neighbours. The backward pass takes the gradients of all these.
+        neighbours. The backward pass takes the gradients of all these. `model.attrs["temperature"]` divides them where
+        components make probabilities of them.
     """
-    layers = [layer for width in hidden for layer in (_dropout(dropout), _hidden(width, activation))]
     # Zeros for the same reason as in TextCatHead: the first step must not pull the backbone anywhere.
     output: Model = Linear(nO=nO, init_W=zero_init)
     context: Model = noop() if bilstm is None else _bilstm(bilstm)
-    start: Model = noop()
-    all_layers: list[Model] = [tok2vec, context, chain(start, *layers, _dropout(dropout)), output]
+    all_layers: list[Model] = [tok2vec, context, hidden_layers(hidden, activation, dropout, False), output]
     refs: dict[str, Model | None] = {"tok2vec": tok2vec, "output": output}
     if decoder == "crf":
         transitions = build_transitions()
@@ -74,7 +90,7 @@ def build_token_head_v1(
         layers=all_layers,
         refs=refs,
         dims={"nO": nO},
-        attrs={"decoder": decoder, "resize_output": resize_output},
+        attrs={"decoder": decoder, "resize_output": resize_output, "temperature": 1.0},
     )
 
 
@@ -125,19 +141,10 @@ def init(model: HeadT, X: Any = None, Y: Any = None) -> None:
         context.set_dim("nI", width)
         context.initialize()
         width = context.get_dim("nO")
-    for layer in hidden.walk():
-        if layer.has_dim("nI") is None and layer.has_dim("nO") and layer.has_param("W") is None:
-            layer.set_dim("nI", width)
-            layer.initialize()
-            width = layer.get_dim("nO")
-    if Y is not None:
-        model.set_dim("nO", Y.shape[1], force=True)
-    n_tags = model.get_dim("nO")
-    output.set_dim("nO", n_tags, force=True)
-    output.set_dim("nI", width)
-    output.initialize()
+    width = init_hidden(hidden, width)
+    init_output(model, output, width, Y)
     if model.has_ref("transitions"):
-        _grow(model.get_ref("transitions"), n_tags)
+        _grow(model.get_ref("transitions"), model.get_dim("nO"))
 
 
 def resize_output(model: HeadT, n_tags: int) -> HeadT:
@@ -147,8 +154,7 @@ def resize_output(model: HeadT, n_tags: int) -> HeadT:
     n_tags (int): How many tags there are now.
     RETURNS (Model[List[Doc], TokenScores]): The same head.
     """
-    any_model: Any = model
-    resize_linear(any_model, n_tags)
+    grow_output(model, n_tags)
     if model.has_ref("transitions") and model.get_ref("transitions").has_param("start"):
         old = model.get_ref("transitions")
         larger = build_transitions()

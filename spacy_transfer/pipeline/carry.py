@@ -14,8 +14,9 @@ from thinc.api import Model
 from ..errors import Errors, Warnings
 from ..heads.labels import LabelPlan, between
 from .compare import backbone_of, differences
-from .label_rows import ClassifierRows, LabelRows, label_rows
+from .label_rows import ClassifierRows, label_rows
 from .labels import find_pipe, set_labels
+from .rows import LabelRows
 from .still import keep_still
 
 
@@ -97,6 +98,7 @@ def carry_into(
         raise ValueError(Errors.T369.format(name=other_name))
     of_rows = rows.row_plan(plan, other.rows, rows.rows)
     _check_shapes(rows, other, called)
+    rows.check_source(other)
     params = other.moved(other.read(), of_rows)
     rows.write(params, len(of_rows.labels))
     rows.finish(of_rows, other)

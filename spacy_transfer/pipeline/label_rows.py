@@ -1,4 +1,4 @@
-"""Where a component keeps what belongs to its labels: names, and rows of weights."""
+"""Where each kind of component keeps what belongs to its labels."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,116 +9,9 @@ from spacy.pipeline.textcat import TextCategorizer
 from thinc.api import Model
 
 from ..errors import Errors
-from ..heads.labels import Kind, LabelPlan, by_rows, move_axis, move_rows, move_transitions
-
-Params = dict[str, Any]
-
-
-class LabelRows:
-    """The labels of a component with a row for each, in the output layer of its model.
-
-    name (str): Of the component.
-    pipe (TrainablePipe): The component.
-    """
-
-    kind: Kind = "softmax"
-    fewest = 1
-
-    def __init__(self, name: str, pipe: Any) -> None:
-        self.name = name
-        self.pipe = pipe
-
-    # Names
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """RETURNS (Tuple[str]): The labels, in the order of the component."""
-        return tuple(self.pipe.labels)
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """RETURNS (Tuple[str]): What the rows stand for, in their order."""
-        return self.labels
-
-    def set_labels(self, plan: LabelPlan) -> None:
-        """Write the names of a plan into the component.
-
-        plan (LabelPlan): For the labels.
-        """
-        self.pipe.cfg["labels"] = list(plan.labels)
-
-    def check(self, plan: LabelPlan) -> None:
-        """Look whether a plan can be carried out, before anything is touched.
-
-        plan (LabelPlan): For the labels.
-        """
-        if not self.has_weights():
-            raise ValueError(Errors.T369.format(name=self.name))
-        if len(plan.labels) < self.fewest:
-            raise ValueError(Errors.T370.format(name=self.name, labels=list(plan.labels), fewest=self.fewest))
-
-    def finish(self, plan: LabelPlan, source: "LabelRows") -> None:
-        """What remains to be done once the parameters are in.
-
-        plan (LabelPlan): For the rows.
-        source (LabelRows): Where they came from; the component itself when only its labels change.
-        """
-
-    def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
-        """RETURNS (LabelPlan): What a plan for the labels means for the rows."""
-        return plan
-
-    # Weights
-
-    def output(self) -> Model:
-        """RETURNS (Model): The layer with the rows."""
-        raise NotImplementedError
-
-    def nodes(self) -> Iterator[Model]:
-        """YIELDS (Model): All layers that have a part for each row, the output layer first."""
-        yield self.output()
-
-    def has_weights(self) -> bool:
-        """RETURNS (bool): Whether the component has been initialised."""
-        return bool(self.output().has_param("W"))
-
-    def read(self) -> list[Params]:
-        """RETURNS (List[Dict[str, FloatsXd]]): The parameters of `nodes`."""
-        return [{name: node.get_param(name) for name in node.param_names} for node in self.nodes()]
-
-    def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
-        """What parameters are after a change.
-
-        params (List[Dict[str, FloatsXd]]): From `read`.
-        plan (LabelPlan): For the rows.
-        RETURNS (List[Dict[str, FloatsXd]]): New arrays.
-        """
-        W, b = params[0]["W"], params[0]["b"]
-        # A sparse layer keeps its rows one after the other.
-        new_W, new_b = move_rows(plan, W.reshape((len(b), -1)), b, self.kind, self.pipe.model.ops.xp)
-        return [{"W": new_W.reshape((-1,) if W.ndim == 1 else new_W.shape), "b": new_b}]
-
-    def write(self, params: list[Params], n_rows: int) -> None:
-        """Put parameters in. Layers that change their shape are replaced: an optimizer's moments of the old shape are
-        no use to them.
-
-        params (List[Dict[str, FloatsXd]]): For each of `nodes`.
-        n_rows (int): How many rows there are now.
-        """
-        root = self.pipe.model
-        for old, given in zip(list(self.nodes()), params, strict=True):
-            self._replace(root, old, resized(old, given, n_rows), n_rows)
-        if getattr(self.pipe, "_rehearsal_model", None) is not None:
-            self.pipe._rehearsal_model = None  # It speaks of other labels.
-
-    def _replace(self, root: Model, old: Model, new: Model, n_rows: int) -> None:
-        around = [node for node in root.walk() if node is not old and any(layer is old for layer in node.walk())]
-        sizes = {node.id: node.maybe_get_dim("nO") for node in around}
-        width = old.maybe_get_dim("nO")
-        root.replace_node(old, new)
-        for node in around:
-            if "nO" in node.dim_names and sizes[node.id] in (width, None):
-                node.set_dim("nO", n_rows, force=True)
+from ..heads import regression
+from ..heads.labels import LabelPlan, by_rows, move_axis, move_transitions
+from .rows import LabelRows, Params
 
 
 class ClassifierRows(LabelRows):
@@ -224,6 +117,11 @@ class TokenRows(LabelRows):
     def rows(self) -> tuple[str, ...]:
         return tuple(self.pipe.tags)
 
+    def label_of(self, row: str) -> str | None:
+        if self.rows == self.labels:
+            return row
+        return row.partition("-")[2] or None
+
     def check(self, plan: LabelPlan) -> None:
         super().check(plan)
         for label in plan.labels:
@@ -253,6 +151,57 @@ class TokenRows(LabelRows):
         return found
 
 
+class TargetRows(LabelRows):
+    """Of `transfer_regressor`: each target has a row, and the mean and scale in which the row counts. A new target has
+    a row of zeros: it says its mean until it is trained. Merged targets are the mean of their predictions: exactly so
+    where those are not bounded, and near the middle where they are."""
+
+    kind = "number"
+
+    def output(self) -> Model:
+        return self.pipe.model.get_ref("output")
+
+    def check_source(self, other: LabelRows) -> None:
+        mine, theirs = ([rows.pipe.model.attrs[key] for key in ("bounded", "bounds")] for rows in (self, other))
+        if mine[0] != theirs[0] or (mine[0] and mine[1] != theirs[1]):
+            raise ValueError(Errors.T425.format(name=self.name, found=theirs, wanted=mine))
+
+    def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
+        found, model = super().moved(params, plan), self.pipe.model
+        gains, W, b = regression.gains(model.attrs), params[0]["W"], params[0]["b"]
+        for i, parts in enumerate(plan.sources):
+            if len(parts) > 1:
+                rows = [plan.old.index(part) for part in parts]
+                own = model.ops.xp.asarray([gains[row] for row in rows], dtype="f")
+                shares = own / (len(rows) * self._merged_gain(rows))
+                found[0]["W"][i], found[0]["b"][i] = shares @ W[rows], shares @ b[rows]
+        return found
+
+    def _merged_gain(self, rows: list[int]) -> float:
+        mean, scale = ([sum(values) / len(values)] for values in self._units(rows))
+        return regression.gains({**self.pipe.model.attrs, "mean": mean, "scale": scale})[0]
+
+    def _units(self, rows: list[int]) -> tuple[list[float], list[float]]:
+        attrs = self.pipe.model.attrs
+        return [attrs["mean"][row] for row in rows], [attrs["scale"][row] for row in rows]
+
+    def finish(self, plan: LabelPlan, source: LabelRows) -> None:
+        """Mean and scale go with their targets. What is new has those of its own texts, where it has been initialised,
+        or else those of any new target."""
+        assert isinstance(source, TargetRows)
+        model, found = self.pipe.model, list[tuple[float, float]]()
+        bounds = model.attrs["bounds"]
+        for i, parts in enumerate(plan.sources):
+            if parts:
+                means, scales = source._units([plan.old.index(part) for part in parts])
+                found.append((sum(means) / len(means), sum(scales) / len(scales)))
+            elif source is not self:
+                found.append((model.attrs["mean"][i], model.attrs["scale"][i]))
+            else:
+                found.append((sum(bounds) / 2 if bounds else 0.0, 1.0))
+        regression.set_units(model, *([pair[k] for pair in found] for k in range(2)))
+
+
 def label_rows(name: str, pipe: Any) -> LabelRows:
     """Find out how a component keeps its labels.
 
@@ -264,6 +213,8 @@ def label_rows(name: str, pipe: Any) -> LabelRows:
     if isinstance(getattr(pipe, "model", None), Model):
         if hasattr(pipe, "tags") and "output" in pipe.model.ref_names:
             return TokenRows(name, pipe)
+        if "bounded" in pipe.model.attrs and "output" in pipe.model.ref_names:
+            return TargetRows(name, pipe)
         if isinstance(pipe, TextCategorizer):
             return ClassifierRows(name, pipe)
         if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are taggers too.
@@ -271,19 +222,3 @@ def label_rows(name: str, pipe: Any) -> LabelRows:
         if isinstance(pipe, EntityRecognizer):
             return EntityRows(name, pipe)
     raise ValueError(Errors.T368.format(name=name, found=type(pipe).__name__))
-
-
-def resized(old: Model, params: Params, n_rows: int) -> Model:
-    """A layer like another, with other parameters.
-
-    old (Model): A layer without layers of its own.
-    params (Dict[str, FloatsXd]): Its parameters.
-    n_rows (int): Its size.
-    RETURNS (Model): The layer.
-    """
-    sizes = {name: old.maybe_get_dim(name) for name in old.dim_names}
-    if "nO" in sizes:
-        sizes["nO"] = n_rows
-    arrays = {name: old.ops.xp.ascontiguousarray(old.ops.asarray(array)) for name, array in params.items()}
-    rest: Any = {"attrs": dict(old.attrs), "dims": sizes, "params": arrays, "init": old.init, "ops": old.ops}
-    return Model(old.name, old._func, **rest)

@@ -1,7 +1,5 @@
 """`transfer_ner`: named entities from tags, each with its probability."""
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,28 +13,13 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..errors import Errors, Warnings
-from ..heads.crf import Chain, crf_loss, softmax_loss, unlikelihood_loss, viterbi
-from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs
+from ..heads.crf import crf_loss, softmax_loss, viterbi
+from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs, span_unlikelihood
+from ..heads.token_decisions import EntityDecisions
 from ..heads.tokens import TokenScores
-from .tokens import TokenPipe, check_batch, check_examples, first_tokens, same_tokens
-
-MARK = "probabilities_of"
-"""In the attrs of a span group: the component whose entities it holds."""
-DEFAULT_MODEL = """
-[model]
-@architectures = "spacy-transfer.TokenHead.v1"
-hidden = []
-activation = "relu"
-dropout = null
-bilstm = null
-decoder = "crf"
-nO = null
-
-[model.tok2vec]
-@architectures = "spacy-transfer.Listener.v1"
-upstream = "*"
-width = null
-"""
+from .confidence import MARK, register_confidence
+from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans, judged
+from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of
 
 
 @Language.factory(
@@ -48,9 +31,9 @@ width = null
         "threshold": 0.0,
         "spans_key": "transfer_ner",
         "incorrect_spans_key": None,
-        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+        "scorer": {"@scorers": "spacy-transfer.NERScorer.v1", "bins": 15},
     },
-    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None, "ents_ece": None},
 )
 def make_ner(
     nlp: Language,
@@ -97,6 +80,18 @@ class Entities:
     scores: Any
 
 
+@dataclass
+class _Found:
+    """Entities on the way to a doc: what was there, where docs begin, and what the tags say."""
+
+    given: Any
+    first: Any
+    starts: Any
+    ends: Any
+    labels: Any
+    spans: EntityDecisions
+
+
 class TransferNER(TokenPipe):
     """Named entities; see `make_ner`.
 
@@ -130,7 +125,7 @@ class TransferNER(TokenPipe):
         self.incorrect_spans_key = incorrect_spans_key
         self._scheme: tuple[tuple[str, ...], Scheme] | None = None
         self._has_warned = False
-        _register_confidence(spans_key)
+        register_confidence(spans_key)
 
     @property
     def scheme(self) -> Scheme:
@@ -155,14 +150,42 @@ class TransferNER(TokenPipe):
         if not lengths.sum():
             none = numpy.zeros(0, dtype="int64")
             return Entities(numpy.zeros((0, 2), "uint64"), lengths, none, none, none, none)
-        scores, first = self.scores_of(docs), first_tokens(lengths)
+        found = self._find(docs)
+        return self._entities(found, lengths, found.spans.scores(self.model.attrs["temperature"]))
+
+    def _find(self, docs: list[Doc]) -> _Found:
+        """The best well-formed tags, and the entities in them."""
+        scores = self.scores_of(docs)
+        first = first_tokens(scores.lengths)
         given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
         logits = self.model.ops.to_numpy(scores.logits)
         logits = logits if (mask := self._constraints(given, first)) is None else numpy.where(mask, logits, -numpy.inf)
         tags = self._decode(scores, logits, first)
         starts, ends, labels = self.scheme.entities(tags, first)
-        probabilities = self._probabilities(scores, logits, tags, starts, ends)
-        return self._entities(given, lengths, first, (starts, ends, labels, probabilities))
+        # Docs without entities have nothing to compute.
+        chosen, own = part_of(scores.lengths, starts)
+        at, transitions = numpy.searchsorted(chosen, starts), self.transitions(scores, self.scheme.allowed)
+        extents: Any = (at, at + (ends - starts), tags[tags > 0], self.scheme.may_follow)
+        spans = EntityDecisions(logits[chosen], own, transitions, *extents)
+        return _Found(given, first, starts, ends, labels, spans)
+
+    def decisions(self, examples: Iterable[Example]) -> EntityDecisions:
+        """What this component decides about texts, for `heads.calibration`. Entities that are on a doc already are not
+        its own; those below the threshold are.
+
+        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
+        RETURNS (EntityDecisions): All that would be predicted.
+        """
+        examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
+        if not examples:
+            none: Any = numpy.zeros(0, dtype="int64")
+            nothing = self.scheme.allowed.map(lambda part: part.astype("d"))
+            return EntityDecisions(numpy.zeros((0, len(self.tags))), none, nothing, none, none, none, none, none)
+        found = self._find([eg.predicted for eg in examples])
+        right = judged(examples, found.starts, found.ends, [self.labels[i] for i in found.labels])
+        preset = numpy.isin(found.given[found.starts, 0].astype("int64"), (BEGIN, INSIDE))
+        found.spans.right = numpy.where(preset, numpy.nan, right)
+        return found.spans
 
     def _constraints(self, given: Any, first: Any) -> Any:
         """Tags that are allowed; None for all. O on a doc is no constraint, as in spaCy: rulers leave it everywhere."""
@@ -188,23 +211,13 @@ class TransferNER(TokenPipe):
         wrong[1:] |= ~first[1:] & ~allowed.matrix[tags[:-1], tags[1:]]
         wrong |= numpy.append(first[1:], True) & ~allowed.end[tags]
         if wrong.any():
-            chosen, lengths = _part(scores.lengths, numpy.flatnonzero(wrong))
+            chosen, lengths = part_of(scores.lengths, numpy.flatnonzero(wrong))
             tags[chosen] = viterbi(logits[chosen], lengths, self.transitions(scores, allowed))
         return tags
 
-    def _probabilities(self, scores: TokenScores, logits: Any, tags: Any, starts: Any, ends: Any) -> Any:
-        """Of docs with entities alone: the others have nothing to compute."""
-        if not len(starts):
-            return numpy.zeros(0)
-        chosen, lengths = _part(scores.lengths, starts)
-        chain = Chain(logits[chosen], lengths, self.transitions(scores, self.scheme.allowed))
-        at = numpy.searchsorted(chosen, starts)
-        inside = tags[tags > 0]
-        return chain.span_marginals(at, at + (ends - starts), inside, self.scheme.may_follow)
-
-    def _entities(self, given: Any, lengths: Any, first: Any, found: tuple[Any, Any, Any, Any]) -> Entities:
+    def _entities(self, found: _Found, lengths: Any, probabilities: Any) -> Entities:
         """Put what was found beside what was there."""
-        starts, ends, labels, probabilities = found
+        given, first, starts, ends, labels = found.given, found.first, found.starts, found.ends, found.labels
         iob, types = given[:, 0].astype("int64"), given[:, 1].copy()
         preset = (iob == BEGIN) | (iob == INSIDE)
         iob[~preset], types[~preset] = OUTSIDE, 0
@@ -242,15 +255,14 @@ class TransferNER(TokenPipe):
             attrs = {"scores": values[a:b], MARK: self.name}
             doc.spans[self.spans_key] = SpanGroup(doc, name=self.spans_key, attrs=attrs, spans=spans)
 
-    def get_loss(self, examples: Iterable[Example], scores: TokenScores) -> tuple[float, TokenScores]:
+    def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient. Tokens without annotation, and those of entities that cross tokens,
         allow every tag.
 
-        examples (Iterable[Example]): The batch.
+        examples (Sequence[Example]): The batch.
         scores (TokenScores): What the head made of it.
         RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
         """
-        examples = check_batch(examples, self)
         first = first_tokens(scores.lengths)
         iob, labels = self._gold(examples)
         mask = self.scheme.mask(iob, labels, first)
@@ -261,142 +273,34 @@ class TransferNER(TokenPipe):
         else:
             transitions = self.transitions(scores, self.scheme.allowed)
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
-        wrong = self._incorrect(examples) if self.incorrect_spans_key is not None else []
+        wrong = self._incorrect(examples)
         if wrong:
-            loss += self._avoid(wrong, scores, logits, d_logits, d_transitions)
+            transitions = self.transitions(scores, self.scheme.allowed)
+            more, d_wrong, d_between = span_unlikelihood(self.scheme, logits, scores.lengths, transitions, wrong)
+            loss, d_logits = loss + more, d_logits + d_wrong
+            d_transitions = None if d_transitions is None else d_transitions.plus(d_between)
         return loss, self.gradient(scores, d_logits, d_transitions)
 
     def _gold(self, examples: Sequence[Example]) -> tuple[Any, Any]:
         """ENT_IOB of the tokens of all docs, and indices of labels."""
-        parts, crossing, total = [], Counter[str](), 0
-        for example in examples:
-            if same_tokens(example):
-                parts.append(example.reference.to_array(["ENT_IOB", "ENT_TYPE"]))
-                continue
-            entities, tags = example.get_aligned_ents_and_ner()
-            parts.append(_from_biluo(tags, self.vocab))
-            crossing[example.reference.text] += len(example.reference.ents) - len(entities)
-            total += len(example.reference.ents)
-        self._warn(crossing, total)
-        given = numpy.concatenate(parts)
-        iob, ids = given[:, 0].astype("int64"), given[:, 1]
-        # What is blocked on a doc says that nothing was looked for, as in spaCy.
-        iob[((iob == BEGIN) | (iob == INSIDE)) & (ids == 0)] = MISSING
+        iob, ids, crossing = gold_entities(examples, self.vocab)
+        self._warn(crossing)
         return iob, self.index_labels(ids, examples)
 
-    def _warn(self, crossing: Counter[str], total: int) -> None:
-        count = sum(crossing.values())
-        if count and not self._has_warned:
+    def _warn(self, crossing: Crossing) -> None:
+        if crossing.count and not self._has_warned:
             self._has_warned = True
-            text = next(text for text, n in crossing.items() if n)[:60]
-            logger.warning(Warnings.W330.format(name=self.name, count=count, total=total, text=text))
+            logger.warning(Warnings.W330.format(name=self.name, **vars(crossing)))
 
-    def _incorrect(self, examples: Sequence[Example]) -> list[tuple[int, int, int, int]]:
-        """Spans that are known to be none: index of the example, first token, token after the last, label."""
-        found = list[tuple[int, int, int, int]]()
-        labels = {label: i for i, label in enumerate(self.labels)}
-        for i, example in enumerate(examples):
-            spans = example.reference.spans.get(self.incorrect_spans_key, ())
-            spans = [span for span in spans if span.label_ in labels]
-            entities = {(ent.start, ent.end, ent.label_) for ent in example.reference.ents} if spans else set()
-            for span in spans:
-                if (span.start, span.end, span.label_) in entities:
-                    facts = {"text": example.reference.text[:60], "span": span.text, "label": span.label_}
-                    raise ValueError(Errors.T335.format(name=self.name, key=self.incorrect_spans_key, **facts))
-            if not same_tokens(example):
-                spans = example.get_aligned_spans_y2x(spans, allow_overlap=True)
-            found.extend((i, span.start, span.end, labels[span.label_]) for span in spans)
-        return found
+    def _incorrect(self, examples: Sequence[Example]) -> list[IncorrectSpan]:
+        if self.incorrect_spans_key is None:
+            return []
+        return incorrect_spans(examples, self.incorrect_spans_key, self.labels, self.name)
 
-    def _avoid(
-        self, wrong: Sequence[tuple[int, int, int, int]], scores: TokenScores, logits: Any, d_logits: Any, d: Any
-    ) -> float:
-        """Add to the gradients what keeps incorrect spans from being predicted: the doc once for each of them, with the
-        tags that would make up the span."""
-        scheme, ends = self.scheme, numpy.cumsum(scores.lengths)
-        places, lengths, masks = [], [], []
-        for i, start, end, label in wrong:
-            place = numpy.arange(ends[i] - scores.lengths[i], ends[i])
-            mask = numpy.ones((len(place), len(scheme.tags)), dtype=bool)
-            at = numpy.arange(start, end)
-            tags = scheme.entity_tags(numpy.full(end - start, label), at == start, at == end - 1)
-            mask[start:end] = False
-            mask[at, tags] = True
-            if end < len(mask):
-                mask[end] = scheme.may_follow[tags[-1]]
-            places.append(place)
-            lengths.append(len(place))
-            masks.append(mask)
-        tokens = numpy.concatenate(places)
-        transitions = self.transitions(scores, scheme.allowed)
-        loss, d_tokens, d_wrong = unlikelihood_loss(
-            logits[tokens], numpy.array(lengths), transitions, numpy.concatenate(masks)
-        )
-        numpy.add.at(d_logits, tokens, d_tokens)
-        if d is not None:
-            for part, values in vars(d_wrong).items():
-                setattr(d, part, getattr(d, part) + values)
-        return loss
-
-    def initialize(
-        self,
-        get_examples: Callable[[], Iterable[Example]],
-        *,
-        nlp: Language | None = None,
-        labels: Iterable[str] | None = None,
-    ) -> None:
-        """Find the labels and build the head.
-
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
-        nlp (Optional[Language]): The pipeline.
-        labels (Optional[Iterable[str]]): The labels, if they are known already.
-        """
-        check_examples(get_examples, self)
-        found, crossing, total = Counter[str](), Counter[str](), 0
-        for example in get_examples():
-            entities = example.reference.ents
-            found.update(entity.label_ for entity in entities)
-            total += len(entities)
-            if entities and not same_tokens(example):
-                aligned, _ = example.get_aligned_ents_and_ner()
-                crossing[example.reference.text] += len(entities) - len(aligned)
+    def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
+        found, crossing = count_entities(examples)
         self._has_warned = False
-        self.initialize_labels(get_examples, labels, found)
-        self._warn(crossing, total)
+        self._warn(crossing)
         self._has_warned = True
-
-
-def confidence(span: Span) -> float | None:
-    """`ent._.confidence`: the probability of an entity, from the span group in which a `transfer_ner` left it.
-
-    span (Span): An entity.
-    RETURNS (Optional[float]): Between 0 and 1; None for a span that none of them found.
-    """
-    for group in span.doc.spans.values():
-        if MARK in group.attrs:
-            at = bisect_left(range(len(group)), span.start, key=lambda i: group[i].start)
-            if at < len(group) and (group[at].end, group[at].label) == (span.end, span.label):
-                return group.attrs["scores"][at]
-    return None
-
-
-def _register_confidence(spans_key: str) -> None:
-    if not Span.has_extension("confidence"):
-        Span.set_extension("confidence", getter=confidence)
-    elif Span.get_extension("confidence")[2] is not confidence:
-        logger.warning(Warnings.W332.format(key=spans_key))
-
-
-def _part(lengths: Any, tokens: Any) -> tuple[Any, Any]:
-    """The docs in which some tokens are: all their tokens, and their lengths."""
-    docs = numpy.repeat(numpy.arange(len(lengths)), lengths)
-    wanted = numpy.zeros(len(lengths), dtype=bool)
-    wanted[docs[tokens]] = True
-    return numpy.flatnonzero(wanted[docs]), lengths[wanted]
-
-
-def _from_biluo(tags: Sequence[str | None], vocab: Vocab) -> Any:
-    """ENT_IOB and ENT_TYPE, uint64, shape (n_tokens, 2), of what spaCy's alignment gives."""
-    iob = {"B": BEGIN, "U": BEGIN, "I": INSIDE, "L": INSIDE, "O": OUTSIDE, "-": MISSING}
-    pairs = [(iob[(tag or "-")[0]], vocab.strings.add(tag[2:]) if tag and tag[2:] else 0) for tag in tags]
-    return numpy.array(pairs, dtype="uint64").reshape(-1, 2)
+        return found

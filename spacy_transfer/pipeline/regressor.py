@@ -1,20 +1,21 @@
 """`transfer_regressor`: real numbers for each doc, or for each span of a group, on a head that transfers."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, set_dropout_rate
+from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
 from ..heads import regression as losses_of
+from .carry import carry_at_initialize, check_carry
+from .head import Head
 from .targets import Source, Targets, check_bounds, declare
 
 DEFAULT_MODEL = """
@@ -89,7 +90,7 @@ def make_regressor(
     return TransferRegressor(nlp.vocab, model, name, loss=loss, delta=delta, scorer=scorer, **settings)
 
 
-class TransferRegressor(TrainablePipe):
+class TransferRegressor(Head):
     """Real numbers for docs or spans; see `make_regressor`."""
 
     def __init__(
@@ -140,6 +141,7 @@ class TransferRegressor(TrainablePipe):
         if label in self.labels:
             return 0
         self.cfg["labels"] = [*self.labels, label]
+        self.still = None  # It knows the rows by their places.
         self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1
@@ -152,6 +154,7 @@ class TransferRegressor(TrainablePipe):
         """
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T418.format(name=self.name))
+        self._put_back()
         docs = list(docs)
         if self.targets.spans_key is None:
             return self.model.predict(docs)
@@ -175,44 +178,24 @@ class TransferRegressor(TrainablePipe):
     def _places(self, doc: Doc) -> Iterable[Any]:
         return [doc] if self.targets.spans_key is None else doc.spans.get(self.targets.spans_key, ())
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Any = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        """Learn from a batch.
+    def check_gold(self, examples: Sequence[Example]) -> None:
+        """RAISES (ValueError): When a target is no number, or outside of the bounds."""
+        for example in examples:
+            self.targets.of_example(example)
 
-        examples (Iterable[Example]): The batch.
-        drop (float): Dropout, where the head does not set its own.
-        sgd (Optional[Optimizer]): Step at once with this optimizer.
-        losses (Optional[Dict[str, float]]): Gets the summed loss, of targets in standard deviations, under the
-            component's name.
-        RETURNS (Dict[str, float]): The losses.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "TransferRegressor.update")
-        golds = [self.targets.of_example(example) for example in examples]
-        docs: Any = [example.predicted for example in examples]
-        if self.targets.spans_key is not None:
-            docs = (docs, [[extent for extent, _ in gold] for gold in golds])
-        set_dropout_rate(self.model, drop)
-        scores, backprop = self.model.begin_update(docs)
-        loss, d_scores = self.get_loss(examples, scores)
-        backprop(d_scores)
-        if sgd is not None:
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+    def inputs(self, examples: Sequence[Example]) -> Any:
+        """RETURNS (Any): The docs, and with a `spans_key` the extents of the reference's spans in each."""
+        docs = [example.predicted for example in examples]
+        return docs if self.targets.spans_key is None else (docs, [self.targets.extents(eg) for eg in examples])
 
-    def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
-        """Summed loss of a batch, and its gradient, both in standard deviations of the targets.
+    def n_rows(self, examples: Sequence[Example], scores: Any) -> Any:
+        """RETURNS (Array): One of a doc, or one for each span of the reference."""
+        return numpy.array([len(self.targets.extents(example)) for example in examples], dtype="int64")
 
-        examples (Iterable[Example]): The batch.
+    def gold_loss(self, examples: Sequence[Example], scores: Any) -> tuple[float, Any]:
+        """Summed loss, and its gradient, both in standard deviations of the targets.
+
+        examples (Sequence[Example]): The batch.
         scores (Floats2d): Numbers, shape (n_docs, n_targets), or a row for each span of the reference.
         RETURNS (Tuple[float, Floats2d]): Loss and gradient.
         """
@@ -231,6 +214,11 @@ class TransferRegressor(TrainablePipe):
         *,
         nlp: Language | None = None,
         labels: list[str] | None = None,
+        carry_from: str | None = None,
+        carry_component: str | None = None,
+        label_map: dict[str, str] | None = None,
+        merge: bool = False,
+        only_new: bool = False,
     ) -> None:
         """Find the targets, their mean and spread in the whole corpus, and build the head.
 
@@ -238,14 +226,24 @@ class TransferRegressor(TrainablePipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[List[str]]): Names of the targets, if they are known already. With `source = "cats"` other
             categories are left alone then.
+        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of targets, with their mean and
+            scale there: a folder or package.
+        carry_component (Optional[str]): The component there; None for the one of this name, or the only regressor.
+        label_map (Optional[Dict[str, str]]): The targets' names here, by those there, where they differ.
+        merge (bool): Whether several targets there may become one here, their mean.
+        only_new (bool): Let only the rows of targets that are new learn; all else stays bit for bit.
         """
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry |= {"merge": merge, "only_new": only_new}
         validate_get_examples(get_examples, "TransferRegressor.initialize")
+        check_carry(self.name, **carry)
         self._check_others(nlp)
+        self.still = None
         if self.targets.spans_key is not None and self.model.get_ref("tok2vec").attrs.get("rows_per") == "document":
             raise ValueError(Errors.T424.format(name=self.name, key=self.targets.spans_key))
         sample: list[Doc] = []
         found: list[dict[str, float]] = []
-        for example in get_examples():
+        for example in self.own_examples(get_examples)():
             own = [values for _, values in self.targets.of_example(example, only=labels) if values]
             if len(sample) < 10:
                 sample.append(example.reference)
@@ -260,6 +258,7 @@ class TransferRegressor(TrainablePipe):
         truths, mask = self._as_arrays(found)
         self.model.initialize(X=sample, Y=truths)
         losses_of.set_units(self.model, *losses_of.units(truths, mask))
+        carry_at_initialize(self, nlp, **carry)
 
     def _as_arrays(self, found: list[dict[str, float]]) -> tuple[Any, Any]:
         """Targets, and 0 where there are none to learn from. A missing one is never trained on."""

@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from spacy.pipeline.tagger import tagger_score
 from spacy.pipeline.textcat import textcat_score
 from spacy.pipeline.textcat_multilabel import textcat_multilabel_score
-from spacy.scorer import PRFScore
+from spacy.scorer import PRFScore, get_ner_prf
 from spacy.training import Example
 
 from ..errors import Errors
-from ..heads.calibration import BINS, calibration_error
+from ..heads.calibration import BINS, calibration_error, error_of
+from .confidence import confidence
+from .entities import is_right
 
 
 def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS) -> Callable[..., dict[str, Any]]:
@@ -24,9 +27,81 @@ def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS
     bins (int): Of the calibration error.
     RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
     """
+    return partial(score_textcat, exclusive_classes=exclusive_classes, bins=_checked(bins))
+
+
+def create_ner_scorer_v1(*, bins: int = BINS) -> Callable[..., dict[str, Any]]:
+    """spaCy's scores of `doc.ents`, and `ents_ece`, the expected calibration error (Naeini et al. 2015), between 0 and
+    1: every predicted entity that says how probable it is (`ent._.confidence`) is a decision, right if its extent and
+    label are those of an entity of the reference. Where the reference is not annotated there is none. An entity that
+    was there before `transfer_ner` came, a ruler's say, counts with its probability of 1.
+
+    bins (int): Of the calibration error.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    """
+    return partial(score_ner, bins=_checked(bins))
+
+
+def score_ner(examples: Iterable[Example], *, bins: int = BINS, **settings: Any) -> dict[str, Any]:
+    """See `create_ner_scorer_v1`.
+
+    examples (Iterable[Example]): The examples.
+    bins (int): Of the calibration error.
+    settings (Any): Of the component.
+    RETURNS (Dict[str, Any]): The scores.
+    """
+    examples = list(examples)
+    scores, pairs = get_ner_prf(examples, **settings), list[tuple[float, float]]()
+    for example in examples:
+        for ent in example.predicted.ents:
+            sure, right = confidence(ent), is_right(example, ent.start, ent.end, ent.label_)
+            if sure is not None and right == right:
+                pairs.append((sure, right))
+    scores["ents_ece"] = calibration_error([sure for sure, _ in pairs], [right for _, right in pairs], bins)
+    return scores
+
+
+def create_tagger_scorer_v1(*, bins: int = BINS) -> Callable[..., dict[str, Any]]:
+    """spaCy's `tag_acc`, and `tag_ece` (or `pos_ece`, where parts of speech are learned), the expected calibration
+    error (Naeini et al. 2015), between 0 and 1: every token with a gold tag is a decision. The probabilities come from
+    the component's head, which reads `doc.tensor` again; None where that is not kept.
+
+    bins (int): Of the calibration error.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    """
+    return partial(score_tagger, bins=_checked(bins))
+
+
+def score_tagger(
+    examples: Iterable[Example],
+    *,
+    bins: int = BINS,
+    attribute: str = "tag",
+    temperature: float = 1.0,
+    decisions: Callable[[list[Example]], Any] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """See `create_tagger_scorer_v1`.
+
+    examples (Iterable[Example]): The examples.
+    bins (int): Of the calibration error.
+    attribute (str): "tag" or "pos".
+    temperature (float): Of the component.
+    decisions (Optional[Callable[[List[Example]], TagDecisions]]): What the component decided; None without a component.
+    settings (Any): Of the component.
+    RETURNS (Dict[str, Any]): The scores.
+    """
+    examples = list(examples)
+    scores = tagger_score(examples, **settings)
+    found = None if decisions is None else decisions(examples)
+    scores[f"{attribute}_ece"] = None if found is None else error_of([found], temperature, bins)
+    return scores
+
+
+def _checked(bins: int) -> int:
     if bins < 1:
         raise ValueError(Errors.T354.format(found=bins))
-    return partial(score_textcat, exclusive_classes=exclusive_classes, bins=bins)
+    return bins
 
 
 def score_textcat(

@@ -15,9 +15,9 @@ from thinc.api import Config, Model
 
 from ..errors import Errors
 from ..heads.crf import Transitions, crf_loss, softmax_loss, viterbi
+from ..heads.token_decisions import TagDecisions
 from ..heads.tokens import TokenScores
-from .ner import DEFAULT_MODEL
-from .tokens import TokenPipe, check_batch, check_examples, same_tokens
+from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens
 
 Attribute = Literal["tag", "pos"]
 _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
@@ -31,9 +31,9 @@ _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
         "attribute": "tag",
         "overwrite": False,
         "label_smoothing": 0.0,
-        "scorer": {"@scorers": "spacy.tagger_scorer.v1"},
+        "scorer": {"@scorers": "spacy-transfer.TaggerScorer.v1", "bins": 15},
     },
-    default_score_weights={"tag_acc": 1.0, "pos_acc": 0.0},
+    default_score_weights={"tag_acc": 1.0, "pos_acc": 0.0, "tag_ece": None, "pos_ece": None},
 )
 def make_tagger(
     nlp: Language,
@@ -103,11 +103,30 @@ class TransferTagger(TokenPipe):
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return numpy.zeros(0, dtype="int64")
-        scores = self.scores_of(docs)
+        return self._decode(self.scores_of(docs))
+
+    def _decode(self, scores: TokenScores) -> Any:
         logits = self.model.ops.to_numpy(scores.logits)
         if scores.transitions is None:
             return logits.argmax(axis=1)
         return viterbi(logits, scores.lengths, self.transitions(scores, self._allowed))
+
+    def decisions(self, examples: Iterable[Example]) -> TagDecisions:
+        """What this component decides about texts, for `heads.calibration`.
+
+        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
+        RETURNS (TagDecisions): Of all tokens.
+        """
+        examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
+        if not examples:
+            none: Any = numpy.zeros(0, dtype="int64")
+            return TagDecisions(numpy.zeros((0, len(self.labels))), none, None, none, none)
+        scores = self.scores_of([eg.predicted for eg in examples])
+        between = None if scores.transitions is None else self.transitions(scores, self._allowed)
+        golds = self.index_labels(self._gold_ids(examples), ())
+        return TagDecisions(
+            self.model.ops.to_numpy(scores.logits), scores.lengths, between, self._decode(scores), golds
+        )
 
     @property
     def _allowed(self) -> Transitions:
@@ -131,14 +150,13 @@ class TransferTagger(TokenPipe):
                 values = numpy.where(before == 0, values, before)
             doc.from_array([name], values)
 
-    def get_loss(self, examples: Iterable[Example], scores: TokenScores) -> tuple[float, TokenScores]:
+    def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient.
 
-        examples (Iterable[Example]): The batch.
+        examples (Sequence[Example]): The batch.
         scores (TokenScores): What the head made of it.
         RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
         """
-        examples = check_batch(examples, self)
         gold = self._gold(examples)
         known, logits = numpy.flatnonzero(gold >= 0), self.model.ops.to_numpy(scores.logits)
         mask = numpy.ones(logits.shape, dtype=bool)
@@ -163,6 +181,9 @@ class TransferTagger(TokenPipe):
 
     def _gold(self, examples: Sequence[Example]) -> Any:
         """Indices of labels, -1 where a token has none or its parts have several, shape (n_tokens,)."""
+        return self.index_labels(self._gold_ids(examples), examples)
+
+    def _gold_ids(self, examples: Sequence[Example]) -> Any:
         name, parts = self.attribute.upper(), []
         for example in examples:
             if same_tokens(example):
@@ -170,34 +191,34 @@ class TransferTagger(TokenPipe):
             else:
                 values = [value or 0 for value in example.get_aligned(name)]
                 parts.append(numpy.array(values, dtype="uint64"))
-        return self.index_labels(numpy.concatenate(parts), examples)
+        return numpy.concatenate(parts)
 
-    def initialize(
-        self,
-        get_examples: Callable[[], Iterable[Example]],
-        *,
-        nlp: Language | None = None,
-        labels: Iterable[str] | None = None,
-    ) -> None:
-        """Find the labels and build the head.
-
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
-        nlp (Optional[Language]): The pipeline.
-        labels (Optional[Iterable[str]]): The labels, if they are known already.
-        """
-        check_examples(get_examples, self)
+    def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
         found = Counter[int]()
-        for example in get_examples():
+        for example in examples:
             found.update(example.reference.to_array(self.attribute.upper()).tolist())
         found.pop(0, None)
-        self.initialize_labels(get_examples, labels, {self._name_of(value): n for value, n in found.items()})
-
-    def _name_of(self, value: int) -> str:
-        return self.vocab.strings[value]
+        return {self.vocab.strings[value]: n for value, n in found.items()}
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """RETURNS (Dict[str, Any]): The scorer's, and `pos_acc` where parts of speech are learned."""
-        scores = super().score(examples, **kwargs)
+        examples = list(examples)
+        own = {"attribute": self.attribute, "decisions": self._written, "temperature": self.model.attrs["temperature"]}
+        scores = super().score(examples, **own, **kwargs)
         if self.attribute == "pos" and self.scorer is not None:
             scores = {**scores, **Scorer.score_token_attr(examples, "pos")}
         return scores
+
+    def _written(self, examples: Iterable[Example]) -> TagDecisions | None:
+        """For the scorer: decisions about tokens that carry the tag that was decided on. None where the rows are gone:
+        a tag's probability is on no doc, and it takes the head, not the backbone, to say it again."""
+        examples = [eg for eg in examples if len(eg.predicted)]
+        if any(not eg.predicted.tensor.size for eg in examples) or not self.model.get_ref("output").has_param("W"):
+            return None
+        found = self.decisions(examples)
+        own = self.own_examples(lambda: examples)()
+        written = [eg.predicted.to_array(self.attribute.upper()) for eg in own]
+        if written:
+            found.golds = numpy.where(self.label_ids[found.tags] == numpy.concatenate(written), found.golds, -1)
+        return found

@@ -1,4 +1,4 @@
-"""What `transfer_ner` and `transfer_tagger` share: labels, scores of the head, and what may not be learned from."""
+"""What `transfer_ner` and `transfer_tagger` share: labels, and scores of the head."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy
 from spacy.errors import Errors as SpacyErrors
-from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Model
@@ -17,9 +17,27 @@ from thinc.api import Model
 from ..errors import Errors, Warnings
 from ..heads.crf import Transitions
 from ..heads.tokens import TokenScores
+from .carry import carry_at_initialize, check_carry
+from .head import Head
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy-transfer.TokenHead.v1"
+hidden = []
+activation = "relu"
+dropout = null
+bilstm = null
+decoder = "crf"
+nO = null
+
+[model.tok2vec]
+@architectures = "spacy-transfer.Listener.v1"
+upstream = "*"
+width = null
+"""
 
 
-class TokenPipe(TrainablePipe):
+class TokenPipe(Head):
     """A component whose head scores tags; see `spacy-transfer.TokenHead.v1`.
 
     vocab (Vocab): The vocabulary.
@@ -74,6 +92,7 @@ class TokenPipe(TrainablePipe):
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         if self.model.get_ref("output").has_param("W"):
+            self.still = None  # It knows the rows by their places.
             self.set_output(len(self.tags))
         return 1
 
@@ -84,7 +103,25 @@ class TokenPipe(TrainablePipe):
         """RETURNS (TokenScores): Of a batch that has tokens."""
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T303.format(name=self.name))
+        self._put_back()
         return self.model.predict(docs)
+
+    def has_rows(self, docs: Sequence[Doc]) -> bool:
+        """RETURNS (bool): Whether any doc has a token."""
+        return any(len(doc) for doc in docs)
+
+    def n_rows(self, examples: Sequence[Example], scores: TokenScores) -> Any:
+        """RETURNS (Array): Tokens of each doc."""
+        return scores.lengths
+
+    def fit_thresholds(self, parts: Sequence[Any]) -> None:
+        """For `heads.calibration`. No label has a threshold to fit: tags exclude each other, and how much precision the
+        one `threshold` of entities shall buy is for the user to say (`spacy find-threshold` finds that of the best F1).
+
+        parts (Sequence[Decisions]): Decisions on texts that were not trained on.
+        RETURNS (None): No thresholds.
+        """
+        return None
 
     def transitions(self, scores: TokenScores, allowed: Transitions) -> Transitions:
         """RETURNS (Transitions): Scores of neighbours, 0 with the softmax decoder; -inf where not allowed."""
@@ -97,15 +134,46 @@ class TokenPipe(TrainablePipe):
         given: Any = self.model.ops.asarray(d_logits, dtype="f")
         return TokenScores(given, scores.lengths, None if scores.transitions is None else d_transitions)
 
-    def initialize_labels(
-        self, get_examples: Callable[[], Iterable[Example]], labels: Iterable[str] | None, found: dict[str, int]
+    def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
+        raise NotImplementedError
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+        carry_from: str | None = None,
+        carry_component: str | None = None,
+        label_map: dict[str, str] | None = None,
+        merge: bool = False,
+        only_new: bool = False,
     ) -> None:
-        """Take the labels, compare them with those of the texts, and build the head.
+        """Find the labels, compare them with those of the texts, and build the head.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
-        found (Dict[str, int]): How often each label is in the texts.
+        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
+        carry_component (Optional[str]): The component there; None for the one of this name, or the only one of its
+            kind.
+        label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
+        merge (bool): Whether several labels there may become one here.
+        only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
         """
+        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
+        carry |= {"merge": merge, "only_new": only_new}
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        check_carry(self.name, **carry)
+        self.still = None
+        own = self.own_examples(get_examples)
+        self._take_labels(self.count_labels(own()), labels)
+        sample = [eg.reference for eg in islice(own(), 10)]
+        self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
+        carry_at_initialize(self, nlp, **carry)
+
+    def _take_labels(self, found: dict[str, int], labels: Iterable[str] | None) -> None:
         wanted = sorted(found) if labels is None else list(labels)
         if not wanted:
             raise ValueError(Errors.T333.format(name=self.name, what=self.what))
@@ -118,8 +186,6 @@ class TokenPipe(TrainablePipe):
             logger.warning(Warnings.W331.format(name=self.name, unused=unused))
         for label in wanted:
             self.add_label(label)
-        sample = [eg.reference for eg in islice(get_examples(), 10)]
-        self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
 
     def index_labels(self, ids: Any, examples: Sequence[Example]) -> Any:
         """Indices of labels.
@@ -144,18 +210,6 @@ class TokenPipe(TrainablePipe):
         return found
 
 
-def check_examples(get_examples: Callable[[], Iterable[Example]], pipe: TokenPipe) -> None:
-    """RAISES (TypeError): When there are no examples."""
-    validate_get_examples(get_examples, f"{type(pipe).__name__}.initialize")
-
-
-def check_batch(examples: Iterable[Example], pipe: TokenPipe) -> list[Example]:
-    """RETURNS (List[Example]): The batch."""
-    examples = list(examples)
-    validate_examples(examples, f"{type(pipe).__name__}.get_loss")
-    return examples
-
-
 def same_tokens(example: Example) -> bool:
     """RETURNS (bool): Whether the prediction has the tokens of the reference, so that nothing need be aligned."""
     predicted, reference = example.predicted, example.reference
@@ -172,3 +226,16 @@ def first_tokens(lengths: Any) -> Any:
     first = numpy.zeros(int(lengths.sum()), dtype=bool)
     first[(numpy.cumsum(lengths) - lengths)[lengths > 0]] = True
     return first
+
+
+def part_of(lengths: Any, tokens: Any) -> tuple[Any, Any]:
+    """The docs in which some tokens are.
+
+    lengths (Array): Of all docs.
+    tokens (Array): The tokens, counted through all docs.
+    RETURNS (Tuple[Array, Array]): All tokens of these docs, and the lengths of these docs.
+    """
+    docs = numpy.repeat(numpy.arange(len(lengths)), lengths)
+    wanted = numpy.zeros(len(lengths), dtype=bool)
+    wanted[docs[tokens]] = True
+    return numpy.flatnonzero(wanted[docs]), lengths[wanted]

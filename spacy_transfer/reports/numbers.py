@@ -8,11 +8,12 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from ..heads.calibration import BINS, bin_of, calibration_error
+
 Ints = NDArray[numpy.int64]
 # Takes how often each doc is drawn, shape (n_docs,), and gives a score; NaN where it is not defined.
 Statistic = Callable[[Ints], float]
 LEVEL = 0.95
-BINS = 15
 OTHER = "(other)"
 
 
@@ -127,7 +128,7 @@ class Calibration:
 
     def bins(self, n_bins: int = BINS) -> list[Bin]:
         """RETURNS (List[Bin]): Steps of one width from 0 to 1; empty ones are left out."""
-        which = self._which(n_bins)
+        which = bin_of(self.confidence, n_bins)
         found = []
         for b in range(n_bins):
             inside = which == b
@@ -136,23 +137,16 @@ class Calibration:
                 found.append(Bin(b / n_bins, (b + 1) / n_bins, int(inside.sum()), *means))
         return found
 
-    def _which(self, n_bins: int) -> Ints:
-        """An upper edge belongs to its bin."""
-        return numpy.clip(numpy.ceil(self.confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-
     def error(self, n_bins: int = BINS) -> Statistic:
-        """Expected calibration error (Guo et al. 2017): the mean distance of confidence and accuracy over the bins,
-        weighted by how many predictions they hold.
+        """The expected calibration error; see `heads.calibration.calibration_error`.
 
         n_bins (int): How many bins of one width.
         RETURNS (Callable): The statistic.
         """
-        which = self._which(n_bins)
 
         def statistic(weights: Ints) -> float:
-            own = weights[self.doc]
-            gap = numpy.bincount(which, own * (self.confidence - self.correct), n_bins)
-            return float(numpy.abs(gap).sum() / own.sum()) if own.sum() else math.nan
+            found = calibration_error(self.confidence, self.correct, n_bins, weights[self.doc])
+            return math.nan if found is None else found
 
         return statistic
 
