@@ -3,7 +3,8 @@
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
 the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
 T38x and T39x checkpoints of transformers); T4xx components (T411 to T429 the regressor); T5xx corpora; T60x schedules
-and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x and T72x
+and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T66x
+weights of tasks; T70x and T72x
 commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints; W for warnings, by the same floors.
 """
 
@@ -361,6 +362,14 @@ class Errors(metaclass=_Coded):
     )
     T407 = "{path} is missing. The saved pipeline is incomplete: copy it again or save it anew."
     T408 = "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again."
+    T409 = (
+        "components.{backbone}.weighing.weights names {name!r}, which does not listen to this backbone. The nearest "
+        "names: {near}. Components that listen: {found}."
+    )
+    T410 = (
+        "components.{name}.{key} says how the gradients of several tasks come together in the backbone, but {how}: it "
+        "takes none. Set {key} = null, or let something move."
+    )
     T411 = (
         "components.{name}.attribute = {attribute!r}: {place}._.{attribute} is declared already, with a getter, setter "
         "or method, so it cannot be written to. Take another name, or declare that one with a default."
@@ -506,6 +515,14 @@ class Errors(metaclass=_Coded):
     T660 = (
         "tuning.anchor = {found} pulls the table of vectors toward the source, but finetune = false: it never "
         "leaves it. Set anchor = null, or finetune = true."
+    )
+    T661 = "weighing.weights: the weight of {name!r} is {found}; it must be 0 or more, and finite."
+    T662 = "weighing.weights: all tasks weigh 0 ({tasks}), so nothing would be learned. Give one of them a weight."
+    T663 = "weighing.{key} = {found}: {key} must be finite and more than 0; only alpha may be 0, and window is 1 or more."
+    T664 = (
+        "components.{name}.surgery needs a backward pass for each task, and layers in {found} of this backbone go back "
+        "only once. Use TransformerBackbone.v1, VectorsBackbone.v1, or an encoder of spaCy's own layers; or set "
+        "surgery = null."
     )
     T619 = (
         "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "
