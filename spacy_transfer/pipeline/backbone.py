@@ -304,6 +304,7 @@ class Backbone(Tok2Vec):
             self._check_order(nlp)
         self.tasks.check(self.listener_map)
         self.model.initialize(X=docs)
+        self.tasks.check_passes(self)
         for name, listeners in self.listener_map.items():
             for listener in listeners:
                 self._agree_on_width(listener, name)

@@ -17,7 +17,8 @@ from ..errors import Errors
 from ..tuning.surgery import cosines
 from ..tuning.weighing import Seen, TaskWeights, Weights, start
 from .gradients import PendingGradients
-from .surgery import TaskGradients
+from .names import parameters_of
+from .surgery import TaskGradients, check_passes
 
 Surgery = Literal["pcgrad"]
 WEIGHT = "task_weight"
@@ -90,6 +91,14 @@ class Tasks:
                 raise ValueError(Errors.T409.format(backbone=self._name, name=name, **facts))
         self.weights.check(listener_map)
         self._map = listener_map
+
+    def check_passes(self, pipe: Any) -> None:
+        """RAISES (ValueError): When gradients are wanted task by task, and a layer of the backbone goes back only once.
+
+        pipe (Backbone): The component, with weights.
+        """
+        if self.gradients is not None:
+            check_passes(self._name, parameters_of(self._name, pipe))
 
     # A batch
 

@@ -184,7 +184,7 @@ class GradNorm(Weights):
         mean, speed = _mean(norms.values()), _mean(self._speeds.values())
         for task in here:
             aim = mean * _ratio(self._speeds[task], speed) ** self.settings.alpha
-            sign = (norms[task] > aim) - (norms[task] < aim)
+            sign = float(norms[task] > aim) - float(norms[task] < aim)
             moved = self.factors[task] - self.settings.rate * sign * self._norms[task] / mean
             self.factors[task] = max(1.0 / _MOST, moved)
         total = sum(self.factors.values())
