@@ -183,7 +183,8 @@ def test_a_task_without_gradient_takes_no_part(build):
     pipe = nlp.get_pipe("transfer_backbone")
     untagged = []
     for eg in examples:
-        known = {"cats": eg.reference.cats, "morphs": [str(t.morph) for t in eg.reference]}
+        known = {"cats": eg.reference.cats, "pos": [t.pos_ for t in eg.reference]}
+        known["morphs"] = [str(t.morph) for t in eg.reference]
         untagged.append(Example.from_dict(nlp.make_doc(eg.text), known))
     found_gradients(nlp, [untagged])
     pipe.tasks.after_step()
@@ -222,11 +223,12 @@ def test_weights_scale_what_enters_the_backbone(build, surgery):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_uncertainty_follows_the_losses_per_example(build, accumulate):
     """Against a loop in closed form over the losses that are logged; weights change after steps only."""
-    nlp, examples = build(heads=["tagger", "textcat"], weighing=settings(rule="uncertainty", rate=0.1))
+    heads = ["tagger", "transfer_textcat"]
+    nlp, examples = build(heads=heads, weighing=settings(rule="uncertainty", rate=0.1))
     tasks, optimizer = nlp.get_pipe("transfer_backbone").tasks, SGD(0.01)
     for example in examples[:3]:
-        mark(example.reference, "some", ["tagger"])  # A stock head does not know; the counts do.
-    s = dict.fromkeys(["tagger", "textcat"], 0.0)
+        mark(example.reference, "some", ["tagger"])
+    s = dict.fromkeys(heads, 0.0)
     for _ in range(4):
         losses = {}
         for i in range(accumulate):
@@ -236,7 +238,7 @@ def test_uncertainty_follows_the_losses_per_example(build, accumulate):
                 assert tasks.weights.of(task) == pytest.approx(numpy.exp(-value))
         for _, pipe in nlp.pipeline:
             pipe.finish_update(optimizer)
-        for task, count in (("tagger", 4), ("textcat", 1)):
+        for task, count in zip(heads, (4, 1), strict=True):
             s[task] -= 0.1 * numpy.clip(1 - numpy.exp(-s[task]) * losses[task] / count, -1, 1)
     assert all(abs(value) > 0.05 for value in s.values())
     for task, value in s.items():
@@ -245,7 +247,7 @@ def test_uncertainty_follows_the_losses_per_example(build, accumulate):
 
 def test_gradnorm_brings_norms_together(build):
     """The larger gradient's weight falls: as many times the plain norms differ, weights differ in the end."""
-    nlp, examples = build(heads=["tagger", "textcat"], weighing=settings(rule="gradnorm", alpha=0.0, rate=0.01))
+    nlp, examples = build(heads=["tagger", "textcat"], weighing=settings(rule="gradnorm", alpha=0.0, rate=0.004))
     tasks = nlp.get_pipe("transfer_backbone").tasks
     norms = []
     for _ in range(150):
@@ -255,7 +257,7 @@ def test_gradnorm_brings_norms_together(build):
         nlp.get_pipe("transfer_backbone").steps.flush()
         tasks.after_step()
     plain = norms[0][0] / norms[0][1]
-    assert not 0.8 < plain < 1.25
+    assert not 0.6 < plain < 1.6
     assert norms[-1][0] / norms[-1][1] == pytest.approx(1.0, abs=0.1)
 
 
