@@ -135,9 +135,7 @@ class PendingGradients:
         """
         totals = numpy.zeros(3)
         for a, b in zip(self._by_doc(first), self._by_doc(second), strict=True):
-            found = [
-                [float((x * y).sum()) for x, y in zip(p, q, strict=True)] for p, q in ((a, b), (a, a), (b, b))
-            ]
+            found = [[float((x * y).sum()) for x, y in zip(p, q, strict=True)] for p, q in ((a, b), (a, a), (b, b))]
             product, *squares = map(sum, found)
             if all(squares):
                 totals += (product, *squares)

@@ -57,6 +57,13 @@ class TaskGradients:
                 pending.backprop_task(task)
             _take(parameters, self._tasks.setdefault(task, {}))
 
+    def of(self, task: str) -> Gradients:
+        """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter.
+
+        task (str): Its name.
+        """
+        return self._tasks[task]
+
     def products(self) -> tuple[list[str], Any]:
         """The tasks, and the products of their gradients with one another.
 

@@ -1,4 +1,4 @@
-"""How much each task of a training counts: weights that are given, or learned from losses and gradients. Numbers only."""
+"""How much each task of a training counts: weights that are given, or learned from losses and gradients."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Weights of tasks and PCGrad in transfer_backbone, against each task's own gradients, and vectors projected by hand."""
+"""Weights of tasks and PCGrad in transfer_backbone, against each task's own gradients and projected vectors."""
 
 import io
 from random import Random
@@ -8,16 +8,15 @@ import pytest
 import spacy
 import torch
 from spacy.training import Example
-from thinc.api import SGD, Adam
+from thinc.api import SGD
 
 from spacy_transfer.corpora.marks import mark
 from spacy_transfer.pipeline.names import parameters_of
 from spacy_transfer.tuning.optimizers import adamw_v1
 
 from ..tuning.test_weighing import pcgrad
-from .test_backbone import warm
 from .test_other_backbones import sources  # noqa: F401
-from .util import HEADS, make_examples, make_pipeline, step, weights
+from .util import HEADS, make_examples, step, weights
 
 TASKS = ["tagger", "second tagger", "textcat"]
 WEIGHTS = "spacy-transfer.TaskWeights.v1"
