@@ -127,7 +127,8 @@ class Tasks:
         """
         for listeners in listener_map.values():
             for listener in listeners:
-                listener.attrs.pop(WEIGHT, None)
+                if isinstance(listener.attrs.get(WEIGHT), TaskWeight):
+                    del listener.attrs[WEIGHT]
 
     def note(self, tasks: Collection[str], examples: Sequence[Example], losses: Mapping[str, float]) -> None:
         """Remember what the losses are before the heads have run: the same dictionary has them afterwards.
