@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 from spacy.tokens import Doc
+from thinc.api import to_numpy
 from thinc.types import Floats2d
 
 from ..types import Encoded
@@ -133,20 +135,22 @@ class PendingGradients:
         first (str), second (str): The tasks.
         RETURNS (Optional[Tuple[float, float, float]]): None where they do not meet.
         """
-        totals = numpy.zeros(3)
-        for a, b in zip(self._by_doc(first), self._by_doc(second), strict=True):
-            found = [[float((x * y).sum()) for x, y in zip(p, q, strict=True)] for p, q in ((a, b), (a, a), (b, b))]
-            product, *squares = map(sum, found)
-            if all(squares):
-                totals += (product, *squares)
-        return tuple(map(float, totals)) if totals[1] and totals[2] else None  # type: ignore[return-value]
+        pairs = ((first, second), (first, first), (second, second))
+        products = numpy.array([self._by_doc(*pair) for pair in pairs])
+        totals = products[:, (products[1] > 0.0) & (products[2] > 0.0)].sum(axis=1)
+        return (float(totals[0]), float(totals[1]), float(totals[2])) if totals[1:].all() else None
 
-    def _by_doc(self, task: str) -> list[tuple[Any, Any]]:
-        """Gradients of the token rows and of the document row of each doc."""
-        part, encoded = self._parts[task], self._encoded
-        rows = list(map(_zeros, encoded.rows)) if part.rows is None else part.rows
-        documents = _zeros(encoded.documents) if part.documents is None else part.documents
-        return list(zip(rows, documents, strict=True))
+    def _by_doc(self, first: str, second: str) -> NDArray[numpy.float64]:
+        """Products of two tasks' gradients, of token rows and document row together, shape (n_docs,)."""
+        a, b, rows = self._parts[first], self._parts[second], self._encoded.rows
+        found = numpy.zeros(len(rows))
+        if a.documents is not None and b.documents is not None:
+            found += to_numpy((a.documents * b.documents).sum(axis=1))
+        if a.rows is not None and b.rows is not None:
+            doc = numpy.repeat(numpy.arange(len(rows)), [len(own) for own in rows])
+            products = [to_numpy((x * y).sum(axis=1)) for x, y in zip(a.rows, b.rows, strict=True)]
+            found += numpy.bincount(doc, numpy.concatenate(products), minlength=len(rows))
+        return found
 
 
 def _sum(arrays: list[Any]) -> Any:

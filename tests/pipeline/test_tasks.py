@@ -38,7 +38,7 @@ BACKBONES = {
 def build(sources, tiny_bert):  # noqa: F811
     """Makes a pipeline whose heads send gradients."""
 
-    def make(kind="bert", heads=TASKS, **settings):
+    def make(kind="bert", heads=TASKS, models=None, **settings):
         spacy.util.fix_random_seed(0)
         name, file, more = BACKBONES[kind]
         source = tiny_bert if file is None else str(sources / file)
@@ -47,7 +47,8 @@ def build(sources, tiny_bert):  # noqa: F811
         nlp.add_pipe("transfer_backbone", config={"model": model, **settings})
         for head in heads:
             factory = head.split()[-1]
-            nlp.add_pipe(factory, head, config={"model": HEADS[factory]} if factory in HEADS else {})
+            known = {**HEADS, **(models or {})}
+            nlp.add_pipe(factory, head, config={"model": known[factory]} if factory in known else {})
         examples = make_examples(nlp)
         nlp.initialize(lambda: examples)
         randomize(nlp, heads)
@@ -122,6 +123,19 @@ def test_pcgrad_is_that_of_the_tasks_vectors(build, kind):
     assert numpy.abs(found - alone.sum(0)).max() > 1e-2 * numpy.abs(found).max()
 
 
+def test_pcgrad_on_rows_of_tokens_and_of_documents(build):
+    listener = {"@architectures": "spacy-transfer.DocumentListener.v1"}
+    heads = ["tagger", "transfer_textcat"]
+    model = {"@architectures": "spacy-transfer.TextCatHead.v1", "exclusive_classes": True, "tok2vec": listener}
+    models, alone = {"transfer_textcat": model}, []
+    for head in heads:
+        nlp, examples = build(heads=heads, models=models)
+        alone.append(found_gradients(nlp, [examples], [other for other in heads if other != head]))
+    nlp, examples = build(heads=heads, models=models, surgery="pcgrad")
+    assert all(vector.any() for vector in alone)
+    same(found_gradients(nlp, [examples]), pcgrad(alone, Random(0)))
+
+
 def test_accumulated_batches_are_projected_as_the_big_one(build):
     """Task by task they add up, and are projected at the step."""
     vectors = []
@@ -185,7 +199,10 @@ def test_a_task_without_gradient_takes_no_part(build):
         known = {"cats": eg.reference.cats, "pos": [t.pos_ for t in eg.reference]}
         known["morphs"] = [str(t.morph) for t in eg.reference]
         untagged.append(Example.from_dict(nlp.make_doc(eg.text), known))
-    found_gradients(nlp, [untagged])
+    nlp.update(untagged, sgd=False)
+    pipe.steps.flush()
+    assert pipe.tasks.gradients.products()[0] == ["textcat", "morphologizer"]
+    pipe.tasks.before_step(pipe)
     pipe.tasks.after_step()
     assert set(pipe.tasks.weights.factors) == {"morphologizer", "textcat"}
     assert pipe.tasks.lines()[1].count("/") == 1
@@ -246,10 +263,10 @@ def test_uncertainty_follows_the_losses_per_example(build, accumulate):
 
 def test_gradnorm_brings_norms_together(build):
     """The larger gradient's weight falls: as many times the plain norms differ, weights differ in the end."""
-    nlp, examples = build(heads=["tagger", "textcat"], weighing=settings(rule="gradnorm", alpha=0.0, rate=0.004))
+    nlp, examples = build(heads=["tagger", "textcat"], weighing=settings(rule="gradnorm", alpha=0.0, rate=0.008))
     tasks = nlp.get_pipe("transfer_backbone").tasks
     norms = []
-    for _ in range(150):
+    for _ in range(80):
         nlp.update(examples, sgd=False)  # Nothing is stepped: norms stay what they are.
         pending = nlp.get_pipe("transfer_backbone").steps.pending
         norms.append([numpy.sqrt(pending.squares[task]) for task in ("tagger", "textcat")])
@@ -257,7 +274,7 @@ def test_gradnorm_brings_norms_together(build):
         tasks.after_step()
     plain = norms[0][0] / norms[0][1]
     assert not 0.6 < plain < 1.6
-    assert norms[-1][0] / norms[-1][1] == pytest.approx(1.0, abs=0.1)
+    assert norms[-1][0] / norms[-1][1] == pytest.approx(1.0, abs=0.15)
 
 
 def test_weights_are_nowhere_once_saved(build):
@@ -292,6 +309,20 @@ def test_heads_of_ours_scale_their_own_loss(build):
     numpy.testing.assert_allclose(found[1][0], 0.25 * found[0][0], rtol=1e-5, atol=1e-7)
     same(found[1][1], 0.25 * found[0][1])
     assert found[1][2] == pytest.approx(found[0][2]), "the loss is logged without its weight"
+
+
+def test_plain_update_makes_the_same_steps(build):
+    """nlp.update(sgd=...) calls finish_update of the backbone before the heads have run."""
+    trained = []
+    weighing = settings(rule="uncertainty", weights={"transfer_textcat": 0.5}, rate=0.5)
+    for is_plain in (True, False):
+        nlp, examples = build(heads=["tagger", "transfer_textcat"], weighing=weighing, surgery="pcgrad")
+        for _ in range(3):
+            nlp.update(examples, sgd=SGD(0.1)) if is_plain else step(nlp, examples, SGD(0.1))
+        nlp("a dog")
+        trained.append([weights(nlp), nlp.get_pipe("transfer_textcat").model.get_ref("output").get_param("W")])
+    for plain, loop in zip(*trained, strict=True):
+        numpy.testing.assert_allclose(plain, loop, atol=1e-6)
 
 
 # What is said
