@@ -26,7 +26,7 @@ def affinity_cli(
     every: Annotated[int, typer.Option("--every", help="Measure before every so many steps")] = 1,
     length: Annotated[
         float, typer.Option("--length", help="Of the step that is tried, as a share of the weights' own length")
-    ] = 1e-4,
+    ] = 3e-4,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Its name, if there are several")] = None,
     out: Annotated[
         str, typer.Option("--out", "-o", help="Folder for affinity.json and affinity.png; - for none")
@@ -72,7 +72,7 @@ def check_arguments(steps: int, every: int, length: float, out: str) -> None:
         raise ValueError(Errors.T772.format(path=out))
 
 
-def run(nlp: Any, *, steps: int, every: int = 1, length: float = 1e-4, backbone: str | None = None) -> dict[str, Any]:
+def run(nlp: Any, *, steps: int, every: int = 1, length: float = 3e-4, backbone: str | None = None) -> dict[str, Any]:
     """Train, and look ahead before the steps.
 
     nlp (Language): The pipeline, initialised; its weights move as in `spacy train`.
@@ -131,10 +131,12 @@ def choose(nlp: Any, frozen: list[str], name: str | None) -> tuple[str, list[str
     RETURNS (Tuple[str, List[str]]): Names of the backbone and of the components that listen to it.
     RAISES (ValueError): When there is none with several tasks, none of that name, or more than one.
     """
+    from ..pipeline.tasks import Tasks
+
     found = {
         pipe_name: [task for task in pipe.listener_map if task in nlp.pipe_names and task not in frozen]
         for pipe_name, pipe in nlp.pipeline
-        if hasattr(pipe, "tasks") and pipe_name not in frozen and not pipe.frozen
+        if isinstance(getattr(pipe, "tasks", None), Tasks) and pipe_name not in frozen and not pipe.frozen
     }
     able = {key: tasks for key, tasks in found.items() if len(tasks) > 1}
     if name is not None and name not in able:
@@ -215,7 +217,7 @@ def _measured(batches: Iterable[tuple[int, list]], lookahead: Any, every: int) -
 def _percent(value: float | None, error: float | None = None) -> str:
     if value is None:
         return "-"
-    return f"{100 * value:+.2f}" + ("" if error is None else f" ± {100 * error:.2f}")
+    return f"{100 * value:+.3f}" + ("" if error is None else f" ± {100 * error:.3f}")
 
 
 def _or_none(value: float) -> float | None:

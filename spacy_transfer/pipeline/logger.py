@@ -10,6 +10,7 @@ from spacy.util import registry
 from ..tuning.table import show_rates, to_text
 from .names import teach
 from .overview import overview
+from .tasks import Tasks
 
 LogStep = Callable[[dict[str, Any] | None], None]
 
@@ -38,8 +39,9 @@ def console_logger_v1(
         if console_output:
             print(planned_table(nlp), file=stdout, flush=True)
             for _, pipe in nlp.components:
-                if hasattr(pipe, "tasks"):
-                    pipe.tasks.is_watched = True
+                tasks = getattr(pipe, "tasks", None)
+                if isinstance(tasks, Tasks):
+                    tasks.is_watched = True
         log_row, finalize = setup_rows(nlp, stdout, stderr)
 
         def log_step(info: dict[str, Any] | None) -> None:

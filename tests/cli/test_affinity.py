@@ -126,7 +126,7 @@ def test_command_prints_and_writes(tiny_bert, tmp_path):
     assert found["affinity"][0][0] > 0 and found["affinity"][1][1] > 0
     for row in found["affinity"]:
         for value in row:
-            assert f"{100 * value:+.2f}" in out
+            assert f"{100 * value:+.3f}" in out
     assert (tmp_path / "deep" / "found" / "affinity.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -183,7 +183,7 @@ def test_a_step_that_is_too_long_is_told(capsys):
     found = {"backbone": "b", "tasks": ["x", "y"], "length": 0.5, "affinity": [[-0.1, None], [0.1, 0.2]]}
     affinity.report({**found, "errors": [[None, None], [0.01, 0.02]]})
     out = capsys.readouterr().out
-    assert "W661" in out and "+10.00 ± 1.00" in out and re.search(r"A step on x alone", out)
+    assert "W661" in out and "+10.000 ± 1.000" in out and re.search(r"A step on x alone", out)
 
 
 def test_it_is_there_without_an_import():
