@@ -42,6 +42,7 @@ TABLES = {
         "training_articles": "training.py",
         "loss_curve": "loss_curve.py",
         "optimizer_step": "optimizer_step.py",
+        "pcgrad": "pcgrad.py",
         "maxent": "maxent.py --data {banking77}",
         "banking77_few": "finetuning.py banking77 --data {banking77}",
         "banking77_all": "finetuning.py banking77 --data {banking77} --shots all --method lpft_maxent",

@@ -2,9 +2,10 @@
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
 the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
-T38x and T39x checkpoints of transformers); T4xx components (T411 to T429 the regressor); T5xx corpora; T60x schedules
-and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x and T72x
-commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints; W for warnings, by the same floors.
+T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor); T5xx
+corpora; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and
+gradients, T661 to T679 weights and gradients of tasks; T70x and T72x commands, T73x report, T74x calibrate, T75x graft,
+T76x checkpoints, T77x affinity; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -361,6 +362,14 @@ class Errors(metaclass=_Coded):
     )
     T407 = "{path} is missing. The saved pipeline is incomplete: copy it again or save it anew."
     T408 = "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again."
+    T409 = (
+        "components.{backbone}.weighing.weights names {name!r}, which does not listen to this backbone. The nearest "
+        "names: {near}. Components that listen: {found}."
+    )
+    T410 = (
+        "components.{name}.{key} says how the gradients of several tasks come together in the backbone, but {how}: it "
+        "takes none. Set {key} = null, or let something move."
+    )
     T411 = (
         "components.{name}.attribute = {attribute!r}: {place}._.{attribute} is declared already, with a getter, setter "
         "or method, so it cannot be written to. Take another name, or declare that one with a default."
@@ -511,6 +520,14 @@ class Errors(metaclass=_Coded):
         "tuning.anchor = {found} pulls the table of vectors toward the source, but finetune = false: it never "
         "leaves it. Set anchor = null, or finetune = true."
     )
+    T661 = "weighing.weights: the weight of {name!r} is {found}; it must be 0 or more, and finite."
+    T662 = "weighing.weights: all tasks weigh 0 ({tasks}), so nothing would be learned. Give one of them a weight."
+    T663 = "weighing.{key} = {found}: it must be finite and more than 0; only alpha may be 0, and window is 1 or more."
+    T664 = (
+        "components.{name}.surgery needs a backward pass for each task, and layers in {found} of this backbone go back "
+        "only once. Use TransformerBackbone.v1, VectorsBackbone.v1, or an encoder of spaCy's own layers; or set "
+        "surgery = null."
+    )
     T619 = (
         "components.{name}.frozen = true, and components.{name}.model.tuning says what moves. Keep one: frozen is the "
         'short form of freeze = "all".'
@@ -599,6 +616,28 @@ class Errors(metaclass=_Coded):
         "dev_corpus does: corpora.dev"
     )
     T746 = "training.before_to_disk.max_docs = {found}: it must be 1 or more, or null for all."
+    T770 = (
+        "--steps {steps} --every {every} --length {length}: steps must be 2 or more, every 1 or more, and length "
+        "between 0 and 1."
+    )
+    T771 = (
+        'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '
+        "without: --out -)"
+    )
+    T772 = "--out {path} is a file. Name a folder; it is made if need be."
+    T773 = (
+        "None of {tasks} sent a gradient to {name} in {steps} steps, so there was nothing to measure. Make more steps "
+        "(--steps), look at tuning.head_first, and at whether the data have annotation for these components."
+    )
+    T774 = (
+        "--backbone {name}: there is no trainable 'transfer_backbone' of that name with two or more trainable "
+        "components that listen. The nearest names: {near}. Backbones and their tasks: {found}."
+    )
+    T775 = (
+        "There is nothing to compare: no trainable 'transfer_backbone' has two or more trainable components that "
+        "listen. Backbones and their tasks: {found}; training.frozen_components = {frozen}."
+    )
+    T776 = "Several backbones have tasks: {found}. Choose one with --backbone."
 
 
 class Warnings(metaclass=_Coded):
@@ -649,6 +688,10 @@ class Warnings(metaclass=_Coded):
     W332 = (
         "Span._.confidence is somebody else's extension here, and is left alone. The probabilities of entities are in "
         "doc.spans[{key!r}].attrs['scores']."
+    )
+    W661 = (
+        "A step on {tasks} alone makes its own loss rise: it was too long to say anything (--length {length}). Try a "
+        "tenth of it."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

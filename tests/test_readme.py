@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import spacy
@@ -94,6 +95,18 @@ def test_keys_of_the_tuning_block():
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == {field.name for field in fields(tuning)}
 
 
+def test_settings_of_tasks(nlp):
+    section = README[README.index("## How much each task counts") :].split("\n## ")[0]
+    block = Config().from_str("[components]\n" + section.split("```")[1])["components"]["transfer_backbone"]
+    nlp.add_pipe(block.pop("factory"), config=block)
+    nlp.add_pipe("transfer_ner")
+    tasks = nlp.get_pipe("transfer_backbone").tasks
+    tasks.check(nlp.get_pipe("transfer_backbone").listener_map)
+    assert tasks.gradients is not None and tasks.weights.of("transfer_ner") == 2.0
+    rules = get_args(get_type_hints(spacy.registry.misc.get("spacy-transfer.TaskWeights.v1"))["rule"])
+    assert tuple(re.findall(r'^\| `"(\w+)"` \|', section, re.MULTILINE)) == rules
+
+
 def test_groups_of_the_optimizer():
     block = README[README.index("[training.optimizer]\n@") :].split("```")[0]
     config = Config().from_str(f"[training]\n{block}")
@@ -115,7 +128,7 @@ def test_every_public_name_is_explained():
 
     for name in set().union(*NAMES.values()) - COMMANDS:
         assert f"`{name}`" in README, name
-    for command in ("debug transfer", "transfer lr-find"):
+    for command in ("debug transfer", "transfer lr-find", "transfer affinity CONFIG"):
         assert f"`python -m spacy {command}`" in README, command
     for path in (ROOT / "configs").glob("*.cfg"):
         assert f"`{path.stem}`" in README, path

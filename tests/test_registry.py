@@ -41,12 +41,13 @@ ARCHITECTURES = {
 SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "Regression", "Tagger", "TextCat")}
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
-MISC = {"spacy-transfer.Tuning.v1"}
+MISC = {"spacy-transfer.TaskWeights.v1", "spacy-transfer.Tuning.v1"}
 SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
 COMMANDS = {
+    "transfer_affinity",
     "transfer_calibrate",
     "transfer_debug",
     "transfer_fit",

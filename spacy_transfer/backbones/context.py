@@ -6,6 +6,7 @@ from typing import Any
 from thinc.api import Linear, Model, chain, get_torch_default_device, torch2xp, with_array, xp2torch
 from thinc.types import Floats2d
 
+from .graph import is_graph_kept
 from .shim import SafetensorsShim
 
 ContextT = Model[list[Floats2d], list[Floats2d]]
@@ -122,7 +123,9 @@ def _lstm_forward(
         given[i] = torch2xp(output.detach())
 
     def backprop(d_rows: list[Floats2d]) -> list[Floats2d]:
-        torch.autograd.backward(outputs, [xp2torch(d_rows[i]) for i in full])
+        for tensor in inputs:
+            tensor.grad = None  # Of another backward pass.
+        torch.autograd.backward(outputs, [xp2torch(d_rows[i]) for i in full], retain_graph=is_graph_kept())
         d_inputs: list[Any] = [model.ops.alloc2f(0, model.get_dim("nI")) for _ in rows]
         for i, tensor in zip(full, inputs, strict=True):
             d_inputs[i] = torch2xp(tensor.grad)

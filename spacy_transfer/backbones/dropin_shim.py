@@ -51,6 +51,8 @@ class DropInShim(TuningShim, HFShim):
     called = "backbone"
     of_this_training = (*TuningShim.of_this_training, "_owed", "_taught")
 
+    keeps_graph = False
+
     def __init__(
         self,
         objects: Any,

@@ -27,6 +27,8 @@ class SafetensorsShim(PyTorchShim):
 
     # Attributes that belong to a training under way: a copy begins without them.
     of_this_training: tuple[str, ...] = ()
+    # Whether its backward pass looks at `graph.is_graph_kept`.
+    keeps_graph = True
 
     def __init__(self, model: Any, **kwargs: Any) -> None:
         super().__init__(model, **kwargs)

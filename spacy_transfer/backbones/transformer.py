@@ -19,6 +19,7 @@ from ..tuning.adapters import plain_name, read_adapter, save_adapter
 from ..tuning.policy import Tuning
 from ..types import Encoded
 from .alignment import align, token_spans
+from .graph import is_graph_kept
 from .memory import FreeMemory
 from .scale import LossScale
 from .shim import dump_tensors, load_tensors
@@ -284,7 +285,8 @@ class TransformerShim(TuningShim):
             pairs = [(out, xp2torch(g, device=out.device)) for out, g in zip(outputs, grads, strict=True)]
             pairs = [(out, grad * scale if scale != 1.0 else grad) for out, grad in pairs if out.requires_grad]
             if pairs:
-                torch.autograd.backward([out for out, _ in pairs], [grad for _, grad in pairs])
+                kept = is_graph_kept()
+                torch.autograd.backward([out for out, _ in pairs], [grad for _, grad in pairs], retain_graph=kept)
 
         return outputs, backward
 

@@ -9,7 +9,7 @@ from spacy.cli import app
 
 transfer_cli = typer.Typer(
     name="transfer",
-    help="Transfer learning: fit, calibrate, join and report on heads, find a learning rate, see what moves.",
+    help="Transfer learning: fit, calibrate, join and report on heads, find a learning rate, compare tasks.",
     no_args_is_help=True,
 )
 app.add_typer(transfer_cli)

@@ -23,11 +23,13 @@ from ..backbones.states import CacheSettings
 from ..backbones.tunable import tunable_shims
 from ..backbones.tuned import TuningShim
 from ..errors import Errors
+from ..tuning.weighing import TaskWeights
 from ..types import Encoded
 from .gradients import PendingGradients
 from .listeners import DOCUMENT_KEY, DocumentListener, TransferListener, drop_rows_after
 from .saving import read_checked, write_checksum
 from .steps import Steps
+from .tasks import Surgery, Tasks, check_moves
 from .watch import Watch
 
 DEFAULT_CONFIG = """
@@ -56,6 +58,8 @@ tuning = null
         "cache_disk_mb": 0,
         "cache_dtype": "float32",
         "keep_rows": True,
+        "weighing": None,
+        "surgery": None,
     },
 )
 def make_backbone(
@@ -67,6 +71,8 @@ def make_backbone(
     cache_disk_mb: int,
     cache_dtype: Literal["float32", "float16"],
     keep_rows: bool,
+    weighing: TaskWeights | None,
+    surgery: Literal["pcgrad"] | None,
 ) -> "Backbone":
     """Construct a backbone component.
 
@@ -77,20 +83,26 @@ def make_backbone(
     cache_disk_mb (int): The most megabytes of such states in a temporary file, once memory is full.
     cache_dtype (str): Keep states as "float32", or as "float16" in half the room.
     keep_rows (bool): Leave the rows in `doc.tensor` after the last listener has read them.
+    weighing (Optional[TaskWeights]): How much each component that listens counts: a block
+        `spacy-transfer.TaskWeights.v1`; null for all alike.
+    surgery (Optional[str]): "pcgrad" takes away what the gradients of tasks have against each other (Yu et al. 2020),
+        at the price of a backward pass for each task; null adds them up.
     RETURNS (Backbone): The component.
     """
     cache = CacheSettings(cache_mb, cache_disk_mb, cache_dtype)
-    return Backbone(nlp.vocab, model, name, frozen=frozen, cache=cache, keep_rows=keep_rows)
+    tasks: dict[str, Any] = {"weighing": weighing, "surgery": surgery}
+    return Backbone(nlp.vocab, model, name, frozen=frozen, cache=cache, keep_rows=keep_rows, **tasks)
 
 
 class Backbone(Tok2Vec):
-    """Computes rows once for all heads, and gathers the gradients of all heads for one backward pass.
+    """Computes rows once for all heads, and gathers the gradients of all heads for one backward pass, or with surgery
+    for one pass each.
 
     vocab (Vocab): The shared vocabulary.
     model (Model[List[Doc], List[Floats2d]]): The backbone.
     name (str): The component's name.
     cache (CacheSettings): What is kept between epochs.
-    frozen (bool), keep_rows (bool): See `make_backbone`.
+    frozen (bool), keep_rows (bool), weighing (Optional[TaskWeights]), surgery (Optional[str]): See `make_backbone`.
     """
 
     def __init__(
@@ -102,13 +114,17 @@ class Backbone(Tok2Vec):
         frozen: bool = False,
         cache: CacheSettings | None = None,
         keep_rows: bool = True,
+        weighing: TaskWeights | None = None,
+        surgery: Surgery | None = None,
     ) -> None:
+        check_moves(name, model, frozen, (("weighing", weighing), ("surgery", surgery)))
         super().__init__(vocab, model, name)
         self.frozen = frozen
         self.cache = cache or CacheSettings(512)
         self.keep_rows = keep_rows
         self._cache: RowCache | None = None
-        self.steps = Steps(model, name)
+        self.steps = Steps(self)
+        self.tasks = Tasks(name, weighing, surgery)
         self.watch = Watch()
         for shim in tunable_shims(model):
             shim.cache_settings, shim.owner = self.cache, name
@@ -124,6 +140,7 @@ class Backbone(Tok2Vec):
         component (Pipe): The component.
         """
         self.watch.see(self.listener_map, component)
+        self.tasks.see(component)
         super().find_listeners(component)
 
     def add_listener(self, listener: Tok2VecListener, component_name: str) -> None:
@@ -217,15 +234,17 @@ class Backbone(Tok2Vec):
         self.steps.settle()
         self._require_weights()
         docs = [eg.predicted for eg in examples]
+        scales = self.tasks.begin(self.listener_map)
         if self._is_still:
             self._send(docs, self._rows_of_frozen(docs), None)
             return losses
         self._cache = None  # Its rows are those of weights that move from now on.
         set_dropout_rate(self.model, drop)
         encoded, backprop = encode(self.model, docs, True)
-        pending = PendingGradients(encoded, backprop, losses, self.name)
+        pending = PendingGradients(encoded, backprop, losses, self.name, scales)
+        self.tasks.note(self.listener_map, examples, losses)
         self._send(docs, encoded, pending)
-        self.steps.begin(pending, sgd)
+        self.steps.begin(pending, losses, sgd)
         return losses
 
     @property
@@ -251,7 +270,7 @@ class Backbone(Tok2Vec):
                     listener.receive(batch_id, encoded.rows, add)
 
     def finish_update(self, sgd: Any) -> None:
-        """One backward pass for the gradients of all heads, then the optimizer's step.
+        """The backward pass for the gradients of all heads, then the optimizer's step.
 
         An optimizer that is new here is taught the names of this component's parameters and of those of all later
         components, COMPONENT.path.parameter, since components come by in the order of the pipeline. A component that
@@ -283,7 +302,9 @@ class Backbone(Tok2Vec):
             raise ValueError(Errors.T619.format(name=self.name))
         if nlp is not None:
             self._check_order(nlp)
+        self.tasks.check(self.listener_map)
         self.model.initialize(X=docs)
+        self.tasks.check_passes(self)
         for name, listeners in self.listener_map.items():
             for listener in listeners:
                 self._agree_on_width(listener, name)
@@ -302,6 +323,7 @@ class Backbone(Tok2Vec):
 
     def _forget(self) -> None:
         self.steps.forget()
+        self.tasks.forget()
         self._cache = None
 
     def _require_weights(self) -> None:
@@ -310,9 +332,14 @@ class Backbone(Tok2Vec):
 
     # Saving
 
+    def _settle_for_good(self) -> None:
+        self.steps.settle()
+        if self.steps.pending is None:
+            self.tasks.clear(self.listener_map)
+
     def to_bytes(self, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> bytes:
         """RETURNS (bytes): The component. A step that waits is made first."""
-        self.steps.settle()
+        self._settle_for_good()
         return super().to_bytes(exclude=exclude)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> None:
@@ -321,7 +348,7 @@ class Backbone(Tok2Vec):
         path (Union[str, Path]): The folder.
         exclude (Iterable[str]): Fields to leave out.
         """
-        self.steps.settle()
+        self._settle_for_good()
         super().to_disk(path, exclude=exclude)
         write_checksum(Path(path) / "model")
 

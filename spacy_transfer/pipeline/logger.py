@@ -10,6 +10,7 @@ from spacy.util import registry
 from ..tuning.table import show_rates, to_text
 from .names import teach
 from .overview import overview
+from .tasks import Tasks
 
 LogStep = Callable[[dict[str, Any] | None], None]
 
@@ -21,8 +22,10 @@ def console_logger_v1(
     output_file: str | None = None,
 ) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
     """spaCy's console logger (`spacy.ConsoleLogger.v3`, whose arguments these are). Before the training it prints the
-    table of parameter groups, and after each row the rates of the step before it, and which layers of each
-    `transfer_backbone` move.
+    table of parameter groups, and after each row the rates of the step before it, which layers of each
+    `transfer_backbone` move, and of its tasks, where there are several, the loss per example and the weight, and the
+    mean cosine between the gradients of any two since the row before: of the parameters' gradients with
+    `surgery = "pcgrad"`, and otherwise of those of the rows, in docs that give both tasks a gradient.
 
     progress_bar (Optional[str]): "train" for a bar to the end, "eval" for one to the next evaluation.
     console_output (bool): Print to the console.
@@ -35,6 +38,10 @@ def console_logger_v1(
     def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> tuple[LogStep, Callable[[], None]]:
         if console_output:
             print(planned_table(nlp), file=stdout, flush=True)
+            for _, pipe in nlp.components:
+                tasks = getattr(pipe, "tasks", None)
+                if isinstance(tasks, Tasks):
+                    tasks.is_watched = True
         log_row, finalize = setup_rows(nlp, stdout, stderr)
 
         def log_step(info: dict[str, Any] | None) -> None:
@@ -72,7 +79,8 @@ def planned_table(nlp: Language, optimizer: Any = None) -> str:
 def _lines(nlp: Language) -> list[str]:
     pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if hasattr(pipe, "watch")]
     rates = next((pipe.watch.rates for _, pipe in pipes if pipe.watch.rates), None)
-    if rates is None:
-        return []
-    lines = [f"{name}: {what}" for name, pipe in pipes for what in pipe.watch.what_moves(pipe)]
-    return [f"     {line}" for line in (f"rate {show_rates(rates)}", *lines)]
+    lines = [] if rates is None else [f"rate {show_rates(rates)}"]
+    for name, pipe in pipes:
+        moves = [] if rates is None else pipe.watch.what_moves(pipe)
+        lines += [f"{name}: {what}" for what in (*moves, *pipe.tasks.lines())]
+    return [f"     {line}" for line in lines]

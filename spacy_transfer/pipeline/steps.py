@@ -2,38 +2,36 @@
 
 from typing import Any
 
-from thinc.api import Model
-
 from ..backbones.tunable import tunable_shims
 from ..errors import Errors
 from .gradients import PendingGradients
 
 
 class Steps:
-    """Sends what has arrived through the backbone in one backward pass, and makes the optimizer's step.
+    """Sends what has arrived through the backbone, and makes the optimizer's step.
 
     `nlp.update(..., sgd=optimizer)` calls `finish_update` of the backbone before any head has run. Stepping then would
     change weights that the backward pass still needs (explosion/spaCy#12136), so such a step is owed until the next
     batch begins, or something is predicted or saved.
 
-    model (Model): The backbone.
-    name (str): The component's name.
+    pipe (Backbone): The component; its `tasks` say how gradients come together.
     """
 
-    def __init__(self, model: Model, name: str) -> None:
+    def __init__(self, pipe: Any) -> None:
         self.pending: PendingGradients | None = None
-        self._model = model
-        self._name = name
+        self._pipe = pipe
+        self._losses: dict[str, float] = {}
         self._owed: Any = None
         self._has_gradient = False
 
-    def begin(self, pending: PendingGradients, optimizer: Any) -> None:
+    def begin(self, pending: PendingGradients, losses: dict[str, float], optimizer: Any) -> None:
         """Wait for the gradients of a batch.
 
         pending (PendingGradients): Gathers them.
+        losses (Dict[str, float]): What the heads add their losses to.
         optimizer (Optional[Optimizer]): Makes the step as soon as they are in; null if somebody will call `finish`.
         """
-        self.pending = pending
+        self.pending, self._losses = pending, losses
         if optimizer is not None:
             self._owed = optimizer
 
@@ -43,17 +41,22 @@ class Steps:
         RAISES (ValueError): When it is not finite. What had been collected before is forgotten as well.
         """
         pending, self.pending = self.pending, None
-        if pending is None or not pending.has_arrived:
+        losses, self._losses = self._losses, {}
+        if pending is None:
+            return
+        self._pipe.tasks.clear(self._pipe.listener_map)
+        if not pending.has_arrived:
             return
         problem = pending.problem
         if problem is not None:
-            shims = tunable_shims(self._model)
+            shims = tunable_shims(self._pipe.model)
             for shim in shims:
                 shim.drop_gradients()
+            self._pipe.tasks.drop()
             self._has_gradient = False
             step = shims[0].steps if shims else "?"
-            raise ValueError(Errors.T654.format(step=step, name=self._name, **problem))
-        pending.backprop()
+            raise ValueError(Errors.T654.format(step=step, name=self._pipe.name, **problem))
+        self._pipe.tasks.collect(self._pipe, pending, losses)
         self._has_gradient = True
 
     def settle(self) -> None:
@@ -63,7 +66,7 @@ class Steps:
             self._step(self._owed)
 
     def finish(self, optimizer: Any, counts_anyway: bool) -> None:
-        """One backward pass for the gradients of all heads, then the step.
+        """The backward pass for the gradients of all heads, then the step.
 
         optimizer (Optimizer): The optimizer.
         counts_anyway (bool): Whether a step counts in which nothing moves: tuning goes by steps.
@@ -71,7 +74,7 @@ class Steps:
         if self._waits_for_heads:
             self._owed = optimizer
         elif self.pending is None and counts_anyway:
-            self._model.finish_update(optimizer)
+            self._pipe.model.finish_update(optimizer)
         else:
             self.flush()
             self._step(optimizer)
@@ -79,6 +82,7 @@ class Steps:
     def forget(self) -> None:
         """Drop what waits."""
         self.pending = self._owed = None
+        self._losses = {}
         self._has_gradient = False
 
     @property
@@ -90,4 +94,6 @@ class Steps:
         self._owed = None
         if self._has_gradient:
             self._has_gradient = False
-            self._model.finish_update(optimizer)
+            self._pipe.tasks.before_step(self._pipe)
+            self._pipe.model.finish_update(optimizer)
+            self._pipe.tasks.after_step()

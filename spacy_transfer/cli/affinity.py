@@ -1,0 +1,224 @@
+"""`python -m spacy transfer affinity CONFIG`: which of the tasks on one backbone help or harm which."""
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from spacy.schemas import ConfigSchemaTraining
+from spacy.util import registry, resolve_dot_names
+from wasabi import msg
+
+from ..errors import Errors, Warnings
+from .app import transfer_cli
+from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+
+
+@transfer_cli.command("affinity", context_settings=OVERRIDES)
+def affinity_cli(
+    ctx: typer.Context,
+    config_path: ConfigPath,
+    steps: Annotated[int, typer.Option("--steps", help="Steps of the training, one batch each")] = 100,
+    every: Annotated[int, typer.Option("--every", help="Measure before every so many steps")] = 1,
+    length: Annotated[
+        float, typer.Option("--length", help="Of the step that is tried, as a share of the weights' own length")
+    ] = 3e-4,
+    backbone: Annotated[str | None, typer.Option("--backbone", help="Its name, if there are several")] = None,
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Folder for affinity.json and affinity.png; - for none")
+    ] = "affinity",
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
+) -> None:
+    """
+    Measure which task helps which: train as the config says, and before each step try a step of the backbone on each
+    task alone, to see what it does to the loss of the others (Fifty et al. 2021).
+
+    Rows of the table are the tasks that the step is made on, columns those whose loss is looked at: by how many percent
+    it falls. Tasks that harm each other may want backbones of their own, other weights, or surgery = "pcgrad". The
+    trained weights are thrown away. Override settings of the config as with 'spacy train': --paths.train train.spacy
+    """
+    with errors_in_one_line():
+        check_arguments(steps, every, length, out)
+    config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
+    with errors_in_one_line():
+        nlp = initialise(config, config_path, use_gpu=use_gpu)
+        found = run(nlp, steps=steps, every=every, length=length, backbone=backbone)
+        report(found)
+        if out != "-":
+            write(found, Path(out))
+            msg.good(f"Wrote {Path(out) / 'affinity.json'} and {Path(out) / 'affinity.png'}")
+
+
+def check_arguments(steps: int, every: int, length: float, out: str) -> None:
+    """Before any work is done.
+
+    steps (int), every (int), length (float), out (str): See `affinity_cli`.
+    RAISES (ValueError): When a number makes no sense, or the folder is a file.
+    RAISES (ImportError): When there is nothing to draw with.
+    """
+    if steps < 2 or every < 1 or not 0.0 < length < 1.0:
+        raise ValueError(Errors.T770.format(steps=steps, every=every, length=length))
+    if out == "-":
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError(Errors.T771)
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(Errors.T772.format(path=out))
+
+
+def run(nlp: Any, *, steps: int, every: int = 1, length: float = 3e-4, backbone: str | None = None) -> dict[str, Any]:
+    """Train, and look ahead before the steps.
+
+    nlp (Language): The pipeline, initialised; its weights move as in `spacy train`.
+    steps (int): Steps of the training.
+    every (int): Look ahead before every so many.
+    length (float): Of the step that is tried, as a share of the length of the vector of weights.
+    backbone (Optional[str]): Name of the component; null for the only one that has several tasks.
+    RETURNS (Dict[str, Any]): What `affinity.json` holds: "tasks", and by pairs of them, row by row, "affinity", its
+        standard "errors", "cosines" of gradients and "counts"; null where nothing was measured.
+    RAISES (ValueError): When there are no tasks to compare, or none ever had a gradient.
+    """
+    from spacy.training.loop import create_train_batches, train_while_improving
+    from tqdm import tqdm
+
+    from ..pipeline.lookahead import Lookahead, can_look
+
+    config = nlp.config.interpolate()
+    settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+    (corpus,) = resolve_dot_names(config, [settings["train_corpus"]])
+    frozen, annotating = settings["frozen_components"], settings["annotating_components"]
+    name, tasks = choose(nlp, frozen, backbone)
+    can_look(nlp.get_pipe(name))
+    lookahead = Lookahead(nlp, nlp.get_pipe(name), tasks, length, frozen, annotating)
+    epochs = -1 if settings["max_epochs"] == -1 else 0
+    batches = create_train_batches(nlp, corpus, settings["batcher"], epochs)
+    training = train_while_improving(
+        nlp,
+        settings["optimizer"],
+        _measured(batches, lookahead, every),
+        lambda: (0.0, {}),
+        dropout=settings["dropout"],
+        eval_frequency=steps + 1,
+        accumulate_gradient=settings["accumulate_gradient"],
+        patience=0,
+        max_steps=steps - 1,
+        exclude=frozen,
+        annotating_components=annotating,
+        before_update=settings["before_update"],
+    )
+    n_steps = sum(1 for _ in tqdm(training, total=steps, desc="Affinity", leave=False, disable=None))
+    means = lookahead.means()
+    if not (lookahead.counts() > 0).any():
+        raise ValueError(Errors.T773.format(name=name, steps=n_steps, tasks=", ".join(tasks)))
+    tables = {"affinity": means, "errors": lookahead.errors(), "cosines": lookahead.mean_cosines()}
+    found = {key: [[_or_none(value) for value in row] for row in table] for key, table in tables.items()}
+    counts = lookahead.counts().astype(int).tolist()
+    return {"backbone": name, "tasks": tasks, "steps": n_steps, "length": length, **found, "counts": counts}
+
+
+def choose(nlp: Any, frozen: list[str], name: str | None) -> tuple[str, list[str]]:
+    """The backbone, and its tasks.
+
+    nlp (Language): The pipeline.
+    frozen (List[str]): Components that are not trained.
+    name (Optional[str]): The backbone that is wanted.
+    RETURNS (Tuple[str, List[str]]): Names of the backbone and of the components that listen to it.
+    RAISES (ValueError): When there is none with several tasks, none of that name, or more than one.
+    """
+    from ..pipeline.tasks import Tasks
+
+    found = {
+        pipe_name: [task for task in pipe.listener_map if task in nlp.pipe_names and task not in frozen]
+        for pipe_name, pipe in nlp.pipeline
+        if isinstance(getattr(pipe, "tasks", None), Tasks) and pipe_name not in frozen and not pipe.frozen
+    }
+    able = {key: tasks for key, tasks in found.items() if len(tasks) > 1}
+    if name is not None and name not in able:
+        near = get_close_matches(name, able, n=3, cutoff=0.4) or "none"
+        raise ValueError(Errors.T774.format(name=name, near=near, found=able or "none"))
+    if not able:
+        raise ValueError(Errors.T775.format(found=found or "none", frozen=frozen))
+    if name is None and len(able) > 1:
+        raise ValueError(Errors.T776.format(found=able))
+    name = name or next(iter(able))
+    return name, able[name]
+
+
+def report(found: dict[str, Any]) -> None:
+    """Print the matrix.
+
+    found (Dict[str, Any]): From `run`.
+    """
+    tasks = found["tasks"]
+    rows = [
+        [task, *(_percent(a, e) for a, e in zip(means, errors, strict=True))]
+        for task, means, errors in zip(tasks, found["affinity"], found["errors"], strict=True)
+    ]
+    header = ["step on", *tasks]
+    msg.divider(f"{found['backbone']}: by how many percent the loss of each task falls")
+    msg.table(rows, header=header, divider=True, aligns=["l", *("r" for _ in tasks)])
+    broken = [task for i, task in enumerate(tasks) if (found["affinity"][i][i] or 0.0) < 0.0]
+    if broken:
+        msg.warn(Warnings.W661.format(tasks=", ".join(broken), length=found["length"]))
+
+
+def write(found: dict[str, Any], folder: Path) -> None:
+    """Write the numbers, and the picture.
+
+    found (Dict[str, Any]): From `run`.
+    folder (Path): Is made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "affinity.json").write_text(json.dumps(found, indent=2), encoding="utf8")
+    draw(found, folder / "affinity.png")
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Draw the matrix: each column in shares of what its own task's step does, so that tasks can be compared.
+
+    found (Dict[str, Any]): From `run`.
+    path (Path): The picture.
+    """
+    from matplotlib.figure import Figure
+
+    tasks, means = found["tasks"], found["affinity"]
+    shares = [
+        [math.nan if a is None or not means[j][j] else a / abs(means[j][j]) for j, a in enumerate(row)] for row in means
+    ]
+    size = 2.0 + 0.9 * len(tasks)
+    figure = Figure(figsize=(size + 1.0, size), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="RdBu", vmin=-1.0, vmax=1.0)
+    figure.colorbar(image, label="share of what a step on the task itself does")
+    axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
+    axes.set_yticks(range(len(tasks)), tasks)
+    axes.set(xlabel="loss of", ylabel="step on", title="Percent by which the loss falls")
+    for i, row in enumerate(means):
+        for j, value in enumerate(row):
+            dark = abs(shares[i][j]) > 0.6
+            axes.text(j, i, _percent(value), ha="center", va="center", color="white" if dark else "black")
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _measured(batches: Iterable[tuple[int, list]], lookahead: Any, every: int) -> Iterator[tuple[int, list]]:
+    """Batches come by between the steps: what owed a gradient has made its step by then."""
+    for i, (epoch, batch) in enumerate(batches):
+        if i % every == 0:
+            lookahead.measure(batch)
+        yield epoch, batch
+
+
+def _percent(value: float | None, error: float | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:+.3f}" + ("" if error is None else f" ± {100 * error:.3f}")
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,151 @@
+"""Gradients of a backbone's parameters task by task, and PCGrad on them."""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import numpy
+
+from .._compat import drop_gradient
+from ..backbones.graph import keep_graph
+from ..errors import Errors
+from ..tuning.surgery import project
+from .gradients import PendingGradients
+from .names import Parameter, parameters_of
+
+Gradients = dict[str, Any]
+"""By full name of the parameter: tensors of torch, or arrays."""
+
+
+class TaskGradients:
+    """Sends the tasks of a batch back one by one, through the same forward pass, and keeps the gradients of the
+    backbone's parameters apart until the step. Those of several batches add up by task, so accumulated gradients are
+    those of the big batch. They take the room of the parameters that move, once for each task.
+
+    What else has left a gradient, such as an anchor, is no task: it is set aside, and added as it is.
+
+    name (str): Name of the backbone.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._tasks: dict[str, Gradients] = {}
+        self._rest: Gradients = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks or self._rest)
+
+    def forget(self) -> None:
+        """Drop what has been collected."""
+        self._tasks, self._rest = {}, {}
+
+    def collect(self, pipe: Any, pending: PendingGradients) -> None:
+        """A backward pass for each task of a batch that has a gradient.
+
+        pipe (Backbone): The component.
+        pending (PendingGradients): What has arrived.
+        """
+        parameters = parameters_of(self._name, pipe)
+        check_passes(self._name, parameters)
+        _take(parameters, self._rest)
+        tasks = pending.tasks
+        if not tasks:
+            pending.backprop()  # Zeros; a step for all that, as without surgery.
+            _take(parameters, self._rest)
+        for i, task in enumerate(tasks):
+            with keep_graph(i + 1 < len(tasks)):
+                pending.backprop_task(task)
+            _take(parameters, self._tasks.setdefault(task, {}))
+
+    def of(self, task: str) -> Gradients:
+        """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter.
+
+        task (str): Its name.
+        """
+        return self._tasks[task]
+
+    def products(self) -> tuple[list[str], Any]:
+        """The tasks, and the products of their gradients with one another.
+
+        RETURNS (Tuple[List[str], NDArray[float64]]): Names, and shape (n_tasks, n_tasks).
+        """
+        names = list(self._tasks)
+        found = numpy.zeros((len(names), len(names)))
+        for i, first in enumerate(names):
+            for j, second in enumerate(names[: i + 1]):
+                found[i, j] = found[j, i] = _product(self._tasks[first], self._tasks[second])
+        return names, found
+
+    def merge(self, pipe: Any, products: Any, random: Random) -> None:
+        """Project what conflicts, and leave the sum for the optimizer.
+
+        pipe (Backbone): The component.
+        products (NDArray[float64]): From `products`.
+        random (Random): Draws the orders of projection.
+        """
+        shares = dict(zip(self._tasks, project(products, random), strict=True))
+        self.leave(pipe, shares)
+        self.forget()
+
+    def leave(self, pipe: Any, shares: Mapping[str, float]) -> None:
+        """Leave a mix of the tasks' gradients, and what else there is, where the optimizer finds it.
+
+        pipe (Backbone): The component.
+        shares (Mapping[str, float]): Of each task.
+        """
+        for parameter in parameters_of(self._name, pipe):
+            parts = [(1.0, self._rest), *((share, self._tasks[task]) for task, share in shares.items())]
+            found = [(share, own[parameter.name]) for share, own in parts if parameter.name in own]
+            if found:
+                total = found[0][1] if found[0][0] == 1.0 else found[0][1] * found[0][0]
+                for share, gradient in found[1:]:
+                    total = total + (gradient if share == 1.0 else gradient * share)
+                _set(parameter, total)
+
+
+def check_passes(name: str, parameters: list[Parameter]) -> None:
+    """RAISES (ValueError): When a backbone has layers of torch that go back only once.
+
+    name (str): Name of the backbone.
+    parameters (List[Parameter]): Its parameters.
+    """
+    for parameter in parameters:
+        if parameter.is_torch and not getattr(parameter.owner, "keeps_graph", False):
+            raise ValueError(Errors.T664.format(name=name, found=type(parameter.owner).__name__))
+
+
+def drop_all(parameters: list[Parameter]) -> None:
+    """Take all gradients away.
+
+    parameters (List[Parameter]): Whose.
+    """
+    _take(parameters, {})
+
+
+def _take(parameters: list[Parameter], into: Gradients) -> None:
+    """Move gradients away from the parameters, and add them to what is there."""
+    for parameter in parameters:
+        owner, name = parameter.owner, parameter.own_name
+        if parameter.is_torch:
+            tensor = owner._model.get_parameter(name)
+            gradient, tensor.grad = tensor.grad, None
+        else:
+            gradient = owner.get_grad(name) if owner.has_grad(name) else None
+            drop_gradient(owner, name)
+        if gradient is not None and parameter.name in into:
+            into[parameter.name] += gradient
+        elif gradient is not None:
+            into[parameter.name] = gradient
+
+
+def _set(parameter: Parameter, gradient: Any) -> None:
+    if parameter.is_torch:
+        parameter.owner._model.get_parameter(parameter.own_name).grad = gradient
+    else:
+        parameter.owner.set_grad(parameter.own_name, gradient)
+
+
+def _product(first: Gradients, second: Gradients) -> float:
+    """Sums of each parameter in its own precision, of all in double precision."""
+    both = first.keys() & second.keys()
+    return sum(float(first[name].reshape(-1) @ second[name].reshape(-1)) for name in sorted(both))
