@@ -644,6 +644,10 @@ class Warnings(metaclass=_Coded):
         "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "
         "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."
     )
+    W381 = (
+        "components.{name}: the model goes out as it is, but transformers' pipelines know nothing of these settings, and "
+        "may find other entities: {settings}."
+    )
     W330 = (
         "components.{name}: {count} of {total} entities do not begin and end with tokens, and are not learned from "
         "(the first in the text {text!r}). See: python -m spacy debug data"
