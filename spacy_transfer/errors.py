@@ -294,8 +294,8 @@ class Errors(metaclass=_Coded):
     )
     T387 = "source = {source!r}: transformers cannot load it: {error}"
     T388 = (
-        "source = {source!r} is a {kind}, so task = {task!r} does not fit: a task is chosen for token classifiers only. "
-        "Leave it out."
+        "source = {source!r} is a {kind}, so task = {task!r} does not fit: a task is chosen for token classifiers "
+        "only. Leave it out."
     )
     T389 = (
         "source = {source!r}: its labels {labels} cannot be read as entity tags: {problems}. Tags are 'O' and labels "
@@ -317,8 +317,8 @@ class Errors(metaclass=_Coded):
         "'transfer_backbone' with 'spacy-transfer.TransformerBackbone.v1' in the same pipeline."
     )
     T395 = (
-        "components.{name}.lenient = true reads the best tag of each token, but decoder = 'crf' in its model scores tags "
-        "by their neighbours. Set lenient = false, or decoder = 'softmax'."
+        "components.{name}.lenient = true reads the best tag of each token, but decoder = 'crf' in its model scores "
+        "tags by their neighbours. Set lenient = false, or decoder = 'softmax'."
     )
     T396 = "task = {task!r} is not known. It is one of {tasks}; leave it out to tell by the labels."
     T330 = "components.{name}.threshold = {found}: it must lie between 0 and 1."
@@ -645,8 +645,8 @@ class Warnings(metaclass=_Coded):
         "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."
     )
     W381 = (
-        "components.{name}: the model goes out as it is, but transformers' pipelines know nothing of these settings, and "
-        "may find other entities: {settings}."
+        "components.{name}: the model goes out as it is, but transformers' pipelines know nothing of these settings, "
+        "and may find other entities: {settings}."
     )
     W330 = (
         "components.{name}: {count} of {total} entities do not begin and end with tokens, and are not learned from "

@@ -22,15 +22,17 @@ KINDS = {
 
 
 def write_byte_tokenizer(folder):
-    """RoBERTa's: pieces of bytes, and two merges."""
+    """RoBERTa's: pieces of bytes, a word, and letters with a space before them."""
     from transformers import RobertaTokenizerFast
     from transformers.models.roberta.tokenization_roberta import bytes_to_unicode
 
     letters = sorted(bytes_to_unicode().values())
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, "th", "the", "<mask>"]
+    merges = [("t", "h"), ("th", "e"), *(("Ġ", letter) for letter in ["the", "th", *map(chr, range(33, 127))])]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, *(a + b for a, b in merges), "<mask>"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}), encoding="utf8")
-    (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e\n", encoding="utf8")
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges), ""]
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf8")
     files = {"vocab_file": str(folder / "vocab.json"), "merges_file": str(folder / "merges.txt")}
     RobertaTokenizerFast(**files).save_pretrained(folder)
     return len(pieces)

@@ -1,4 +1,4 @@
-"""Entities read from the best tag of each token, whatever its neighbours, as conlleval and transformers' pipelines do."""
+"""Entities read from the best tag of each token, whatever its neighbours are, as conlleval does."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Found = tuple[Any, Any, Any, Any]
 def read_leniently(scheme: Scheme, logits: Any, breaks: Any, skipped: Any) -> Found:
     """The entities in the best tags. A tag that goes on with nothing ("I-PER" after "O", or after another label) begins
     an entity, and one that should go on and does not is its last: so every token whose best tag is not "O" is in an
-    entity of that tag's label. (Sang and Buchholz 2000, whose conlleval reads tags in this way.)
+    entity of that tag's label. So do conlleval (Sang and Buchholz 2000) and transformers' pipelines.
 
     scheme (Scheme): The tags.
     logits (Array): Of every tag at every token; -inf where a tag is not allowed. Shape (n_tokens, n_tags).
@@ -21,7 +21,8 @@ def read_leniently(scheme: Scheme, logits: Any, breaks: Any, skipped: Any) -> Fo
     skipped (Array): Tokens that are no words: what stands on both sides of one is read as neighbours, and it is in an
         entity if both are; bool, shape (n_tokens,).
     RETURNS (Tuple[Array, Array, Array, Array]): First tokens, tokens after the last ones, indices of labels, and the
-        probabilities that tags drawn for each token by itself are read as just this entity; each of shape (n_entities,).
+        probabilities that tags drawn for each token by itself are read as just this entity; each of shape
+        (n_entities,).
     """
     kept = numpy.flatnonzero(~skipped)
     if not len(kept):

@@ -9,7 +9,6 @@ from spacy.training import Example
 
 from ..backbones.transformer import most_pieces
 from ..heads.hf import fill_head
-from ..heads.hf_tags import TokenTask
 from .hf_files import Checkpoint, read_checkpoint
 from .hf_tokens import add_token_head, largest_of_tokens
 
@@ -23,7 +22,7 @@ def from_hf(
     lang: str = "en",
     labels: Sequence[str] | None = None,
     window: int | None = None,
-    task: TokenTask | None = None,
+    task: str | None = None,
 ) -> Language:
     """A transformers checkpoint for sequence or token classification as a pipeline: backbone and head, with all of
     its weights, ready to predict, to be saved, and to be trained further.

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from ..backbones.sources import resolve_source
 from ..errors import Errors, Warnings
@@ -77,9 +77,7 @@ class Checkpoint:
         return found
 
 
-def read_checkpoint(
-    source: str, labels: Sequence[str] | None = None, token_task: TokenTask | None = None
-) -> Checkpoint:
+def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task: str | None = None) -> Checkpoint:
     """Read a classifier and check it: kind, head, labels.
 
     source (str): A folder, `package:NAME/path`, or a hub id.
@@ -114,7 +112,7 @@ def read_checkpoint(
     if not chosen:
         warnings.warn(Warnings.W380.format(source=source, labels=", ".join(names[:3])), stacklevel=3)
     several = task == "sequence" and config.get("problem_type") == "multi_label_classification"
-    tags = read_tags(source, names, token_task) if task == "token" else None
+    tags = read_tags(source, names, cast(TokenTask | None, token_task)) if task == "token" else None
     return Checkpoint(source, found.path, task, model, head, names, several, tags)
 
 

@@ -40,7 +40,8 @@ def add_token_head(nlp: Language, checkpoint: Checkpoint, tags: TagRows, backbon
 def _with_all_labels(nlp: Language, tags: TagRows) -> Example:
     words = ["a"] * len(tags.labels)
     if tags.task == "tagger":
-        doc = Doc(nlp.vocab, words=words, **{"tags" if tags.attribute == "tag" else "pos": tags.labels})
+        annotation: dict[str, Any] = {"tags" if tags.attribute == "tag" else "pos": tags.labels}
+        doc = Doc(nlp.vocab, words=words, **annotation)
     else:
         doc = Doc(nlp.vocab, words=words)
         doc.set_ents([Span(doc, i, i + 1, label) for i, label in enumerate(tags.labels)])

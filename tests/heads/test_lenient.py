@@ -1,4 +1,4 @@
-"""Entities in tags that need not be well-formed, against a reading tag by tag and a sum over all tags there could be."""
+"""Entities in tags that need not be well-formed, against a reading tag by tag and a sum over all tags."""
 
 from itertools import pairwise, product
 

@@ -227,7 +227,6 @@ def test_labels_without_names(id2label, tmp_path):
         ({}, ["a", "b", "b"], r"T383"),
         ({"architectures": ["BertModel"]}, None, r"T380.*BertModel"),
         ({"architectures": None}, None, r"T380.*None"),
-        ({"architectures": ["BertForTokenClassification"]}, None, r"T388.*BertForTokenClassification"),
         ({"architectures": ["BertForMaskedLM"]}, None, r"T380.*BertForMaskedLM"),
         ({"architectures": ["BirdForSequenceClassification"]}, None, r"T387.*BirdForSequenceClassification"),
         ({"model_type": "xlnet"}, None, r"T384.*xlnet.*roberta"),

@@ -23,20 +23,31 @@ IOB = ["B-LOC", "O", "I-PER", "I-LOC", "B-PER"]
 IOB1 = ["O", "I-MISC", "B-LOC", "I-LOC"]
 PLAIN = ["O", "PER", "LOC", "ORG"]
 BIOES = ["O", "S-PER", "B-PER", "I-PER", "E-PER"]
-ROWS = {"LOC": "O B-LOC I-LOC".split(), "PER": "B-PER I-PER".split()}
 
 
 def token_checkpoint(folder, kind="Bert", labels=IOB, **settings):
-    return write_checkpoint(folder, kind, "TokenClassification", labels, **settings)
+    """With an output layer under which every label is the best one now and then: random encoders give states that are
+    much alike."""
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    write_checkpoint(folder, kind, "TokenClassification", labels, **settings)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForTokenClassification.from_pretrained(folder)
+    with torch.no_grad():
+        logits = [model.eval()(**tokenizer(text, return_tensors="pt")).logits[0] for text in make_words(count=20)]
+        model.classifier.bias -= torch.cat(logits).mean(0)
+        model.classifier.weight *= 3
+        model.classifier.bias *= 3
+    model.save_pretrained(folder)
+    return str(folder)
 
 
-def make_words(gaps=(" ",), count=80):
+def make_words(gaps=(" ",), count=40):
     """Texts whose words are spaCy's tokens, BERT's words, and what stands between spaces."""
     chance = random.Random(1)
     words = ["the", "cat", "sings", "big", "x", "naïve", "dog", "Berlin", "ok", ",", "."]
     texts = []
     for _ in range(count):
-        chosen = chance.choices(words, k=chance.randint(1, 10))
+        chosen = chance.choices(words, k=chance.randint(1, 8))
         texts.append("".join(word + chance.choice(gaps) for word in chosen).strip(" "))
     return texts
 
@@ -97,7 +108,7 @@ def bert(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_logits_both_ways(kind, tmp_path):
-    folder, texts = token_checkpoint(tmp_path / "there", kind), make_texts()
+    folder, texts = token_checkpoint(tmp_path / "there", kind), make_texts(30)
     nlp = from_hf(folder)
     assert nlp.pipe_names == ["transfer_backbone", "transfer_ner"]
     pipe = nlp.get_pipe("transfer_ner")
@@ -119,8 +130,10 @@ def test_logits_both_ways(kind, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
-@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DistilBert", "Electra"])
-@pytest.mark.parametrize("labels", [IOB, IOB1, PLAIN], ids=["iob", "iob1", "plain"])
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [("Bert", IOB), ("Bert", IOB1), ("Bert", PLAIN), ("Roberta", IOB), ("DistilBert", IOB1), ("Electra", PLAIN)],
+)
 def test_transformers_pipeline_agrees(kind, labels, tmp_path):
     folder = token_checkpoint(tmp_path / "there", kind, labels)
     # Byte-level pieces make words of white space.
@@ -142,7 +155,11 @@ def test_other_schemes_are_read_as_what_they_are(tmp_path):
     theirs, found = their_tokens(folder, nlp, texts), 0
     for rows, doc in zip(theirs, nlp.pipe(texts), strict=True):
         tags = [best(rows[i]) for i in range(len(doc))]
-        begun = [i for i, tag in enumerate(tags) if tag[0] in "SB" or (tag[0] in "IE" and (i == 0 or tags[i - 1][0] in "OSE"))]
+        begun = [
+            i
+            for i, tag in enumerate(tags)
+            if tag[0] in "SB" or (tag[0] in "IE" and (i == 0 or tags[i - 1][0] in "OSE"))
+        ]
         assert [ent.start for ent in doc.ents] == begun
         found += len(begun)
     assert found > 20
@@ -155,7 +172,7 @@ def test_other_schemes_are_read_as_what_they_are(tmp_path):
     ("labels", "attribute"), [(["NOUN", "VERB", "DET", "X"], "pos_"), (["NN", "VBZ", ".", "X"], "tag_")]
 )
 def test_tags_of_words(labels, attribute, tmp_path):
-    folder, texts = token_checkpoint(tmp_path / "there", labels=labels), make_texts()
+    folder, texts = token_checkpoint(tmp_path / "there", labels=labels), make_texts(30)
     nlp = from_hf(folder)
     assert nlp.pipe_names == ["transfer_backbone", "transfer_tagger"]
     theirs, seen = their_tokens(folder, nlp, texts), set()
@@ -220,7 +237,7 @@ def test_labels_without_names(tmp_path):
 
 
 def test_a_saved_pipeline_needs_no_checkpoint(tmp_path):
-    folder, texts = token_checkpoint(tmp_path / "checkpoint", "Roberta"), make_texts()
+    folder, texts = token_checkpoint(tmp_path / "checkpoint", "Roberta"), make_texts(30)
     nlp = from_hf(folder, lang="de")
     expected = ents(nlp, texts)
     nlp.to_disk(tmp_path / "saved")
@@ -253,8 +270,8 @@ def test_it_learns_further(labels, tmp_path):
     losses = [step(nlp, examples, optimizer)["transfer_ner"]]
     assert abs(output.get_param("W") - old).max() > 1e-4
     assert (lowest.detach() - old_lowest).abs().max() > 1e-4
-    losses += [step(nlp, examples, optimizer)["transfer_ner"] for _ in range(40)]
-    assert losses[-1] < 0.1 * losses[0]
+    losses += [step(nlp, examples, optimizer)["transfer_ner"] for _ in range(60)]
+    assert losses[-1] < 0.05 * losses[0]
     assert ents(nlp, ENTITIES) == [[ent] for ent in ENTITIES.values()]
     # What was learned goes back to transformers as well.
     to_hf(nlp, tmp_path / "back")
@@ -269,7 +286,10 @@ def own_pipeline(source, backbone=None, head=None, name="transfer_ner", **compon
     """Token heads made here that transformers' classes can express, but for what is changed."""
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("en")
-    nlp.add_pipe("transfer_backbone", config=backbone_config(source, **{"pooling": "first", **(backbone or {})}))
+    nlp.add_pipe(
+        "transfer_backbone",
+        config=backbone_config(source, **{"pooling": "first", "window": POSITIONS, **(backbone or {})}),
+    )
     nlp.add_pipe(name, config={"model": {**HEAD, **(head or {})}, **component})
     examples = [
         Example.from_dict(nlp.make_doc(text), {"entities": [ent], "tags": [word[0] for word in text.split()]})
