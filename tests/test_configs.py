@@ -19,6 +19,7 @@ NAMES = [
     "ner_hf",
     "ner_transformer",
     "regressor_transformer",
+    "tagger_hf",
     "tagger_transfer",
     "tagger_transformer",
     "textcat_bilstm",
@@ -35,6 +36,7 @@ NAMES = [
 ]
 IMPORTED = {
     "ner_hf": {"task": "TokenClassification", "labels": ["O", "B-NAME", "I-NAME"]},
+    "tagger_hf": {"task": "TokenClassification", "labels": ["W", "X"]},
     "textcat_hf": {"labels": ["odd", "even"]},
 }
 TEXTS = ["Anna likes the small dog.", "The stock market fell on Monday.", "Berlin has a new museum.", "A dog barks."]
@@ -67,7 +69,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def where(name, tmp_path, monkeypatch):
-    """The folder to be in: textcat_hf and ner_hf begin from what `transfer from-hf` wrote."""
+    """The folder to be in: those in IMPORTED begin from what `transfer from-hf` wrote."""
     monkeypatch.chdir(tmp_path)
     if name in IMPORTED:
         from_hf(write_checkpoint(tmp_path / "checkpoint", **IMPORTED[name]), tmp_path / "imported")

@@ -44,7 +44,7 @@ def from_hf_cli(
     What was made is compared with transformers before it is written: the largest difference of logits on a few texts
     is shown. A token classifier becomes transfer_ner where its labels are entity tags (an "O", a "B-" or "I-"), or
     transfer_tagger. Train it further by 'source = "OUTPUT_PATH"' in the blocks of both components
-    (configs/textcat_hf.cfg, configs/ner_hf.cfg).
+    (configs/textcat_hf.cfg, ner_hf.cfg, tagger_hf.cfg).
     """
     with errors_in_one_line():
         check_output(output_path)
