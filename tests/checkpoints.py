@@ -16,6 +16,12 @@ KINDS = {
     "DistilBert": {},
     "Electra": {"embedding_size": 8},
     "Albert": {"embedding_size": 8},
+    "ModernBert": {
+        "pad_token_id": 0,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 8,
+        "classifier_pooling": "mean",
+    },
     "MPNet": {"max_position_embeddings": POSITIONS + 2, "pad_token_id": 1},
     "DebertaV2": {"relative_attention": True, "pos_att_type": ["c2p"], "pooler_hidden_size": 16},
 }
@@ -55,7 +61,7 @@ def write_checkpoint(folder, kind="Bert", task="SequenceClassification", labels=
         size = write_byte_tokenizer(folder)
     else:
         size = write_bert_tokenizer(folder, lowercase)
-    if kind in ("DistilBert", "MPNet"):
+    if kind in ("DistilBert", "ModernBert", "MPNet"):
         edit_config(folder, "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     common = {"vocab_size": size, "max_position_embeddings": POSITIONS, "initializer_range": 0.3}

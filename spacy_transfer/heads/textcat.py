@@ -8,6 +8,7 @@ from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, gl
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from .layer_norm import build_layer_norm
 from .pooling import PoolingKind, build_pooling, build_unit_length
 
 Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
@@ -21,6 +22,7 @@ def build_textcat_head_v1(
     activation: Activation = "relu",
     dropout: float | None = None,
     normalize: bool = False,
+    layer_norm: float | None = None,
     exclusive_classes: bool = True,
     context: Model[list[Floats2d], list[Floats2d]] | None = None,
     nO: int | None = None,
@@ -34,6 +36,7 @@ def build_textcat_head_v1(
     activation (str): Of the hidden layers.
     dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1, as sentence encoders expect, before the first layer.
+    layer_norm (Optional[float]): Epsilon of a layer norm after each hidden layer; null for none.
     exclusive_classes (bool): Softmax over all labels, or a sigmoid for each.
     context (Optional[Model[List[Floats2d], List[Floats2d]]]): A layer that reads the rows of a doc in their order
         before they are pooled: `spacy-transfer.CNNContext.v1` or `spacy-transfer.BiLSTMContext.v1`.
@@ -46,7 +49,7 @@ def build_textcat_head_v1(
     # Zero weights send no gradient to the backbone in the first step: until the head knows a direction, there
     # is nothing a pretrained backbone should learn from it.
     output: Model = Linear(nO=nO, init_W=zero_init)
-    between = hidden_layers(hidden, activation, dropout, normalize)
+    between = hidden_layers(hidden, activation, dropout, normalize, layer_norm)
     return Model(
         "transfer_textcat_head",
         forward,
@@ -159,7 +162,11 @@ def resize_output(model: Model[list[Doc], Floats2d], n_labels: int) -> Model[lis
 
 
 def hidden_layers(
-    widths: list[int], activation: Activation, dropout: float | None, normalize: bool
+    widths: list[int],
+    activation: Activation,
+    dropout: float | None,
+    normalize: bool,
+    layer_norm: float | None = None,
 ) -> Model[Floats2d, Floats2d]:
     """What lies between the pooled rows and the output layer; with no widths only dropout.
 
@@ -167,9 +174,13 @@ def hidden_layers(
     activation (str): Of all of them.
     dropout (Optional[float]): Before every layer and after the last; None for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1 before all.
+    layer_norm (Optional[float]): Epsilon of a layer norm after each of the layers; None for none.
     RETURNS (Model[Floats2d, Floats2d]): The layers.
     """
-    layers = [layer for width in widths for layer in (_dropout(dropout), _hidden(width, activation))]
+    layers: list[Model] = []
+    for width in widths:
+        layers += [_dropout(dropout), _hidden(width, activation)]
+        layers += [] if layer_norm is None else [build_layer_norm(width, layer_norm)]
     return chain(build_unit_length() if normalize else noop(), *layers, _dropout(dropout))
 
 

@@ -29,7 +29,8 @@ def from_hf(
 
     Its logits are the checkpoint's own for all texts that fit one window (of a token: those at its first word piece).
     Longer ones are read to their end, where transformers cuts them: in windows whose summaries are averaged, or each
-    piece in the window where it has most context.
+    piece in the window where it has most context. (A classifier that averages, ModernBERT's with `classifier_pooling =
+    "mean"`, has nothing to average here in a text without words; transformers averages its special tokens.)
 
     Entities are those of transformers' `pipeline("token-classification", aggregation_strategy="first")` wherever its
     words are spaCy's tokens: no run of tags is dropped, well-formed or not (`lenient = true` of `transfer_ner`). They
@@ -70,7 +71,7 @@ def build(checkpoint: Checkpoint, *, lang: str, window: int | None = None) -> La
         "overlap": min(16, window // 4),
         "max_batch_items": max(1024, window),
         "pooling": "first",
-        "document": "cls" if checkpoint.task == "sequence" else "mean",
+        "document": checkpoint.document if checkpoint.task == "sequence" else "mean",
         # As the checkpoint's own tokenizer does.
         "special_tokens": True,
     }
@@ -89,6 +90,7 @@ def _add_textcat(nlp: Language, checkpoint: Checkpoint) -> None:
         "@architectures": "spacy-transfer.TextCatHead.v1",
         "hidden": hidden,
         "activation": checkpoint.head.activation or "relu",
+        "layer_norm": None if checkpoint.head.norm is None else checkpoint.head.norm[2],
         "exclusive_classes": not checkpoint.several,
         "tok2vec": {"@architectures": "spacy-transfer.DocumentListener.v1", "upstream": BACKBONE},
     }
@@ -127,7 +129,7 @@ def largest_difference(
     nlp (Language): The pipeline.
     component (str): The head.
     checkpoint (Checkpoint): The checkpoint.
-    texts (Sequence[str]): Texts; those that do not fit one window are left out.
+    texts (Sequence[str]): Texts; those that do not fit one window, or leave nothing to average, are left out.
     RETURNS (Tuple[float, int]): Over all texts and labels (not a number where one of the two is not), and how many
         texts there were.
     """
@@ -138,7 +140,9 @@ def largest_difference(
     window = shim.settings.window
     budget = window - len(shim.pretrained.prefix) - len(shim.pretrained.suffix)
     encode = shim.pretrained.tokenizer.encode
-    fit = [text for text in texts if len(encode(text, add_special_tokens=False).ids) <= budget]
+    # Of a text without pieces a backbone that averages reads nothing, while transformers averages special tokens.
+    least = int(checkpoint.document == "mean")
+    fit = [text for text in texts if least <= len(encode(text, add_special_tokens=False).ids) <= budget]
     if checkpoint.tags is not None:
         return largest_of_tokens(nlp, component, checkpoint, fit, window), len(fit)
     theirs = numpy.array(checkpoint.logits(fit, window))

@@ -26,7 +26,10 @@ STOCK = {
 }
 _COMMON = {"@architectures", "tok2vec", "hidden", "activation", "dropout", "nO"}
 # What may stand in the block of a head, and has no weights of its own.
-_KEYS: dict[Task, set[str]] = {"sequence": {*_COMMON, "pooling", "exclusive_classes"}, "token": {*_COMMON, "decoder"}}
+_KEYS: dict[Task, set[str]] = {
+    "sequence": {*_COMMON, "pooling", "exclusive_classes", "layer_norm"},
+    "token": {*_COMMON, "decoder"},
+}
 _HEADS: dict[Task, str] = {"sequence": "spacy-transfer.TextCatHead.v1", "token": "spacy-transfer.TokenHead.v1"}
 _LISTENERS: dict[Task, tuple[str, ...]] = {
     "sequence": ("spacy-transfer.DocumentListener.v1",),
@@ -113,7 +116,7 @@ def take_export(nlp: Language, name: str) -> Export:
         _warn_of_reading(nlp, name, pipe)
     several = task == "sequence" and bool(pipe.model.attrs["multi_label"])
     labels = list(pipe.tags if task == "token" else pipe.labels)
-    return Export(shim.pretrained, most_pieces(encoder), task, weights, layout, labels, several)
+    return Export(shim.pretrained, most_pieces(encoder), task, weights, layout, labels, several, shim.settings.document)
 
 
 def _warn_of_reading(nlp: Language, name: str, pipe: Any) -> None:
@@ -147,7 +150,8 @@ def _of_backbone(shim: TransformerShim, task: Task) -> list[str]:
     settings, found = shim.settings, []
     if settings.layers != "last":
         found.append(f"layers = {settings.layers!r} of the backbone (it must be 'last')")
-    if task == "sequence" and settings.document != "cls":
+    # Of the classes for texts, ModernBERT's alone can average.
+    if task == "sequence" and settings.document != "cls" and shim.encoder.config.model_type != "modernbert":
         found.append(f"document = {settings.document!r} of the backbone (it must be 'cls')")
     if task == "token" and settings.pooling != "first":
         found.append(f"pooling = {settings.pooling!r} of the backbone (it must be 'first')")
@@ -170,7 +174,10 @@ def _of_head(block: dict[str, Any], task: Task, weights: HeadWeights, layout: La
     wanted = [] if layout.dense is None else [width]
     if hidden != wanted:
         found.append(f"hidden = {hidden} of the head (this encoder's class has {wanted})")
-    elif layout.dense is not None and weights.activation != layout.activation:
+    epsilon = None if weights.norm is None else weights.norm[2]
+    if hidden == wanted and epsilon != layout.epsilon:
+        found.append(f"layer_norm = {epsilon} of the head (this encoder's class has {layout.epsilon})")
+    if hidden == wanted and layout.dense is not None and weights.activation != layout.activation:
         found.append(
             f"activation = {weights.activation!r} of the head (this encoder's class has {layout.activation!r})"
         )

@@ -31,6 +31,7 @@ class Checkpoint:
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
     tags (Optional[TagRows]): What the labels of a token classifier are.
+    document (str): What a head for texts reads: "cls" or "mean".
     """
 
     source: str
@@ -41,6 +42,7 @@ class Checkpoint:
     labels: list[str]
     several: bool
     tags: TagRows | None = None
+    document: str = "cls"
 
     def logits(self, texts: Sequence[str], most: int) -> list[Any]:
         """What transformers makes of texts, its own tokenizer included.
@@ -113,14 +115,20 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
         warnings.warn(Warnings.W380.format(source=source, labels=", ".join(names[:3])), stacklevel=3)
     several = task == "sequence" and config.get("problem_type") == "multi_label_classification"
     tags = read_tags(source, names, cast(TokenTask | None, token_task)) if task == "token" else None
-    return Checkpoint(source, found.path, task, model, head, names, several, tags)
+    return Checkpoint(source, found.path, task, model, head, names, several, tags, layout.document)
 
 
 def find_layout_early(source: str, config: dict[str, Any], task: Task) -> None:
     """An unknown kind is told before any weight is read; what only the full config says waits."""
     from types import SimpleNamespace
 
-    find_layout(source, str(config.get("model_type")), task, SimpleNamespace(pooler_hidden_act="gelu"))
+    values = {
+        "pooler_hidden_act": "gelu",
+        "classifier_activation": "gelu",
+        "classifier_pooling": "cls",
+        "norm_eps": 0.0,
+    }
+    find_layout(source, str(config.get("model_type")), task, SimpleNamespace(**values))
 
 
 def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
@@ -189,6 +197,7 @@ class Export:
     layout (Layout): Where they go.
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
+    document (str): What a head for texts reads: "cls" or "mean".
     """
 
     pretrained: Any
@@ -198,6 +207,7 @@ class Export:
     layout: Layout
     labels: list[str]
     several: bool
+    document: str = "cls"
 
 
 def write_checkpoint(export: Export, path: Path) -> None:
@@ -228,6 +238,9 @@ def _model_of(export: Export) -> Any:
     config.id2label = dict(enumerate(export.labels))
     config.label2id = {label: i for i, label in enumerate(export.labels)}
     config.problem_type = None
+    if export.layout.norm is not None:
+        # Theirs has no bias in the hidden layer unless its config says so.
+        config.classifier_bias, config.classifier_pooling = True, export.document
     if export.task == "sequence":
         config.problem_type = "multi_label_classification" if export.several else "single_label_classification"
     state = {f"{cls.base_model_prefix}.{name}": tensor for name, tensor in encoder.state_dict().items()}

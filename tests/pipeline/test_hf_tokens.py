@@ -106,7 +106,7 @@ def bert(tmp_path_factory):
     return token_checkpoint(tmp_path_factory.mktemp("checkpoints") / "bert")
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"ModernBert"}))
 def test_logits_both_ways(kind, tmp_path):
     folder, texts = token_checkpoint(tmp_path / "there", kind), make_texts(30)
     nlp = from_hf(folder)
