@@ -99,6 +99,19 @@ def test_what_is_there_stays(tiny_bert):
     assert len(docs) > 10 and follows
 
 
+def test_nothing_goes_on_with_what_is_there_over_white_space(tiny_bert):
+    nlp = untrained(tiny_bert)
+    docs = [Doc(nlp.vocab, words=[a, "\n", b, c]) for a in WORDS for b in WORDS for c in WORDS[:3]]
+    wanted, begun = tags_of(nlp, docs), 0
+    for doc in docs:
+        doc.set_ents([Span(doc, 0, 1, "PER")])
+    for tags, doc in zip(wanted, annotate(nlp, docs), strict=True):
+        assert (doc.ents[0].start, doc.ents[0].end) == (0, 1)
+        assert doc[2].ent_type_ == tags[2][2:]
+        begun += tags[2] == "I-PER"
+    assert begun
+
+
 def test_not_with_a_crf(tiny_bert):
     with pytest.raises(ValueError, match="T395.*transfer_ner.*decoder"):
         pipeline(tiny_bert, "crf", lenient=True)
