@@ -1,15 +1,46 @@
 """Entities read from the best tag of each token, whatever its neighbours are, as conlleval does."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 
 from .schemes import Scheme
 
-Found = tuple[Any, Any, Any, Any]
+
+@dataclass
+class LenientEntities:
+    """The entities that were read, and what their probabilities follow from.
+
+    starts (Array), ends (Array): First tokens, and tokens after the last ones.
+    labels (Array): Indices of labels, shape (n_entities,).
+    scheme (Scheme): The tags.
+    logits (Array): Of the tokens that are words, shape (n_words, n_tags).
+    breaks (Array): Where among these no entity goes on, shape (n_words,).
+    words (Tuple[Array, Array]): Starts and ends as words are counted.
+    """
+
+    starts: Any
+    ends: Any
+    labels: Any
+    scheme: Scheme
+    logits: Any
+    breaks: Any
+    words: tuple[Any, Any]
+
+    def scores(self, temperature: float = 1.0) -> Any:
+        """RETURNS (Array): The probabilities that tags drawn for each token by itself are read as just this entity,
+        shape (n_entities,).
+
+        temperature (float): Divides the logits.
+        """
+        if not len(self.starts):
+            return numpy.zeros(0)
+        shares = softmax(numpy.asarray(self.logits, dtype="d") / temperature)
+        return probabilities_of(self.scheme, shares, self.breaks, (*self.words, self.labels))
 
 
-def read_leniently(scheme: Scheme, logits: Any, breaks: Any, skipped: Any) -> Found:
+def read_leniently(scheme: Scheme, logits: Any, breaks: Any, skipped: Any) -> LenientEntities:
     """The entities in the best tags. A tag that goes on with nothing ("I-PER" after "O", or after another label) begins
     an entity, and one that should go on and does not is its last: so every token whose best tag is not "O" is in an
     entity of that tag's label. So do conlleval (Sang and Buchholz 2000) and transformers' pipelines.
@@ -20,19 +51,14 @@ def read_leniently(scheme: Scheme, logits: Any, breaks: Any, skipped: Any) -> Fo
         says so; bool, shape (n_tokens,).
     skipped (Array): Tokens that are no words: what stands on both sides of one is read as neighbours, and it is in an
         entity if both are; bool, shape (n_tokens,).
-    RETURNS (Tuple[Array, Array, Array, Array]): First tokens, tokens after the last ones, indices of labels, and the
-        probabilities that tags drawn for each token by itself are read as just this entity; each of shape
-        (n_entities,).
+    RETURNS (LenientEntities): In order.
     """
     kept = numpy.flatnonzero(~skipped)
-    if not len(kept):
-        none = numpy.zeros(0, dtype="int64")
-        return none, none, none, numpy.zeros(0)
     run = numpy.cumsum(breaks)[kept]
-    breaks = numpy.concatenate([[True], run[1:] != run[:-1]])
+    breaks = numpy.ones(len(kept), dtype=bool)
+    breaks[1:] = run[1:] != run[:-1]
     starts, ends, labels = entities(scheme, logits[kept].argmax(axis=1), breaks)
-    probabilities = probabilities_of(scheme, softmax(logits[kept]), breaks, (starts, ends, labels))
-    return kept[starts], kept[ends - 1] + 1, labels, probabilities
+    return LenientEntities(kept[starts], kept[ends - 1] + 1, labels, scheme, logits[kept], breaks, (starts, ends))
 
 
 def entities(scheme: Scheme, tags: Any, breaks: Any) -> tuple[Any, Any, Any]:

@@ -16,7 +16,7 @@ from thinc.api import Config, Model
 
 from ..errors import Errors, Warnings
 from ..heads.crf import Chain, crf_loss, softmax_loss, unlikelihood_loss, viterbi
-from ..heads.lenient import read_leniently
+from ..heads.lenient import LenientEntities, read_leniently
 from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs
 from ..heads.tokens import TokenScores
 from .tokens import TokenPipe, check_batch, check_examples, first_tokens, same_tokens
@@ -169,7 +169,8 @@ class TransferNER(TokenPipe):
         given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
         logits = self.model.ops.to_numpy(scores.logits)
         if self.lenient:
-            return self._entities(given, lengths, first, self._read(given, logits, first))
+            found = self._read(given, logits, first)
+            return self._entities(given, lengths, first, (found.starts, found.ends, found.labels, found.scores()))
         logits = logits if (mask := self._constraints(given, first)) is None else numpy.where(mask, logits, -numpy.inf)
         tags = self._decode(scores, logits, first)
         starts, ends, labels = self.scheme.entities(tags, first)
@@ -190,7 +191,7 @@ class TransferNER(TokenPipe):
         mask[sentences & ~preset] &= ~self.scheme.goes_on
         return mask
 
-    def _read(self, given: Any, logits: Any, first: Any) -> tuple[Any, Any, Any, Any]:
+    def _read(self, given: Any, logits: Any, first: Any) -> LenientEntities:
         """What `lenient` finds. Sentence starts and entities that were there part what stands on their sides."""
         iob, sentences = given[:, 0].astype("int64"), given[:, 2].astype("int64") == 1
         preset = (iob == BEGIN) | (iob == INSIDE)

@@ -25,14 +25,18 @@ def read_one_by_one(tags, breaks):
     return [tuple(entity) for entity in found]
 
 
+def parts_of(read):
+    return [read.starts, read.ends, read.labels]
+
+
 @pytest.mark.parametrize(("kind", "length"), [("bio", 4), ("biluo", 3)])
 def test_every_sequence(kind, length):
     scheme, counts = Scheme(LABELS, kind), []
     for tags in product(range(len(scheme.tags)), repeat=length):
         for breaks in ([True] + [False] * (length - 1), [True, False, True, False][:length]):
             logits = numpy.eye(len(scheme.tags))[list(tags)]
-            starts, ends, labels, _ = read_leniently(scheme, logits, numpy.array(breaks), numpy.zeros(length, bool))
-            found = list(zip(starts.tolist(), ends.tolist(), [LABELS[i] for i in labels], strict=True))
+            read = read_leniently(scheme, logits, numpy.array(breaks), numpy.zeros(length, bool))
+            found = list(zip(read.starts.tolist(), read.ends.tolist(), [LABELS[i] for i in read.labels], strict=True))
             assert found == read_one_by_one([scheme.tags[i] for i in tags], breaks)
             counts.append(len(found))
     assert set(counts) == set(range(length + 1))
@@ -52,8 +56,9 @@ def test_probabilities_are_sums_over_all_sequences(kind, length):
                 share = numpy.prod(shares[range(length), tags])
                 for entity in read_one_by_one([scheme.tags[i] for i in tags], breaks):
                     summed[entity] = summed.get(entity, 0.0) + share
-            found = read_leniently(scheme, logits, numpy.array(breaks), numpy.zeros(length, bool))
-            for start, end, label, probability in zip(*found, strict=True):
+            # A temperature divides logits.
+            read = read_leniently(scheme, logits * 3.0, numpy.array(breaks), numpy.zeros(length, bool))
+            for start, end, label, probability in zip(*parts_of(read), read.scores(3.0), strict=True):
                 assert probability == pytest.approx(summed[start, end, LABELS[label]], abs=1e-12)
                 checked += 1
     assert checked > 15
@@ -67,12 +72,11 @@ def test_skipped_tokens_are_as_if_they_were_not_there():
         skipped, breaks = chance.random(7) < 0.4, numpy.array([True, *(chance.random(6) < 0.3)])
         kept = numpy.flatnonzero(~skipped)
         # A break at a skipped token parts what stands on its sides.
-        parted = [True] + [bool(breaks[a + 1 : b + 1].any()) for a, b in pairwise(kept)]
-        found = read_leniently(scheme, logits, breaks, skipped)
-        if not len(kept):
-            assert not any(len(part) for part in found)
-            continue
-        without = read_leniently(scheme, logits[kept], numpy.array(parted[: len(kept)]), numpy.zeros(len(kept), bool))
+        parted = [True][: len(kept)] + [bool(breaks[a + 1 : b + 1].any()) for a, b in pairwise(kept)]
+        read = read_leniently(scheme, logits, breaks, skipped)
+        found = [*parts_of(read), read.scores()]
+        rest = read_leniently(scheme, logits[kept], numpy.array(parted, dtype=bool), numpy.zeros(len(kept), bool))
+        without = [*parts_of(rest), rest.scores()]
         assert found[0].tolist() == kept[without[0]].tolist()
         assert found[1].tolist() == [kept[end - 1] + 1 for end in without[1]]
         assert found[2].tolist() == without[2].tolist() and numpy.allclose(found[3], without[3])
