@@ -295,8 +295,13 @@ class Errors(metaclass=_Coded):
     )
     T387 = "source = {source!r}: transformers cannot load it: {error}"
     T388 = (
-        "source = {source!r} is a {kind}: token classifiers cannot be imported yet. Take its encoder alone "
-        "(components.transfer_backbone.model.source), and train a head on it."
+        "source = {source!r} is a {kind}, so task = {task!r} does not fit: a task is chosen for token classifiers "
+        "only. Leave it out."
+    )
+    T389 = (
+        "source = {source!r}: its labels {labels} cannot be read as entity tags: {problems}. Tags are 'O' and labels "
+        "with B-, I- (or L-, U-, E-, S-) before them, or labels alone. Give other names, in the order of the rows "
+        "(labels = [...], --labels A,B,C), or take all of them as tags of words: task = 'tagger', --task tagger."
     )
     T390 = "{path} exists already, and is left as it was. Name a folder that does not exist yet."
     T391 = "component = {component!r}: {problem} Those that can be exported: {found}."
@@ -312,6 +317,11 @@ class Errors(metaclass=_Coded):
         "component = {component!r} reads no transformer that could be exported: {problem}. It must listen to a "
         "'transfer_backbone' with 'spacy-transfer.TransformerBackbone.v1' in the same pipeline."
     )
+    T395 = (
+        "components.{name}.lenient = true reads the best tag of each token, but decoder = 'crf' in its model scores "
+        "tags by their neighbours. Set lenient = false, or decoder = 'softmax'."
+    )
+    T396 = "task = {task!r} is not known. It is one of {tasks}; leave it out to tell by the labels."
     T330 = "components.{name}.threshold = {found}: it must lie between 0 and 1."
     T331 = (
         "components.{name}: the training texts have labels that initialize.components.{name}.labels lacks: {unknown}. "
@@ -679,6 +689,10 @@ class Warnings(metaclass=_Coded):
     W380 = (
         "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "
         "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."
+    )
+    W381 = (
+        "components.{name}: the model goes out as it is, but transformers' pipelines know nothing of these settings, "
+        "and may find other entities: {settings}."
     )
     W330 = (
         "components.{name}: {count} of {total} entities do not begin and end with tokens, and are not learned from "

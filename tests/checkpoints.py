@@ -16,21 +16,29 @@ KINDS = {
     "DistilBert": {},
     "Electra": {"embedding_size": 8},
     "Albert": {"embedding_size": 8},
+    "ModernBert": {
+        "pad_token_id": 0,
+        "global_attn_every_n_layers": 2,
+        "local_attention": 8,
+        "classifier_pooling": "mean",
+    },
     "MPNet": {"max_position_embeddings": POSITIONS + 2, "pad_token_id": 1},
     "DebertaV2": {"relative_attention": True, "pos_att_type": ["c2p"], "pooler_hidden_size": 16},
 }
 
 
 def write_byte_tokenizer(folder):
-    """RoBERTa's: pieces of bytes, and two merges."""
+    """RoBERTa's: pieces of bytes, a word, and letters with a space before them."""
     from transformers import RobertaTokenizerFast
     from transformers.models.roberta.tokenization_roberta import bytes_to_unicode
 
     letters = sorted(bytes_to_unicode().values())
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, "th", "the", "<mask>"]
+    merges = [("t", "h"), ("th", "e"), *(("Ġ", letter) for letter in ["the", "th", *map(chr, range(33, 127))])]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, *(a + b for a, b in merges), "<mask>"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}), encoding="utf8")
-    (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e\n", encoding="utf8")
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges), ""]
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf8")
     files = {"vocab_file": str(folder / "vocab.json"), "merges_file": str(folder / "merges.txt")}
     RobertaTokenizerFast(**files).save_pretrained(folder)
     return len(pieces)
@@ -53,7 +61,7 @@ def write_checkpoint(folder, kind="Bert", task="SequenceClassification", labels=
         size = write_byte_tokenizer(folder)
     else:
         size = write_bert_tokenizer(folder, lowercase)
-    if kind in ("DistilBert", "MPNet"):
+    if kind in ("DistilBert", "ModernBert", "MPNet"):
         edit_config(folder, "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     common = {"vocab_size": size, "max_position_embeddings": POSITIONS, "initializer_range": 0.3}

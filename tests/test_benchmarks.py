@@ -9,7 +9,7 @@ import numpy
 import pytest
 import spacy
 import torch
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 
 ROOT = Path(__file__).parent.parent
 
@@ -272,3 +272,17 @@ def test_checkpoints_are_compared_by_their_worst(script):
         "largest difference of logits 2.0e+00, same label for 1 of 2",
         "<= 1e-5, 2 of 2",
     )
+
+
+def test_checkpoints_count_entities_that_are_lost(script):
+    checkpoints, nlp = script("checkpoints"), spacy.blank("en")
+    docs = [nlp("anna sees bob"), nlp("in x.y, rome")]
+    docs[0].set_ents([Span(docs[0], 0, 1, "PER")])
+    docs[1].set_ents([Span(docs[1], 3, 4, "LOC")])
+    # Of the second text "y" is no token, so that nobody can find it; of the first bob is lost, and anna is there.
+    theirs = [[(0, 4, "PER"), (10, 13, "PER")], [(5, 6, "LOC"), (8, 12, "LOC")]]
+    _, measured, aim = checkpoints.entities_row("import", docs, theirs, [True, False])
+    assert measured.startswith("the same for 0 of 1 texts") and "for 0 of the 1 others" in measured
+    assert measured.endswith("of 3 that begin with a token, 1 are lost") and aim == "1 of 1, 0 lost"
+    sentences = checkpoints.first_pieces(docs[1], [(0, 0), (0, 2), (3, 4), (4, 5), (5, 6), (6, 7), (8, 10), (10, 12)])
+    assert sentences == {0: 1, 1: 2, 2: 5, 3: 6}

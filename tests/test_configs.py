@@ -16,8 +16,10 @@ from .checkpoints import write_checkpoint
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
     "ner_crf",
+    "ner_hf",
     "ner_transformer",
     "regressor_transformer",
+    "tagger_hf",
     "tagger_transfer",
     "tagger_transformer",
     "textcat_bilstm",
@@ -32,6 +34,11 @@ NAMES = [
     "textcat_transformer",
     "textcat_vectors",
 ]
+IMPORTED = {
+    "ner_hf": {"task": "TokenClassification", "labels": ["O", "B-NAME", "I-NAME"]},
+    "tagger_hf": {"task": "TokenClassification", "labels": ["W", "X"]},
+    "textcat_hf": {"labels": ["odd", "even"]},
+}
 TEXTS = ["Anna likes the small dog.", "The stock market fell on Monday.", "Berlin has a new museum.", "A dog barks."]
 
 
@@ -62,10 +69,10 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def where(name, tmp_path, monkeypatch):
-    """The folder to be in: textcat_hf begins from what `transfer from-hf` wrote."""
+    """The folder to be in: those in IMPORTED begin from what `transfer from-hf` wrote."""
     monkeypatch.chdir(tmp_path)
-    if name == "textcat_hf":
-        from_hf(write_checkpoint(tmp_path / "checkpoint", labels=["odd", "even"]), tmp_path / "imported")
+    if name in IMPORTED:
+        from_hf(write_checkpoint(tmp_path / "checkpoint", **IMPORTED[name]), tmp_path / "imported")
 
 
 def test_these_are_the_configs():
@@ -120,7 +127,7 @@ def test_one_block_differs_from_stock(name):
     config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     sourced = spacy.util.get_sourced_components(config)
-    if name == "textcat_hf":
+    if name in IMPORTED:
         assert list(sourced) == config["nlp"]["pipeline"]
         assert all(block["source"] == "${paths.backbone}" for block in sourced.values())
         return

@@ -1,6 +1,7 @@
 """What the commands on a config have in common: reading it, and failing with one clear line."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,3 +61,14 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except (ValueError, ImportError) as error:
         msg.fail(str(error), exits=1)
+
+
+@contextlib.contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Print the warnings about checkpoints (W38x) without the lines of code they come from."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        if str(warning.message).startswith("[W38"):
+            msg.warn(str(warning.message))

@@ -7,7 +7,7 @@ import typer
 from wasabi import msg
 
 from .app import transfer_cli
-from .prepare import errors_in_one_line
+from .prepare import errors_in_one_line, warnings_in_one_line
 
 
 @transfer_cli.command("to-hf")
@@ -19,7 +19,7 @@ def to_hf_cli(
     ] = None,
 ) -> None:
     """
-    Write a classifier and its encoder as transformers does: config, weights, tokenizer.
+    Write a classifier of texts or tokens and its encoder as transformers does: config, weights, tokenizer.
 
     Only what a class of transformers computes in the same way can be written; what is in the way is listed otherwise.
     """
@@ -32,5 +32,6 @@ def to_hf_cli(
             nlp = spacy.load(pipeline)
         except OSError as error:
             raise ValueError(str(error)) from error
-        to_hf(nlp, output_path, component)
+        with warnings_in_one_line():
+            to_hf(nlp, output_path, component)
     msg.good(f"Saved {find_component(nlp, component)!r} of {pipeline} for transformers to {output_path}")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, cast
 
@@ -20,16 +20,23 @@ SUFFIXES: dict[str, Task] = {"ForSequenceClassification": "sequence", "ForTokenC
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a head lies in the state dict of a model. All heads for texts read the state of the first piece.
+    """Where a head lies in the state dict of a model.
 
     output (str): What the names of the output layer begin with.
     dense (Optional[str]): The same of the hidden layer, if there is one.
     activation (str): Of the hidden layer; "config.KEY" for what the model's config says there.
+    norm (Optional[str]): The same of a layer norm after it, if there is one.
+    epsilon (Optional[float]): Of that; it is filled in.
+    document (str): What a head for texts reads: the state of the first piece ("cls"), or the "mean" of all;
+        "config.KEY" for what the config says.
     """
 
     output: str
     dense: str | None = None
     activation: str = "tanh"
+    norm: str | None = None
+    epsilon: float | None = None
+    document: str = "cls"
 
 
 _ROBERTA = Layout("classifier.out_proj", "classifier.dense")
@@ -40,11 +47,15 @@ SEQUENCE_HEADS = {
     "deberta-v2": Layout("classifier", "pooler.dense", "config.pooler_hidden_act"),
     "distilbert": Layout("classifier", "pre_classifier", "relu"),
     "electra": Layout("classifier.out_proj", "classifier.dense", "gelu"),
+    "modernbert": Layout(
+        "classifier", "head.dense", "config.classifier_activation", "head.norm", None, "config.classifier_pooling"
+    ),
     "mpnet": _ROBERTA,
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
 }
-TOKEN_HEADS = dict.fromkeys(SEQUENCE_HEADS, Layout("classifier"))
+# ModernBERT's has a hidden layer and a norm, which no token head here has.
+TOKEN_HEADS = dict.fromkeys((kind for kind in SEQUENCE_HEADS if kind != "modernbert"), Layout("classifier"))
 ACTIVATIONS = ("gelu", "relu", "tanh")
 
 
@@ -55,10 +66,13 @@ class HeadWeights:
     layers (List[Tuple[Floats2d, Floats1d]]): Weights (n_out, n_in) and biases (n_out,) of the hidden layer, if any,
         and of the output layer.
     activation (Optional[str]): Of the hidden layer.
+    norm (Optional[Tuple[Floats1d, Floats1d, float]]): Scale, shift and epsilon of a layer norm after the hidden
+        layer.
     """
 
     layers: list[tuple[Floats, Floats]]
     activation: str | None
+    norm: tuple[Floats, Floats, float] | None = None
 
 
 def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout:
@@ -75,13 +89,20 @@ def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout
     if model_type not in known:
         raise ValueError(Errors.T384.format(source=source, kind=model_type, known=", ".join(known)))
     layout = known[model_type]
-    if layout.activation.startswith("config."):
-        activation = str(getattr(config, layout.activation.removeprefix("config.")))
-        layout = Layout(layout.output, layout.dense, activation)
+    layout = replace(
+        layout,
+        activation=_look_up(layout.activation, config),
+        document=_look_up(layout.document, config),
+        epsilon=None if layout.norm is None else float(config.norm_eps),
+    )
     if layout.dense is not None and layout.activation not in ACTIVATIONS:
         found = f"{model_type} with a head of activation {layout.activation!r}"
         raise ValueError(Errors.T384.format(source=source, kind=found, known=", ".join(known)))
     return layout
+
+
+def _look_up(value: str, config: Any) -> str:
+    return str(getattr(config, value.removeprefix("config."))) if value.startswith("config.") else value
 
 
 def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
@@ -92,8 +113,16 @@ def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
     RETURNS (HeadWeights): Copies of its arrays.
     """
     names = [layout.output] if layout.dense is None else [layout.dense, layout.output]
-    layers = [(_copy(state[f"{name}.weight"]), _copy(state[f"{name}.bias"])) for name in names]
-    return HeadWeights(layers, None if layout.dense is None else layout.activation)
+    layers = [_pair(state, name) for name in names]
+    norm = None if layout.norm is None else (*_pair(state, layout.norm), layout.epsilon or 0.0)
+    return HeadWeights(layers, None if layout.dense is None else layout.activation, norm)
+
+
+def _pair(state: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
+    """Weights and biases; some layers have none of these."""
+    weight = _copy(state[f"{name}.weight"])
+    bias = f"{name}.bias"
+    return weight, _copy(state[bias]) if bias in state else numpy.zeros(len(weight), dtype="f")
 
 
 def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
@@ -105,6 +134,16 @@ def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
     """
     names = [layout.output] if layout.dense is None else [layout.dense, layout.output]
     pairs = list(zip(names, weights.layers, strict=True))
+    if layout.norm is not None and weights.norm is not None:
+        scale, shift, _ = weights.norm
+        name, (weight, bias) = pairs.pop()
+        # Their norm has no shift: it is the output layer's.
+        pairs += [(name, (weight, bias + weight @ shift))]
+        return _named(pairs) | {f"{layout.norm}.weight": scale}
+    return _named(pairs)
+
+
+def _named(pairs: Sequence[tuple[str, tuple[Floats, Floats]]]) -> dict[str, Floats]:
     named = {f"{name}.weight": weight for name, (weight, _) in pairs}
     return named | {f"{name}.bias": bias for name, (_, bias) in pairs}
 
@@ -128,6 +167,19 @@ def fill_head(model: Model, weights: HeadWeights) -> None:
     for layer, (weight, bias) in zip([*hidden_layers(model), model.get_ref("output")], weights.layers, strict=True):
         layer.set_param("W", layer.ops.asarray2f(cast(Any, weight)))
         layer.set_param("b", layer.ops.asarray1f(cast(Any, bias)))
+    if weights.norm is not None:
+        (layer,), (scale, shift, _) = norms(model), weights.norm
+        layer.set_param("G", layer.ops.asarray1f(cast(Any, scale)))
+        layer.set_param("b", layer.ops.asarray1f(cast(Any, shift)))
+
+
+def norms(model: Model) -> list[Model]:
+    """RETURNS (List[Model]): The layer norms of a head.
+
+    model (Model): A head with the ref "tok2vec".
+    """
+    others = {node.id for node in model.get_ref("tok2vec").walk()}
+    return [node for node in model.walk() if node.id not in others and node.name == "transfer_layer_norm"]
 
 
 def read_head(model: Model, activation: str | None) -> HeadWeights:
@@ -139,7 +191,12 @@ def read_head(model: Model, activation: str | None) -> HeadWeights:
     """
     layers = [*hidden_layers(model), model.get_ref("output")]
     arrays = [tuple(_copy(layer.ops.to_numpy(layer.get_param(name))) for name in ("W", "b")) for layer in layers]
-    return HeadWeights(arrays, activation if len(layers) > 1 else None)  # type: ignore[arg-type]
+    found = [
+        (*(_copy(node.ops.to_numpy(node.get_param(name))) for name in ("G", "b")), node.attrs["epsilon"])
+        for node in norms(model)
+    ]
+    norm: Any = found[0] if len(found) == 1 else None
+    return HeadWeights(arrays, activation if len(layers) > 1 else None, norm)  # type: ignore[arg-type]
 
 
 def row_names(

@@ -7,13 +7,18 @@ from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, gl
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from .layer_norm import build_layer_norm
 from .pooling import build_unit_length
 
 Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
 
 
 def hidden_layers(
-    widths: list[int], activation: Activation, dropout: float | None, normalize: bool
+    widths: list[int],
+    activation: Activation,
+    dropout: float | None,
+    normalize: bool,
+    layer_norm: float | None = None,
 ) -> Model[Floats2d, Floats2d]:
     """What lies between the pooled rows and the output layer; with no widths only dropout.
 
@@ -21,9 +26,13 @@ def hidden_layers(
     activation (str): Of all of them.
     dropout (Optional[float]): Before every layer and after the last; None for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1 before all.
+    layer_norm (Optional[float]): Epsilon of a layer norm after each of the layers; None for none.
     RETURNS (Model[Floats2d, Floats2d]): The layers.
     """
-    layers = [layer for width in widths for layer in (_dropout(dropout), _hidden(width, activation))]
+    layers: list[Model] = []
+    for width in widths:
+        layers += [_dropout(dropout), _hidden(width, activation)]
+        layers += [] if layer_norm is None else [build_layer_norm(width, layer_norm)]
     return chain(build_unit_length() if normalize else noop(), *layers, _dropout(dropout))
 
 

@@ -19,6 +19,7 @@ def build_textcat_head_v1(
     activation: Activation = "relu",
     dropout: float | None = None,
     normalize: bool = False,
+    layer_norm: float | None = None,
     exclusive_classes: bool = True,
     context: Model[list[Floats2d], list[Floats2d]] | None = None,
     nO: int | None = None,
@@ -32,6 +33,7 @@ def build_textcat_head_v1(
     activation (str): Of the hidden layers.
     dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1, as sentence encoders expect, before the first layer.
+    layer_norm (Optional[float]): Epsilon of a layer norm after each hidden layer; null for none.
     exclusive_classes (bool): Softmax over all labels, or a sigmoid for each.
     context (Optional[Model[List[Floats2d], List[Floats2d]]]): A layer that reads the rows of a doc in their order
         before they are pooled: `spacy-transfer.CNNContext.v1` or `spacy-transfer.BiLSTMContext.v1`.
@@ -44,7 +46,7 @@ def build_textcat_head_v1(
     # Zero weights send no gradient to the backbone in the first step: until the head knows a direction, there
     # is nothing a pretrained backbone should learn from it.
     output: Model = Linear(nO=nO, init_W=zero_init)
-    between = hidden_layers(hidden, activation, dropout, normalize)
+    between = hidden_layers(hidden, activation, dropout, normalize, layer_norm)
     return Model(
         "transfer_textcat_head",
         forward,

@@ -52,41 +52,20 @@ class TagDecisions:
         return scores, (self.tags[known] == self.golds[known]).astype("d")
 
 
-@dataclass
-class EntityDecisions:
+class JudgedEntities:
     """Entities that are predicted. Their temperature is fitted to what is shown of them: the chance that each is right
     (binary log-likelihood). The likelihood of whole tag sequences would be decided by the many tokens outside of
-    entities, and by entities that are missed, of which nobody sees a probability.
+    entities, and by entities that are missed, of which nobody sees a probability."""
 
-    logits (Floats2d): Before the temperature, -inf where a tag is not allowed; of docs with entities alone, shape
-        (n_tokens, n_tags).
-    lengths (Array): Tokens of these docs.
-    transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
-    starts (Array), ends (Array): First tokens and tokens after the last ones, counted through these docs.
-    tags (Array): Of the tokens of the entities, entity after entity.
-    may_follow (Array): Which tags after a tag (row) do not go on with an entity, bool, shape (n_tags, n_tags).
-    right (Optional[Array]): 1 where an entity is right, 0 where it is wrong, NaN where that is not known.
-    """
-
-    logits: Any
-    lengths: Any
-    transitions: Transitions
-    starts: Any
-    ends: Any
-    tags: Any
-    may_follow: Any
     right: Any = None
-
-    def __len__(self) -> int:
-        return int(numpy.isfinite(self.right).sum())
+    """1 where an entity is right, 0 where it is wrong, NaN where that is not known, float, shape (n_entities,)."""
 
     def scores(self, temperature: float) -> Any:
         """RETURNS (Floats1d): Probability of each entity: that just this span carries just this label."""
-        if not len(self.starts):
-            return numpy.zeros(0)
-        logits = numpy.asarray(self.logits, dtype="d") / temperature
-        chain = Chain(logits, self.lengths, self.transitions.map(lambda part: part / temperature))
-        return chain.span_marginals(self.starts, self.ends, self.tags, self.may_follow)
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return int(numpy.isfinite(self.right).sum())
 
     def nll(self, temperature: float) -> float:
         """Of each entity being right or wrong, as it is."""
@@ -98,3 +77,35 @@ class EntityDecisions:
         """The probability of each entity, and whether it is right."""
         known = numpy.isfinite(self.right)
         return self.scores(temperature)[known], self.right[known]
+
+
+@dataclass
+class EntityDecisions(JudgedEntities):
+    """Entities in well-formed tags.
+
+    logits (Floats2d): Before the temperature, -inf where a tag is not allowed; of docs with entities alone, shape
+        (n_tokens, n_tags).
+    lengths (Array): Tokens of these docs.
+    transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
+    starts (Array), ends (Array): First tokens and tokens after the last ones, counted through these docs.
+    tags (Array): Of the tokens of the entities, entity after entity.
+    may_follow (Array): Which tags after a tag (row) do not go on with an entity, bool, shape (n_tags, n_tags).
+    right (Optional[Array]): See `JudgedEntities`.
+    """
+
+    logits: Any
+    lengths: Any
+    transitions: Transitions
+    starts: Any
+    ends: Any
+    tags: Any
+    may_follow: Any
+    right: Any = None
+
+    def scores(self, temperature: float) -> Any:
+        """RETURNS (Floats1d): Probability of each entity: that just this span carries just this label."""
+        if not len(self.starts):
+            return numpy.zeros(0)
+        logits = numpy.asarray(self.logits, dtype="d") / temperature
+        chain = Chain(logits, self.lengths, self.transitions.map(lambda part: part / temperature))
+        return chain.span_marginals(self.starts, self.ends, self.tags, self.may_follow)

@@ -1,16 +1,22 @@
 """A component and its backbone as a folder that transformers loads, or a list of what is in the way."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
 
 from ..backbones.transformer import TransformerShim, most_pieces
-from ..errors import Errors
-from ..heads.hf import SEQUENCE_HEADS, HeadWeights, Layout, Task, find_layout, near, read_head
+from ..errors import Errors, Warnings
+from ..heads.hf import SEQUENCE_HEADS, TOKEN_HEADS, HeadWeights, Layout, Task, find_layout, near, read_head
 from .hf_files import Export, write_checkpoint
 
-TASKS: dict[str, Task] = {"transfer_textcat": "sequence", "transfer_textcat_multilabel": "sequence"}
+TASKS: dict[str, Task] = {
+    "transfer_textcat": "sequence",
+    "transfer_textcat_multilabel": "sequence",
+    "transfer_ner": "token",
+    "transfer_tagger": "token",
+}
 # What spaCy's own are, and what of ours does the same.
 STOCK = {
     "textcat": "transfer_textcat",
@@ -18,13 +24,27 @@ STOCK = {
     "ner": "transfer_ner",
     "tagger": "transfer_tagger",
 }
-_KEYS = {"@architectures", "tok2vec", "pooling", "hidden", "activation", "dropout", "exclusive_classes", "nO"}
+_COMMON = {"@architectures", "tok2vec", "hidden", "activation", "dropout", "nO"}
+# What may stand in the block of a head, and has no weights of its own.
+_KEYS: dict[Task, set[str]] = {
+    "sequence": {*_COMMON, "pooling", "exclusive_classes", "layer_norm"},
+    "token": {*_COMMON, "decoder"},
+}
+_HEADS: dict[Task, str] = {"sequence": "spacy-transfer.TextCatHead.v1", "token": "spacy-transfer.TokenHead.v1"}
+_LISTENERS: dict[Task, tuple[str, ...]] = {
+    "sequence": ("spacy-transfer.DocumentListener.v1",),
+    "token": ("spacy-transfer.Listener.v1", "spacy.Tok2VecListener.v1"),
+}
 
 
 def to_hf(nlp: Language, path: str | Path, component: str | None = None) -> Path:
     """Write a component and its backbone as transformers does: config, weights (safetensors) and tokenizer, for
-    AutoModelForSequenceClassification and AutoTokenizer. Its logits are the component's own for all texts that fit one
-    window.
+    AutoModelForSequenceClassification or AutoModelForTokenClassification, and AutoTokenizer. Its logits are the
+    component's own for all texts that fit one window (of a token: those at its first word piece).
+
+    transformers' `pipeline("token-classification", aggregation_strategy="first")` finds the entities of a
+    `transfer_ner` with `lenient = true` wherever its words are spaCy's tokens, and it reads the tags in the same way of
+    any other, where the best tags of tokens are well-formed; see `from_hf`.
 
     nlp (Language): A trained pipeline.
     path (Union[str, Path]): A folder that does not exist yet.
@@ -82,17 +102,32 @@ def take_export(nlp: Language, name: str) -> Export:
     encoder = shim.encoder.transformer
     kind, task = str(shim.encoder.config.model_type), TASKS[nlp.get_pipe_meta(name).factory]
     obstacles = _of_backbone(shim, task)
-    if kind not in SEQUENCE_HEADS:
-        obstacles.append(f"an encoder of the kind {kind} (known are {', '.join(SEQUENCE_HEADS)})")
+    known = SEQUENCE_HEADS if task == "sequence" else TOKEN_HEADS
+    if kind not in known:
+        obstacles.append(f"an encoder of the kind {kind} (known are {', '.join(known)})")
         raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
     layout = find_layout(name, kind, task, shim.encoder.config)
     block: dict[str, Any] = nlp.config.interpolate()["components"][name]["model"]
     weights = read_head(pipe.model, block.get("activation"))
-    obstacles += _of_head(block, weights, layout, shim.encoder.width)
+    obstacles += _of_head(block, task, weights, layout, shim.encoder.width)
     if obstacles:
         raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
-    several = bool(pipe.model.attrs["multi_label"])
-    return Export(shim.pretrained, most_pieces(encoder), task, weights, layout, list(pipe.labels), several)
+    if task == "token":
+        _warn_of_reading(nlp, name, pipe)
+    several = task == "sequence" and bool(pipe.model.attrs["multi_label"])
+    labels = list(pipe.tags if task == "token" else pipe.labels)
+    return Export(shim.pretrained, most_pieces(encoder), task, weights, layout, labels, several, shim.settings.document)
+
+
+def _warn_of_reading(nlp: Language, name: str, pipe: Any) -> None:
+    """Of what is no part of the model, and which transformers' pipelines do not know."""
+    if nlp.get_pipe_meta(name).factory != "transfer_ner":
+        return
+    found = [] if pipe.lenient else ["lenient = false (they read the best tag of each token)"]
+    found += [f"threshold = {pipe.threshold}"] if pipe.threshold else []
+    found += ["scheme = 'biluo' (they join entities by B- and I- alone)"] if pipe.kind != "bio" else []
+    if found:
+        warnings.warn(Warnings.W381.format(name=name, settings="; ".join(found)), stacklevel=4)
 
 
 def _shim_of(nlp: Language, name: str) -> TransformerShim:
@@ -115,26 +150,34 @@ def _of_backbone(shim: TransformerShim, task: Task) -> list[str]:
     settings, found = shim.settings, []
     if settings.layers != "last":
         found.append(f"layers = {settings.layers!r} of the backbone (it must be 'last')")
-    if task == "sequence" and settings.document != "cls":
+    # Of the classes for texts, ModernBERT's alone can average.
+    if task == "sequence" and settings.document != "cls" and shim.encoder.config.model_type != "modernbert":
         found.append(f"document = {settings.document!r} of the backbone (it must be 'cls')")
+    if task == "token" and settings.pooling != "first":
+        found.append(f"pooling = {settings.pooling!r} of the backbone (it must be 'first')")
     if shim.adapter_tensors():
         found.append("an adapter (fold it in first: nlp.get_pipe(BACKBONE).merge_adapter())")
     return found
 
 
-def _of_head(block: dict[str, Any], weights: HeadWeights, layout: Layout, width: int) -> list[str]:
-    """What of a head for texts the class lacks that this encoder has."""
-    if block.get("@architectures") != "spacy-transfer.TextCatHead.v1":
-        return [f"the head {block.get('@architectures')!r} (it must be 'spacy-transfer.TextCatHead.v1')"]
-    found = [f"{key} = {block[key]!r} of the head" for key in sorted(set(block) - _KEYS) if block[key]]
+def _of_head(block: dict[str, Any], task: Task, weights: HeadWeights, layout: Layout, width: int) -> list[str]:
+    """What of a head the class lacks that this encoder has."""
+    if block.get("@architectures") != _HEADS[task]:
+        return [f"the head {block.get('@architectures')!r} (it must be {_HEADS[task]!r})"]
+    found = [f"{key} = {block[key]!r} of the head" for key in sorted(set(block) - _KEYS[task]) if block[key]]
+    if task == "token" and block.get("decoder", "softmax") != "softmax":
+        found.append(f"decoder = {block['decoder']!r} of the head (it must be 'softmax')")
     listener = block["tok2vec"].get("@architectures")
-    if listener != "spacy-transfer.DocumentListener.v1":
-        found.append(f"rows by {listener!r} (they must come by 'spacy-transfer.DocumentListener.v1')")
+    if listener not in _LISTENERS[task]:
+        found.append(f"rows by {listener!r} (they must come by {_LISTENERS[task][0]!r})")
     hidden = [len(bias) for _, bias in weights.layers[:-1]]
     wanted = [] if layout.dense is None else [width]
     if hidden != wanted:
         found.append(f"hidden = {hidden} of the head (this encoder's class has {wanted})")
-    elif layout.dense is not None and weights.activation != layout.activation:
+    epsilon = None if weights.norm is None else weights.norm[2]
+    if hidden == wanted and epsilon != layout.epsilon:
+        found.append(f"layer_norm = {epsilon} of the head (this encoder's class has {layout.epsilon})")
+    if hidden == wanted and layout.dense is not None and weights.activation != layout.activation:
         found.append(
             f"activation = {weights.activation!r} of the head (this encoder's class has {layout.activation!r})"
         )

@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from ..backbones.sources import resolve_source
 from ..errors import Errors, Warnings
 from ..heads.hf import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
+from ..heads.hf_tags import TagRows, TokenTask, read_tags
 
 _OUTPUT = r"classifier(\.out_proj)?\.(weight|bias)"
 
@@ -29,6 +30,8 @@ class Checkpoint:
     head (HeadWeights): The arrays of its head.
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
+    tags (Optional[TagRows]): What the labels of a token classifier are.
+    document (str): What a head for texts reads: "cls" or "mean".
     """
 
     source: str
@@ -38,40 +41,56 @@ class Checkpoint:
     head: HeadWeights
     labels: list[str]
     several: bool
+    tags: TagRows | None = None
+    document: str = "cls"
 
-    def logits(self, texts: Sequence[str], most: int) -> Any:
+    def logits(self, texts: Sequence[str], most: int) -> list[Any]:
         """What transformers makes of texts, its own tokenizer included.
 
         texts (Sequence[str]): The texts.
         most (int): Where they are cut, in pieces.
-        RETURNS (List[Floats1d]): For every text, shape (n_labels,).
+        RETURNS (List[Floats1d]): For every text, shape (n_labels,); of a token classifier (n_pieces, n_labels).
+        """
+        return [logits for logits, _ in self.outputs(texts, most)]
+
+    def outputs(self, texts: Sequence[str], most: int) -> list[tuple[Any, Any]]:
+        """The same, and where the pieces are.
+
+        texts (Sequence[str]): The texts.
+        most (int): Where they are cut, in pieces.
+        RETURNS (List[Tuple[FloatsXd, Ints2d]]): For every text logits, and the characters where each piece begins and
+            ends, shape (n_pieces, 2).
         """
         import torch
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.path, use_fast=True, local_files_only=True)
-        how = {"truncation": True, "max_length": most, "return_tensors": "pt"}
+        how = {"truncation": True, "max_length": most, "return_tensors": "pt", "return_offsets_mapping": True}
         # Some checkpoints come with the tokenizer of another kind, which gives more than their model takes.
         takes = inspect.signature(self.model.forward).parameters
-        found: list[Any] = []
+        found: list[tuple[Any, Any]] = []
         for text in texts:
             inputs = tokenizer(text, **how)
             with torch.inference_mode():
                 logits = (
                     self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0].float().cpu().numpy()
                 )
-            found.append(logits)
+            found.append((logits, inputs["offset_mapping"][0].numpy()))
         return found
 
 
-def read_checkpoint(source: str, labels: Sequence[str] | None = None) -> Checkpoint:
+def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task: str | None = None) -> Checkpoint:
     """Read a classifier and check it: kind, head, labels.
 
     source (str): A folder, `package:NAME/path`, or a hub id.
     labels (Optional[Sequence[str]]): Names of the rows, in place of those in its config.
+    token_task (Optional[str]): What a token classifier becomes, "ner" or "tagger"; None to tell by its labels.
     RETURNS (Checkpoint): The classifier.
     RAISES (ValueError): When it has no head that is known here, a part of it is missing, or its labels have gaps.
     """
+    tasks = get_args(TokenTask)
+    if token_task is not None and token_task not in tasks:
+        raise ValueError(Errors.T396.format(task=token_task, tasks=", ".join(tasks)))
     found = resolve_source(source)
     if found.kind == "pipeline":
         raise ValueError(Errors.T386.format(source=source))
@@ -80,9 +99,9 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None) -> Checkpo
     task = next((task for suffix, task in SUFFIXES.items() if kind.endswith(suffix)), None)
     if task is None:
         raise ValueError(Errors.T380.format(source=source, found=config.get("architectures")))
-    if task == "token":
-        raise ValueError(Errors.T388.format(source=source, kind=kind))
-    if config.get("problem_type") == "regression":
+    if task == "sequence" and token_task is not None:
+        raise ValueError(Errors.T388.format(source=source, kind=kind, task=token_task))
+    if task == "sequence" and config.get("problem_type") == "regression":
         raise ValueError(Errors.T385.format(source=source, found='"problem_type": "regression"'))
     find_layout_early(source, config, task)
     model = _load(source, found.path, kind, config)
@@ -95,14 +114,21 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None) -> Checkpo
     if not chosen:
         warnings.warn(Warnings.W380.format(source=source, labels=", ".join(names[:3])), stacklevel=3)
     several = task == "sequence" and config.get("problem_type") == "multi_label_classification"
-    return Checkpoint(source, found.path, task, model, head, names, several)
+    tags = read_tags(source, names, cast(TokenTask | None, token_task)) if task == "token" else None
+    return Checkpoint(source, found.path, task, model, head, names, several, tags, layout.document)
 
 
 def find_layout_early(source: str, config: dict[str, Any], task: Task) -> None:
     """An unknown kind is told before any weight is read; what only the full config says waits."""
     from types import SimpleNamespace
 
-    find_layout(source, str(config.get("model_type")), task, SimpleNamespace(pooler_hidden_act="gelu"))
+    values = {
+        "pooler_hidden_act": "gelu",
+        "classifier_activation": "gelu",
+        "classifier_pooling": "cls",
+        "norm_eps": 0.0,
+    }
+    find_layout(source, str(config.get("model_type")), task, SimpleNamespace(**values))
 
 
 def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
@@ -171,6 +197,7 @@ class Export:
     layout (Layout): Where they go.
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
+    document (str): What a head for texts reads: "cls" or "mean".
     """
 
     pretrained: Any
@@ -180,6 +207,7 @@ class Export:
     layout: Layout
     labels: list[str]
     several: bool
+    document: str = "cls"
 
 
 def write_checkpoint(export: Export, path: Path) -> None:
@@ -210,6 +238,9 @@ def _model_of(export: Export) -> Any:
     config.id2label = dict(enumerate(export.labels))
     config.label2id = {label: i for i, label in enumerate(export.labels)}
     config.problem_type = None
+    if export.layout.norm is not None:
+        # Theirs has no bias in the hidden layer unless its config says so.
+        config.classifier_bias, config.classifier_pooling = True, export.document
     if export.task == "sequence":
         config.problem_type = "multi_label_classification" if export.several else "single_label_classification"
     state = {f"{cls.base_model_prefix}.{name}": tensor for name, tensor in encoder.state_dict().items()}

@@ -14,8 +14,9 @@ from thinc.api import Config, Model
 
 from ..errors import Errors, Warnings
 from ..heads.crf import crf_loss, softmax_loss, viterbi
+from ..heads.lenient import LenientEntities, read_leniently
 from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs, span_unlikelihood
-from ..heads.token_decisions import EntityDecisions
+from ..heads.token_decisions import EntityDecisions, JudgedEntities
 from ..heads.tokens import TokenScores
 from .confidence import MARK, register_confidence
 from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans, judged
@@ -29,6 +30,7 @@ from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of
         "model": Config().from_str(DEFAULT_MODEL)["model"],
         "scheme": "bio",
         "threshold": 0.0,
+        "lenient": False,
         "spans_key": "transfer_ner",
         "incorrect_spans_key": None,
         "scorer": {"@scorers": "spacy-transfer.NERScorer.v1", "bins": 15},
@@ -41,6 +43,7 @@ def make_ner(
     model: Model[list[Doc], Any],
     scheme: Literal["bio", "biluo"],
     threshold: float,
+    lenient: bool,
     spans_key: str,
     incorrect_spans_key: str | None,
     scorer: Callable | None,
@@ -50,6 +53,9 @@ def make_ner(
     model (Model[List[Doc], TokenScores]): A head, `spacy-transfer.TokenHead.v1`.
     scheme (str): How entities are tagged: "bio" or "biluo".
     threshold (float): Entities that are less probable are dropped: more precision, less recall.
+    lenient (bool): Read the best tag of each token, and let an entity begin wherever a tag goes on with nothing, in
+        place of looking for the best well-formed tags; so heads from elsewhere are read (see `read_leniently`). With
+        the softmax decoder only.
     spans_key (str): `doc.spans[spans_key]` gets the entities again, and its attrs["scores"] their probabilities;
         they are in `ent._.confidence` as well.
     incorrect_spans_key (Optional[str]): `doc.spans` of that key in training texts holds what is known to be no entity
@@ -57,7 +63,7 @@ def make_ner(
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferNER): The component.
     """
-    settings: dict[str, Any] = {"spans_key": spans_key, "incorrect_spans_key": incorrect_spans_key}
+    settings: dict[str, Any] = {"spans_key": spans_key, "incorrect_spans_key": incorrect_spans_key, "lenient": lenient}
     return TransferNER(nlp.vocab, model, name, scheme=scheme, threshold=threshold, scorer=scorer, **settings)
 
 
@@ -89,7 +95,7 @@ class _Found:
     starts: Any
     ends: Any
     labels: Any
-    spans: EntityDecisions
+    spans: JudgedEntities
 
 
 class TransferNER(TokenPipe):
@@ -112,6 +118,7 @@ class TransferNER(TokenPipe):
         *,
         scheme: SchemeKind = "bio",
         threshold: float = 0.0,
+        lenient: bool = False,
         spans_key: str = "transfer_ner",
         incorrect_spans_key: str | None = None,
         scorer: Callable | None = None,
@@ -119,7 +126,10 @@ class TransferNER(TokenPipe):
         super().__init__(vocab, model, name, scorer=scorer)
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(Errors.T330.format(name=name, found=threshold))
+        if lenient and model.attrs["decoder"] == "crf":
+            raise ValueError(Errors.T395.format(name=name))
         self.kind = scheme
+        self.lenient = lenient
         self.threshold = threshold
         self.spans_key = spans_key
         self.incorrect_spans_key = incorrect_spans_key
@@ -159,6 +169,9 @@ class TransferNER(TokenPipe):
         first = first_tokens(scores.lengths)
         given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
         logits = self.model.ops.to_numpy(scores.logits)
+        if self.lenient:
+            read = self._read(given, logits, first)
+            return _Found(given, first, read.starts, read.ends, read.labels, read)
         logits = logits if (mask := self._constraints(given, first)) is None else numpy.where(mask, logits, -numpy.inf)
         tags = self._decode(scores, logits, first)
         starts, ends, labels = self.scheme.entities(tags, first)
@@ -169,12 +182,12 @@ class TransferNER(TokenPipe):
         spans = EntityDecisions(logits[chosen], own, transitions, *extents)
         return _Found(given, first, starts, ends, labels, spans)
 
-    def decisions(self, examples: Iterable[Example]) -> EntityDecisions:
+    def decisions(self, examples: Iterable[Example]) -> JudgedEntities:
         """What this component decides about texts, for `heads.calibration`. Entities that are on a doc already are not
         its own; those below the threshold are.
 
         examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
-        RETURNS (EntityDecisions): All that would be predicted.
+        RETURNS (JudgedEntities): All that would be predicted.
         """
         examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
         if not examples:
@@ -200,6 +213,18 @@ class TransferNER(TokenPipe):
         mask[spaces & ~preset] &= ~self.scheme.opens
         mask[sentences & ~preset] &= ~self.scheme.goes_on
         return mask
+
+    def _read(self, given: Any, logits: Any, first: Any) -> LenientEntities:
+        """What `lenient` finds. Sentence starts and entities that were there part what stands on their sides."""
+        iob, sentences = given[:, 0].astype("int64"), given[:, 2].astype("int64") == 1
+        preset = (iob == BEGIN) | (iob == INSIDE)
+        breaks = first | sentences & ~preset
+        if preset.any():
+            labels = numpy.where(given[:, 1] == 0, NO_LABEL, self.index_labels(given[:, 1], ()))
+            mask = self.scheme.mask(numpy.where(preset, iob, MISSING), labels, first)
+            logits = numpy.where(mask, logits, -numpy.inf)
+            breaks[1:] |= preset[:-1] & ~preset[1:]
+        return read_leniently(self.scheme, logits, breaks, (given[:, 3] != 0) & ~preset)
 
     def _decode(self, scores: TokenScores, logits: Any, first: Any) -> Any:
         allowed = self.scheme.allowed

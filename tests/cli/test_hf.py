@@ -42,6 +42,33 @@ def test_there_and_back_again(kind, tmp_path):
         assert new == pytest.approx(old, abs=1e-5)
 
 
+def entities(path):
+    docs = spacy.load(path).pipe(["the cat sings in Berlin", "A dog!", "", "ok the x"])
+    return [[(ent.start, ent.end, ent.label_) for ent in doc.ents] for doc in docs]
+
+
+def test_token_classifiers_there_and_back_again(tmp_path):
+    labels = ["O", "B-PER", "I-PER", "I-LOC"]
+    write_checkpoint(tmp_path / "checkpoint", "Electra", "TokenClassification", labels)
+    code, printed = run("from-hf", tmp_path / "checkpoint", tmp_path / "out")
+    assert code == 0, printed
+    assert "ElectraForTokenClassification, 4 labels (O, B-PER, I-PER, I-LOC)" in printed
+    assert "transfer_backbone + transfer_ner (scheme 'bio', lenient; entities: PER, LOC; new rows: 1)" in printed
+    assert float(re.search(r"logits.*: (\S+e-\d+)", printed)[1]) < 1e-5
+    code, printed = run("to-hf", tmp_path / "out", tmp_path / "back")
+    assert code == 0 and "'transfer_ner'" in printed and "W38" not in printed, printed
+    assert run("from-hf", tmp_path / "back", tmp_path / "again")[0] == 0
+    assert entities(tmp_path / "again") == entities(tmp_path / "out")
+    code, printed = run("from-hf", tmp_path / "checkpoint", tmp_path / "tags", "--task", "tagger")
+    assert code == 0 and "transfer_tagger (attribute 'tag')" in printed, printed
+    code, printed = run("from-hf", tmp_path / "checkpoint", tmp_path / "no", "--task", "textcat")
+    assert code == 1 and "T396" in printed and not (tmp_path / "no").exists()
+    nlp = spacy.load(tmp_path / "out", config={"components": {"transfer_ner": {"lenient": False}}})
+    nlp.to_disk(tmp_path / "strict")
+    code, printed = run("to-hf", tmp_path / "strict", tmp_path / "warned")
+    assert code == 0 and "W381" in printed and "lenient = false" in printed, printed
+
+
 def test_labels_on_the_command_line(tmp_path):
     write_checkpoint(tmp_path / "checkpoint")
     edit_config(tmp_path / "checkpoint", id2label=None, label2id=None)
@@ -72,25 +99,28 @@ def test_on_an_error_nothing_is_written(tmp_path, tiny_bert):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_difference_is_noticed(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("task", "module"), [("SequenceClassification", "hf"), ("TokenClassification", "hf_tokens")])
+def test_a_difference_is_noticed(task, module, tmp_path, monkeypatch):
     """The command compares before it writes."""
-    from spacy_transfer.pipeline import hf
+    from spacy_transfer.heads.hf import fill_head
 
-    write_checkpoint(tmp_path / "checkpoint")
-    fill_head = hf.fill_head
+    write_checkpoint(tmp_path / "checkpoint", task=task)
 
     def fill_badly(model, weights):
         fill_head(model, weights)
         model.get_ref("output").set_param("b", model.get_ref("output").get_param("b") + numpy.float32(0.01))
 
-    monkeypatch.setattr(hf, "fill_head", fill_badly)
+    monkeypatch.setattr(f"spacy_transfer.pipeline.{module}.fill_head", fill_badly)
     code, printed = run("from-hf", tmp_path / "checkpoint", tmp_path / "out")
     assert code == 1 and "T761" in printed and "1.0e-02" in printed
     assert not (tmp_path / "out").exists()
 
 
 def test_the_commands_are_found_by_spacy():
-    for command, words in (("from-hf", ["source", "--lang", "--labels"]), ("to-hf", ["pipeline", "--component"])):
+    for command, words in (
+        ("from-hf", ["source", "--lang", "--labels", "--task"]),
+        ("to-hf", ["pipeline", "--component"]),
+    ):
         arguments = [sys.executable, "-m", "spacy", "transfer", command, "--help"]
         out = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
         assert all(word in out.lower() for word in words), out
