@@ -38,8 +38,9 @@ ARCHITECTURES = {
         "TokenHead",
     )
 }
-SCORERS = {"spacy-transfer.RegressionScorer.v1", "spacy-transfer.TextCatScorer.v1"}
-READERS = {"spacy-transfer.HeldOutCorpus.v1"}
+SCORERS = {f"spacy-transfer.{name}.v1" for name in ("PerCorpusScorer", "RegressionScorer", "TextCatScorer")}
+READERS = {"spacy-transfer.HeldOutCorpus.v1", "spacy-transfer.MixedCorpus.v1"}
+BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
 MISC = {"spacy-transfer.Tuning.v1"}
 SCHEDULES = {
@@ -62,6 +63,7 @@ NAMES = {
     "spacy_architectures": ARCHITECTURES,
     "spacy_scorers": SCORERS,
     "spacy_readers": READERS,
+    "spacy_batchers": BATCHERS,
     "spacy_loggers": LOGGERS,
     "spacy_callbacks": CALLBACKS,
     "spacy_misc": MISC,
@@ -87,6 +89,7 @@ BUILDERS = [
         ("architectures", ARCHITECTURES),
         ("scorers", SCORERS),
         ("readers", READERS),
+        ("batchers", BATCHERS),
         ("loggers", LOGGERS),
         ("callbacks", CALLBACKS),
         ("misc", MISC),

@@ -30,9 +30,14 @@ def corpus_of(reference: Doc) -> str | None:
     return reference.user_data.get(CORPUS)
 
 
+def trains_of(reference: Doc) -> tuple[str, ...] | None:
+    """RETURNS (Optional[Tuple[str, ...]]): Names of the components that learn from an example; None for all."""
+    return reference.user_data.get(TRAINS)
+
+
 def may_train(reference: Doc, name: str) -> bool:
     """RETURNS (bool): Whether a component learns from an example: it does, unless a reader has named others."""
-    trains = reference.user_data.get(TRAINS)
+    trains = trains_of(reference)
     return trains is None or name in trains
 
 
