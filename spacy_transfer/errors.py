@@ -403,6 +403,10 @@ class Errors(metaclass=_Coded):
         "components.{name}: a span has no row in 'spacy-transfer.DocumentListener.v1', but spans_key = {key!r}. Take "
         "'spacy-transfer.Listener.v1', or spans_key = null."
     )
+    T425 = (
+        "components.{name}: the head to be carried has bounded, bounds = {found}, and this one {wanted}. Its numbers "
+        "would mean something else here: use the same [components.{name}] bounds and model.bounded."
+    )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
     T503 = (

@@ -9,15 +9,14 @@ from spacy.language import Language
 from spacy.parts_of_speech import IDS as POS_IDS
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
-from spacy.training import Example
+from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..errors import Errors
 from ..heads.crf import Transitions, crf_loss, softmax_loss, viterbi
 from ..heads.tokens import TokenScores
-from .ner import DEFAULT_MODEL
-from .tokens import TokenPipe, check_batch, check_examples, same_tokens
+from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens
 
 Attribute = Literal["tag", "pos"]
 _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
@@ -131,14 +130,13 @@ class TransferTagger(TokenPipe):
                 values = numpy.where(before == 0, values, before)
             doc.from_array([name], values)
 
-    def get_loss(self, examples: Iterable[Example], scores: TokenScores) -> tuple[float, TokenScores]:
+    def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient.
 
-        examples (Iterable[Example]): The batch.
+        examples (Sequence[Example]): The batch.
         scores (TokenScores): What the head made of it.
         RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
         """
-        examples = check_batch(examples, self)
         gold = self._gold(examples)
         known, logits = numpy.flatnonzero(gold >= 0), self.model.ops.to_numpy(scores.logits)
         mask = numpy.ones(logits.shape, dtype=bool)
@@ -185,12 +183,12 @@ class TransferTagger(TokenPipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
         """
-        check_examples(get_examples, self)
-        found = Counter[int]()
-        for example in get_examples():
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        found, own = Counter[int](), self.own_examples(get_examples)
+        for example in own():
             found.update(example.reference.to_array(self.attribute.upper()).tolist())
         found.pop(0, None)
-        self.initialize_labels(get_examples, labels, {self._name_of(value): n for value, n in found.items()})
+        self.initialize_labels(own, labels, {self._name_of(value): n for value, n in found.items()})
 
     def _name_of(self, value: int) -> str:
         return self.vocab.strings[value]
