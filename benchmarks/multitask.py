@@ -3,8 +3,8 @@
     python benchmarks/multitask.py quality --data DIR [--seeds 0 1 2] [--run NAME ...] [--batches task|mixed]
     python benchmarks/multitask.py speed --data DIR [--rounds 5]
 
-DIR holds banking77/train.csv and test.csv (of which each seed draws 10 labelled texts per class), wnut17/train.conll and
-test.conll, and ud_en_ewt/train.conllu and test.conllu (UPOS, on the file's own tokens); .gz works. "all" trains
+DIR holds banking77/train.csv and test.csv (of which each seed draws 10 labelled texts per class), wnut17/train.conll
+and test.conll, and ud_en_ewt/train.conllu and test.conllu (UPOS, on the file's own tokens); .gz works. "all" trains
 configs/multitask.cfg by `spacy train`: from each corpus as many examples are drawn as the run of that task alone sees,
 in as many steps as the three together. "textcat", "ner" and "tagger" are those alone, by the recipes of finetuning.py
 ("full") and entities.py. Each run has a process of its own; what is finished stays in metrics/multitask/ and is not run

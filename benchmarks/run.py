@@ -130,7 +130,9 @@ def main() -> None:
     opts = args.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     found = sorted((opts.data / "mr").glob("pos.txt*"))
-    given = {"texts": str(found[0]) if found else "", "data": str(opts.data)} | {name: str(opts.data / name) for name in FOLDERS}
+    given = {"texts": str(found[0]) if found else "", "data": str(opts.data)} | {
+        name: str(opts.data / name) for name in FOLDERS
+    }
     shown = {"texts": "mr/pos.txt", "data": "DIR"} | {name: name for name in FOLDERS}
     failed = run(opts.only, given, shown, opts.again)
     machine = (

@@ -420,7 +420,7 @@ class Errors(metaclass=_Coded):
     )
     T511 = (
         "MixedCorpus.v1 has sampling = null and training.max_epochs = -1: texts would come corpus after corpus, and "
-        "initialisation sees the first 100. Give a rule of sampling, such as \"proportional\", or set max_epochs = 0."
+        'initialisation sees the first 100. Give a rule of sampling, such as "proportional", or set max_epochs = 0.'
     )
     T512 = (
         "corpora.{corpus}.trains names {found!r}, which is no component of this pipeline. Nearest: {near}. "
@@ -439,8 +439,7 @@ class Errors(metaclass=_Coded):
         "nothing would tell how good it is. Add a development set, or take it out of `trains` and freeze it."
     )
     T516 = (
-        "weights of MixedCorpus.v1: {name} = {found}. They must be numbers, not negative, and at least one more "
-        "than 0."
+        "weights of MixedCorpus.v1: {name} = {found}. They must be numbers, not negative, and at least one more than 0."
     )
     T517 = (
         "weights of MixedCorpus.v1 name {found}, and the corpora are {corpora}. Give one for each of them. Nearest: "
@@ -457,8 +456,8 @@ class Errors(metaclass=_Coded):
         "name it: {why}. {way}"
     )
     T521 = (
-        "Corpus {corpus!r} trains {owner!r} but not {component!r} ({factory}), and both learn from {what}: it cannot be "
-        "left out for one of them. {way}"
+        "Corpus {corpus!r} trains {owner!r} but not {component!r} ({factory}), and both learn from {what}: it cannot "
+        "be left out for one of them. {way}"
     )
     T522 = (
         "PerCorpusScorer.v1 has component = {component!r}, and no corpus of the examples names it. Those are named: "

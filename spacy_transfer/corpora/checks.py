@@ -49,7 +49,7 @@ def roles_of(config: Mapping[str, Any], corpora: Collection[str], sampling: str 
 
 
 def mixed_blocks(config: Mapping[str, Any], role: str) -> Iterator[Mapping[str, Any]]:
-    """YIELDS (Mapping[str, Any]): Blocks of our reader in the block that training.train_corpus, or dev_corpus, names."""
+    """YIELDS (Mapping[str, Any]): Blocks of our reader in what training.train_corpus, or dev_corpus, names."""
     block: Any = config
     for key in str(config.get("training", {}).get(role) or "").split("."):
         block = block.get(key) if isinstance(block, Mapping) else None

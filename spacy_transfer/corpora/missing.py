@@ -25,7 +25,8 @@ def _clear(*attributes: str) -> Callable[[Doc, Any], None]:
         import numpy
 
         if len(doc):
-            doc.from_array(list(attributes), numpy.zeros((len(doc), len(attributes)), dtype="uint64"))
+            zeros: Any = numpy.zeros((len(doc), len(attributes)), dtype="uint64")
+            doc.from_array(list(attributes), zeros)
 
     return clear
 
@@ -61,9 +62,7 @@ _READS = {
     "trainable_lemmatizer": {"token.lemma"},
     **dict.fromkeys(("parser", "beam_parser"), {"token.dep"}),
     **dict.fromkeys(("ner", "beam_ner", "transfer_ner", "entity_linker"), {"doc.ents"}),
-    **dict.fromkeys(
-        ("textcat", "textcat_multilabel", "transfer_textcat", "transfer_textcat_multilabel"), {"doc.cats"}
-    ),
+    **dict.fromkeys(("textcat", "textcat_multilabel", "transfer_textcat", "transfer_textcat_multilabel"), {"doc.cats"}),
 }
 _BETTER = {
     "ner": "transfer_ner",

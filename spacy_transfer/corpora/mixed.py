@@ -34,15 +34,15 @@ def create_mixed_corpus_v1(
     shuffle: int = 1000,
     seed: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
-    """Read several corpora as one. No component learns from a corpus that does not name it, whatever is annotated there.
+    """Read several corpora as one. No component learns from a corpus that does not name it, whatever it annotates.
 
     With a rule of sampling, for training, a pass is `epoch_size` draws, and training.max_epochs must be -1. A corpus
     that ends begins again. Draws follow the shares of the rule closely (see `sampling.Draws`). The first pass begins
     with the few examples that show all labels of components that have not been initialised, since spaCy initialises on
     100; a pass that is left early is begun again from there.
 
-    corpora (Dict[str, Dict[str, Any]]): By name: `reader`, any reader; `trains`, names of the components that learn from
-        it, null for all, or for those that the reader itself has named; `limit`, the most examples that one reading of
+    corpora (Dict[str, Dict[str, Any]]): By name: `reader`, any reader; `trains`, names of the components that learn
+        from it, null for all, or for those that the reader itself has named; `limit`, the most examples that one reading of
         it gives, 0 for all (a reader that has no end needs one).
     sampling (Optional[str]): "proportional" to the numbers of examples, or to their powers of 1 / `temperature`
         ("temperature"), "annealed" from proportional to equal, "round_robin", by `weights` ("weights"). None: all

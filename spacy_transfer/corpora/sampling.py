@@ -16,8 +16,8 @@ class Rule:
 
     sampling (str): "proportional" to the numbers of examples; with a "temperature", proportional to their powers of
         1 / temperature (Devlin et al. 2019; 1 is proportional, many is equal); "annealed", to their powers of alpha,
-        which falls in a straight line from 1 to 0 (after Stickland and Murray 2019); "round_robin", one after the other;
-        "weights" that are given.
+        which falls in a straight line from 1 to 0 (after Stickland and Murray 2019); "round_robin", one after the
+        other; "weights" that are given.
     sizes (Sequence[int]): Examples of every corpus.
     temperature (float): Of "temperature".
     anneal (int): Of "annealed": after how many draws all shares are equal.

@@ -1,4 +1,4 @@
-"""What a stock head does not own is missing for it: it does not move, bit for bit. What cannot be missing is refused."""
+"""What a stock head does not own is missing for it: it stays bit for bit. What cannot be missing is refused."""
 
 import numpy
 import pytest
@@ -80,7 +80,7 @@ def test_only_what_a_corpus_names_moves(trained, head):
 
 @pytest.mark.parametrize("head", STOCK)
 def test_masked_examples_add_nothing_in_a_mixed_batch(trained, head):
-    """Gradients of a batch are those of its own examples alone, to a factor: some heads of spaCy divide by the batch."""
+    """Gradients of a batch are those of its own examples alone, to a factor: some of spaCy's divide by the batch."""
     nlp, _ = trained
     own, other = list(read([head])(nlp)), list(read([name for name in STOCK if name != head])(nlp))
     pipe = nlp.get_pipe(head)
