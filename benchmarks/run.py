@@ -59,6 +59,7 @@ TABLES = {
     "benchmarks_multitask": {
         "multitask": "multitask.py quality --data {data}",
         "multitask_speed": "multitask.py speed --data {data}",
+        "mixed_memory": "mixed_memory.py --texts {texts}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}

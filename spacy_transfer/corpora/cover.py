@@ -98,10 +98,10 @@ class Cover:
         return found
 
     def choose(self, known: Iterable[Label] = ()) -> list[Example]:
-        """The fewest examples that a greedy choice finds (at most ln(n) + 1 times the fewest there are; Johnson 1974).
+        """Few of them that show all labels: at each time the one that shows the most of what is missing (Johnson 1974).
 
         known (Iterable[Label]): What need not be shown.
-        RETURNS (List[Example]): Those that show the most first.
+        RETURNS (List[Example]): In the order of the choice.
         """
         missing = set(self._richest).difference(known)
         pool: Sequence[tuple[Example, frozenset[Label]]] = [(eg, shown) for _, eg, shown in self._richest.values()]

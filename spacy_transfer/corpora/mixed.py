@@ -42,8 +42,8 @@ def create_mixed_corpus_v1(
     100; a pass that is left early is begun again from there.
 
     corpora (Dict[str, Dict[str, Any]]): By name: `reader`, any reader; `trains`, names of the components that learn
-        from it, null for all, or for those that the reader itself has named; `limit`, the most examples that one reading of
-        it gives, 0 for all (a reader that has no end needs one).
+        from it, null for all, or for those that the reader itself has named; `limit`, the most examples of one
+        reading, 0 for all (a reader that has no end needs one).
     sampling (Optional[str]): "proportional" to the numbers of examples, or to their powers of 1 / `temperature`
         ("temperature"), "annealed" from proportional to equal, "round_robin", by `weights` ("weights"). None: all
         corpora whole, one after the other, as for development sets.

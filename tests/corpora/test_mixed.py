@@ -123,6 +123,11 @@ def test_more_labels_than_initialisation_can_see(nlp):
     assert len(list(mixed(whole, ents(10))(nlp))) == 130
 
 
+def test_what_is_never_drawn_is_not_shown(nlp):
+    read = mixed(cats(10), ents(10), sampling="weights", weights={"a": 1.0, "b": 0.0})
+    assert names(read(nlp)) == ["c"] * 101
+
+
 class Counted:
     """Lives as long as the doc that it is on; how many there are at once."""
 
