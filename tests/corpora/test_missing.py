@@ -23,8 +23,8 @@ def annotated(nlp):
             doc,
             {
                 "tags": [word[0].upper() for word in words],
-                "pos": ["NOUN"] * len(words),
-                "morphs": [f"Len={len(word)}" for word in words],
+                "pos": ["" if word[0] == "s" else "NOUN" for word in words],
+                "morphs": ["" if word == "dogs" else f"Len={len(word)}" for word in words],
                 "lemmas": [word.rstrip("s") for word in words],
                 "heads": [1] * len(words),
                 "deps": ["ROOT" if i == 1 else "nsubj" for i in range(len(words))],
