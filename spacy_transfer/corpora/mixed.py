@@ -14,7 +14,7 @@ from spacy.training import Example
 from ..errors import Errors
 from .checks import check_score_names, check_use
 from .cover import MOST, Cover, Label, LabelReader
-from .marks import corpus_of, mark, trains_of
+from .marks import copy_of, corpus_of, mark, trains_of
 from .missing import Owners
 from .sampling import Draws, Rule, check_rule
 
@@ -209,7 +209,7 @@ class MixedCorpus:
         steps = plan.owners.steps(part.name, trains)
         if steps or corpus_of(reference) not in (None, part.name):
             # The reader may keep its docs, or give them to another corpus as well.
-            reference = reference.copy()
+            reference = copy_of(reference)
             example = Example(example.predicted, reference)
         for clear, pipe in steps:
             clear(reference, pipe)

@@ -8,7 +8,7 @@ from spacy.training import Example
 
 from spacy_transfer.corpora.cover import Cover, LabelReader
 
-from .util import pipeline
+from .readers import pipeline
 
 
 def shown_by(n_labels, n_examples, seed):

@@ -9,7 +9,7 @@ from spacy.training import Example
 from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
 from spacy_transfer.tuning import optimizers
 
-from .util import NER, pipeline
+from .readers import NER, pipeline
 
 STOCK = ["tagger", "morphologizer", "trainable_lemmatizer", "parser", "ner", "textcat_multilabel"]
 WORDS = [["Anna", "sees", "dogs"], ["cats", "sing"], ["Bob", "sings", "here"]]
