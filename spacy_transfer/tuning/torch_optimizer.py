@@ -209,6 +209,7 @@ class TorchOptimizer(Optimizer):
             parameter.grad = None
         for parameter, grad in self._pending.values():
             parameter.grad = grad
+            self._begin_momentum(parameter)
         self._torch.step()
         self._steps += 1
         for key, (parameter, _) in self._pending.items():
@@ -241,6 +242,16 @@ class TorchOptimizer(Optimizer):
             if factor < 1.0:
                 torch._foreach_mul_(grads, factor)
         return values
+
+    def _begin_momentum(self, parameter: Any) -> None:
+        """From zeros, which is the same step: torch's fused SGD cannot make it for some parameters, and go on with
+        others."""
+        import torch
+
+        if isinstance(self._torch, torch.optim.SGD) and self._torch.defaults["momentum"]:
+            state = self._torch.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
 
     def _moving(self, norms: list[float]) -> dict[Place, tuple[Any, Any]]:
         """RETURNS (Dict[Place, Tuple[Parameter, Tensor]]): What is pending and does not have a gradient of zeros."""
