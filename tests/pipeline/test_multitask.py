@@ -27,9 +27,12 @@ TEXTS = ["a cat sees a dog", "dogs sing", "", "birds see the cat here", "a bird"
 
 @pytest.fixture(autouse=True)
 def extension():
-    Doc.set_extension("score", default=None)
+    before = Doc.get_extension("score") if Doc.has_extension("score") else None
+    Doc.set_extension("score", default=None, force=True)
     yield
     Doc.remove_extension("score")
+    if before is not None:
+        Doc.set_extension("score", default=before[0])
 
 
 def annotated(nlp, kind=""):
