@@ -1,8 +1,8 @@
-"""Run the benchmarks one after the other and gather their rows for the README, in three tables.
+"""Run the benchmarks one after the other and gather their rows for the README, in four tables.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
     python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \\
-        benchmarks-heads=docs/benchmarks_heads.md
+        benchmarks-heads=docs/benchmarks_heads.md benchmarks-multitask=docs/benchmarks_multitask.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
 (PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/wikigold
@@ -62,6 +62,11 @@ TABLES = {
         "entities_wikigold": "entities.py wikigold --data {wikigold}",
         "entities_crossner_ai": "entities.py crossner_ai --data {crossner_ai}",
         "entities_ud_en_ewt": "entities.py ud_en_ewt --data {ud_en_ewt}",
+    },
+    "benchmarks_multitask": {
+        "multitask": "multitask.py quality --data {data}",
+        "multitask_speed": "multitask.py speed --data {data}",
+        "mixed_memory": "mixed_memory.py --texts {texts}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
@@ -137,10 +142,10 @@ def main() -> None:
     opts = args.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     found = sorted((opts.data / "mr").glob("pos.txt*"))
-    given = {"texts": str(found[0]) if found else ""} | {
+    given = {"texts": str(found[0]) if found else "", "data": str(opts.data)} | {
         name: str(opts.data / folder) for name, folder in FOLDERS.items()
     }
-    shown = {"texts": "mr/pos.txt"} | FOLDERS
+    shown = {"texts": "mr/pos.txt", "data": "DIR"} | FOLDERS
     failed = run(opts.only, given, shown, opts.again)
     machine = (
         f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"

@@ -2,10 +2,11 @@
 
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
 the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
-T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor); T5xx
-corpora; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and
-gradients, T661 to T679 weights and gradients of tasks; T70x and T72x commands, T73x report, T74x calibrate, T75x graft,
-T76x checkpoints, T77x affinity; W for warnings, by the same floors.
+T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor, T43x heads
+that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
+optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
+and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
+checkpoints, T77x affinity, T78x and T79x retention; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -431,6 +432,66 @@ class Errors(metaclass=_Coded):
         "{path} holds {count} examples: too few to hold some out. Add examples, or give held-out ones of their own: "
         "--paths.dev PATH"
     )
+    T510 = (
+        "training.max_epochs = {found}, but corpora are sampled ({sampling}): spaCy would list one pass and shuffle "
+        "that again and again. Set training.max_epochs = -1 (training.max_steps says when it ends); or sampling = null "
+        "to read every corpus whole."
+    )
+    T511 = (
+        "MixedCorpus.v1 has sampling = null and training.max_epochs = -1: texts would come corpus after corpus, and "
+        'initialisation sees the first 100. Give a rule of sampling, such as "proportional", or set max_epochs = 0.'
+    )
+    T512 = (
+        "corpora.{corpus}.trains names {found!r}, which is no component of this pipeline. Nearest: {near}. "
+        "Correct the name in the block of this corpus."
+    )
+    T513 = (
+        "corpora.{corpus}.trains names {found!r}, which is in training.frozen_components: it cannot learn. Take it "
+        "out of one of the two."
+    )
+    T514 = (
+        "Corpus {corpus!r} holds no example. Check the path of its reader, and its max_length and limit; or take its "
+        "block out."
+    )
+    T515 = (
+        "{component!r} is trained by {train}, but no corpus of training.dev_corpus ({dev}) names it in `trains`: "
+        "nothing would tell how good it is. Add a development set, or take it out of `trains` and freeze it."
+    )
+    T516 = (
+        "weights of MixedCorpus.v1: {name} = {found}. They must be numbers, not negative, and at least one more than 0."
+    )
+    T517 = (
+        "weights of MixedCorpus.v1 name {found}, and the corpora are {corpora}. Give one for each of them. Nearest: "
+        "{near}."
+    )
+    T518 = "MixedCorpus.v1: {name} = {found}, with sampling = {sampling}. {wanted}"
+    T519 = (
+        "It takes {count} examples to show all labels ({each}), and spaCy's initialisation sees no more than {most} "
+        "where max_epochs = -1. Write the labels to files: spacy init labels CONFIG DIR --corpora.train.sampling null "
+        "--training.max_epochs 0, and name those in [initialize.components.NAME.labels]."
+    )
+    T520 = (
+        "{component!r} ({factory}) learns from every example, also from those of corpus {corpus!r}, which does not "
+        "name it: {why}. {way}"
+    )
+    T521 = (
+        "Corpus {corpus!r} trains {owner!r} but not {component!r} ({factory}), and both learn from {what}: it cannot "
+        "be left out for one of them. {way}"
+    )
+    T522 = (
+        "PerCorpusScorer.v1 has component = {component!r}, and no corpus of the examples names it. Those are named: "
+        "{named}. Nearest: {near}. Correct it, or add a development set for it."
+    )
+    T523 = (
+        "training.score_weights names {found!r}, and there is no such score. Nearest: {near}. A score of one corpus is "
+        "called CORPUS_SCORE, and PerCorpusScorer.v1 gives it; null takes a name out."
+    )
+    T524 = "TaskBatcher.v1: {name} = {found!r}. {wanted}"
+    T525 = (
+        "training.dev_corpus has sampling = {sampling!r}: each evaluation would see other texts. Set sampling = null "
+        "there: every corpus is read whole."
+    )
+    T526 = "MixedCorpus.v1: {where}: {problem} A corpus has the keys reader, trains and limit. {near}"
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "

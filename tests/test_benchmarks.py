@@ -38,7 +38,7 @@ def test_run_names_scripts_and_files_that_exist(script):
     assert sum(map(len, run.TABLES.values())) == len(run.COMMANDS)
     for command in run.COMMANDS.values():
         assert (ROOT / "benchmarks" / command.split()[0]).exists(), command
-        assert set(re.findall(r"{(\w+)}", command)) <= {"texts", *run.FOLDERS}
+        assert set(re.findall(r"{(\w+)}", command)) <= {"texts", "data", *run.FOLDERS}
     readme = (ROOT / "README.md").read_text(encoding="utf8")
     for table in run.TABLES:
         assert f"<!-- {table.replace('_', '-')} -->" in readme
@@ -112,6 +112,33 @@ def test_modes_of_labelling_fit_their_configs(script):
         for mode in labelling.MODES:
             backbone = check(runs.changed(task.config, labelling.make_changes(task, mode, 20)))
             assert backbone.frozen == (mode == "frozen")
+
+
+@pytest.mark.parametrize("batches", ["task", "mixed"])
+def test_recipe_of_multitask_draws_what_each_task_alone_sees(script, batches):
+    multitask, runs = script("multitask"), script("runs")
+    steps = multitask.steps_alone(False, 770)
+    assert steps == {"textcat": 250, "ner": 600, "tagger": 1200}
+    config = runs.changed("multitask", multitask.make_changes(steps, batches))
+    check(config)
+    train = config["corpora"]["train"]
+    drawn = train["epoch_size"] * numpy.array(list(train["weights"].values())) / sum(train["weights"].values())
+    assert drawn.tolist() == pytest.approx([32 * n for n in steps.values()])
+    assert config["training"]["max_steps"] == 2049
+    for task in multitask.TASKS:
+        multitask.settings_of(task, steps, batches, 770, False)
+
+
+def test_rows_of_multitask_compare_each_task_with_itself_alone(script):
+    multitask = script("multitask")
+    steps = dict.fromkeys(multitask.TASKS, 1)
+    alone = {task: [{"scores": {task: 80.0 + i}, "seconds": 2.0} for i in range(2)] for task in steps}
+    together = [{"scores": {"textcat": 81.0, "ner": 79.0, "tagger": 80.5}, "seconds": 3.0}] * 2
+    rows = multitask.quality_rows({"all": together, **alone}, steps)
+    assert rows[0][1].startswith("accuracy mean 81.0%")
+    assert "+0.5 against" in rows[0][1] and "-1.5 against" in rows[1][1] and "+0.0 against" in rows[2][1]
+    assert rows[3][1] == "-0.33 points; training 3 s, alone 6 s" and rows[3][2] == ">= -0.5"
+    assert len(multitask.quality_rows({"all": together, "ner": alone["ner"]}, steps)) == 1
 
 
 def test_recipe_of_similarity_fits_its_config(script, tmp_path):

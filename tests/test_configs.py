@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+from spacy.cli.debug_data import debug_data
 from spacy.cli.init_config import fill_config
 from spacy.cli.train import train
 from spacy.tokens import Doc, DocBin
@@ -15,6 +16,7 @@ from .checkpoints import write_checkpoint
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
+    "multitask",
     "ner_crf",
     "ner_hf",
     "ner_transformer",
@@ -39,6 +41,7 @@ IMPORTED = {
     "tagger_hf": {"task": "TokenClassification", "labels": ["W", "X"]},
     "textcat_hf": {"labels": ["odd", "even"]},
 }
+TASKS = ["textcat", "ner", "tagger"]
 TEXTS = ["Anna likes the small dog.", "The stock market fell on Monday.", "Berlin has a new museum.", "A dog barks."]
 
 
@@ -88,6 +91,10 @@ def test_filled(name, tmp_path, where):
 
 def run(name, data, out, **overrides):
     given = {"paths.train": str(data), "paths.dev": str(data), "training.max_steps": 2, "training.max_epochs": 0}
+    if name == "multitask":
+        # All annotation is in each of the corpora: they say themselves who learns from it.
+        given = {f"paths.{task}_{part}": str(data) for task in TASKS for part in ("train", "dev")}
+        given["training.max_steps"] = 2
     train(CONFIGS / f"{name}.cfg", out, overrides={**given, **overrides})
     return spacy.load(out / "model-last")
 
@@ -102,16 +109,25 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
         assert rows.shape[-1] == width and rows.size >= len(doc) * width
         if "transfer_backbone" in nlp.pipe_names:
             assert rows.shape == (len(doc), width)
-        if name.startswith("textcat"):
+        if name.startswith(("textcat", "multitask")):
             assert set(doc.cats) == {"odd", "even"}
             assert sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
         if name.startswith("regressor"):
             assert isinstance(doc._.score, float)
-        if name.startswith("tagger"):
+        if name.startswith(("tagger", "multitask")):
             assert {token.tag_ for token in doc} <= {"W", "X"}
-    head = nlp.pipe_names[-1]
-    assert nlp.get_pipe(head).labels
+    assert all(nlp.get_pipe(head).labels for head in nlp.pipe_names[1:])
     capsys.readouterr()
+
+
+def test_several_tasks_are_scored_each_on_its_own(data, tmp_path, capsys):
+    """As `spacy train` and `spacy debug data` do it, with a weight for the score of one corpus."""
+    nlp = run("multitask", data, tmp_path / "out", **{"training.score_weights": {"ner_ents_f": 0.5}})
+    assert nlp.meta["performance"].keys() >= {"ner_ents_f", "transfer_ner_loss"}
+    given = {f"paths.{task}_{part}": str(data) for task in TASKS for part in ("train", "dev")}
+    debug_data(CONFIGS / "multitask.cfg", config_overrides=given, silent=False)
+    shown = capsys.readouterr().out
+    assert "Pipeline can be initialized with data" in shown and "Corpus is loadable" in shown
 
 
 def test_backbone_is_swapped_by_one_override(data, tmp_path, tiny_bert, capsys):
@@ -138,7 +154,7 @@ def test_one_block_differs_from_stock(name):
         for key, value in {"model": block["model"], "tok2vec": block["model"].get("tok2vec", {})}.items()
         if str(value.get("@architectures", "")).startswith("spacy-transfer.")
     }
-    head = config["nlp"]["pipeline"][-1]
+    listeners = {f"{head}.tok2vec" for head in config["nlp"]["pipeline"][1:]}
     backbone = config["components"][config["nlp"]["pipeline"][0]]["model"]
     if name == "textcat_dropin":
         assert ours == {"transformer.model"}
@@ -146,7 +162,7 @@ def test_one_block_differs_from_stock(name):
         heads = {
             f"{pipe}.model" for pipe in ("transfer_ner", "transfer_regressor", "transfer_tagger", "transfer_textcat")
         }
-        assert ours <= {"transfer_backbone.model", f"{head}.tok2vec", *heads}
+        assert ours <= {"transfer_backbone.model", *listeners, *heads}
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     assert backbone.get("source", backbone.get("name")) == "${paths.backbone}"
 

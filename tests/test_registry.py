@@ -38,8 +38,9 @@ ARCHITECTURES = {
         "TokenHead",
     )
 }
-SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "Regression", "Tagger", "TextCat")}
-READERS = {"spacy-transfer.HeldOutCorpus.v1"}
+SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "PerCorpus", "Regression", "Tagger", "TextCat")}
+READERS = {"spacy-transfer.HeldOutCorpus.v1", "spacy-transfer.MixedCorpus.v1"}
+BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
 MISC = {"spacy-transfer.TaskWeights.v1", "spacy-transfer.Tuning.v1"}
 SCHEDULES = {
@@ -63,6 +64,7 @@ NAMES = {
     "spacy_architectures": ARCHITECTURES,
     "spacy_scorers": SCORERS,
     "spacy_readers": READERS,
+    "spacy_batchers": BATCHERS,
     "spacy_loggers": LOGGERS,
     "spacy_callbacks": CALLBACKS,
     "spacy_misc": MISC,
@@ -88,6 +90,7 @@ BUILDERS = [
         ("architectures", ARCHITECTURES),
         ("scorers", SCORERS),
         ("readers", READERS),
+        ("batchers", BATCHERS),
         ("loggers", LOGGERS),
         ("callbacks", CALLBACKS),
         ("misc", MISC),

@@ -25,6 +25,10 @@ class TorchOptimizer(Optimizer):
     It steps in `step_schedules`, as `spacy train` calls it after the last component; where nobody does (plain
     `nlp.update(sgd=...)`, `spacy pretrain`), when a parameter comes round again.
 
+    A tensor whose gradient is zero throughout stays as it is, bit for bit: no decay, no momentum, and no step in its
+    average. So a component that a batch does not train does not move. (Tensors are skipped whole: rows of embeddings
+    that do not occur decay with the others.)
+
     make (Callable): Makes the torch optimizer of a list of parameter groups.
     learn_rate (Union[float, Iterator[float]]): Rate of everything without a group of its own.
     weight_decay (float): Decoupled decay (Loshchilov and Hutter 2019).
@@ -195,7 +199,7 @@ class TorchOptimizer(Optimizer):
             return
         if self._unchecked:
             self.check_groups()
-        self._clip()
+        self._pending = self._moving(self._clip())
         for place in self._torch.param_groups:
             rate = self._groups[place["group"]].rate if place["group"] else None
             place["lr"] = (self.learn_rate if rate is None else rate) * place["lr_scale"] * self._factor
@@ -205,6 +209,7 @@ class TorchOptimizer(Optimizer):
             parameter.grad = None
         for parameter, grad in self._pending.values():
             parameter.grad = grad
+            self._begin_momentum(parameter)
         self._torch.step()
         self._steps += 1
         for key, (parameter, _) in self._pending.items():
@@ -221,20 +226,38 @@ class TorchOptimizer(Optimizer):
         for group in self._groups:
             group.move_on()
 
-    def _clip(self) -> None:
-        if not self._max_norm:
-            return
+    def _clip(self) -> list[float]:
+        """RETURNS (List[float]): Norm of each gradient, before they were clipped."""
         import torch
 
         grads = [grad for _, grad in self._pending.values()]
         device = grads[0].device
         norms = torch.stack([norm.to(device) for norm in torch._foreach_norm(grads)])
         total = torch.linalg.vector_norm(norms)
-        if not bool(torch.isfinite(total)):
-            self._refuse(norms.tolist())
-        factor = float(self._max_norm / (total + 1e-6))
-        if factor < 1.0:
-            torch._foreach_mul_(grads, factor)
+        values = norms.tolist()
+        if self._max_norm:
+            if not bool(torch.isfinite(total)):
+                self._refuse(values)
+            factor = float(self._max_norm / (total + 1e-6))
+            if factor < 1.0:
+                torch._foreach_mul_(grads, factor)
+        return values
+
+    def _begin_momentum(self, parameter: Any) -> None:
+        """From zeros, which is the same step: torch's fused SGD cannot make it for some parameters, and go on with
+        others."""
+        import torch
+
+        if isinstance(self._torch, torch.optim.SGD) and self._torch.defaults["momentum"]:
+            state = self._torch.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+
+    def _moving(self, norms: list[float]) -> dict[Place, tuple[Any, Any]]:
+        """RETURNS (Dict[Place, Tuple[Parameter, Tensor]]): What is pending and does not have a gradient of zeros."""
+        # The squares of very small numbers add up to 0 as well.
+        pending = zip(self._pending.items(), norms, strict=True)
+        return {key: item for (key, item), norm in pending if norm != 0.0 or bool(item[1].any())}
 
     def _refuse(self, norms: list[float]) -> None:
         """Raise before anything has moved. The step is forgotten."""

@@ -252,7 +252,9 @@ def test_plain_update_is_the_same_training(tiny_bert, optimizer):
         after.append(state(nlp))
         assert shim_of(nlp).steps == 4
     for name, tensor in after[1].items():
-        torch.testing.assert_close(after[0][name], tensor, rtol=1e-4, atol=1e-5)
+        # Softmax does not see the keys' bias: its gradient is rounding, of which Adam makes whole steps.
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(after[0][name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_gradient_that_is_not_finite(tiny_bert):

@@ -286,3 +286,66 @@ def test_the_default_survives_configs():
     names = {"a.bias": True, "LayerNorm.weight": True, "softmax.b": True, "b": True, "layernorm.G": True}
     for name, spared in {**names, "bias.weight": False, "W": False, "query.weight": False}.items():
         assert bool(re.search(optimizers.NO_DECAY, name)) is spared, name
+
+
+@pytest.mark.parametrize("name", sorted(PAIRS))
+@pytest.mark.parametrize("grad_clip", [0.0, 1.0])
+def test_a_tensor_without_gradient_stays_bit_for_bit(name, grad_clip):
+    """Thinc's tensors and torch's: no decay, no momentum, whatever the others do. Then it goes on as torch does with a
+    parameter that has no gradient."""
+    build, make = getattr(optimizers, f"{name}_v1"), PAIRS[name][1]
+    more = {} if name in ("adamw", "adafactor") else {"momentum": 0.8 if name == "sgd" else 0.5}
+    more |= {"nesterov": True} if name == "sgd" else {}
+    optimizer = build(learn_rate=0.01, weight_decay=0.1, grad_clip=grad_clip, use_averages=True, **more)
+    model = two_layers()
+    shimmed = torch.nn.Parameter(torch.from_numpy(RNG.normal(size=(4, 2)).astype("f")))
+    copies = [torch.nn.Parameter(torch.from_numpy(a.copy())) for a in parameters(model)]
+    copies.append(torch.nn.Parameter(shimmed.detach().clone()))
+    weights, biases = [copies[0], copies[2], copies[4]], [copies[1], copies[3]]
+    plain = make([{"params": weights, "weight_decay": 0.1}, {"params": biases, "weight_decay": 0.0}])
+    # What has zeros at each step: one bias, nothing, the second layer and the shim's, the other bias.
+    for masked in ({3}, set(), {2, 3, 4}, {2, 3, 4}, {1}):
+        arrays = [RNG.normal(size=tuple(p.shape)).astype("f") for p in copies]
+        for i in masked:
+            arrays[i][:] = 0
+        before = [a.copy() for a in parameters(model)] + [shimmed.detach().numpy().copy()]
+        set_gradients(model, arrays[:4])
+        shimmed.grad = torch.from_numpy(arrays[4].copy())
+        model.finish_update(optimizer)
+        optimizer.collect((99, "weight"), shimmed)
+        kept = {k: v.copy() for k, v in optimizer.averages.items()}
+        optimizer.step_schedules()
+        after = [*parameters(model), shimmed.detach().numpy()]
+        for i, (old, new) in enumerate(zip(before, after, strict=True)):
+            assert (old.tobytes() == new.tobytes()) == (i in masked)
+        averages = optimizer.averages
+        assert sum(k not in kept or (averages[k] != kept[k]).any() for k in averages) == 5 - len(masked)
+        for i, (copy, array) in enumerate(zip(copies, arrays, strict=True)):
+            copy.grad = None if i in masked else torch.from_numpy(array.copy())
+        if grad_clip:
+            torch.nn.utils.clip_grad_norm_(copies, grad_clip)
+        plain.step()
+    for new, copy in zip([*parameters(model), shimmed.detach().numpy()], copies, strict=True):
+        numpy.testing.assert_allclose(new, copy.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_whose_square_is_zero_is_none_of_zeros():
+    optimizer = optimizers.adamw_v1(learn_rate=0.01, weight_decay=0.1)
+    model = two_layers()
+    before = [a.copy() for a in parameters(model)]
+    set_gradients(model, [numpy.full(a.shape, 1e-30, dtype="f") for a in before])
+    model.finish_update(optimizer)
+    optimizer.step_schedules()
+    assert all((a != b).all() for a, b in zip(parameters(model)[::2], before[::2], strict=True))
+
+
+def test_rows_that_do_not_occur_decay_with_their_tensor():
+    optimizer = optimizers.adamw_v1(learn_rate=0.01, weight_decay=0.1)
+    model = two_layers()
+    before = model.layers[0].get_param("W").copy()
+    gradient = numpy.zeros_like(before)
+    gradient[0] = 1.0
+    set_gradients(model, [gradient, *(numpy.zeros(shape, dtype="f") for shape in ((5,), (3, 5), (3,)))])
+    model.finish_update(optimizer)
+    optimizer.step_schedules()
+    numpy.testing.assert_allclose(model.layers[0].get_param("W")[1:], before[1:] * (1 - 0.01 * 0.1), rtol=1e-6)

@@ -1,0 +1,129 @@
+"""What is wrong with several corpora in the place where they are used, seen before anything is learned from them."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from spacy.language import Language
+from spacy.training import Example
+
+from ..errors import Errors
+from .missing import is_head
+
+NAME = "spacy-transfer.MixedCorpus.v1"
+Trains = Mapping[str, Collection[str] | None]
+"""By corpus: names of the components that learn from it; None for all."""
+
+
+def check_components(nlp: Language, trains: Trains, frozen: Collection[str]) -> None:
+    """Whether the components are there, and can learn.
+
+    nlp (Language): The pipeline.
+    trains (Trains): Who learns from what.
+    frozen (Collection[str]): Frozen components.
+    RAISES (ValueError): With the nearest names.
+    """
+    for corpus, names in trains.items():
+        for name in names or ():
+            if name not in nlp.component_names:
+                near = get_close_matches(name, nlp.component_names, n=3, cutoff=0.4) or list(nlp.component_names)
+                raise ValueError(Errors.T512.format(corpus=corpus, found=name, near=near))
+            if name in frozen:
+                raise ValueError(Errors.T513.format(corpus=corpus, found=name))
+
+
+def roles_of(config: Mapping[str, Any], corpora: Collection[str], sampling: str | None) -> set[str]:
+    """What a reader is in a config, as far as can be seen: it is not told itself.
+
+    config (Mapping[str, Any]): The pipeline's, interpolated.
+    corpora (Collection[str]): Names of the reader's corpora.
+    sampling (Optional[str]): Its rule.
+    RETURNS (Set[str]): Of "train_corpus" and "dev_corpus"; none in a script, and both where both look the same.
+    """
+    return {
+        role
+        for role in ("train_corpus", "dev_corpus")
+        for block in mixed_blocks(config, role)
+        if set(block.get("corpora", ())) == set(corpora) and block.get("sampling") == sampling
+    }
+
+
+def mixed_blocks(config: Mapping[str, Any], role: str) -> Iterator[Mapping[str, Any]]:
+    """YIELDS (Mapping[str, Any]): Blocks of our reader in what training.train_corpus, or dev_corpus, names."""
+    block: Any = config
+    for key in str(config.get("training", {}).get(role) or "").split("."):
+        block = block.get(key) if isinstance(block, Mapping) else None
+    todo = [block]
+    while todo:
+        block = todo.pop()
+        if isinstance(block, Mapping):
+            if block.get("@readers") == NAME:
+                yield block
+            todo.extend(block.values())
+
+
+def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling: str | None) -> set[str]:
+    """Whether a config uses the reader in a way that works.
+
+    nlp (Language): The pipeline.
+    config (Mapping[str, Any]): Its config, interpolated.
+    trains (Trains): Who learns from what.
+    sampling (Optional[str]): The rule.
+    RETURNS (Set[str]): See `roles_of`.
+    RAISES (ValueError): When a setting of [training] is at odds with the reader.
+    """
+    training = config.get("training", {})
+    check_components(nlp, trains, training.get("frozen_components") or ())
+    roles = roles_of(config, trains, sampling)
+    if "train_corpus" in roles:
+        max_epochs = training.get("max_epochs")
+        if sampling is not None and max_epochs != -1:
+            raise ValueError(Errors.T510.format(found=max_epochs, sampling=sampling))
+        if sampling is None and max_epochs == -1:
+            raise ValueError(Errors.T511)
+        _check_development(nlp, config, trains)
+    if "dev_corpus" in roles and sampling is not None:
+        raise ValueError(Errors.T525.format(sampling=sampling))
+    return roles
+
+
+def _check_development(nlp: Language, config: Mapping[str, Any], trains: Trains) -> None:
+    """Every component that learns must be scored, where development sets say whose they are."""
+    blocks = list(mixed_blocks(config, "dev_corpus"))
+    each = [corpus.get("trains") for block in blocks for corpus in block.get("corpora", {}).values()]
+    if not each or any(names is None for names in each):
+        return
+    scored = {name for names in each for name in names}
+    frozen = config["training"].get("frozen_components") or ()
+    heads = [name for name, pipe in nlp.components if is_head(pipe) and name not in frozen]
+    for head in heads:
+        by = [corpus for corpus, names in trains.items() if names is None or head in names]
+        if by and head not in scored:
+            dev = config["training"]["dev_corpus"]
+            raise ValueError(Errors.T515.format(component=head, train=by, dev=dev))
+
+
+def check_score_names(nlp: Language, config: Mapping[str, Any], sample: Sequence[Example]) -> None:
+    """Whether every name in training.score_weights will have a score: spaCy leaves out what has none. The scorers are
+    called on a few texts with their own annotation for a prediction.
+
+    nlp (Language): The pipeline.
+    config (Mapping[str, Any]): Its config.
+    sample (Sequence[Example]): Some examples of every corpus.
+    RAISES (ValueError): With the nearest names.
+    """
+    copies = [Example(example.reference.copy(), example.reference) for example in sample]
+    found = {"speed", *_names(nlp, copies)}
+    # Factories bring names along of which a component may have none: they are shown, and weigh nothing.
+    metas = [nlp.get_pipe_meta(name) for name in nlp.component_names]
+    shown = {name for meta in metas for name in meta.default_score_weights or ()}
+    for name, weight in (config["training"].get("score_weights") or {}).items():
+        if weight is not None and name not in found and (weight or name not in shown):
+            near = get_close_matches(name, sorted(found), n=4, cutoff=0.4) or sorted(found)
+            raise ValueError(Errors.T523.format(found=name, near=near))
+
+
+def _names(nlp: Language, examples: list[Example]) -> Iterable[str]:
+    # Frozen components are disabled during initialisation, and scored later.
+    pipes = [nlp.tokenizer, *(pipe for _, pipe in nlp.components)]
+    return {name for pipe in pipes if hasattr(pipe, "score") for name in pipe.score(examples)}

@@ -1,0 +1,348 @@
+"""Several corpora as one: order, shares, labels, marks, memory; and every error."""
+
+import gc
+from collections import Counter
+from itertools import islice
+
+import numpy
+import pytest
+import spacy
+from spacy.tokens import Span
+from spacy.training import Example
+from thinc.api import Config
+
+from spacy_transfer.corpora.marks import corpus_of, mark, restrict, set_soft, soft_of, trains_of
+from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
+
+from .readers import Texts, cats, ents, names, pipeline
+
+
+@pytest.fixture
+def nlp():
+    return pipeline("textcat_multilabel", "ner")
+
+
+def mixed(a, b, **settings):
+    blocks = {"a": {"reader": a, "trains": ["textcat_multilabel"]}, "b": {"reader": b, "trains": ["ner"]}}
+    return create_mixed_corpus_v1(corpora=blocks, **{"sampling": "proportional", **settings})
+
+
+def texts(examples):
+    return [example.reference.text for example in examples]
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_shares_are_the_rules_in_each_pass(nlp, in_memory):
+    read = mixed(cats(300), ents(100), epoch_size=200, in_memory=in_memory)
+    for _ in range(3):
+        examples = list(read(nlp))
+        assert Counter(corpus_of(eg.reference) for eg in examples) == {"a": 150, "b": 50}
+        assert names(examples) == ["c" if corpus_of(eg.reference) == "a" else "e" for eg in examples]
+
+
+@pytest.mark.parametrize("settings", [{"in_memory": True}, {"shuffle": 7}, {"shuffle": 10_000}])
+def test_each_reading_of_a_corpus_is_whole_and_in_another_order(nlp, settings):
+    read = mixed(cats(60), ents(70), sampling="round_robin", epoch_size=120, **settings)
+    # What shows all labels is shown once more, at the beginning.
+    n_shown = len({eg.reference.text for eg in islice(read(nlp), 3)})
+    passes = [list(read(nlp)) for _ in range(3)]
+    drawn = [t for t in texts([*passes[0][n_shown:], *passes[1], *passes[2]]) if t.startswith("c")]
+    in_file = [f"c {i}" for i in range(60)]
+    first, second = drawn[:60], drawn[60:120]
+    assert sorted(first) == sorted(second) == sorted(in_file)
+    assert first != second and in_file not in (first, second)
+
+
+def test_without_shuffling_it_is_the_order_of_the_file(nlp):
+    found = texts(islice(mixed(cats(200), ents(200), sampling="round_robin", shuffle=0)(nlp), 3, 100))
+    numbers = [int(text.split()[1]) for text in found if text.startswith("c")]
+    assert numbers[3:] == list(range(numbers[3], numbers[3] + len(numbers) - 3))
+
+
+def test_the_same_seed_gives_the_same_order(nlp):
+    def passes(seed):
+        read = mixed(cats(50), ents(30), sampling="temperature", epoch_size=150, seed=seed)
+        return [texts(read(nlp)) for _ in range(2)]
+
+    one, same, other = passes(0), passes(0), passes(1)
+    assert one == same != other
+    assert one[0] != one[1]
+
+
+def test_a_pass_that_is_left_early_begins_again(nlp):
+    """spaCy's initialisation does that for each component, and must see the same each time."""
+    read = mixed(cats(300), ents(100))
+    begun = [texts(islice(read(nlp), 100)) for _ in range(3)]
+    assert begun[0] == begun[1] == begun[2]
+    assert texts(read(nlp))[:100] == begun[0] != texts(islice(read(nlp), 100))
+
+
+def test_a_pass_is_never_so_short_that_initialisation_ends_it(nlp):
+    assert len(list(mixed(cats(4), ents(3))(nlp))) == 101
+    assert len(list(mixed(cats(400), ents(3))(nlp))) == 403
+
+
+def many_labels(n):
+    """A label of its own for each text."""
+    return Texts(lambda: ((f"c {i}", {"cats": {f"L{i}": 1.0}}) for i in range(n)))
+
+
+def late(n, wanted):
+    """Entities of other labels in the last texts alone."""
+
+    def pairs():
+        for i in range(n):
+            shown = [(2 * j, 2 * j + 1, label) for j, label in enumerate(wanted)] if i == n - 1 else [(0, 1, "PER")]
+            yield "e " * 8, {"entities": shown}
+
+    return Texts(pairs)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_all_labels_are_in_the_first_100(nlp, in_memory):
+    read = mixed(many_labels(77), late(3000, ["ORG", "LOC", "GPE"]), in_memory=in_memory)
+    first = list(islice(read(nlp), 100))
+    assert {label for eg in first for label in eg.reference.cats} == {f"L{i}" for i in range(77)}
+    assert {ent.label_ for eg in first for ent in eg.reference.ents} == {"PER", "ORG", "LOC", "GPE"}
+    # So spaCy initialises on them, and later draws make up for what was shown first.
+    nlp.initialize(lambda: islice(read(nlp), 100))
+    assert set(nlp.get_pipe("ner").labels) == {"PER", "ORG", "LOC", "GPE"}
+    assert len(nlp.get_pipe("textcat_multilabel").labels) == 77
+    whole = Counter(corpus_of(eg.reference) for eg in mixed(many_labels(77), late(3000, ["ORG"]))(nlp))
+    assert abs(whole["a"] - 77) <= 2 and whole["a"] + whole["b"] == 3077
+
+
+def test_more_labels_than_initialisation_can_see(nlp):
+    read = mixed(many_labels(120), ents(10))
+    with pytest.raises(ValueError, match=r"T519.*a: 120, b: 1\b.*spacy init labels"):
+        list(read(nlp))
+    nlp.config["initialize"]["components"]["textcat_multilabel"] = {"labels": [f"L{i}" for i in range(120)]}
+    assert len(list(mixed(many_labels(120), ents(10))(nlp))) == 130
+    # All of them in one text are no more than one text.
+    nlp = pipeline("textcat_multilabel", "ner")
+    whole = Texts(lambda: ((f"c {i}", {"cats": {f"L{j}": float(i == j) for j in range(120)}}) for i in range(120)))
+    assert len(list(mixed(whole, ents(10))(nlp))) == 130
+
+
+def test_what_is_never_drawn_is_not_shown(nlp):
+    read = mixed(cats(10), ents(10), sampling="weights", weights={"a": 1.0, "b": 0.0})
+    assert names(read(nlp)) == ["c"] * 101
+
+
+class Counted:
+    """Lives as long as the doc that it is on; how many there are at once."""
+
+    now = most = 0
+
+    def __init__(self):
+        Counted.now += 1
+        Counted.most = max(Counted.most, Counted.now)
+
+    def __del__(self):
+        Counted.now -= 1
+
+    def __deepcopy__(self, memo):
+        return Counted()
+
+
+def test_a_stream_is_never_held_whole(nlp):
+    """10,000 texts pass through a buffer of 50."""
+
+    def read(nlp):
+        doc = nlp.make_doc("a text")
+        for i in range(10_000):
+            example = Example(doc, doc.copy())
+            example.reference.cats = {"AB"[i % 2]: 1.0}
+            example.reference.user_data["counted"] = Counted()
+            yield example
+
+    Counted.now = Counted.most = 0
+    n = 0
+    for _ in mixed(read, ents(10), shuffle=50)(nlp):
+        n += 1
+    gc.collect()
+    assert n == 10_010
+    assert 50 < Counted.most < 70
+
+
+def test_docs_of_readers_that_keep_them_are_left_alone(nlp):
+    """The same docs in two corpora, with two owners."""
+    annotation = {"cats": {"A": 1.0}, "entities": [(0, 1, "PER")]}
+    kept = [Example.from_dict(nlp.make_doc(f"e {i}"), annotation) for i in range(20)]
+    read = mixed(lambda nlp: kept, lambda nlp: kept, sampling="round_robin", in_memory=True)
+    found = list(read(nlp))
+    for example in found:
+        is_a = corpus_of(example.reference) == "a"
+        assert trains_of(example.reference) == (("textcat_multilabel",) if is_a else ("ner",))
+        assert bool(example.reference.cats) == is_a
+        assert bool(example.reference.ents) != is_a
+        assert example.reference.has_annotation("ENT_IOB") != is_a
+    assert all(eg.reference.cats and eg.reference.ents for eg in kept)
+
+
+@pytest.mark.parametrize("says", [mark, lambda doc, name, only: (mark(doc, name), restrict(doc, only))])
+def test_a_reader_that_marks_keeps_its_say(nlp, says):
+    """As Rehearsal.v1 and Teacher.v1 do: they name fewer components, and leave soft targets."""
+
+    def read(nlp):
+        for example in cats(20)(nlp):
+            example.reference.ents = [Span(example.reference, 0, 1, "PER")]
+            says(example.reference, "old", ["ner"])
+            set_soft(example.reference, "ner", {"logits": numpy.arange(3.0)})
+            yield example
+
+    blocks = {"a": {"reader": read, "trains": ["ner", "textcat_multilabel"]}, "b": {"reader": read}}
+    found = list(create_mixed_corpus_v1(corpora=blocks)(nlp))
+    of = {name: [eg for eg in found if corpus_of(eg.reference) == name] for name in "ab"}
+    assert [len(of[name]) for name in "ab"] == [20, 20]
+    assert {trains_of(eg.reference) for eg in found} == {("ner",)}
+    assert all(eg.reference.ents and not eg.reference.cats for eg in found)
+    assert all(target["logits"].tolist() == [0, 1, 2] for target in soft_of(found, "ner"))
+
+
+def test_corpora_whole(nlp):
+    found = list(mixed(cats(5), ents(3), sampling=None)(nlp))
+    assert texts(found) == [*(f"c {i}" for i in range(5)), *(f"e {i}" for i in range(3))]
+    assert [corpus_of(eg.reference) for eg in found] == ["a"] * 5 + ["b"] * 3
+
+
+def test_a_limit_ends_what_has_no_end(nlp):
+    def endless(nlp):
+        while True:
+            yield from cats(10)(nlp)
+
+    blocks = {"a": {"reader": endless, "limit": 25}, "b": {"reader": ents(25)}}
+    found = list(create_mixed_corpus_v1(corpora=blocks, sampling="proportional", epoch_size=200)(nlp))
+    assert Counter(corpus_of(eg.reference) for eg in found) == {"a": 100, "b": 100}
+
+
+@pytest.mark.parametrize("sampling", [None, "proportional"])
+def test_an_empty_corpus(nlp, sampling):
+    with pytest.raises(ValueError, match=r"T514.*'b'"):
+        list(mixed(cats(5), ents(0), sampling=sampling)(nlp))
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"reader": print, "train": ["ner"]}, r"T526.*corpora\.x.*\['train'\].*'trains'"),
+        ({"trains": ["ner"]}, "T526.*no reader"),
+        ({"reader": print, "trains": "ner"}, "T526.*trains = 'ner'"),
+        ({"reader": print, "limit": -1}, "T526.*limit = -1"),
+    ],
+)
+def test_blocks_that_are_wrong(block, message):
+    with pytest.raises(ValueError, match=message):
+        create_mixed_corpus_v1(corpora={"x": block})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch_size": 100}, "T518.*epoch_size = 100.*at least 101"),
+        ({"shuffle": -1}, "T518.*shuffle = -1"),
+        ({"sampling": "weights", "weights": {"a": 0.0, "b": 0.0}}, "T516"),
+        ({"sampling": "annealed"}, "T518.*anneal"),
+    ],
+)
+def test_settings_that_are_wrong(settings, message):
+    with pytest.raises(ValueError, match=message):
+        mixed(cats(1), ents(1), **settings)
+
+
+def test_no_corpora():
+    with pytest.raises(ValueError, match="T526.*there are none"):
+        create_mixed_corpus_v1(corpora={})
+
+
+def test_components_that_are_wrong(nlp):
+    read = create_mixed_corpus_v1(corpora={"x": {"reader": cats(1), "trains": ["nre"]}})
+    with pytest.raises(ValueError, match=r"T512.*corpora\.x.*'nre'.*\['ner'"):
+        read(nlp)
+
+
+CONFIG = """
+[nlp]
+lang = "en"
+pipeline = ["textcat_multilabel","ner"]
+[components]
+[components.textcat_multilabel]
+factory = "textcat_multilabel"
+[components.ner]
+factory = "ner"
+[corpora]
+[corpora.train]
+@readers = "spacy-transfer.MixedCorpus.v1"
+sampling = "proportional"
+[corpora.train.corpora]
+[corpora.train.corpora.a]
+trains = ["textcat_multilabel"]
+[corpora.train.corpora.a.reader]
+@readers = "test_mixed.cats"
+[corpora.train.corpora.b]
+trains = ["ner"]
+[corpora.train.corpora.b.reader]
+@readers = "test_mixed.ents"
+[corpora.dev]
+@readers = "spacy-transfer.MixedCorpus.v1"
+[corpora.dev.corpora]
+[corpora.dev.corpora.a]
+trains = ["textcat_multilabel"]
+[corpora.dev.corpora.a.reader]
+@readers = "test_mixed.cats"
+[corpora.dev.corpora.b]
+trains = ["ner"]
+[corpora.dev.corpora.b.reader]
+@readers = "test_mixed.ents"
+[training]
+max_epochs = -1
+"""
+
+
+spacy.registry.readers("test_mixed.cats", func=lambda: cats(10))
+spacy.registry.readers("test_mixed.ents", func=lambda: ents(10))
+
+
+def read_config(role, changes=None):
+    config = Config().from_str(CONFIG, overrides=changes or {})
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    corpora = spacy.registry.resolve(nlp.config.interpolate()["corpora"])
+    return list(corpora[role](nlp))
+
+
+def test_in_a_config():
+    assert len(read_config("train")) == 101 and len(read_config("dev")) == 20
+
+
+@pytest.mark.parametrize(
+    ("role", "changes", "message"),
+    [
+        ("train", {"training.max_epochs": 0}, r"T510.*max_epochs = 0.*proportional"),
+        ("train", {"corpora.train.sampling": None}, "T511"),
+        ("train", {"training.frozen_components": ["ner"]}, r"T513.*corpora\.b.*'ner'.*frozen_components"),
+        ("train", {"corpora.train.corpora.a.trains": ["textcat"]}, r"T512.*'textcat'.*textcat_multilabel"),
+        ("train", {"corpora.dev.corpora.b.trains": ["textcat_multilabel"]}, r"T515.*'ner'.*\['b'\].*corpora\.dev"),
+        ("dev", {"corpora.dev.sampling": "round_robin"}, "T525.*round_robin"),
+        ("dev", {"training.score_weights": {"ents_g": 1.0}}, r"T523.*'ents_g'.*'ents_f'"),
+        ("dev", {"training.score_weights": {"b_ents_f": 1.0}}, r"T523.*'b_ents_f'.*'ents_f'"),
+    ],
+)
+def test_configs_that_are_at_odds(role, changes, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(role, changes)
+
+
+SCORER = {
+    "@scorers": "spacy-transfer.PerCorpusScorer.v1",
+    "component": "ner",
+    "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+}
+
+
+def test_score_weights_may_name_the_score_of_a_corpus():
+    changes = {"components.ner.scorer": SCORER, "training.score_weights": {"b_ents_f": 1.0, "ents_f": None}}
+    assert len(read_config("dev", changes)) == 20
+    with pytest.raises(ValueError, match=r"T523.*'a_ents_f'.*'b_ents_f'"):
+        read_config("dev", {**changes, "training.score_weights": {"a_ents_f": 1.0}})
+    with pytest.raises(ValueError, match=r"T522.*'nre'.*\['ner'\]"):
+        read_config("dev", {"components.ner.scorer": {**SCORER, "component": "nre"}})

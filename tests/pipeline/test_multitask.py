@@ -1,0 +1,165 @@
+"""Several tasks on one backbone by MixedCorpus.v1: who moves, who does not, and what comes out."""
+
+import numpy
+import pytest
+import spacy
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from spacy_transfer.corpora.batchers import create_task_batcher_v1
+from spacy_transfer.corpora.marks import corpus_of
+from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
+from spacy_transfer.tuning import optimizers
+
+from .util import LISTENER, backbone_config, weights
+
+TOKEN = {"@architectures": "spacy-transfer.TokenHead.v1", "tok2vec": LISTENER}
+HEADS = {
+    "transfer_textcat": {},
+    "transfer_textcat_multilabel": {},
+    "transfer_ner": {"model": {**TOKEN, "decoder": "crf"}},
+    "transfer_tagger": {"model": {**TOKEN, "decoder": "crf"}},
+    "transfer_regressor": {},
+    "tagger": {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}},
+}
+TEXTS = ["a cat sees a dog", "dogs sing", "", "birds see the cat here", "a bird"]
+
+
+@pytest.fixture(autouse=True)
+def extension():
+    before = Doc.get_extension("score") if Doc.has_extension("score") else None
+    Doc.set_extension("score", default=None, force=True)
+    yield
+    Doc.remove_extension("score")
+    if before is not None:
+        Doc.set_extension("score", default=before[0])
+
+
+def annotated(nlp, kind=""):
+    """Every annotation. Tags and labels carry the kind: so it shows who has learned from whom."""
+    for i, text in enumerate(TEXTS):
+        doc = nlp.make_doc(text)
+        annotation = {
+            "tags": [kind + token.text[0] for token in doc],
+            "cats": {f"{kind}odd": float(i % 2), f"{kind}even": float(not i % 2)},
+            "entities": [(t.idx, t.idx + len(t), f"{kind}PET") for t in doc if t.text.startswith(("cat", "dog"))],
+        }
+        example = Example.from_dict(doc, annotation)
+        example.reference._.score = float(i)
+        yield example
+
+
+def corpus(**trains):
+    """Corpora of the same texts; a label carries the name of its corpus."""
+    blocks = {
+        name: {"reader": lambda nlp, name=name: annotated(nlp, name), "trains": owners}
+        for name, owners in trains.items()
+    }
+    return create_mixed_corpus_v1(corpora=blocks, sampling="round_robin")
+
+
+def make(tiny_bert, reader, heads):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config=backbone_config(tiny_bert))
+    for head in heads:
+        nlp.add_pipe(head, config=HEADS[head])
+    nlp.initialize(lambda: list(reader(nlp))[:100])
+    return nlp
+
+
+def run(nlp, reader, n_steps, optimizer, batcher=None):
+    """As `spacy train` with max_epochs = -1."""
+    batches = []
+    while len(batches) < n_steps:
+        batches.extend((batcher or create_task_batcher_v1(size=4))(reader(nlp)))
+    for batch in batches[:n_steps]:
+        nlp.update(batch, sgd=False, drop=0.1)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+        optimizer.step_schedules()
+
+
+def states(nlp):
+    return {name: pipe.model.to_bytes() for name, pipe in nlp.pipeline if name != "transfer_backbone"}
+
+
+def adamw():
+    return optimizers.adamw_v1(learn_rate=0.003, weight_decay=0.1)
+
+
+@pytest.mark.parametrize("owner", ["transfer_ner", "transfer_textcat"])
+def test_masked_heads_are_bit_identical_after_100_steps(tiny_bert, owner):
+    """After a step in which everything learned, so that the optimizer has momentum for all."""
+    heads = [head for head in HEADS if head != "tagger"]
+    nlp, optimizer = make(tiny_bert, corpus(all=None), heads), adamw()
+    before = states(nlp)
+    run(nlp, corpus(all=None), 1, optimizer)
+    after = states(nlp)
+    assert {name for name in heads if before[name] != after[name]} == set(heads)
+    backbone = weights(nlp)
+    run(nlp, corpus(all=[owner]), 100, optimizer)
+    assert {name for name, state in states(nlp).items() if state != after[name]} == {owner}
+    assert (weights(nlp) != backbone).mean() > 0.5
+
+
+def test_stock_heads_stay_as_well(tiny_bert):
+    heads = ["tagger", "transfer_ner"]
+    nlp, optimizer = make(tiny_bert, corpus(all=None), heads), adamw()
+    run(nlp, corpus(all=None), 1, optimizer)
+    before = states(nlp)
+    run(nlp, corpus(all=["transfer_ner"]), 10, optimizer)
+    after = states(nlp)
+    assert before["tagger"] == after["tagger"] and before["transfer_ner"] != after["transfer_ner"]
+
+
+def test_nothing_moves_where_nobody_owns_anything(tiny_bert):
+    nlp, optimizer = make(tiny_bert, corpus(all=None), ["transfer_ner", "transfer_tagger"]), adamw()
+    run(nlp, corpus(all=None), 2, optimizer)
+    before, backbone = states(nlp), weights(nlp)
+    run(nlp, corpus(all=[]), 3, optimizer)
+    assert states(nlp) == before and (weights(nlp) == backbone).all()
+
+
+def test_labels_and_learning_stay_with_their_corpus(tiny_bert):
+    """Each head gets the labels of its own corpus, and learns its own task, in batches of one task and in mixed."""
+    reader = corpus(x=["transfer_textcat"], y=["transfer_ner"], z=["transfer_tagger"])
+    for batcher in (create_task_batcher_v1(size=8), lambda examples: spacy.util.minibatch(examples, 8)):
+        nlp = make(tiny_bert, reader, ["transfer_textcat", "transfer_ner", "transfer_tagger"])
+        assert set(nlp.get_pipe("transfer_textcat").labels) == {"xodd", "xeven"}
+        assert nlp.get_pipe("transfer_ner").labels == ("yPET",)
+        assert all(tag.startswith("z") for tag in nlp.get_pipe("transfer_tagger").labels)
+        run(nlp, reader, 120, adamw(), batcher)
+        for i, text in enumerate(TEXTS):
+            doc = nlp(text)
+            assert text == "" or max(doc.cats, key=doc.cats.get) == ["xeven", "xodd"][i % 2]
+            assert [ent.text for ent in doc.ents] == [t.text for t in doc if t.text.startswith(("cat", "dog"))]
+            assert [token.tag_ for token in doc] == [f"z{token.text[0]}" for token in doc]
+
+
+def test_a_mixed_batch_has_the_gradients_of_its_parts(tiny_bert):
+    """In the backbone, to rounding: what the other tasks' examples add to a head's gradient is nothing."""
+    reader = corpus(x=["transfer_textcat"], y=["transfer_ner"])
+    nlp = make(tiny_bert, reader, ["transfer_textcat", "transfer_ner"])
+    run(nlp, reader, 3, adamw())
+    examples = list(reader(nlp))[10:20]
+
+    def gradient(batch):
+        encoder = nlp.get_pipe("transfer_backbone").model.shims[0].encoder
+        encoder.zero_grad()
+        nlp.update(batch, sgd=False, drop=0.0)
+        nlp.get_pipe("transfer_backbone").steps.flush()
+        return numpy.concatenate([p.grad.numpy().ravel().copy() for p in encoder.parameters() if p.grad is not None])
+
+    parts = [[eg for eg in examples if corpus_of(eg.reference) == name] for name in "xy"]
+    numpy.testing.assert_allclose(gradient(examples), sum(map(gradient, parts)), atol=2e-4)
+
+
+def test_the_same_seed_gives_the_same_pipeline(tiny_bert):
+    def trained():
+        reader = corpus(x=["transfer_textcat"], y=["transfer_ner"])
+        nlp = make(tiny_bert, reader, ["transfer_textcat", "transfer_ner"])
+        run(nlp, reader, 5, adamw())
+        return nlp.to_bytes()
+
+    assert trained() == trained()
