@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 CORPUS, TRAINS, SOFT = "spacy_transfer_corpus", "spacy_transfer_trains", "spacy_transfer_soft"
+ONLY, OPEN = "spacy_transfer_only", "spacy_transfer_open"
 
 
 def mark(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
@@ -32,8 +33,33 @@ def corpus_of(reference: Doc) -> str | None:
 
 def may_train(reference: Doc, name: str) -> bool:
     """RETURNS (bool): Whether a component learns from an example: it does, unless a reader has named others."""
-    trains = reference.user_data.get(TRAINS)
-    return trains is None or name in trains
+    named = (reference.user_data.get(key) for key in (TRAINS, ONLY))
+    return all(names is None or name in names for names in named)
+
+
+def restrict(reference: Doc, names: Collection[str]) -> None:
+    """Say who at most may learn from an example, whatever `mark` says of its corpus: a reader inside another one has
+    made annotation for these alone.
+
+    reference (Doc): Its gold side.
+    names (Collection[str]): Names of the components.
+    """
+    reference.user_data[ONLY] = tuple(names)
+
+
+def set_open(reference: Doc, name: str, labels: Collection[str]) -> None:
+    """Say that nobody has looked for entities of some labels: "outside" means that there is none of the others.
+
+    reference (Doc): Gold side of the example.
+    name (str): The component that learns from it.
+    labels (Collection[str]): The labels; those that the component does not have count for nothing.
+    """
+    reference.user_data[OPEN] = {**reference.user_data.get(OPEN, {}), name: tuple(labels)}
+
+
+def open_of(examples: Iterable[Example], name: str) -> list[tuple[str, ...]]:
+    """RETURNS (List[Tuple[str, ...]]): Labels that nobody has looked for, of each of the examples."""
+    return [eg.reference.user_data.get(OPEN, {}).get(name, ()) for eg in examples]
 
 
 def training_mask(examples: Iterable[Example], name: str) -> Any:
@@ -48,9 +74,24 @@ def set_soft(reference: Doc, name: str, targets: dict[str, Any]) -> None:
     name (str): The component that learns from it.
     targets (Dict[str, Any]): What its loss reads, of arrays, numbers and strings.
     """
-    reference.user_data.setdefault(SOFT, {})[name] = targets
+    reference.user_data[SOFT] = {**reference.user_data.get(SOFT, {}), name: targets}
 
 
 def soft_of(examples: Sequence[Example], name: str) -> list[dict[str, Any] | None]:
     """RETURNS (List[Optional[Dict[str, Any]]]): A teacher's answer for a component to each example; None without."""
     return [eg.reference.user_data.get(SOFT, {}).get(name) for eg in examples]
+
+
+def copy_of(reference: Doc) -> Doc:
+    """RETURNS (Doc): A copy to write on, with the same marks: arrays of a teacher are not copied.
+
+    reference (Doc): Gold side of an example.
+    """
+    data = reference.user_data
+    reference.user_data = {}
+    try:
+        twin = reference.copy()
+    finally:
+        reference.user_data = data
+    twin.user_data = dict(data)
+    return twin

@@ -2,7 +2,17 @@ import numpy
 import spacy
 from spacy.training import Example
 
-from spacy_transfer.corpora.marks import corpus_of, mark, may_train, set_soft, soft_of, training_mask
+from spacy_transfer.corpora.marks import (
+    corpus_of,
+    mark,
+    may_train,
+    open_of,
+    restrict,
+    set_open,
+    set_soft,
+    soft_of,
+    training_mask,
+)
 
 
 def examples(n):
@@ -34,3 +44,20 @@ def test_a_new_mark_takes_the_place_of_the_old():
     mark(example.reference, "a", ["x"])
     mark(example.reference, "b")
     assert corpus_of(example.reference) == "b" and may_train(example.reference, "y")
+
+
+def test_a_reader_inside_another_restricts_who_learns():
+    (example,) = examples(1)
+    restrict(example.reference, ["ner", "tagger"])
+    mark(example.reference, "outer", ["ner", "textcat"])
+    batch = [rebuilt(example)]
+    assert [training_mask(batch, name).item() for name in ("ner", "tagger", "textcat")] == [True, False, False]
+    mark(example.reference, "outer")
+    assert may_train(example.reference, "tagger") and not may_train(example.reference, "textcat")
+
+
+def test_labels_that_nobody_has_looked_for():
+    first, second = examples(2)
+    set_open(first.reference, "ner", ["NEW"])
+    batch = [rebuilt(example) for example in (first, second)]
+    assert open_of(batch, "ner") == [("NEW",), ()] and open_of(batch, "other") == [(), ()]
