@@ -403,6 +403,10 @@ class Errors(metaclass=_Coded):
         "components.{name}: a span has no row in 'spacy-transfer.DocumentListener.v1', but spans_key = {key!r}. Take "
         "'spacy-transfer.Listener.v1', or spans_key = null."
     )
+    T425 = (
+        "components.{name}: the head to be carried has bounded, bounds = {found}, and this one {wanted}. Its numbers "
+        "would mean something else here: use the same [components.{name}] bounds and model.bounded."
+    )
     T430 = (
         "components.{name}: the labels of its teacher ({other!r} of {source!r}) are others than its own. The teacher's "
         "alone: {theirs}; its own alone: {own}. Give the labels in [initialize.components.{name}], or label_map to the "

@@ -3,6 +3,7 @@
 import numpy
 import spacy
 from spacy.tokens import Doc, Span
+from spacy.training import Example
 from thinc.api import Adam, Linear
 
 from spacy_transfer import _compat
@@ -93,3 +94,23 @@ def test_stored_value():
     finally:
         for kind in (Doc, Span):
             kind.remove_extension("of_compat")
+
+
+def test_zeros_reach_spacys_tok2vec_and_nothing_else():
+    """What spaCy's tok2vec waits for goes through it, once; our listeners, and layers that are none, hear nothing."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec")
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96, "upstream": "*"}
+    nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}})
+    example = Example.from_dict(nlp.make_doc("a b"), {"tags": ["A", "B"]})
+    nlp.initialize(lambda: [example])
+    nlp.get_pipe("tok2vec").update([example])
+    read = nlp.get_pipe("tagger").model.get_ref("tok2vec")
+    _compat.send_zeros(read)
+    nodes = [node for node in nlp.get_pipe("tok2vec").model.walk() if node.grad_names]
+    assert nodes and not any(node.get_grad(name).any() for node in nodes for name in node.grad_names)
+    sent = []
+    read._backprop = sent.append
+    for other in (read, Linear(2, 2), None):
+        _compat.send_zeros(other)
+    assert not sent

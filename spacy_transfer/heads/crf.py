@@ -6,6 +6,7 @@ the tokens, whatever the lengths. Sums run in float64 and as scaled probabilitie
 one matrix product. What may not be has the score -inf: it gets probability 0 and no gradient.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +28,10 @@ class Transitions:
     start: Array
     matrix: Array
     end: Array
+
+    def map(self, function: Callable[[Array], Array]) -> "Transitions":
+        """RETURNS (Transitions): A function of each part."""
+        return Transitions(function(self.start), function(self.matrix), function(self.end))
 
     def where(self, allowed: "Transitions") -> "Transitions":
         """Transitions with -inf where a mask has False.

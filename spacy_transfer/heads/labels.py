@@ -10,7 +10,7 @@ import numpy
 
 from ..errors import Errors
 
-Kind = Literal["softmax", "sigmoid"]
+Kind = Literal["softmax", "sigmoid", "number"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,8 @@ def move_rows(plan: LabelPlan, W: Any, b: Any, kind: Kind, xp: Any = numpy) -> t
     plan (LabelPlan): The change of the rows.
     W (Floats2d): Shape (n_old, width).
     b (Floats1d): Shape (n_old,).
-    kind (str): Whether labels share a "softmax", or have a "sigmoid" each. It decides what merging means.
+    kind (str): Whether labels share a "softmax", have a "sigmoid" each, or are the "number"s of a regressor, which are
+        0 where nothing is known. It decides what merging means.
     xp (Any): numpy or cupy.
     RETURNS (Tuple[Floats2d, Floats1d]): Shapes (n_new, width) and (n_new,).
     """
@@ -192,7 +193,7 @@ def move_rows(plan: LabelPlan, W: Any, b: Any, kind: Kind, xp: Any = numpy) -> t
             new_W[i], new_b[i] = W[rows[0]], b[rows[0]]
         elif rows:
             new_W[i], new_b[i] = merged_row(W[rows], b[rows], kind, xp)
-        else:
+        elif kind != "number":
             new_b[i] = lowest if kind == "softmax" else min(lowest, 0.0)
     return new_W, new_b
 
@@ -206,10 +207,13 @@ def merged_row(W: Any, b: Any, kind: Kind, xp: Any = numpy) -> tuple[Any, Any]:
     b (Floats1d): Shape (n_parts,).
     kind (str): "softmax": the probability is the sum of the parts', so the logit is their log-sum-exp. "sigmoid": the
         merged label holds where one of the parts does, and they are taken for independent (noisy or, Pearl 1988).
+        "number": the mean.
     xp (Any): numpy or cupy.
     RETURNS (Tuple[Floats1d, float]): The row and its bias.
     """
     wide: Any = b.astype("f8")
+    if kind == "number":
+        return W.mean(axis=0), b.mean()
     if kind == "softmax":
         logit = wide.max() + xp.log(xp.exp(wide - wide.max()).sum())
         shares = xp.exp(wide - logit)

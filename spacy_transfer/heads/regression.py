@@ -75,7 +75,7 @@ def forward(
     if not attrs["bounded"]:
         return raw * scale + mean, lambda d: back_inputs(back_output(d))
     low, high = attrs["bounds"]
-    share = model.ops.sigmoid(raw + xp.asarray(_logits(model), dtype="f"))
+    share = model.ops.sigmoid(raw + xp.asarray(_logits(attrs), dtype="f"))
 
     def backprop(d: Any) -> Any:
         return back_inputs(back_output(d * (share * (1 - share) * (high - low) / scale)))
@@ -172,10 +172,23 @@ def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Place
     return model
 
 
-def _logits(model: Model[Places, Floats2d]) -> list[float]:
+def gains(attrs: dict[str, Any]) -> list[float]:
+    """How much each prediction, in the unit of its target, grows with the output layer's number near 0.
+
+    attrs (Dict[str, Any]): Of a head: "bounded", "bounds", "mean", "scale".
+    RETURNS (List[float]): For each target.
+    """
+    if not attrs["bounded"]:
+        return list(attrs["scale"])
+    low, high = attrs["bounds"]
+    shares = [1 / (1 + math.exp(-logit)) for logit in _logits(attrs)]
+    return [share * (1 - share) * (high - low) for share in shares]
+
+
+def _logits(attrs: dict[str, Any]) -> list[float]:
     """Where the sigmoid gives the mean, so that a head that knows nothing says the mean. Never in its flat ends."""
-    low, high = model.attrs["bounds"]
-    shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in model.attrs["mean"]]
+    low, high = attrs["bounds"]
+    shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in attrs["mean"]]
     return [math.log(share / (1 - share)) for share in shares]
 
 

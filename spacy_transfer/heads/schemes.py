@@ -78,6 +78,23 @@ class Scheme:
         mask[after] &= ~self.goes_on
         return mask
 
+    def span_mask(self, n_tokens: int, start: int, end: int, label: int) -> Any:
+        """Tags that make up an entity, and end where it ends.
+
+        n_tokens (int): Of the doc.
+        start (int), end (int): First token, and token after the last.
+        label (int): Index of the label.
+        RETURNS (Array): Bool, shape (n_tokens, n_tags).
+        """
+        mask = numpy.ones((n_tokens, len(self.tags)), dtype=bool)
+        at = numpy.arange(start, end)
+        tags = self.entity_tags(numpy.full(end - start, label), at == start, at == end - 1)
+        mask[start:end] = False
+        mask[at, tags] = True
+        if end < n_tokens:
+            mask[end] = self.may_follow[tags[-1]]
+        return mask
+
     def entities(self, tags: Any, first: Any) -> tuple[Any, Any, Any]:
         """The entities in well-formed tags.
 

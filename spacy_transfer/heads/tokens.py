@@ -30,6 +30,32 @@ class TokenScores:
     lengths: Any
     transitions: Transitions | None
 
+    def scaled(self, factor: float) -> "TokenScores":
+        """RETURNS (TokenScores): Gradients, times a factor."""
+        scaled = None if self.transitions is None else self.transitions.map(lambda part: part * factor)
+        return TokenScores(self.logits * factor, self.lengths, scaled)
+
+    def plus(self, other: "TokenScores") -> "TokenScores":
+        """RETURNS (TokenScores): The sum of two gradients of one batch."""
+        mine, theirs = self.transitions, other.transitions
+        both = None
+        if mine is not None and theirs is not None:
+            both = Transitions(mine.start + theirs.start, mine.matrix + theirs.matrix, mine.end + theirs.end)
+        return TokenScores(self.logits + other.logits, self.lengths, both)
+
+    def only(self, moving: Any) -> "TokenScores":
+        """Gradients of some tags.
+
+        moving (Array): Which, bool, shape (n_tags,).
+        RETURNS (TokenScores): 0 for the others, and for neighbours both of which are others.
+        """
+        own = numpy.asarray(moving if isinstance(moving, numpy.ndarray) else moving.get())
+
+        def part(array: Any) -> Any:
+            return array * (own if array.ndim == 1 else own[:, None] | own)
+
+        return TokenScores(self.logits * moving, self.lengths, self.transitions and self.transitions.map(part))
+
 
 HeadT = Model[list[Doc], TokenScores]
 

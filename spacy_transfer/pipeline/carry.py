@@ -97,6 +97,7 @@ def carry_into(
         raise ValueError(Errors.T369.format(name=other_name))
     of_rows = rows.row_plan(plan, other.rows, rows.rows)
     _check_shapes(rows, other, called)
+    rows.check_source(other)
     params = other.moved(other.read(), of_rows)
     rows.write(params, len(of_rows.labels))
     rows.finish(of_rows, other)

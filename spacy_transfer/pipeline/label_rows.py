@@ -9,6 +9,7 @@ from spacy.pipeline.textcat import TextCategorizer
 from thinc.api import Model
 
 from ..errors import Errors
+from ..heads import regression
 from ..heads.labels import Kind, LabelPlan, by_rows, move_axis, move_rows, move_transitions
 
 Params = dict[str, Any]
@@ -40,6 +41,10 @@ class LabelRows:
         """RETURNS (Tuple[str]): What the rows stand for, in their order."""
         return self.labels
 
+    def label_of(self, row: str) -> str | None:
+        """RETURNS (Optional[str]): The label that a row belongs to; None for one that belongs to none."""
+        return row
+
     def set_labels(self, plan: LabelPlan) -> None:
         """Write the names of a plan into the component.
 
@@ -56,6 +61,12 @@ class LabelRows:
             raise ValueError(Errors.T369.format(name=self.name))
         if len(plan.labels) < self.fewest:
             raise ValueError(Errors.T370.format(name=self.name, labels=list(plan.labels), fewest=self.fewest))
+
+    def check_source(self, other: "LabelRows") -> None:
+        """Look whether rows of another component mean the same here, before anything is touched.
+
+        other (LabelRows): Of the same kind.
+        """
 
     def finish(self, plan: LabelPlan, source: "LabelRows") -> None:
         """What remains to be done once the parameters are in.
@@ -224,6 +235,11 @@ class TokenRows(LabelRows):
     def rows(self) -> tuple[str, ...]:
         return tuple(self.pipe.tags)
 
+    def label_of(self, row: str) -> str | None:
+        if self.rows == self.labels:
+            return row
+        return row.partition("-")[2] or None
+
     def check(self, plan: LabelPlan) -> None:
         super().check(plan)
         for label in plan.labels:
@@ -253,6 +269,57 @@ class TokenRows(LabelRows):
         return found
 
 
+class TargetRows(LabelRows):
+    """Of `transfer_regressor`: each target has a row, and the mean and scale in which the row counts. A new target has
+    a row of zeros: it says its mean until it is trained. Merged targets are the mean of their predictions: exactly so
+    where those are not bounded, and near the middle where they are."""
+
+    kind = "number"
+
+    def output(self) -> Model:
+        return self.pipe.model.get_ref("output")
+
+    def check_source(self, other: LabelRows) -> None:
+        mine, theirs = ([rows.pipe.model.attrs[key] for key in ("bounded", "bounds")] for rows in (self, other))
+        if mine[0] != theirs[0] or (mine[0] and mine[1] != theirs[1]):
+            raise ValueError(Errors.T425.format(name=self.name, found=theirs, wanted=mine))
+
+    def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
+        found, model = super().moved(params, plan), self.pipe.model
+        gains, W, b = regression.gains(model.attrs), params[0]["W"], params[0]["b"]
+        for i, parts in enumerate(plan.sources):
+            if len(parts) > 1:
+                rows = [plan.old.index(part) for part in parts]
+                own = model.ops.xp.asarray([gains[row] for row in rows], dtype="f")
+                shares = own / (len(rows) * self._merged_gain(rows))
+                found[0]["W"][i], found[0]["b"][i] = shares @ W[rows], shares @ b[rows]
+        return found
+
+    def _merged_gain(self, rows: list[int]) -> float:
+        mean, scale = ([sum(values) / len(values)] for values in self._units(rows))
+        return regression.gains({**self.pipe.model.attrs, "mean": mean, "scale": scale})[0]
+
+    def _units(self, rows: list[int]) -> tuple[list[float], list[float]]:
+        attrs = self.pipe.model.attrs
+        return [attrs["mean"][row] for row in rows], [attrs["scale"][row] for row in rows]
+
+    def finish(self, plan: LabelPlan, source: LabelRows) -> None:
+        """Mean and scale go with their targets. What is new has those of its own texts, where it has been initialised,
+        or else those of any new target."""
+        assert isinstance(source, TargetRows)
+        model, found = self.pipe.model, list[tuple[float, float]]()
+        bounds = model.attrs["bounds"]
+        for i, parts in enumerate(plan.sources):
+            if parts:
+                means, scales = source._units([plan.old.index(part) for part in parts])
+                found.append((sum(means) / len(means), sum(scales) / len(scales)))
+            elif source is not self:
+                found.append((model.attrs["mean"][i], model.attrs["scale"][i]))
+            else:
+                found.append((sum(bounds) / 2 if bounds else 0.0, 1.0))
+        regression.set_units(model, *([pair[k] for pair in found] for k in range(2)))
+
+
 def label_rows(name: str, pipe: Any) -> LabelRows:
     """Find out how a component keeps its labels.
 
@@ -264,6 +331,8 @@ def label_rows(name: str, pipe: Any) -> LabelRows:
     if isinstance(getattr(pipe, "model", None), Model):
         if hasattr(pipe, "tags") and "output" in pipe.model.ref_names:
             return TokenRows(name, pipe)
+        if "bounded" in pipe.model.attrs and "output" in pipe.model.ref_names:
+            return TargetRows(name, pipe)
         if isinstance(pipe, TextCategorizer):
             return ClassifierRows(name, pipe)
         if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are taggers too.

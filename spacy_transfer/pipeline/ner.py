@@ -1,7 +1,5 @@
 """`transfer_ner`: named entities from tags, each with its probability."""
 
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,34 +7,20 @@ from typing import Any, Literal
 import numpy
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
-from spacy.training import Example
+from spacy.training import Example, validate_get_examples
 from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..errors import Errors, Warnings
-from ..heads.crf import Chain, crf_loss, softmax_loss, unlikelihood_loss, viterbi
+from ..corpora.marks import open_of
+from ..heads.crf import Chain, Transitions, crf_loss, softmax_loss, unlikelihood_loss, viterbi
 from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs
-from ..heads.tokens import TokenScores
-from .tokens import TokenPipe, check_batch, check_examples, first_tokens, same_tokens
-
-MARK = "probabilities_of"
-"""In the attrs of a span group: the component whose entities it holds."""
-DEFAULT_MODEL = """
-[model]
-@architectures = "spacy-transfer.TokenHead.v1"
-hidden = []
-activation = "relu"
-dropout = null
-bilstm = null
-decoder = "crf"
-nO = null
-
-[model.tok2vec]
-@architectures = "spacy-transfer.Listener.v1"
-upstream = "*"
-width = null
-"""
+from ..heads.tokens import TokenScores, transitions_of
+from .confidence import MARK, register_confidence
+from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans
+from .soft import as_answer, by_doc
+from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens
 
 
 @Language.factory(
@@ -130,7 +114,7 @@ class TransferNER(TokenPipe):
         self.incorrect_spans_key = incorrect_spans_key
         self._scheme: tuple[tuple[str, ...], Scheme] | None = None
         self._has_warned = False
-        _register_confidence(spans_key)
+        register_confidence(spans_key)
 
     @property
     def scheme(self) -> Scheme:
@@ -155,14 +139,62 @@ class TransferNER(TokenPipe):
         if not lengths.sum():
             none = numpy.zeros(0, dtype="int64")
             return Entities(numpy.zeros((0, 2), "uint64"), lengths, none, none, none, none)
-        scores, first = self.scores_of(docs), first_tokens(lengths)
-        given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
-        logits = self.model.ops.to_numpy(scores.logits)
-        logits = logits if (mask := self._constraints(given, first)) is None else numpy.where(mask, logits, -numpy.inf)
+        scores, logits, given = self._constrained(docs)
+        first = first_tokens(lengths)
         tags = self._decode(scores, logits, first)
         starts, ends, labels = self.scheme.entities(tags, first)
         probabilities = self._probabilities(scores, logits, tags, starts, ends)
         return self._entities(given, lengths, first, (starts, ends, labels, probabilities))
+
+    def _constrained(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any, Any]:
+        """Scores of docs that have tokens; the logits, on the CPU, with -inf for what may not be; and what docs say."""
+        scores = self.scores_of(docs)
+        given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
+        logits, mask = self.model.ops.to_numpy(scores.logits), self._constraints(given, first_tokens(scores.lengths))
+        return scores, logits if mask is None else numpy.where(mask, logits, -numpy.inf), given
+
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What this recognizer tells a student: its whole distribution over well-formed tags.
+
+        docs (Sequence[Doc]): With rows; each has tokens.
+        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and scores of neighbours; for each doc
+            "logits" of shape (n_tokens, n_tags).
+        """
+        node = self.model.get_ref("transitions") if self.model.has_ref("transitions") else None
+        own = TokenScores(None, None, None if node is None else transitions_of(node))
+        shared = {"labels": list(self.labels), "tags": list(self.tags)}
+        shared |= as_answer(self.transitions(own, self.scheme.allowed))
+        if not docs:
+            return shared, []
+        scores, logits, _ = self._constrained(docs)
+        return shared, [{"logits": rows} for rows in by_doc(logits, scores.lengths)]
+
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
+        """How sure this recognizer is.
+
+        docs (Sequence[Doc]): With rows; each has tokens.
+        RETURNS (List[Dict[str, Any]]): For each doc "ents": first token, token after the last, label, probability; and
+            "outside": of each token the probability to be in no entity.
+        """
+        if not docs:
+            return []
+        found, (scores, logits, _) = self.predict(docs), self._constrained(docs)
+        chain = Chain(logits, scores.lengths, self.transitions(scores, self.scheme.allowed))
+        outside = by_doc(chain.marginals[:, 0].astype("f"), scores.lengths)
+        ents: list[list[Any]] = [[] for _ in docs]
+        of_token = numpy.repeat(numpy.arange(len(docs)), scores.lengths)
+        begins = numpy.cumsum(scores.lengths) - scores.lengths
+        names = {int(number): label for number, label in zip(self.label_ids, self.labels, strict=True)}
+        for start, end, label, score in zip(found.starts, found.ends, found.labels, found.scores, strict=True):
+            i = int(of_token[start])
+            name = names.get(int(label), self.vocab.strings[int(label)])
+            ents[i].append([int(start - begins[i]), int(end - begins[i]), name, float(score)])
+        return [{"ents": each, "outside": values} for each, values in zip(ents, outside, strict=True)]
+
+    @property
+    def allowed(self) -> Transitions:
+        """RETURNS (Transitions): Which tags may stand side by side, bool."""
+        return self.scheme.allowed
 
     def _constraints(self, given: Any, first: Any) -> Any:
         """Tags that are allowed; None for all. O on a doc is no constraint, as in spaCy: rulers leave it everywhere."""
@@ -242,18 +274,18 @@ class TransferNER(TokenPipe):
             attrs = {"scores": values[a:b], MARK: self.name}
             doc.spans[self.spans_key] = SpanGroup(doc, name=self.spans_key, attrs=attrs, spans=spans)
 
-    def get_loss(self, examples: Iterable[Example], scores: TokenScores) -> tuple[float, TokenScores]:
+    def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient. Tokens without annotation, and those of entities that cross tokens,
         allow every tag.
 
-        examples (Iterable[Example]): The batch.
+        examples (Sequence[Example]): The batch.
         scores (TokenScores): What the head made of it.
         RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
         """
-        examples = check_batch(examples, self)
         first = first_tokens(scores.lengths)
         iob, labels = self._gold(examples)
         mask = self.scheme.mask(iob, labels, first)
+        self._open(mask, iob, examples, scores.lengths)
         logits = self.model.ops.to_numpy(scores.logits)
         d_transitions = None
         if scores.transitions is None:
@@ -261,77 +293,44 @@ class TransferNER(TokenPipe):
         else:
             transitions = self.transitions(scores, self.scheme.allowed)
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
-        wrong = self._incorrect(examples) if self.incorrect_spans_key is not None else []
+        wrong = self._incorrect(examples)
         if wrong:
             loss += self._avoid(wrong, scores, logits, d_logits, d_transitions)
         return loss, self.gradient(scores, d_logits, d_transitions)
 
+    def _open(self, mask: Any, iob: Any, examples: Sequence[Example], lengths: Any) -> None:
+        """Where nobody has looked for some labels, "outside" allows their tags."""
+        named = open_of(examples, self.name)
+        for opened in set(named) - {()}:
+            here = numpy.repeat(numpy.array([each == opened for each in named]), lengths) & (iob == OUTSIDE)
+            wanted = [self.labels.index(label) for label in opened if label in self.labels]
+            mask[numpy.ix_(here, numpy.isin(self.scheme.label, wanted))] = True
+
     def _gold(self, examples: Sequence[Example]) -> tuple[Any, Any]:
         """ENT_IOB of the tokens of all docs, and indices of labels."""
-        parts, crossing, total = [], Counter[str](), 0
-        for example in examples:
-            if same_tokens(example):
-                parts.append(example.reference.to_array(["ENT_IOB", "ENT_TYPE"]))
-                continue
-            entities, tags = example.get_aligned_ents_and_ner()
-            parts.append(_from_biluo(tags, self.vocab))
-            crossing[example.reference.text] += len(example.reference.ents) - len(entities)
-            total += len(example.reference.ents)
-        self._warn(crossing, total)
-        given = numpy.concatenate(parts)
-        iob, ids = given[:, 0].astype("int64"), given[:, 1]
-        # What is blocked on a doc says that nothing was looked for, as in spaCy.
-        iob[((iob == BEGIN) | (iob == INSIDE)) & (ids == 0)] = MISSING
+        iob, ids, crossing = gold_entities(examples, self.vocab)
+        self._warn(crossing)
         return iob, self.index_labels(ids, examples)
 
-    def _warn(self, crossing: Counter[str], total: int) -> None:
-        count = sum(crossing.values())
-        if count and not self._has_warned:
+    def _warn(self, crossing: Crossing) -> None:
+        if crossing.count and not self._has_warned:
             self._has_warned = True
-            text = next(text for text, n in crossing.items() if n)[:60]
-            logger.warning(Warnings.W330.format(name=self.name, count=count, total=total, text=text))
+            logger.warning(Warnings.W330.format(name=self.name, **vars(crossing)))
 
-    def _incorrect(self, examples: Sequence[Example]) -> list[tuple[int, int, int, int]]:
-        """Spans that are known to be none: index of the example, first token, token after the last, label."""
-        found = list[tuple[int, int, int, int]]()
-        labels = {label: i for i, label in enumerate(self.labels)}
-        for i, example in enumerate(examples):
-            spans = example.reference.spans.get(self.incorrect_spans_key, ())
-            spans = [span for span in spans if span.label_ in labels]
-            entities = {(ent.start, ent.end, ent.label_) for ent in example.reference.ents} if spans else set()
-            for span in spans:
-                if (span.start, span.end, span.label_) in entities:
-                    facts = {"text": example.reference.text[:60], "span": span.text, "label": span.label_}
-                    raise ValueError(Errors.T335.format(name=self.name, key=self.incorrect_spans_key, **facts))
-            if not same_tokens(example):
-                spans = example.get_aligned_spans_y2x(spans, allow_overlap=True)
-            found.extend((i, span.start, span.end, labels[span.label_]) for span in spans)
-        return found
+    def _incorrect(self, examples: Sequence[Example]) -> list[IncorrectSpan]:
+        if self.incorrect_spans_key is None:
+            return []
+        return incorrect_spans(examples, self.incorrect_spans_key, self.labels, self.name)
 
-    def _avoid(
-        self, wrong: Sequence[tuple[int, int, int, int]], scores: TokenScores, logits: Any, d_logits: Any, d: Any
-    ) -> float:
+    def _avoid(self, wrong: Sequence[IncorrectSpan], scores: TokenScores, logits: Any, d_logits: Any, d: Any) -> float:
         """Add to the gradients what keeps incorrect spans from being predicted: the doc once for each of them, with the
         tags that would make up the span."""
-        scheme, ends = self.scheme, numpy.cumsum(scores.lengths)
-        places, lengths, masks = [], [], []
-        for i, start, end, label in wrong:
-            place = numpy.arange(ends[i] - scores.lengths[i], ends[i])
-            mask = numpy.ones((len(place), len(scheme.tags)), dtype=bool)
-            at = numpy.arange(start, end)
-            tags = scheme.entity_tags(numpy.full(end - start, label), at == start, at == end - 1)
-            mask[start:end] = False
-            mask[at, tags] = True
-            if end < len(mask):
-                mask[end] = scheme.may_follow[tags[-1]]
-            places.append(place)
-            lengths.append(len(place))
-            masks.append(mask)
-        tokens = numpy.concatenate(places)
-        transitions = self.transitions(scores, scheme.allowed)
-        loss, d_tokens, d_wrong = unlikelihood_loss(
-            logits[tokens], numpy.array(lengths), transitions, numpy.concatenate(masks)
-        )
+        ends = numpy.cumsum(scores.lengths)
+        places = [numpy.arange(ends[i] - scores.lengths[i], ends[i]) for i, *_ in wrong]
+        lengths = numpy.array([len(place) for place in places])
+        masks = [self.scheme.span_mask(n, *span) for n, (_, *span) in zip(lengths.tolist(), wrong, strict=True)]
+        tokens, transitions = numpy.concatenate(places), self.transitions(scores, self.scheme.allowed)
+        loss, d_tokens, d_wrong = unlikelihood_loss(logits[tokens], lengths, transitions, numpy.concatenate(masks))
         numpy.add.at(d_logits, tokens, d_tokens)
         if d is not None:
             for part, values in vars(d_wrong).items():
@@ -351,40 +350,13 @@ class TransferNER(TokenPipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
         """
-        check_examples(get_examples, self)
-        found, crossing, total = Counter[str](), Counter[str](), 0
-        for example in get_examples():
-            entities = example.reference.ents
-            found.update(entity.label_ for entity in entities)
-            total += len(entities)
-            if entities and not same_tokens(example):
-                aligned, _ = example.get_aligned_ents_and_ner()
-                crossing[example.reference.text] += len(entities) - len(aligned)
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        own = self.own_examples(get_examples)
+        found, crossing = count_entities(own(), self.name)
         self._has_warned = False
-        self.initialize_labels(get_examples, labels, found)
-        self._warn(crossing, total)
+        self.initialize_labels(own, labels, found)
+        self._warn(crossing)
         self._has_warned = True
-
-
-def confidence(span: Span) -> float | None:
-    """`ent._.confidence`: the probability of an entity, from the span group in which a `transfer_ner` left it.
-
-    span (Span): An entity.
-    RETURNS (Optional[float]): Between 0 and 1; None for a span that none of them found.
-    """
-    for group in span.doc.spans.values():
-        if MARK in group.attrs:
-            at = bisect_left(range(len(group)), span.start, key=lambda i: group[i].start)
-            if at < len(group) and (group[at].end, group[at].label) == (span.end, span.label):
-                return group.attrs["scores"][at]
-    return None
-
-
-def _register_confidence(spans_key: str) -> None:
-    if not Span.has_extension("confidence"):
-        Span.set_extension("confidence", getter=confidence)
-    elif Span.get_extension("confidence")[2] is not confidence:
-        logger.warning(Warnings.W332.format(key=spans_key))
 
 
 def _part(lengths: Any, tokens: Any) -> tuple[Any, Any]:
@@ -393,10 +365,3 @@ def _part(lengths: Any, tokens: Any) -> tuple[Any, Any]:
     wanted = numpy.zeros(len(lengths), dtype=bool)
     wanted[docs[tokens]] = True
     return numpy.flatnonzero(wanted[docs]), lengths[wanted]
-
-
-def _from_biluo(tags: Sequence[str | None], vocab: Vocab) -> Any:
-    """ENT_IOB and ENT_TYPE, uint64, shape (n_tokens, 2), of what spaCy's alignment gives."""
-    iob = {"B": BEGIN, "U": BEGIN, "I": INSIDE, "L": INSIDE, "O": OUTSIDE, "-": MISSING}
-    pairs = [(iob[(tag or "-")[0]], vocab.strings.add(tag[2:]) if tag and tag[2:] else 0) for tag in tags]
-    return numpy.array(pairs, dtype="uint64").reshape(-1, 2)

@@ -1,20 +1,20 @@
 """`transfer_regressor`: real numbers for each doc, or for each span of a group, on a head that transfers."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, set_dropout_rate
+from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
 from ..heads import regression as losses_of
+from .head import Head
 from .targets import Source, Targets, check_bounds, declare
 
 DEFAULT_MODEL = """
@@ -89,7 +89,7 @@ def make_regressor(
     return TransferRegressor(nlp.vocab, model, name, loss=loss, delta=delta, scorer=scorer, **settings)
 
 
-class TransferRegressor(TrainablePipe):
+class TransferRegressor(Head):
     """Real numbers for docs or spans; see `make_regressor`."""
 
     def __init__(
@@ -140,6 +140,7 @@ class TransferRegressor(TrainablePipe):
         if label in self.labels:
             return 0
         self.cfg["labels"] = [*self.labels, label]
+        self.still = None  # It knows the rows by their places.
         self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1
@@ -152,6 +153,7 @@ class TransferRegressor(TrainablePipe):
         """
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T418.format(name=self.name))
+        self._put_back()
         docs = list(docs)
         if self.targets.spans_key is None:
             return self.model.predict(docs)
@@ -175,44 +177,24 @@ class TransferRegressor(TrainablePipe):
     def _places(self, doc: Doc) -> Iterable[Any]:
         return [doc] if self.targets.spans_key is None else doc.spans.get(self.targets.spans_key, ())
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Any = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        """Learn from a batch.
+    def check_gold(self, examples: Sequence[Example]) -> None:
+        """RAISES (ValueError): When a target is no number, or outside of the bounds."""
+        for example in examples:
+            self.targets.of_example(example)
 
-        examples (Iterable[Example]): The batch.
-        drop (float): Dropout, where the head does not set its own.
-        sgd (Optional[Optimizer]): Step at once with this optimizer.
-        losses (Optional[Dict[str, float]]): Gets the summed loss, of targets in standard deviations, under the
-            component's name.
-        RETURNS (Dict[str, float]): The losses.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "TransferRegressor.update")
-        golds = [self.targets.of_example(example) for example in examples]
-        docs: Any = [example.predicted for example in examples]
-        if self.targets.spans_key is not None:
-            docs = (docs, [[extent for extent, _ in gold] for gold in golds])
-        set_dropout_rate(self.model, drop)
-        scores, backprop = self.model.begin_update(docs)
-        loss, d_scores = self.get_loss(examples, scores)
-        backprop(d_scores)
-        if sgd is not None:
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+    def inputs(self, examples: Sequence[Example]) -> Any:
+        """RETURNS (Any): The docs, and with a `spans_key` the extents of the reference's spans in each."""
+        docs = [example.predicted for example in examples]
+        return docs if self.targets.spans_key is None else (docs, [self.targets.extents(eg) for eg in examples])
 
-    def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
-        """Summed loss of a batch, and its gradient, both in standard deviations of the targets.
+    def n_rows(self, examples: Sequence[Example], scores: Any) -> Any:
+        """RETURNS (Array): One of a doc, or one for each span of the reference."""
+        return numpy.array([len(self.targets.extents(example)) for example in examples], dtype="int64")
 
-        examples (Iterable[Example]): The batch.
+    def gold_loss(self, examples: Sequence[Example], scores: Any) -> tuple[float, Any]:
+        """Summed loss, and its gradient, both in standard deviations of the targets.
+
+        examples (Sequence[Example]): The batch.
         scores (Floats2d): Numbers, shape (n_docs, n_targets), or a row for each span of the reference.
         RETURNS (Tuple[float, Floats2d]): Loss and gradient.
         """
@@ -241,11 +223,12 @@ class TransferRegressor(TrainablePipe):
         """
         validate_get_examples(get_examples, "TransferRegressor.initialize")
         self._check_others(nlp)
+        self.still = None
         if self.targets.spans_key is not None and self.model.get_ref("tok2vec").attrs.get("rows_per") == "document":
             raise ValueError(Errors.T424.format(name=self.name, key=self.targets.spans_key))
         sample: list[Doc] = []
         found: list[dict[str, float]] = []
-        for example in get_examples():
+        for example in self.own_examples(get_examples)():
             own = [values for _, values in self.targets.of_example(example, only=labels) if values]
             if len(sample) < 10:
                 sample.append(example.reference)

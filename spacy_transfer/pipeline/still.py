@@ -1,6 +1,6 @@
 """Only some rows of a head learn: a new label, while all that the head knew stays bit for bit as it was."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spacy.language import Language
@@ -10,6 +10,7 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.labels import remove
+from ..heads.tokens import TokenScores
 from .label_rows import label_rows
 from .labels import find_pipe
 
@@ -19,30 +20,48 @@ class StillRows:
     so that neither decay nor momentum of an optimizer moves it. It belongs to a training and is not saved.
 
     model (Model): The head. Its backbone is not looked after.
-    output (Model): Its output layer, with W of shape (n_labels, width) and b.
+    nodes (Sequence[Model]): Layers with a part for each label: the output layer first, with W of shape (n_rows, width)
+        and b; then a CRF's scores of neighbours.
     moving (Iterable[int]): Rows that learn.
     """
 
-    def __init__(self, model: Model, output: Model, moving: Iterable[int]) -> None:
-        self.output = output
-        self.still: Any = output.ops.xp.ones(output.get_dim("nO"), dtype=bool)
+    def __init__(self, model: Model, nodes: Sequence[Model], moving: Iterable[int]) -> None:
+        self.still: Any = nodes[0].ops.xp.ones(nodes[0].get_dim("nO"), dtype=bool)
         self.still[list(moving)] = False
-        nodes = [node for node in model.walk() if not isinstance(node, Tok2VecListener) and not node.shims]
-        own = [(node, name) for node in nodes for name in node.param_names if node.has_param(name)]
+        self._nodes = list(nodes)
+        layers = [node for node in model.walk() if not isinstance(node, Tok2VecListener) and not node.shims]
+        own = [(node, name) for node in layers for name in node.param_names if node.has_param(name)]
         self._kept = [(node, name, node.get_param(name).copy()) for node, name in own]
+        tok2vec = model.maybe_get_ref("tok2vec")
+        backbone = set() if tok2vec is None else {node.id for node in tok2vec.walk()}
+        shims: Any = [shim for node in model.walk() if node.id not in backbone for shim in node.shims]
+        modules = [shim._model for shim in shims if hasattr(shim, "_model")]
+        self._states = [(m, {name: part.clone() for name, part in m.state_dict().items()}) for m in modules]
 
     def only_moving(self, d_scores: Any) -> Any:
-        """RETURNS (Floats2d): Gradients of the logits, 0 for rows that stay."""
+        """RETURNS (Union[Floats2d, TokenScores]): Gradients of the logits, 0 for rows that stay; and of scores of
+        neighbours, 0 where both stay."""
+        if isinstance(d_scores, TokenScores):
+            return d_scores.only(~self.still)
         return d_scores * ~self.still
 
     def restore(self) -> None:
         """Put back what must not move."""
         for node, name, kept in self._kept:
             param: Any = node.get_param(name)
-            if node is self.output:
+            if node is self._nodes[0]:
                 param[self.still] = kept[self.still]
+            elif any(node is other for other in self._nodes):
+                still = self._between(param.ndim)
+                param[still] = kept[still]
             else:
                 param[...] = kept
+        for module, state in self._states:
+            module.load_state_dict(state)
+
+    def _between(self, n_dims: int) -> Any:
+        """What scores of neighbours stay: those between tags that do."""
+        return self.still if n_dims == 1 else self.still[:, None] & self.still
 
 
 def learn_only(nlp: Language, name: str, labels: str | Iterable[str] | None) -> None:
@@ -52,7 +71,7 @@ def learn_only(nlp: Language, name: str, labels: str | Iterable[str] | None) -> 
     The backbone is another component: set `frozen = true` there, or the scores of all labels move with it.
 
     nlp (Language): The pipeline.
-    name (str): Of a `transfer_textcat` or `transfer_textcat_multilabel`.
+    name (str): Of a `transfer_*` head.
     labels (Union[str, Iterable[str], None]): Those that learn; None for all.
     RAISES (ValueError): When the component cannot do it, or a label is not known.
     """
@@ -76,7 +95,8 @@ def keep_still(pipe: Any, labels: Iterable[str], nlp: Language | None) -> None:
     rows = label_rows(pipe.name, pipe)
     if labels:
         remove(rows.labels, labels, name=pipe.name)  # Says which are not known.
-    pipe.still = StillRows(pipe.model, rows.output(), [rows.labels.index(label) for label in labels])
+    moving = [i for i, row in enumerate(rows.rows) if rows.label_of(row) in labels]
+    pipe.still = StillRows(pipe.model, list(rows.nodes()), moving)
     for name, other in [] if nlp is None else nlp.components:
         listens = pipe.name in getattr(other, "listening_components", [])
         if listens and not getattr(other, "frozen", False):

@@ -9,15 +9,16 @@ from spacy.language import Language
 from spacy.parts_of_speech import IDS as POS_IDS
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
-from spacy.training import Example
+from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..errors import Errors
-from ..heads.crf import Transitions, crf_loss, softmax_loss, viterbi
-from ..heads.tokens import TokenScores
-from .ner import DEFAULT_MODEL
-from .tokens import TokenPipe, check_batch, check_examples, same_tokens
+from ..heads.crf import crf_loss, softmax_loss, viterbi
+from ..heads.soft import tag_marginals
+from ..heads.tokens import TokenScores, transitions_of
+from .soft import as_answer, by_doc, taught_labels
+from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens
 
 Attribute = Literal["tag", "pos"]
 _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
@@ -107,12 +108,32 @@ class TransferTagger(TokenPipe):
         logits = self.model.ops.to_numpy(scores.logits)
         if scores.transitions is None:
             return logits.argmax(axis=1)
-        return viterbi(logits, scores.lengths, self.transitions(scores, self._allowed))
+        return viterbi(logits, scores.lengths, self.transitions(scores, self.allowed))
 
-    @property
-    def _allowed(self) -> Transitions:
-        n_tags = len(self.labels)
-        return Transitions(numpy.ones(n_tags, bool), numpy.ones((n_tags, n_tags), bool), numpy.ones(n_tags, bool))
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What this tagger tells a student.
+
+        docs (Sequence[Doc]): With rows.
+        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels" and, of a CRF, the scores of neighbours; for each
+            doc "logits" of shape (n_tokens, n_labels).
+        """
+        shared: dict[str, Any] = {"labels": list(self.labels)}
+        if self.model.has_ref("transitions"):
+            shared |= as_answer(transitions_of(self.model.get_ref("transitions")))
+        if not docs:
+            return shared, []
+        scores = self.scores_of(docs)
+        logits = by_doc(self.model.ops.to_numpy(scores.logits), scores.lengths)
+        return shared, [{"logits": rows} for rows in logits]
+
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
+        """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""
+        if not docs:
+            return []
+        scores = self.scores_of(docs)
+        logits = self.model.ops.to_numpy(scores.logits)
+        of_tags = tag_marginals(logits, scores.lengths, scores.transitions, 1.0)
+        return [{"tokens": values} for values in by_doc(of_tags.max(axis=1), scores.lengths)]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
         """Write the tags.
@@ -131,21 +152,20 @@ class TransferTagger(TokenPipe):
                 values = numpy.where(before == 0, values, before)
             doc.from_array([name], values)
 
-    def get_loss(self, examples: Iterable[Example], scores: TokenScores) -> tuple[float, TokenScores]:
+    def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient.
 
-        examples (Iterable[Example]): The batch.
+        examples (Sequence[Example]): The batch.
         scores (TokenScores): What the head made of it.
         RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
         """
-        examples = check_batch(examples, self)
         gold = self._gold(examples)
         known, logits = numpy.flatnonzero(gold >= 0), self.model.ops.to_numpy(scores.logits)
         mask = numpy.ones(logits.shape, dtype=bool)
         mask[known] = False
         mask[known, gold[known]] = True
         if scores.transitions is not None:
-            transitions = self.transitions(scores, self._allowed)
+            transitions = self.transitions(scores, self.allowed)
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
             return loss, self.gradient(scores, d_logits, d_transitions)
         loss, d_logits = softmax_loss(logits, mask)
@@ -185,12 +205,14 @@ class TransferTagger(TokenPipe):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
         """
-        check_examples(get_examples, self)
-        found = Counter[int]()
-        for example in get_examples():
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        found, own, taught = Counter[int](), self.own_examples(get_examples), set[str]()
+        for example in own():
             found.update(example.reference.to_array(self.attribute.upper()).tolist())
+            taught.update(taught_labels(example, self.name))
         found.pop(0, None)
-        self.initialize_labels(get_examples, labels, {self._name_of(value): n for value, n in found.items()})
+        names = dict.fromkeys(taught, 0) | {self._name_of(value): n for value, n in found.items()}
+        self.initialize_labels(own, labels, names)
 
     def _name_of(self, value: int) -> str:
         return self.vocab.strings[value]

@@ -71,12 +71,19 @@ class Targets:
         RETURNS (List[Tuple[Tuple[int, int], Dict[str, float]]]): First and last token (exclusive), and values by
             name; one pair for a doc.
         """
+        return [(extent, self.read(place, only)) for extent, place in self._places(example)]
+
+    def extents(self, example: Example) -> list[Extent]:
+        """RETURNS (List[Tuple[int, int]]): The same without the values, which are not looked at."""
+        return [extent for extent, _ in self._places(example)]
+
+    def _places(self, example: Example) -> list[tuple[Extent, Any]]:
         if self.spans_key is None:
-            return [((0, len(example.predicted)), self.read(example.reference, only))]
-        found = []
+            return [((0, len(example.predicted)), example.reference)]
+        found = list[tuple[Extent, Any]]()
         for span in example.reference.spans.get(self.spans_key, ()):
             for own in example.get_aligned_spans_y2x([span], allow_overlap=True):
-                found.append(((own.start, own.end), self.read(span)))
+                found.append(((own.start, own.end), span))
         return found
 
     def read(self, place: Doc | Span, only: Iterable[str] | None = None) -> dict[str, float]:

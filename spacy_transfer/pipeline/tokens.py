@@ -1,4 +1,4 @@
-"""What `transfer_ner` and `transfer_tagger` share: labels, scores of the head, and what may not be learned from."""
+"""What `transfer_ner` and `transfer_tagger` share: labels, and scores of the head."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy
 from spacy.errors import Errors as SpacyErrors
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example
 from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Model
@@ -17,9 +16,27 @@ from thinc.api import Model
 from ..errors import Errors, Warnings
 from ..heads.crf import Transitions
 from ..heads.tokens import TokenScores
+from .head import Head
+from .soft import Targets, check_tokens, tag_loss
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy-transfer.TokenHead.v1"
+hidden = []
+activation = "relu"
+dropout = null
+bilstm = null
+decoder = "crf"
+nO = null
+
+[model.tok2vec]
+@architectures = "spacy-transfer.Listener.v1"
+upstream = "*"
+width = null
+"""
 
 
-class TokenPipe(TrainablePipe):
+class TokenPipe(Head):
     """A component whose head scores tags; see `spacy-transfer.TokenHead.v1`.
 
     vocab (Vocab): The vocabulary.
@@ -74,6 +91,7 @@ class TokenPipe(TrainablePipe):
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         if self.model.get_ref("output").has_param("W"):
+            self.still = None  # It knows the rows by their places.
             self.set_output(len(self.tags))
         return 1
 
@@ -84,7 +102,29 @@ class TokenPipe(TrainablePipe):
         """RETURNS (TokenScores): Of a batch that has tokens."""
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T303.format(name=self.name))
+        self._put_back()
         return self.model.predict(docs)
+
+    def has_rows(self, docs: Sequence[Doc]) -> bool:
+        """RETURNS (bool): Whether any doc has a token."""
+        return any(len(doc) for doc in docs)
+
+    def n_rows(self, examples: Sequence[Example], scores: TokenScores) -> Any:
+        """RETURNS (Array): Tokens of each doc."""
+        return scores.lengths
+
+    takes_soft = "tags"
+
+    @property
+    def allowed(self) -> Transitions:
+        """RETURNS (Transitions): Which tags may stand side by side, bool."""
+        n_tags = len(self.tags)
+        return Transitions(numpy.ones(n_tags, bool), numpy.ones((n_tags, n_tags), bool), numpy.ones(n_tags, bool))
+
+    def soft_loss(self, examples: Sequence[Example], scores: TokenScores, targets: Targets) -> tuple[float, Any]:
+        """RETURNS (Tuple[float, TokenScores]): See `tag_loss`."""
+        check_tokens(self.name, examples, targets)
+        return tag_loss(self, targets, scores, self.allowed)
 
     def transitions(self, scores: TokenScores, allowed: Transitions) -> Transitions:
         """RETURNS (Transitions): Scores of neighbours, 0 with the softmax decoder; -inf where not allowed."""
@@ -98,14 +138,15 @@ class TokenPipe(TrainablePipe):
         return TokenScores(given, scores.lengths, None if scores.transitions is None else d_transitions)
 
     def initialize_labels(
-        self, get_examples: Callable[[], Iterable[Example]], labels: Iterable[str] | None, found: dict[str, int]
+        self, own: Callable[[], Iterable[Example]], labels: Iterable[str] | None, found: dict[str, int]
     ) -> None:
         """Take the labels, compare them with those of the texts, and build the head.
 
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        own (Callable[[], Iterable[Example]]): Returns the training examples that this component may learn from.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
         found (Dict[str, int]): How often each label is in the texts.
         """
+        self.still = None
         wanted = sorted(found) if labels is None else list(labels)
         if not wanted:
             raise ValueError(Errors.T333.format(name=self.name, what=self.what))
@@ -118,7 +159,7 @@ class TokenPipe(TrainablePipe):
             logger.warning(Warnings.W331.format(name=self.name, unused=unused))
         for label in wanted:
             self.add_label(label)
-        sample = [eg.reference for eg in islice(get_examples(), 10)]
+        sample = [eg.reference for eg in islice(own(), 10)]
         self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
 
     def index_labels(self, ids: Any, examples: Sequence[Example]) -> Any:
@@ -142,18 +183,6 @@ class TokenPipe(TrainablePipe):
             facts = {"label": label, "labels": list(self.labels), "near": near, "text": reference.text[:60]}
             raise ValueError(Errors.T332.format(name=self.name, **facts))
         return found
-
-
-def check_examples(get_examples: Callable[[], Iterable[Example]], pipe: TokenPipe) -> None:
-    """RAISES (TypeError): When there are no examples."""
-    validate_get_examples(get_examples, f"{type(pipe).__name__}.initialize")
-
-
-def check_batch(examples: Iterable[Example], pipe: TokenPipe) -> list[Example]:
-    """RETURNS (List[Example]): The batch."""
-    examples = list(examples)
-    validate_examples(examples, f"{type(pipe).__name__}.get_loss")
-    return examples
 
 
 def same_tokens(example: Example) -> bool:

@@ -10,7 +10,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_transfer.heads.tokens import TokenScores
-from spacy_transfer.pipeline.ner import confidence
+from spacy_transfer.pipeline.confidence import confidence
 
 from .util import LISTENER, backbone_config
 
