@@ -154,16 +154,15 @@ class TransferNER(TokenPipe):
         return scores, logits if mask is None else numpy.where(mask, logits, -numpy.inf), given
 
     def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What this recognizer tells a student: its whole distribution over well-formed tags.
+        """What this recognizer tells a student: all that its distribution over tags is made of.
 
         docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and scores of neighbours; for each doc
-            "logits" of shape (n_tokens, n_tags).
+        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
+            each doc "logits" of shape (n_tokens, n_tags).
         """
-        node = self.model.get_ref("transitions") if self.model.has_ref("transitions") else None
-        own = TokenScores(None, None, None if node is None else transitions_of(node))
-        shared = {"labels": list(self.labels), "tags": list(self.tags)}
-        shared |= as_answer(self.transitions(own, self.scheme.allowed))
+        shared: dict[str, Any] = {"labels": list(self.labels), "tags": list(self.tags)}
+        if self.model.has_ref("transitions"):
+            shared |= as_answer(transitions_of(self.model.get_ref("transitions")).where(self.scheme.allowed))
         if not docs:
             return shared, []
         scores, logits, _ = self._constrained(docs)
@@ -178,17 +177,16 @@ class TransferNER(TokenPipe):
         """
         if not docs:
             return []
-        found, (scores, logits, _) = self.predict(docs), self._constrained(docs)
+        scores, logits, _ = self._constrained(docs)
         chain = Chain(logits, scores.lengths, self.transitions(scores, self.scheme.allowed))
         outside = by_doc(chain.marginals[:, 0].astype("f"), scores.lengths)
-        ents: list[list[Any]] = [[] for _ in docs]
-        of_token = numpy.repeat(numpy.arange(len(docs)), scores.lengths)
-        begins = numpy.cumsum(scores.lengths) - scores.lengths
-        names = {int(number): label for number, label in zip(self.label_ids, self.labels, strict=True)}
-        for start, end, label, score in zip(found.starts, found.ends, found.labels, found.scores, strict=True):
-            i = int(of_token[start])
-            name = names.get(int(label), self.vocab.strings[int(label)])
-            ents[i].append([int(start - begins[i]), int(end - begins[i]), name, float(score)])
+        twins = [doc.copy() for doc in docs]
+        self.set_annotations(twins, self.predict(docs))
+        groups = [doc.spans[self.spans_key] for doc in twins]
+        ents = [
+            [[e.start, e.end, e.label_, score] for e, score in zip(group, group.attrs["scores"], strict=True)]
+            for group in groups
+        ]
         return [{"ents": each, "outside": values} for each, values in zip(ents, outside, strict=True)]
 
     @property
