@@ -42,8 +42,8 @@ def annotation(assigns: Sequence[str], doc: Doc) -> Answer:
 
     assigns (Sequence[str]): What it says that it writes.
     doc (Doc): The doc, with its annotation.
-    RETURNS (Answer): By attribute: values of tokens (strings), "heads" with "deps", "starts", "ents" (first token, token
-        after the last, label), "cats". An attribute that is empty everywhere is left out.
+    RETURNS (Answer): By attribute: values of tokens (strings), "heads" with "deps", "starts", "ents" (first token,
+        token after the last, label), "cats". An attribute that is empty everywhere is left out.
     """
     found: Answer = {}
     for name, attribute in WORDS.items():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 from spacy.tokens import Doc, Span
 
-from .answers import TREE, WORDS, Answer
+from .answers import WORDS, Answer
 
 OUTSIDE = 2
 """Of ENT_IOB."""
@@ -38,16 +38,24 @@ def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter) -> None:
         for i, value in enumerate(answer.get(name, ())):
             token = doc[i]
             if value and not str(getattr(token, attribute)) and (sure is None or sure[i] >= keep.least):
-                token.set_morph(value) if attribute == "morph" else setattr(token, attribute, value)
+                _set(token, attribute, value)
     if "heads" in answer and not doc.has_annotation("DEP"):
         heads = numpy.array(answer["heads"], "int64") - numpy.arange(len(doc))
         deps = numpy.array([doc.vocab.strings.add(dep) for dep in answer["deps"]], "uint64")
-        doc.from_array(["HEAD", TREE.removeprefix("token.").upper()], numpy.stack([heads.astype("uint64"), deps], axis=1))
+        values: Any = numpy.stack([heads.astype("uint64"), deps], axis=1)
+        doc.from_array(["HEAD", "DEP"], values)
     elif "starts" in answer and not doc.has_annotation("SENT_START"):
         for token, starts in zip(doc, answer["starts"], strict=True):
             token.is_sent_start = starts
     if not doc.cats and "cats" in answer:
         doc.cats = _sure_cats(answer["cats"], exclusive, keep.least)
+
+
+def _set(token: Any, attribute: str, value: str) -> None:
+    if attribute == "morph":
+        token.set_morph(value)
+    else:
+        setattr(token, attribute, value)
 
 
 def _sure_cats(cats: dict[str, float], exclusive: bool, least: float) -> dict[str, float]:
@@ -63,8 +71,8 @@ def set_entities(
     """Write the entities of an answer into a doc: around those that it has, and over what it calls outside.
 
     An entity that overlaps with one of the doc gives way to that. Left missing is what is less probable than the filter
-    says, what has a label that other data decides on (but for what the doc itself calls outside: it has been looked at),
-    and the rest of an entity that gave way.
+    says, what has a label that other data decides on (but for what the doc itself calls outside: it has been looked
+    at), and the rest of an entity that gave way.
 
     doc (Doc): Keeps the entities that it has.
     answer (Answer): What `annotation` gives, with "confidence".

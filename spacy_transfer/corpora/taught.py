@@ -39,24 +39,24 @@ def create_teacher_v1(
     without forgetting, Li and Hoiem 2016). Each text is shown to the teacher once, whatever the number of epochs.
 
     The loss of a component becomes (1 - weight) * that of the annotation + weight * T ** 2 * cross-entropy with the
-    teacher's softened scores. Both settings stand here, not at the component: a pipeline that was taught is one like any
-    other, and knows nothing of its teacher.
+    teacher's softened scores. Both settings stand here, not at the component: a pipeline that was taught is one like
+    any other, and knows nothing of its teacher.
 
     What learns: `transfer_textcat` and `transfer_textcat_multilabel` from text classifiers of their kind, spaCy's or
-    ours; `transfer_tagger` and `transfer_ner` from `transfer_tagger`, `transfer_ner` and spaCy's tagger; `transfer_rows`
-    from a backbone or tok2vec, whose rows it matches (Romero et al. 2015). Labels go by their names.
+    ours; `transfer_tagger` and `transfer_ner` from `transfer_tagger`, `transfer_ner` and spaCy's tagger;
+    `transfer_rows` from a backbone or tok2vec, whose rows it matches (Romero et al. 2015). Labels go by their names.
 
     source (str): The teacher: a name or folder of a pipeline.
-    components (Union[List[str], Dict[str, str]]): Those that learn, if the teacher has them under the same names; or the
-        names there, by those here.
+    components (Union[List[str], Dict[str, str]]): Those that learn, if the teacher has them under the same names; or
+        the names there, by those here.
     corpus (Optional[Callable[[Language], Iterable[Example]]]): What is learned from: any reader.
     texts (Optional[Path]): Raw texts in its place: .txt and any other file with a text on each line, .jsonl, .spacy, or
         a folder.
     temperature (float): T, above 0.
     weight (float): Of the teacher, between 0 and 1. For rows, on which there is no annotation, of their loss.
     hard (bool): Where a text has no annotation for a component, write the teacher's.
-    partial (bool): Whether the component may have labels that the teacher lacks: new ones. It is taught the shares of the
-        old labels among themselves, and the annotation teaches the new.
+    partial (bool): Whether the component may have labels that the teacher lacks: new ones. It is taught the shares of
+        the old labels among themselves, and the annotation teaches the new.
     label_map (Dict[str, str]): Names of labels here, by the teacher's, where they differ.
     field (str): Key of the text in .jsonl.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import spacy
 from spacy import util
@@ -53,8 +53,8 @@ class Teacher:
 
     @property
     def shared(self) -> dict[str, Answer]:
-        """RETURNS (Dict[str, Answer]): Of each component what is the same for all texts: what it writes ("assigns"), the
-        "kind" of its scores (None without), their "labels"."""
+        """RETURNS (Dict[str, Answer]): Of each component what is the same for all texts: what it writes ("assigns"),
+        the "kind" of its scores (None without), their "labels"."""
         if self._shared is None:
             with closing(self._open()) as cache:
                 self._shared = cache.get([_SHARED]).get(_SHARED)
@@ -115,8 +115,8 @@ class Teacher:
             answer[name][part] = value
 
     def _twin(self, doc: Doc) -> Doc:
-        """The doc in the teacher's vocabulary, with the same tokens. Where its tokenizer agrees, its own doc: that knows
-        what tokens such as "n't" stand for."""
+        """The doc in the teacher's vocabulary, with the same tokens. Where its tokenizer agrees, its own doc: that
+        knows what tokens such as "n't" stand for."""
         words = [token.text for token in doc]
         if len(doc.text) <= self.nlp.max_length:
             own = self.nlp.make_doc(doc.text)

@@ -16,8 +16,8 @@ def read_texts(path: Path, key: str, field: str = "text") -> Iterator[str]:
     """Texts one after the other; of a large file no more than a line is in memory.
 
     path (Path): A file, or a folder of which all files are read in the order of their names. A .spacy file gives the
-        texts of its docs, a .jsonl file what each object has under `field`; any other file is text in UTF-8, one on each
-        line. Each may be packed (.gz).
+        texts of its docs, a .jsonl file what each object has under `field`; any other file is text in UTF-8, one on
+        each line. Each may be packed (.gz).
     key (str): Where it was named in the config, for messages.
     field (str): Key in the objects of .jsonl.
     YIELDS (str): The texts that are not blank.
@@ -50,9 +50,9 @@ def _of_file(path: Path, field: str) -> Iterator[str]:
         for doc in docs.get_docs(Vocab()):
             yield doc.text
         return
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:  # type: ignore[union-attr]
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
         # No universal newlines of str.splitlines: a form feed does not end a text.
-        for number, line in enumerate(io.TextIOWrapper(raw, encoding="utf8", errors="replace"), start=1):  # type: ignore[arg-type]
+        for number, line in enumerate(io.TextIOWrapper(raw, encoding="utf8", errors="replace"), start=1):
             yield line.strip() if kind != ".jsonl" else _of_json(line, path, number, field) if line.strip() else ""
 
 

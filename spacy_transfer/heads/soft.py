@@ -77,9 +77,9 @@ def soft_crf_loss(
     temperature: float,
     shares: Array,
 ) -> tuple[float, Array, Transitions]:
-    """Cross-entropy of a student's CRF against a teacher's, over all sequences of tags, T ** 2 times. It is log Z of the
-    student minus the score that it gives to what the teacher expects, at tokens and between them; the gradient is what
-    the student expects minus what the teacher does. A teacher with tags of its own for each token is one whose
+    """Cross-entropy of a student's CRF against a teacher's, over all sequences of tags, T ** 2 times. It is log Z of
+    the student minus the score that it gives to what the teacher expects, at tokens and between them; the gradient is
+    what the student expects minus what the teacher does. A teacher with tags of its own for each token is one whose
     transitions weigh nothing. What either cannot have at all is left out.
 
     scores (Array), lengths (Array), transitions (Transitions): The student's, as in `Chain`.

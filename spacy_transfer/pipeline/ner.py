@@ -12,8 +12,8 @@ from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
-from ..errors import Errors, Warnings
 from ..corpora.marks import open_of
+from ..errors import Errors, Warnings
 from ..heads.crf import Chain, Transitions, crf_loss, softmax_loss, unlikelihood_loss, viterbi
 from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs
 from ..heads.tokens import TokenScores, transitions_of

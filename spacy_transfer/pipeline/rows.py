@@ -23,7 +23,8 @@ _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
 @Language.factory("transfer_rows", assigns=[], default_config={"model": _MODEL, "scorer": None})
 def make_rows(nlp: Language, name: str, model: Model[list[Doc], Any], scorer: Callable | None) -> "TransferRows":
     """Construct a component that matches rows of tokens with those of a teacher, through a projection (Romero et al.
-    2015). It writes nothing and costs nothing at prediction; `spacy-transfer.LeaveOut.v1` leaves it out of what is saved.
+    2015). It writes nothing and costs nothing at prediction; `spacy-transfer.LeaveOut.v1` leaves it out of what is
+    saved.
 
     model (Model[List[Doc], TokenScores]): The projection: `spacy-transfer.TokenHead.v1` with the decoder "softmax", of
         which only the numbers before the softmax count. Without hidden layers it is linear.
@@ -84,9 +85,7 @@ class TransferRows(Head):
         loss, gradient = row_loss(ops.xp, scores.logits, wanted, ops.xp.ones(len(wanted), dtype="f"))
         return loss, TokenScores(gradient, scores.lengths, None)
 
-    def initialize(
-        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None
-    ) -> None:
+    def initialize(self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None) -> None:
         """Build the projection, as wide as the teacher's rows.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.

@@ -114,8 +114,8 @@ class TransferTagger(TokenPipe):
         """What this tagger tells a student.
 
         docs (Sequence[Doc]): With rows.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels" and, of a CRF, the scores of neighbours; for each
-            doc "logits" of shape (n_tokens, n_labels).
+        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels" and, of a CRF, the scores of neighbours; for
+            each doc "logits" of shape (n_tokens, n_labels).
         """
         shared: dict[str, Any] = {"labels": list(self.labels)}
         if self.model.has_ref("transitions"):

@@ -55,7 +55,7 @@ def parts(examples):
 
 
 def test_both_halves(make, stock):
-    """New data gets what the pipeline finds in it, raw texts what it finds in them, and words of new entities nothing."""
+    """New data gets what the pipeline finds in it, and raw texts what it finds in them."""
     nlp = student()
     new, old = parts(make(new_data(nlp, n=2), ratio=1.5)(nlp))
     labels = ["PERSON", "O", "O", "PRODUCT", "O", "GPE"]
@@ -69,7 +69,9 @@ def test_both_halves(make, stock):
 
 def test_words_that_new_data_calls_an_entity_are_left_open(make):
     nlp = student()
-    _, old = parts(make(new_data(nlp, [(0, 1, "PRODUCT"), (4, 6, "PRODUCT")], "anna , a Gizmo of Rome"), ratio=3.0)(nlp))
+    _, old = parts(
+        make(new_data(nlp, [(0, 1, "PRODUCT"), (4, 6, "PRODUCT")], "anna , a Gizmo of Rome"), ratio=3.0)(nlp)
+    )
     assert shown(old[0].reference) == [("Anna", "?"), ("likes", "O"), ("Paris", "GPE")]
 
 

@@ -15,7 +15,10 @@ def gold(nlp, text):
     words = [token.text for token in doc]
     cats = {"animal": float("dog" in words or "cat" in words)}
     cats["human"] = 1.0 - cats["animal"]
-    heads, deps = [min(1, len(doc) - 1)] * len(doc), ["ROOT" if i == min(1, len(doc) - 1) else "dep" for i in range(len(doc))]
+    heads, deps = (
+        [min(1, len(doc) - 1)] * len(doc),
+        ["ROOT" if i == min(1, len(doc) - 1) else "dep" for i in range(len(doc))],
+    )
     tags = ["NAME" if token.text[0].isupper() else "WORD" for token in doc]
     return Example.from_dict(doc, {"entities": ents, "cats": cats, "tags": tags, "heads": heads, "deps": deps})
 
