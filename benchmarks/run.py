@@ -55,6 +55,7 @@ TABLES = {
         "new_label": "new_label.py --data {banking77}",
         "calibration_banking77": "calibration.py banking77 --data {banking77}",
         "checkpoints": "checkpoints.py --data {banking77}",
+        "distillation": "distillation.py clinc150 --data {clinc150}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
