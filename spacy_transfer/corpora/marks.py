@@ -31,10 +31,18 @@ def corpus_of(reference: Doc) -> str | None:
     return reference.user_data.get(CORPUS)
 
 
+def trains_of(reference: Doc) -> tuple[str, ...] | None:
+    """RETURNS (Optional[Tuple[str, ...]]): Names of the components that learn from an example; None for all."""
+    trains, only = reference.user_data.get(TRAINS), reference.user_data.get(ONLY)
+    if trains is None or only is None:
+        return only if trains is None else trains
+    return tuple(name for name in trains if name in only)
+
+
 def may_train(reference: Doc, name: str) -> bool:
     """RETURNS (bool): Whether a component learns from an example: it does, unless a reader has named others."""
-    named = (reference.user_data.get(key) for key in (TRAINS, ONLY))
-    return all(names is None or name in names for names in named)
+    trains = trains_of(reference)
+    return trains is None or name in trains
 
 
 def restrict(reference: Doc, names: Collection[str]) -> None:

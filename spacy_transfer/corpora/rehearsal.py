@@ -87,7 +87,7 @@ class RawTexts:
     """
 
     def __init__(self, path: Path, field: str, ratio: float) -> None:
-        self.path, self.field, self.ratio = path, field, ratio
+        self.path, self.field, self.ratio = Path(path), field, ratio
 
     def endless(self, key: str) -> Iterator[str]:
         """YIELDS (str): The texts in the order of the file, again and again."""

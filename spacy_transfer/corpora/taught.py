@@ -86,7 +86,7 @@ class Texts:
     """
 
     def __init__(self, path: Path, field: str, key: str) -> None:
-        self.path, self.field, self.key = path, field, key
+        self.path, self.field, self.key = Path(path), field, key
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         for text in read_texts(self.path, self.key, self.field):

@@ -18,7 +18,7 @@ from spacy.tokens import Doc
 
 from ..errors import Errors
 from .answer_cache import AnswerCache, default_folder, doc_key
-from .answers import Answer, Ask, annotation, confidences, scores, softness
+from .answers import FORMAT, Answer, Ask, annotation, confidences, scores, softness
 
 Item = TypeVar("Item")
 BATCH = 64
@@ -178,7 +178,7 @@ class Teacher:
         return inner[0]
 
     def _open(self) -> AnswerCache:
-        request = json.dumps([spacy.__version__, self.ask.hard, self.ask.soft, self.ask.confidence])
+        request = json.dumps([FORMAT, spacy.__version__, self.ask.hard, self.ask.soft, self.ask.confidence])
         name = hashlib.sha256(f"{pipeline_fingerprint(self.path)} {request}".encode()).hexdigest()[:24]
         return AnswerCache(self.cache / f"{name}.sqlite", self.key)
 

@@ -38,7 +38,7 @@ def make(stock, tmp_path):
     raw.write_text("\n".join(RAW))
 
     def make(corpus, components=("ner",), **settings):
-        settings = {"texts": raw, "source": str(stock), "cache": tmp_path / "cache", **settings}
+        settings = {"texts": str(raw), "source": str(stock), "cache": tmp_path / "cache", **settings}
         components = components if isinstance(components, dict) else list(components)
         return create_rehearsal_v1(corpus=corpus, components=components, **settings)
 

@@ -259,6 +259,23 @@ def test_stock_components_teach(tiny_bert, tmp_path):
                 assert [t.tag_ for t in doc] == [t.tag_ for t in teacher(text)]
 
 
+def test_a_teacher_that_drops_its_rows(tiny_bert, tmp_path):
+    """It is asked for scores, and then for annotation: the rows are there both times."""
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config={**backbone_config(tiny_bert), "keep_rows": False})
+    nlp.add_pipe("transfer_textcat")
+    nlp.initialize(lambda: [gold(nlp, text) for text in TEXTS])
+    nlp.to_disk(tmp_path / "teacher")
+    student = spacy.blank("en")
+    student.add_pipe("transfer_textcat")
+    student.add_pipe("transfer_rows")
+    pairs = {"transfer_textcat": "transfer_textcat", "transfer_rows": "transfer_backbone"}
+    found = list(reading(str(tmp_path / "teacher"), pairs, TEXTS, tmp_path)(student))
+    assert all(eg.reference.cats for eg in found)
+    assert [answer["rows"].shape for answer in soft_of(found, "transfer_rows")] == [(len(eg), 16) for eg in found]
+
+
 def test_one_forward_of_the_teacher_over_a_whole_training(tiny_bert, tmp_path, monkeypatch):
     stock_pipeline(["textcat"], steps=2).to_disk(tmp_path / "stock")
     count = Counter(monkeypatch, TextCategorizer)
@@ -266,7 +283,7 @@ def test_one_forward_of_the_teacher_over_a_whole_training(tiny_bert, tmp_path, m
     nlp.add_pipe("transfer_backbone", config={**backbone_config(tiny_bert), "frozen": True})
     nlp.add_pipe("transfer_textcat")
     (tmp_path / "raw.txt").write_text("\n".join([*TEXTS, *TEXTS]))
-    settings = {"corpus": None, "texts": tmp_path / "raw.txt", "hard": False}
+    settings = {"corpus": None, "texts": str(tmp_path / "raw.txt"), "hard": False}
     reader = reading(str(tmp_path / "stock"), {"transfer_textcat": "textcat"}, [], tmp_path, **settings)
     nlp.initialize(lambda: reader(nlp))
     optimizer = Adam(0.01)
