@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 CORPUS, TRAINS, SOFT = "spacy_transfer_corpus", "spacy_transfer_trains", "spacy_transfer_soft"
-ONLY, OPEN = "spacy_transfer_only", "spacy_transfer_open"
+OPEN = "spacy_transfer_open"
 
 
 def mark(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
@@ -33,26 +33,13 @@ def corpus_of(reference: Doc) -> str | None:
 
 def trains_of(reference: Doc) -> tuple[str, ...] | None:
     """RETURNS (Optional[Tuple[str, ...]]): Names of the components that learn from an example; None for all."""
-    trains, only = reference.user_data.get(TRAINS), reference.user_data.get(ONLY)
-    if trains is None or only is None:
-        return only if trains is None else trains
-    return tuple(name for name in trains if name in only)
+    return reference.user_data.get(TRAINS)
 
 
 def may_train(reference: Doc, name: str) -> bool:
     """RETURNS (bool): Whether a component learns from an example: it does, unless a reader has named others."""
     trains = trains_of(reference)
     return trains is None or name in trains
-
-
-def restrict(reference: Doc, names: Collection[str]) -> None:
-    """Say who at most may learn from an example, whatever `mark` says of its corpus: a reader inside another one has
-    made annotation for these alone.
-
-    reference (Doc): Its gold side.
-    names (Collection[str]): Names of the components.
-    """
-    reference.user_data[ONLY] = tuple(names)
 
 
 def set_open(reference: Doc, name: str, labels: Collection[str]) -> None:

@@ -13,7 +13,7 @@ from spacy.util import logger
 from ..errors import Errors, Warnings
 from .answers import CATS, ENTS, Answer, Ask
 from .filling import Filter, fill, set_entities
-from .marks import copy_of, mark, restrict, set_open
+from .marks import copy_of, mark, set_open
 from .partners import as_pairs, check_here, check_others, check_written
 from .teacher import Teacher
 from .texts import read_texts
@@ -179,8 +179,7 @@ class Rehearsal:
                 if ENTS in shared["assigns"]:
                     unknown = self._known(nlp).spans(reference)
                     set_entities(reference, answer, keep, unknown=unknown, outside=True)
-            mark(reference, NAME)
-            restrict(reference, list(self.pairs))
+            mark(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():
                 if ENTS in self.teacher.shared[other]["assigns"]:
                     set_open(reference, name, sorted(keep.decided))

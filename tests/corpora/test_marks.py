@@ -3,15 +3,16 @@ import spacy
 from spacy.training import Example
 
 from spacy_transfer.corpora.marks import (
+    copy_of,
     corpus_of,
     mark,
     may_train,
     open_of,
-    restrict,
     set_open,
     set_soft,
     soft_of,
     training_mask,
+    trains_of,
 )
 
 
@@ -46,14 +47,19 @@ def test_a_new_mark_takes_the_place_of_the_old():
     assert corpus_of(example.reference) == "b" and may_train(example.reference, "y")
 
 
-def test_a_reader_inside_another_restricts_who_learns():
+def test_copies_have_the_marks_and_share_arrays():
     (example,) = examples(1)
-    restrict(example.reference, ["ner", "tagger"])
-    mark(example.reference, "outer", ["ner", "textcat"])
-    batch = [rebuilt(example)]
-    assert [training_mask(batch, name).item() for name in ("ner", "tagger", "textcat")] == [True, False, False]
-    mark(example.reference, "outer")
-    assert may_train(example.reference, "tagger") and not may_train(example.reference, "textcat")
+    mark(example.reference, "old", ["ner"])
+    set_soft(example.reference, "ner", {"logits": numpy.ones(2)})
+    twin = copy_of(example.reference)
+    assert trains_of(twin) == ("ner",) and twin.cats == {"A": 1.0}
+    given, copied = soft_of([example, Example(example.predicted, twin)], "ner")
+    assert given["logits"] is copied["logits"]
+    set_soft(twin, "ner", {"logits": numpy.zeros(2)})
+    set_soft(twin, "tagger", {})
+    twin.cats = {}
+    assert soft_of([example], "ner") == [given] and soft_of([example], "tagger") == [None]
+    assert example.reference.cats == {"A": 1.0}
 
 
 def test_labels_that_nobody_has_looked_for():

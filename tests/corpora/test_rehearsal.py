@@ -9,7 +9,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import Adam
 
-from spacy_transfer.corpora.marks import ONLY, corpus_of, may_train, open_of
+from spacy_transfer.corpora.marks import corpus_of, may_train, open_of, trains_of
 from spacy_transfer.corpora.rehearsal import create_rehearsal_v1
 
 from .util import Counter, stock_pipeline
@@ -138,7 +138,7 @@ def test_every_component_that_can_be(make, stock):
         assert [t.tag_ for t in reference] == [t.tag_ for t in doc]
         assert [(t.head.i, t.dep_) for t in reference] == [(t.head.i, t.dep_) for t in doc]
         assert reference.cats == {label: float(score >= 0.5) for label, score in doc.cats.items()}
-        assert reference.user_data[ONLY] == tuple(names)
+        assert trains_of(reference) == tuple(names)
     assert new[0].reference.cats and new[0].reference.has_annotation("DEP")
 
 
