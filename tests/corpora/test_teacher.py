@@ -47,9 +47,17 @@ def test_scores_are_those_that_predictions_are_made_of(stock, tmp_path):
         odds = numpy.exp(answer["textcat"]["scores"]["logits"])
         labels = asked.shared["textcat"]["labels"]
         assert dict(zip(labels, odds / odds.sum(), strict=True)) == pytest.approx(doc.cats, abs=1e-5)
-        best = answer["tagger"]["scores"]["logits"].argmax(axis=1)
-        assert [asked.shared["tagger"]["labels"][i] for i in best] == [token.tag_ for token in doc]
+        given = answer["tagger"]["scores"]["logits"]
+        assert [asked.shared["tagger"]["labels"][i] for i in given.argmax(axis=1)] == [token.tag_ for token in doc]
+        layer = nlp.get_pipe("tagger").model.get_ref("softmax")
+        by_hand = doc.tensor @ layer.get_param("W").T + layer.get_param("b")
+        numpy.testing.assert_allclose(_centred(given), _centred(by_hand), atol=1e-4)
         numpy.testing.assert_allclose(answer["tok2vec"]["scores"]["rows"], doc.tensor, atol=2e-3, rtol=2e-3)
+
+
+def _centred(logits):
+    """What softmax sees of them."""
+    return logits - logits.mean(axis=1, keepdims=True)
 
 
 def test_confidences(stock, tmp_path):

@@ -259,6 +259,22 @@ def test_stock_components_teach(tiny_bert, tmp_path):
                 assert [t.tag_ for t in doc] == [t.tag_ for t in teacher(text)]
 
 
+def test_annotation_on_other_tokens(teachers, tiny_bert, tmp_path, caplog):
+    """What is said of tokens stays with the tokens that the student reads; it is not written beside other ones."""
+    caplog.set_level("WARNING", logger="spacy")
+    for kind in ("tagger", "textcat"):
+        nlp, pipe, _ = pipeline(tiny_bert, kind)
+        reference = Doc(nlp.vocab, words=["Anna sings", "in", "Rome"])
+        corpus = [Example(nlp.make_doc("Anna sings in Rome"), reference), gold(nlp, TEXTS[1])]
+        reader = reading(teachers(kind), [pipe.name], [], tmp_path, corpus=lambda nlp, corpus=corpus: corpus)
+        found = list(reader(nlp))
+        assert not any(token.tag_ for token in found[0].reference) and bool(found[0].reference.cats) == (
+            kind == "textcat"
+        )
+        assert not reference.cats and numpy.isfinite(pipe.get_loss(found, scored(pipe, nlp, found))[0])
+    assert caplog.text.count("W541") == 1 and "1 of 2 texts" in caplog.text
+
+
 def test_a_teacher_that_drops_its_rows(tiny_bert, tmp_path):
     """It is asked for scores, and then for annotation: the rows are there both times."""
     spacy.util.fix_random_seed(0)
