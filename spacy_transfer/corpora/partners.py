@@ -7,7 +7,7 @@ from typing import Any
 from spacy.language import Language
 
 from ..errors import Errors
-from .answers import CATS, WRITTEN, Answer
+from .answers import WRITTEN, Answer
 from .teacher import Teacher
 
 MUST_BE_TOLD = {
@@ -113,15 +113,13 @@ def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -
     twice = sorted({label for label in names if names.count(label) > 1})
     if twice:
         raise ValueError(Errors.T548.format(problem=f"several become one: {twice}", near=twice, **facts))
-    tags = [_with_label(tag, label_map) for tag in shared["tags"]] if "tags" in shared else None
+    tags = _renamed_tags(shared, label_map)
     return {**shared, "labels": names, **({} if tags is None else {"tags": tags})}
 
 
-def _with_label(tag: str, label_map: Mapping[str, str]) -> str:
-    part, dash, label = tag.partition("-")
-    return f"{part}{dash}{label_map.get(label, label)}"
-
-
-def takes_categories(shared: Answer) -> bool:
-    """RETURNS (bool): Whether what a component says is of docs as a whole."""
-    return CATS in shared["assigns"]
+def _renamed_tags(shared: Answer, label_map: Mapping[str, str]) -> list[str] | None:
+    """Those of a tagger are its labels; those of entities have a part before the label, and "O" has none."""
+    if "tags" not in shared or shared["tags"] == shared["labels"]:
+        return None if "tags" not in shared else [label_map.get(tag, tag) for tag in shared["tags"]]
+    parts = (tag.partition("-") for tag in shared["tags"])
+    return [f"{part}{dash}{label_map.get(label, label)}" for part, dash, label in parts]

@@ -116,9 +116,8 @@ class Head(TrainablePipe):
             return loss, d_scores
         soft_loss, d_soft = self.soft_loss(examples, scores, targets)
         weight = targets.weight
-        return (1.0 - weight) * loss + weight * soft_loss, _plus(
-            _scaled(d_scores, 1.0 - weight), _scaled(d_soft, weight)
-        )
+        gradient = _plus(_scaled(d_scores, 1.0 - weight), _scaled(d_soft, weight))
+        return (1.0 - weight) * loss + weight * soft_loss, gradient
 
     # What a subclass says
 

@@ -16,10 +16,10 @@ from ..corpora.marks import open_of
 from ..errors import Errors, Warnings
 from ..heads.crf import Chain, Transitions, crf_loss, softmax_loss, unlikelihood_loss, viterbi
 from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs
-from ..heads.tokens import TokenScores, transitions_of
+from ..heads.tokens import TokenScores
 from .confidence import MARK, register_confidence
 from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans
-from .soft import as_answer, by_doc
+from .soft import by_doc
 from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens
 
 
@@ -153,20 +153,9 @@ class TransferNER(TokenPipe):
         logits, mask = self.model.ops.to_numpy(scores.logits), self._constraints(given, first_tokens(scores.lengths))
         return scores, logits if mask is None else numpy.where(mask, logits, -numpy.inf), given
 
-    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What this recognizer tells a student: all that its distribution over tags is made of.
-
-        docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
-            each doc "logits" of shape (n_tokens, n_tags).
-        """
-        shared: dict[str, Any] = {"labels": list(self.labels), "tags": list(self.tags)}
-        if self.model.has_ref("transitions"):
-            shared |= as_answer(transitions_of(self.model.get_ref("transitions")).where(self.scheme.allowed))
-        if not docs:
-            return shared, []
-        scores, logits, _ = self._constrained(docs)
-        return shared, [{"logits": rows} for rows in by_doc(logits, scores.lengths)]
+    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
+        """RETURNS (Tuple[TokenScores, Floats2d]): Scores, and logits that are -inf where a tag may not be."""
+        return self._constrained(docs)[:2]
 
     def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
         """How sure this recognizer is.

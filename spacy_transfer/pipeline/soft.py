@@ -176,8 +176,3 @@ def check_tokens(name: str, examples: Sequence[Example], targets: Targets, part:
 def by_doc(values: Any, lengths: Any) -> list[Any]:
     """RETURNS (List[Array]): Rows of tokens, doc by doc."""
     return numpy.split(values, numpy.cumsum(lengths)[:-1]) if len(lengths) else []
-
-
-def as_answer(transitions: Transitions | None) -> dict[str, Any]:
-    """RETURNS (Dict[str, Array]): Scores of neighbours among what is the same for all docs; empty for none."""
-    return {} if transitions is None else dict(vars(transitions))

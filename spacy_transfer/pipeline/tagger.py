@@ -16,8 +16,8 @@ from thinc.api import Config, Model
 from ..errors import Errors
 from ..heads.crf import crf_loss, softmax_loss, viterbi
 from ..heads.soft import tag_marginals
-from ..heads.tokens import TokenScores, transitions_of
-from .soft import as_answer, by_doc, taught_labels
+from ..heads.tokens import TokenScores
+from .soft import by_doc, taught_labels
 from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens
 
 Attribute = Literal["tag", "pos"]
@@ -109,22 +109,6 @@ class TransferTagger(TokenPipe):
         if scores.transitions is None:
             return logits.argmax(axis=1)
         return viterbi(logits, scores.lengths, self.transitions(scores, self.allowed))
-
-    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What this tagger tells a student.
-
-        docs (Sequence[Doc]): With rows.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels" and, of a CRF, the scores of neighbours; for
-            each doc "logits" of shape (n_tokens, n_labels).
-        """
-        shared: dict[str, Any] = {"labels": list(self.labels)}
-        if self.model.has_ref("transitions"):
-            shared |= as_answer(transitions_of(self.model.get_ref("transitions")))
-        if not docs:
-            return shared, []
-        scores = self.scores_of(docs)
-        logits = by_doc(self.model.ops.to_numpy(scores.logits), scores.lengths)
-        return shared, [{"logits": rows} for rows in logits]
 
     def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
         """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""

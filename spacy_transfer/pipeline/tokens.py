@@ -15,9 +15,9 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.crf import Transitions
-from ..heads.tokens import TokenScores
+from ..heads.tokens import TokenScores, transitions_of
 from .head import Head
-from .soft import Targets, check_tokens, tag_loss
+from .soft import Targets, by_doc, check_tokens, tag_loss
 
 DEFAULT_MODEL = """
 [model]
@@ -120,6 +120,26 @@ class TokenPipe(Head):
         """RETURNS (Transitions): Which tags may stand side by side, bool."""
         n_tags = len(self.tags)
         return Transitions(numpy.ones(n_tags, bool), numpy.ones((n_tags, n_tags), bool), numpy.ones(n_tags, bool))
+
+    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
+        """RETURNS (Tuple[TokenScores, Floats2d]): Scores of a batch that has tokens, and the logits on the CPU."""
+        scores = self.scores_of(docs)
+        return scores, self.model.ops.to_numpy(scores.logits)
+
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What this component tells a student: all that its distribution over tags is made of.
+
+        docs (Sequence[Doc]): With rows; each has tokens.
+        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
+            each doc "logits" of shape (n_tokens, n_tags).
+        """
+        shared: dict[str, Any] = {"labels": list(self.labels), "tags": list(self.tags)}
+        if self.model.has_ref("transitions"):
+            shared |= vars(transitions_of(self.model.get_ref("transitions")).where(self.allowed))
+        if not docs:
+            return shared, []
+        scores, logits = self.logits_of(docs)
+        return shared, [{"logits": rows} for rows in by_doc(logits, scores.lengths)]
 
     def soft_loss(self, examples: Sequence[Example], scores: TokenScores, targets: Targets) -> tuple[float, Any]:
         """RETURNS (Tuple[float, TokenScores]): See `tag_loss`."""
