@@ -139,49 +139,14 @@ class TransferNER(TokenPipe):
         if not lengths.sum():
             none = numpy.zeros(0, dtype="int64")
             return Entities(numpy.zeros((0, 2), "uint64"), lengths, none, none, none, none)
-        scores, logits, given = self._constrained(docs)
-        first = first_tokens(lengths)
+        scores, first = self.scores_of(docs), first_tokens(lengths)
+        given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
+        logits = self.model.ops.to_numpy(scores.logits)
+        logits = logits if (mask := self._constraints(given, first)) is None else numpy.where(mask, logits, -numpy.inf)
         tags = self._decode(scores, logits, first)
         starts, ends, labels = self.scheme.entities(tags, first)
         probabilities = self._probabilities(scores, logits, tags, starts, ends)
         return self._entities(given, lengths, first, (starts, ends, labels, probabilities))
-
-    def _constrained(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any, Any]:
-        """Scores of docs that have tokens; the logits, on the CPU, with -inf for what may not be; and what docs say."""
-        scores = self.scores_of(docs)
-        given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
-        logits, mask = self.model.ops.to_numpy(scores.logits), self._constraints(given, first_tokens(scores.lengths))
-        return scores, logits if mask is None else numpy.where(mask, logits, -numpy.inf), given
-
-    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
-        """RETURNS (Tuple[TokenScores, Floats2d]): Scores, and logits that are -inf where a tag may not be."""
-        return self._constrained(docs)[:2]
-
-    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
-        """How sure this recognizer is.
-
-        docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (List[Dict[str, Any]]): For each doc "ents": first token, token after the last, label, probability; and
-            "outside": of each token the probability to be in no entity.
-        """
-        if not docs:
-            return []
-        scores, logits, _ = self._constrained(docs)
-        chain = Chain(logits, scores.lengths, self.transitions(scores, self.scheme.allowed))
-        outside = by_doc(chain.marginals[:, 0].astype("f"), scores.lengths)
-        twins = [doc.copy() for doc in docs]
-        self.set_annotations(twins, self.predict(docs))
-        groups = [doc.spans[self.spans_key] for doc in twins]
-        ents = [
-            [[e.start, e.end, e.label_, score] for e, score in zip(group, group.attrs["scores"], strict=True)]
-            for group in groups
-        ]
-        return [{"ents": each, "outside": values} for each, values in zip(ents, outside, strict=True)]
-
-    @property
-    def allowed(self) -> Transitions:
-        """RETURNS (Transitions): Which tags may stand side by side, bool."""
-        return self.scheme.allowed
 
     def _constraints(self, given: Any, first: Any) -> Any:
         """Tags that are allowed; None for all. O on a doc is no constraint, as in spaCy: rulers leave it everywhere."""
@@ -284,6 +249,39 @@ class TransferNER(TokenPipe):
         if wrong:
             loss += self._avoid(wrong, scores, logits, d_logits, d_transitions)
         return loss, self.gradient(scores, d_logits, d_transitions)
+
+    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
+        """RETURNS (Tuple[TokenScores, Floats2d]): Scores, and logits that are -inf where a tag may not be."""
+        scores, logits = super().logits_of(docs)
+        given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
+        mask = self._constraints(given, first_tokens(scores.lengths))
+        return scores, logits if mask is None else numpy.where(mask, logits, -numpy.inf)
+
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
+        """How sure this recognizer is.
+
+        docs (Sequence[Doc]): With rows; each has tokens.
+        RETURNS (List[Dict[str, Any]]): For each doc "ents": first token, token after the last, label, probability; and
+            "outside": of each token the probability to be in no entity.
+        """
+        if not docs:
+            return []
+        scores, logits = self.logits_of(docs)
+        chain = Chain(logits, scores.lengths, self.transitions(scores, self.scheme.allowed))
+        outside = by_doc(chain.marginals[:, 0].astype("f"), scores.lengths)
+        twins = [doc.copy() for doc in docs]
+        self.set_annotations(twins, self.predict(docs))
+        groups = [doc.spans[self.spans_key] for doc in twins]
+        ents = [
+            [[e.start, e.end, e.label_, score] for e, score in zip(group, group.attrs["scores"], strict=True)]
+            for group in groups
+        ]
+        return [{"ents": each, "outside": values} for each, values in zip(ents, outside, strict=True)]
+
+    @property
+    def allowed(self) -> Transitions:
+        """RETURNS (Transitions): Which tags may stand side by side, bool."""
+        return self.scheme.allowed
 
     def _open(self, mask: Any, iob: Any, examples: Sequence[Example], lengths: Any) -> None:
         """Where nobody has looked for some labels, "outside" allows their tags."""

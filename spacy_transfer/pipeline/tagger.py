@@ -14,10 +14,9 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..errors import Errors
-from ..heads.crf import crf_loss, softmax_loss, viterbi
-from ..heads.soft import tag_marginals
+from ..heads.crf import Transitions, crf_loss, softmax_loss, viterbi
 from ..heads.tokens import TokenScores
-from .soft import by_doc, taught_labels
+from .soft import taught_labels
 from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens
 
 Attribute = Literal["tag", "pos"]
@@ -108,16 +107,12 @@ class TransferTagger(TokenPipe):
         logits = self.model.ops.to_numpy(scores.logits)
         if scores.transitions is None:
             return logits.argmax(axis=1)
-        return viterbi(logits, scores.lengths, self.transitions(scores, self.allowed))
+        return viterbi(logits, scores.lengths, self.transitions(scores, self._allowed))
 
-    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
-        """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""
-        if not docs:
-            return []
-        scores = self.scores_of(docs)
-        logits = self.model.ops.to_numpy(scores.logits)
-        of_tags = tag_marginals(logits, scores.lengths, scores.transitions, 1.0)
-        return [{"tokens": values} for values in by_doc(of_tags.max(axis=1), scores.lengths)]
+    @property
+    def _allowed(self) -> Transitions:
+        n_tags = len(self.labels)
+        return Transitions(numpy.ones(n_tags, bool), numpy.ones((n_tags, n_tags), bool), numpy.ones(n_tags, bool))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
         """Write the tags.
@@ -149,7 +144,7 @@ class TransferTagger(TokenPipe):
         mask[known] = False
         mask[known, gold[known]] = True
         if scores.transitions is not None:
-            transitions = self.transitions(scores, self.allowed)
+            transitions = self.transitions(scores, self._allowed)
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
             return loss, self.gradient(scores, d_logits, d_transitions)
         loss, d_logits = softmax_loss(logits, mask)
@@ -190,13 +185,12 @@ class TransferTagger(TokenPipe):
         labels (Optional[Iterable[str]]): The labels, if they are known already.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        found, own, taught = Counter[int](), self.own_examples(get_examples), set[str]()
+        found, own = Counter[int](), self.own_examples(get_examples)
         for example in own():
             found.update(example.reference.to_array(self.attribute.upper()).tolist())
-            taught.update(taught_labels(example, self.name))
         found.pop(0, None)
-        names = dict.fromkeys(taught, 0) | {self._name_of(value): n for value, n in found.items()}
-        self.initialize_labels(own, labels, names)
+        taught = {label: 0 for example in own() for label in taught_labels(example, self.name)}
+        self.initialize_labels(own, labels, taught | {self._name_of(value): n for value, n in found.items()})
 
     def _name_of(self, value: int) -> str:
         return self.vocab.strings[value]

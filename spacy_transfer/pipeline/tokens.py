@@ -15,6 +15,7 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.crf import Transitions
+from ..heads.soft import tag_marginals
 from ..heads.tokens import TokenScores, transitions_of
 from .head import Head
 from .soft import Targets, by_doc, check_tokens, tag_loss
@@ -140,6 +141,14 @@ class TokenPipe(Head):
             return shared, []
         scores, logits = self.logits_of(docs)
         return shared, [{"logits": rows} for rows in by_doc(logits, scores.lengths)]
+
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
+        """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""
+        if not docs:
+            return []
+        scores, logits = self.logits_of(docs)
+        of_tags = tag_marginals(logits, scores.lengths, scores.transitions, 1.0)
+        return [{"tokens": values} for values in by_doc(of_tags.max(axis=1), scores.lengths)]
 
     def soft_loss(self, examples: Sequence[Example], scores: TokenScores, targets: Targets) -> tuple[float, Any]:
         """RETURNS (Tuple[float, TokenScores]): See `tag_loss`."""
