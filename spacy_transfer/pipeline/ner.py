@@ -16,6 +16,7 @@ from ..corpora.marks import open_of
 from ..errors import Errors, Warnings
 from ..heads.crf import Chain, Transitions, crf_loss, softmax_loss, unlikelihood_loss, viterbi
 from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs
+from ..heads.soft import tag_marginals
 from ..heads.tokens import TokenScores
 from .confidence import MARK, register_confidence
 from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans
@@ -267,8 +268,9 @@ class TransferNER(TokenPipe):
         if not docs:
             return []
         scores, logits = self.logits_of(docs)
-        chain = Chain(logits, scores.lengths, self.transitions(scores, self.scheme.allowed))
-        outside = by_doc(chain.marginals[:, 0].astype("f"), scores.lengths)
+        transitions = self.transitions(scores, self.scheme.allowed)
+        of_tags = tag_marginals(logits, scores.lengths, transitions, self.temperature)
+        outside = by_doc(of_tags[:, 0].astype("f"), scores.lengths)
         twins = [doc.copy() for doc in docs]
         self.set_annotations(twins, self.predict(docs))
         groups = [doc.spans[self.spans_key] for doc in twins]

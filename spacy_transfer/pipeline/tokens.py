@@ -122,6 +122,11 @@ class TokenPipe(Head):
         n_tags = len(self.tags)
         return Transitions(numpy.ones(n_tags, bool), numpy.ones((n_tags, n_tags), bool), numpy.ones(n_tags, bool))
 
+    @property
+    def temperature(self) -> float:
+        """RETURNS (float): What the scores were calibrated to; 1 as they were learned."""
+        return float(self.model.attrs.get("temperature", 1.0))
+
     def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
         """RETURNS (Tuple[TokenScores, Floats2d]): Scores of a batch that has tokens, and the logits on the CPU."""
         scores = self.scores_of(docs)
@@ -136,18 +141,19 @@ class TokenPipe(Head):
         """
         shared: dict[str, Any] = {"labels": list(self.labels), "tags": list(self.tags)}
         if self.model.has_ref("transitions"):
-            shared |= vars(transitions_of(self.model.get_ref("transitions")).where(self.allowed))
+            own = transitions_of(self.model.get_ref("transitions")).where(self.allowed)
+            shared |= vars(own.map(lambda part: part / self.temperature))
         if not docs:
             return shared, []
         scores, logits = self.logits_of(docs)
-        return shared, [{"logits": rows} for rows in by_doc(logits, scores.lengths)]
+        return shared, [{"logits": rows} for rows in by_doc(logits / self.temperature, scores.lengths)]
 
     def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
         """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""
         if not docs:
             return []
         scores, logits = self.logits_of(docs)
-        of_tags = tag_marginals(logits, scores.lengths, scores.transitions, 1.0)
+        of_tags = tag_marginals(logits, scores.lengths, scores.transitions, self.temperature)
         return [{"tokens": values} for values in by_doc(of_tags.max(axis=1), scores.lengths)]
 
     def soft_loss(self, examples: Sequence[Example], scores: TokenScores, targets: Targets) -> tuple[float, Any]:

@@ -37,3 +37,18 @@ def test_confidences(tiny_bert, tmp_path, kind):
             assert all((inside[a:b] >= s - 1e-4).all() for a, b, _, s in got)
             assert ((inside > 0) & (inside < 1)).all()
     assert found[-1][1] == {pipe.name: {}}
+
+
+@pytest.mark.parametrize("kind", ["textcat", "tagger", "tagger_crf", "ner_crf"])
+def test_a_teacher_speaks_at_the_temperature_it_was_calibrated_to(tiny_bert, kind):
+    nlp, pipe, examples = pipeline(tiny_bert, kind, steps=3)
+    docs = list(nlp.get_pipe("transfer_backbone").pipe([eg.predicted for eg in examples]))
+    pipe.model.attrs["temperature"] = 1.0
+    before, cold = pipe.soft_targets(docs)
+    pipe.model.attrs["temperature"] = 2.0
+    after, warm = pipe.soft_targets(docs)
+    for one, two in zip(cold, warm, strict=True):
+        numpy.testing.assert_allclose(one["logits"], 2.0 * two["logits"], rtol=1e-6)
+    assert ("start" in before) == kind.endswith("crf")
+    for part in {"start", "matrix", "end"} & set(before):
+        numpy.testing.assert_allclose(before[part], 2.0 * after[part], rtol=1e-6)
