@@ -67,6 +67,7 @@ TABLES = {
         "multitask": "multitask.py quality --data {data}",
         "multitask_speed": "multitask.py speed --data {data}",
         "mixed_memory": "mixed_memory.py --texts {texts}",
+        "distillation": "distillation.py clinc150 --data {clinc150}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}

@@ -426,6 +426,28 @@ class Errors(metaclass=_Coded):
         "components.{name}: the head to be carried has bounded, bounds = {found}, and this one {wanted}. Its numbers "
         "would mean something else here: use the same [components.{name}] bounds and model.bounded."
     )
+    T430 = (
+        "components.{name}: the labels of its teacher ({other!r} of {source!r}) are others than its own. The teacher's "
+        "alone: {theirs}; its own alone: {own}. Give the labels in [initialize.components.{name}], or label_map to the "
+        "reader; with partial = true, labels that the teacher does not have are left to the rest of the data."
+    )
+    T431 = (
+        "components.{name}: its teacher's answer to {text!r} has {found} tokens, the text has {wanted}. A reader "
+        "around spacy-transfer.Teacher.v1 has changed the tokens: put the teacher outside of it."
+    )
+    T432 = (
+        "components.{name}: its teacher's rows have {found} numbers each, those of before had {wanted}. One component "
+        "learns the rows of one teacher: add another for the other."
+    )
+    T433 = (
+        "components.{name}: no training example has rows of a teacher for it. Wrap the reader of the training corpus "
+        "into spacy-transfer.Teacher.v1, with {name!r} in its components."
+    )
+    T434 = "components.{name}: the soft targets it was given are of the kind {found!r}, but it takes {wanted!r}."
+    T435 = (
+        "training.before_to_disk.components: this pipeline has no component {name!r} to leave out. It has {names}. "
+        "Near it: {near}."
+    )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
     T503 = (
@@ -492,6 +514,43 @@ class Errors(metaclass=_Coded):
         "there: every corpus is read whole."
     )
     T526 = "MixedCorpus.v1: {where}: {problem} A corpus has the keys reader, trains and limit. {near}"
+    T540 = (
+        "{key}.source = {source!r} is not a pipeline that can be loaded: {error}. Give its folder (of which meta.json "
+        "and config.cfg are part), or the name of an installed package."
+    )
+    T541 = "{key}.components: the pipeline {source!r} has no component {name!r}. It has {names}. Near it: {near}."
+    T542 = (
+        "{key}.components: {name!r} of {source!r} writes {found}, which cannot be rehearsed. What can: tags, parts of "
+        "speech, morphology, lemmas, dependencies, sentence starts, entities, and categories of docs."
+    )
+    T543 = "{key}.components: this pipeline has no component {name!r}. It has {names}. Near it: {near}."
+    T544 = (
+        "{key}.components: {name!r} cannot learn from soft targets of {source!r} ({other!r} gives {given}, it takes "
+        "{taken}). Those that can: transfer_textcat and transfer_textcat_multilabel from text classifiers, "
+        "transfer_tagger and transfer_ner from taggers and transfer_ner, transfer_rows from a backbone or a tok2vec. "
+        "For spaCy's own heads take the reader spacy-transfer.Rehearsal.v1, or hard = true here."
+    )
+    T545 = "{key}.texts = {path}: there is no text in it. Give a file with a text on each line, .jsonl, or .spacy."
+    T546 = "{key}.{setting} = {found}: it must be {wanted}."
+    T547 = (
+        "{key} has neither corpus nor texts (or both). Give examples to learn from in [{key}.corpus], or a file of raw "
+        "texts as {key}.texts."
+    )
+    T548 = (
+        "{key}.label_map: {problem}. It maps labels of {other!r} in {source!r} to labels of {name!r} here, one to one. "
+        "Those there: {labels}. Near it: {near}."
+    )
+    T549 = (
+        "{key}.cache = {path}: answers of the pipeline cannot be kept there: {error}. Give a folder that can be "
+        "written to; a damaged file may be deleted, it is made again."
+    )
+    T550 = (
+        "{key}: {name!r} is a {kind}, to which a text without annotation says that nothing holds, so it would unlearn "
+        "on rehearsed texts. Add it to {key}.components, or to training.frozen_components, or take {instead}."
+    )
+    T551 = "{key}.components: {other!r} of {source!r} writes {found}, but {name!r} here {wanted}. Name one of its kind."
+    T552 = "{path}, line {line}: no JSON object with a string under {field!r}. Found: {found!r}"
+    T553 = "{key}.texts = {path} does not exist. Give a file or a folder of raw texts."
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "
@@ -734,6 +793,13 @@ class Warnings(metaclass=_Coded):
     W364 = (
         "components.{name}: only the rows of new labels learn, but the backbone {backbone!r} moves, and with it the "
         "scores of all labels. Set components.{backbone}.frozen = true."
+    )
+    W540 = (
+        "{key}: min_confidence does not count for {name!r} of {source!r}: it gives no probabilities. All that it "
+        "writes is kept."
+    )
+    W541 = (
+        "{key}: {count} of {total} texts have other tokens than their annotation. What is told of tokens is left out."
     )
     W751 = (
         "{head}: {name!r} and {other!r} both write {what}. The first to write may keep the other from it, or be "

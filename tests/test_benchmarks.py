@@ -313,3 +313,24 @@ def test_checkpoints_count_entities_that_are_lost(script):
     assert measured.endswith("of 3 that begin with a token, 1 are lost") and aim == "1 of 1, 0 lost"
     sentences = checkpoints.first_pieces(docs[1], [(0, 0), (0, 2), (3, 4), (4, 5), (5, 6), (6, 7), (8, 10), (10, 12)])
     assert sentences == {0: 1, 1: 2, 2: 5, 3: 6}
+
+
+def test_students_differ_in_their_teacher_alone(script, tmp_path):
+    distillation, runs = script("distillation"), script("runs")
+    student = distillation.Student(epochs=2, batch_size=8)
+    changes, own = distillation.student_changes(student, 17), distillation.taught_changes(student, tmp_path, tmp_path)
+    alone, taught = runs.changed("textcat_cnn", changes), runs.changed("distill", {**changes, **own})
+    for config in (alone, taught):
+        assert config["training"]["max_steps"] == 2 * 3 - 1
+        assert not check(config).frozen
+    assert taught["corpora"]["train"]["source"] == "${paths.teacher}" and taught["paths"]["teacher"] == str(tmp_path)
+    for config in (alone, taught):
+        del config["corpora"]["train"]
+        config["paths"].pop("teacher", None)
+    assert alone == taught
+    each = {"teacher": 96.0, "taught": 92.0, "alone": 90.0}
+    run = {name: {"accuracy": value, "seconds": 1.0} for name, value in each.items()}
+    run["speed"] = {"teacher": 5000.0, "taught": 100000.0, "times": 20.0}
+    rows = distillation.as_rows([run, run], [0, 1])
+    assert rows[1][1] == "92.0, 92.0%, 95.8% of the teacher's; 100,000 words/s, 20.0 x the teacher's"
+    assert rows[2][1] == "90.0, 90.0%, 93.8% of the teacher's"

@@ -16,8 +16,10 @@ from .checkpoints import write_checkpoint
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
+    "distill",
     "multitask",
     "ner_crf",
+    "ner_extend",
     "ner_hf",
     "ner_transformer",
     "regressor_transformer",
@@ -71,9 +73,16 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def where(name, tmp_path, monkeypatch):
-    """The folder to be in: those in IMPORTED begin from what `transfer from-hf` wrote."""
+def where(name, data, tmp_path, monkeypatch):
+    """The folder to be in: those in IMPORTED begin from what `transfer from-hf` wrote, distill
+    learns from a pipeline."""
     monkeypatch.chdir(tmp_path)
+    if name == "distill":
+        teacher = run("textcat_vectors", data, tmp_path / "out")
+        teacher.to_disk(tmp_path / "teacher")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if name == "ner_extend":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if name in IMPORTED:
         from_hf(write_checkpoint(tmp_path / "checkpoint", **IMPORTED[name]), tmp_path / "imported")
 
@@ -105,18 +114,25 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
     width = nlp.get_pipe(nlp.pipe_names[0]).model.get_dim("nO")
     for doc in nlp.pipe(TEXTS):
         # spacy-transformers' component leaves the states of word pieces.
-        rows = doc.tensor if "transfer_backbone" in nlp.pipe_names else doc._.trf_data.model_output.last_hidden_state
+        rows = doc._.trf_data.model_output.last_hidden_state if "transformer" in nlp.pipe_names else doc.tensor
         assert rows.shape[-1] == width and rows.size >= len(doc) * width
         if "transfer_backbone" in nlp.pipe_names:
             assert rows.shape == (len(doc), width)
-        if name.startswith(("textcat", "multitask")):
+        if name.startswith(("textcat", "distill", "multitask")):
             assert set(doc.cats) == {"odd", "even"}
             assert sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
         if name.startswith("regressor"):
             assert isinstance(doc._.score, float)
         if name.startswith(("tagger", "multitask")):
             assert {token.tag_ for token in doc} <= {"W", "X"}
-    assert all(nlp.get_pipe(head).labels for head in nlp.pipe_names[1:])
+        if name == "ner_extend":
+            assert all(token.tag_ and token.dep_ and token.lemma_ for token in doc)
+    heads = nlp.pipe_names[-1:] if name == "ner_extend" else nlp.pipe_names[1:]
+    assert all(nlp.get_pipe(head).labels for head in heads)
+    if name == "ner_extend":
+        assert all(token.tag_ and token.dep_ and token.lemma_ for token in doc)
+    head = nlp.pipe_names[-1]
+    assert nlp.get_pipe(head).labels
     capsys.readouterr()
 
 
@@ -141,8 +157,13 @@ def test_backbone_is_swapped_by_one_override(data, tmp_path, tiny_bert, capsys):
 def test_one_block_differs_from_stock(name):
     """What is ours in a config: the backbone's block, and the listener under the head."""
     config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
-    assert set(config["paths"]) >= {"train", "dev", "backbone"}
     sourced = spacy.util.get_sourced_components(config)
+    if name == "ner_extend":
+        assert list(sourced) == config["nlp"]["pipeline"]
+        assert all(block["source"] == "${paths.source}" for block in sourced.values())
+        assert set(config["nlp"]["pipeline"]) - set(config["training"]["frozen_components"]) == {"ner"}
+        return
+    assert set(config["paths"]) >= {"train", "dev", "backbone"}
     if name in IMPORTED:
         assert list(sourced) == config["nlp"]["pipeline"]
         assert all(block["source"] == "${paths.backbone}" for block in sourced.values())

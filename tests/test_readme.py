@@ -115,6 +115,16 @@ def test_groups_of_the_optimizer():
     assert optimizer.settings_of("ner.model.linear.0.W").group == "heads"
 
 
+def test_readers_and_callbacks_for_old_knowledge():
+    section = README.split("## Nothing forgotten")[1].split("\n## ")[0]
+    around = '[paths]\ntrain = "train.spacy"\n[corpora]\n[training]\n'
+    found = [Config().from_str(around + block) for block in re.findall(r"```\n(\[.*?)```", section, re.DOTALL)]
+    rehearsal, teacher = (spacy.registry.resolve(block["corpora"])["train"] for block in found[:2])
+    assert rehearsal.raw.ratio == 2.0 and rehearsal.pairs == {"ner": "ner"} and rehearsal.new_labels == {"PRODUCT"}
+    assert teacher.settings == {"temperature": 2.0, "weight": 0.7, "partial": False}
+    assert callable(spacy.registry.resolve(found[2]["training"])["before_to_disk"])
+
+
 def test_settings_of_initialize_are_those_of_a_config():
     for block in blocks("cfg"):
         settings = Config().from_str("[initialize]\n[initialize.components]\n" + block)["initialize"]["components"]

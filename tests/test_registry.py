@@ -16,6 +16,7 @@ FACTORIES = {
     "transfer_backbone",
     "transfer_ner",
     "transfer_regressor",
+    "transfer_rows",
     "transfer_tagger",
     "transfer_textcat",
     "transfer_textcat_multilabel",
@@ -39,7 +40,7 @@ ARCHITECTURES = {
     )
 }
 SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "PerCorpus", "Regression", "Tagger", "TextCat")}
-READERS = {"spacy-transfer.HeldOutCorpus.v1", "spacy-transfer.MixedCorpus.v1"}
+READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "Rehearsal", "Teacher")}
 BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
 MISC = {"spacy-transfer.TaskWeights.v1", "spacy-transfer.Tuning.v1"}
@@ -58,7 +59,7 @@ COMMANDS = {
     "transfer_report",
     "transfer_to_hf",
 }
-CALLBACKS = {"spacy-transfer.Calibrate.v1", "spacy-transfer.CarryHead.v1", "spacy-transfer.MergeAdapters.v1"}
+CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,

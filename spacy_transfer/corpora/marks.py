@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 CORPUS, TRAINS, SOFT = "spacy_transfer_corpus", "spacy_transfer_trains", "spacy_transfer_soft"
-ONLY, OPEN = "spacy_transfer_only", "spacy_transfer_open"
+OPEN = "spacy_transfer_open"
 
 
 def mark(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
@@ -26,31 +26,20 @@ def mark(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> 
         reference.user_data[TRAINS] = tuple(trains)
 
 
-def trains_of(reference: Doc) -> tuple[str, ...] | None:
-    """RETURNS (Optional[Tuple[str, ...]]): Names of the components that learn from an example; None for all."""
-    named = [names for key in (TRAINS, ONLY) if (names := reference.user_data.get(key)) is not None]
-    return None if not named else tuple(name for name in named[0] if all(name in others for others in named))
-
-
 def corpus_of(reference: Doc) -> str | None:
     """RETURNS (Optional[str]): Name of the corpus that an example comes from, where a reader has said it."""
     return reference.user_data.get(CORPUS)
 
 
+def trains_of(reference: Doc) -> tuple[str, ...] | None:
+    """RETURNS (Optional[Tuple[str, ...]]): Names of the components that learn from an example; None for all."""
+    return reference.user_data.get(TRAINS)
+
+
 def may_train(reference: Doc, name: str) -> bool:
     """RETURNS (bool): Whether a component learns from an example: it does, unless a reader has named others."""
-    named = (reference.user_data.get(key) for key in (TRAINS, ONLY))
-    return all(names is None or name in names for names in named)
-
-
-def restrict(reference: Doc, names: Collection[str]) -> None:
-    """Say who at most may learn from an example, whatever `mark` says of its corpus: a reader inside another one has
-    made annotation for these alone.
-
-    reference (Doc): Its gold side.
-    names (Collection[str]): Names of the components.
-    """
-    reference.user_data[ONLY] = tuple(names)
+    trains = trains_of(reference)
+    return trains is None or name in trains
 
 
 def set_open(reference: Doc, name: str, labels: Collection[str]) -> None:

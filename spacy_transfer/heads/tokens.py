@@ -34,6 +34,14 @@ class TokenScores:
         scaled = None if self.transitions is None else self.transitions.map(lambda part: part * factor)
         return TokenScores(self.logits * factor, self.lengths, scaled)
 
+    def plus(self, other: "TokenScores") -> "TokenScores":
+        """RETURNS (TokenScores): The sum of two gradients of one batch."""
+        mine, theirs = self.transitions, other.transitions
+        both = None
+        if mine is not None and theirs is not None:
+            both = Transitions(mine.start + theirs.start, mine.matrix + theirs.matrix, mine.end + theirs.end)
+        return TokenScores(self.logits + other.logits, self.lengths, both)
+
     def only(self, moving: Any) -> "TokenScores":
         """Gradients of some tags.
 

@@ -1,11 +1,13 @@
 """Callbacks for blocks such as `[training.before_to_disk]`."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from spacy.language import Language
 
 from ..backbones.tuned import TuningShim
+from ..errors import Errors
 
 
 def create_merge_adapters_v1() -> Callable[[Language], Language]:
@@ -45,3 +47,28 @@ def _forget_adapter(block: Any) -> None:
             if str(value.get("@misc", "")).startswith("spacy-transfer.Tuning."):
                 value["adapter"] = None
             _forget_adapter(value)
+
+
+def create_leave_out_v1(
+    *, components: list[str], then: Callable[[Language], Language] | None = None
+) -> Callable[[Language], Language]:
+    """For `[training.before_to_disk]`: what is saved lacks components that are there for training alone, such as
+    `transfer_rows`. Training goes on with them.
+
+    components (List[str]): Their names.
+    then (Optional[Callable[[Language], Language]]): Another callback, which gets what is left: spaCy has one place for
+        both.
+    RETURNS (Callable[[Language], Language]): Gives a copy of a pipeline without them.
+    """
+
+    def leave_out(nlp: Language) -> Language:
+        for name in components:
+            if name not in nlp.component_names:
+                near = get_close_matches(name, nlp.component_names, n=3, cutoff=0.4) or "none"
+                raise ValueError(Errors.T435.format(name=name, names=nlp.component_names, near=near))
+        copy = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+        for name in components:
+            copy.remove_pipe(name)
+        return copy if then is None else then(copy)
+
+    return leave_out

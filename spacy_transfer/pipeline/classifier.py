@@ -21,6 +21,7 @@ from ..heads.maxent import Evidence, weigh
 from .carry import carry_at_initialize, check_carry
 from .head import Head
 from .maxent_start import check_is_whole, check_start, start_from_maxent
+from .soft import Targets, label_loss, taught_labels
 
 ClassWeights = Literal["balanced"] | dict[str, float] | None
 
@@ -90,6 +91,27 @@ class Classifier(Head, TextCategorizer):
         focal: Any = self.cfg.get("focal", 0.0)
         return loss(self.model.ops.xp, scores, truths, self.model.ops.asarray2f(mask), weights, amount, focal)
 
+    takes_soft = "labels"
+
+    def soft_loss(self, examples: Sequence[Example], scores: Any, targets: Targets) -> tuple[float, Any]:
+        """RETURNS (Tuple[float, Floats2d]): See `label_loss`."""
+        return label_loss(self, targets, scores)
+
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What this classifier tells a student.
+
+        docs (Sequence[Doc]): With rows.
+        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels" and "exclusive"; for each doc its "logits", at
+            the temperature it was calibrated to.
+        """
+        shared = {"labels": list(self.labels), "exclusive": self.exclusive}
+        return shared, [{"logits": row} for row in self._logits(docs) / self.model.attrs["temperature"]] if docs else []
+
+    def _logits(self, docs: Sequence[Doc]) -> Any:
+        self._put_back()
+        inputs, _ = self.model.attrs["states"](self.model, list(docs), False)
+        return self.model.ops.to_numpy(self.model.get_ref("output").predict(inputs))
+
     def weigh(self, examples: Iterable[Example]) -> Evidence:
         """What the labels of examples say, in the weights of this component's loss.
 
@@ -107,10 +129,8 @@ class Classifier(Head, TextCategorizer):
         RETURNS (LabelDecisions): Shape (n_examples, n_labels).
         """
         examples = list(self.own_examples(lambda: examples)())
-        self._put_back()
         truths, mask = self._examples_to_truth(examples)
-        inputs, _ = self.model.attrs["states"](self.model, [eg.predicted for eg in examples], False)
-        logits = self.model.get_ref("output").predict(inputs)
+        logits = self._logits([eg.predicted for eg in examples])
         logits, truths, mask = (self.model.ops.to_numpy(array).astype("d") for array in (logits, truths, mask))
         return LabelDecisions(logits, truths, mask, self.exclusive)
 
@@ -175,18 +195,20 @@ class Classifier(Head, TextCategorizer):
         check_start(self, nlp, fit, strength)
         check_carry(self.name, fit=fit, **carry)
         self.still = None
-        n_examples, n_labelled, own = 0, 0, self.own_examples(get_examples)
+        n_examples, n_labelled, is_taught, own = 0, 0, False, self.own_examples(get_examples)
         for example in get_examples():
             n_examples += 1
             if not may_train(example.reference, self.name):
                 continue
             self.check_gold([example])
             n_labelled += bool(example.reference.cats)
-            for label in example.reference.cats if labels is None else ():
+            taught = taught_labels(example, self.name)
+            is_taught |= bool(taught)
+            for label in (*example.reference.cats, *taught) if labels is None else ():
                 self.add_label(label)
         for label in labels or ():
             self.add_label(label)
-        if not n_labelled or not self.labels:
+        if not (n_labelled or is_taught) or not self.labels:
             raise ValueError(Errors.T307.format(name=self.name))
         if self.exclusive and len(self.labels) < 2:
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))

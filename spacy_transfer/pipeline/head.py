@@ -12,7 +12,9 @@ from thinc.api import set_dropout_rate
 
 from .._compat import send_zeros
 from ..corpora.marks import may_train, training_mask
+from ..errors import Errors
 from ..heads.tokens import TokenScores
+from .soft import Targets, lessons_of
 from .still import StillRows
 
 
@@ -94,7 +96,28 @@ class Head(TrainablePipe):
 
     def _loss(self, examples: Sequence[Example], scores: Any) -> tuple[float, Any]:
         """Of examples that may all be learned from. What a teacher left for them (`marks.soft_of`) joins here."""
-        return self.gold_loss(examples, scores)
+        lessons = lessons_of(examples, self.name)
+        if len(lessons) == 1:
+            return self._lesson_loss(examples, scores, lessons[0].targets)
+        xp, n_rows, total = self.model.ops.xp, self.n_rows(examples, scores), 0.0
+        gradient: Any = None
+        for lesson in lessons:
+            rows = numpy.repeat(lesson.mask, n_rows)
+            own = [example for example, mine in zip(examples, lesson.mask, strict=True) if mine]
+            loss, d_own = self._lesson_loss(own, _part(xp, scores, rows, lesson.mask), lesson.targets)
+            total += loss
+            d_all = _spread(xp, d_own, rows, scores)
+            gradient = d_all if gradient is None else _plus(gradient, d_all)
+        return total, gradient
+
+    def _lesson_loss(self, examples: Sequence[Example], scores: Any, targets: Targets | None) -> tuple[float, Any]:
+        loss, d_scores = self.gold_loss(examples, scores)
+        if targets is None:
+            return loss, d_scores
+        soft_loss, d_soft = self.soft_loss(examples, scores, targets)
+        weight = targets.weight
+        gradient = _plus(_scaled(d_scores, 1.0 - weight), _scaled(d_soft, weight))
+        return (1.0 - weight) * loss + weight * soft_loss, gradient
 
     # What a subclass says
 
@@ -127,6 +150,19 @@ class Head(TrainablePipe):
         """
         raise NotImplementedError
 
+    takes_soft: str | None = None
+    """Of which kind a teacher's answers must be: "labels", "tags" or "rows"; None for a head that has no such loss."""
+
+    def soft_loss(self, examples: Sequence[Example], scores: Any, targets: Targets) -> tuple[float, Any]:
+        """Summed loss against what a teacher says, before its weight, and its gradient with respect to the logits.
+
+        examples (Sequence[Example]): Those that this component may learn from, and a teacher has seen.
+        scores (Union[Floats2d, TokenScores]): Theirs.
+        targets (Targets): What it says.
+        RETURNS (Tuple[float, Union[Floats2d, TokenScores]]): Loss and gradient.
+        """
+        raise ValueError(Errors.T434.format(name=self.name, found=targets.teacher["kind"], wanted=self.takes_soft))
+
     def own_examples(self, get_examples: Callable[[], Iterable[Example]]) -> Callable[[], Iterator[Example]]:
         """For `initialize`: labels of examples that train others alone are not this component's.
 
@@ -141,9 +177,7 @@ class Head(TrainablePipe):
         if self.still is not None:
             d_scores = self.still.only_moving(d_scores)
         weight = self.task_weight
-        if weight == 1.0:
-            return d_scores
-        return d_scores.scaled(weight) if isinstance(d_scores, TokenScores) else d_scores * weight
+        return d_scores if weight == 1.0 else _scaled(d_scores, weight)
 
     def _put_back(self) -> None:
         """Our optimizers make the step after `finish_update`, in `step_schedules`: so this is done once more wherever
@@ -179,6 +213,14 @@ def _part(xp: Any, scores: Any, rows: Any, docs: Any) -> Any:
     if isinstance(scores, TokenScores):
         return TokenScores(scores.logits[xp.asarray(rows)], scores.lengths[docs], scores.transitions)
     return scores[xp.asarray(rows)]
+
+
+def _scaled(gradient: Any, factor: float) -> Any:
+    return gradient.scaled(factor) if isinstance(gradient, TokenScores) else gradient * factor
+
+
+def _plus(gradient: Any, other: Any) -> Any:
+    return gradient.plus(other) if isinstance(gradient, TokenScores) else gradient + other
 
 
 def _spread(xp: Any, gradient: Any, rows: Any, scores: Any) -> Any:

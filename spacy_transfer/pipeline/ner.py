@@ -12,14 +12,17 @@ from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
+from ..corpora.marks import open_of
 from ..errors import Errors, Warnings
-from ..heads.crf import crf_loss, softmax_loss, viterbi
+from ..heads.crf import Transitions, crf_loss, softmax_loss, viterbi
 from ..heads.lenient import LenientEntities, read_leniently
 from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, SchemeKind, find_runs, span_unlikelihood
+from ..heads.soft import tag_marginals
 from ..heads.token_decisions import EntityDecisions, JudgedEntities
 from ..heads.tokens import TokenScores
 from .confidence import MARK, register_confidence
 from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans, judged
+from .soft import by_doc
 from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of
 
 
@@ -291,6 +294,7 @@ class TransferNER(TokenPipe):
         first = first_tokens(scores.lengths)
         iob, labels = self._gold(examples)
         mask = self.scheme.mask(iob, labels, first)
+        self._open(mask, iob, examples, scores.lengths)
         logits = self.model.ops.to_numpy(scores.logits)
         d_transitions = None
         if scores.transitions is None:
@@ -305,6 +309,48 @@ class TransferNER(TokenPipe):
             loss, d_logits = loss + more, d_logits + d_wrong
             d_transitions = None if d_transitions is None else d_transitions.plus(d_between)
         return loss, self.gradient(scores, d_logits, d_transitions)
+
+    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
+        """RETURNS (Tuple[TokenScores, Floats2d]): Scores, and logits that are -inf where a tag may not be."""
+        scores, logits = super().logits_of(docs)
+        given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
+        mask = self._constraints(given, first_tokens(scores.lengths))
+        return scores, logits if mask is None else numpy.where(mask, logits, -numpy.inf)
+
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
+        """How sure this recognizer is.
+
+        docs (Sequence[Doc]): With rows; each has tokens.
+        RETURNS (List[Dict[str, Any]]): For each doc "ents": first token, token after the last, label, probability; and
+            "outside": of each token the probability to be in no entity.
+        """
+        if not docs:
+            return []
+        scores, logits = self.logits_of(docs)
+        transitions = self.transitions(scores, self.scheme.allowed)
+        of_tags = tag_marginals(logits, scores.lengths, transitions, self.temperature)
+        outside = by_doc(of_tags[:, 0].astype("f"), scores.lengths)
+        twins = [doc.copy() for doc in docs]
+        self.set_annotations(twins, self.predict(docs))
+        groups = [doc.spans[self.spans_key] for doc in twins]
+        ents = [
+            [[e.start, e.end, e.label_, score] for e, score in zip(group, group.attrs["scores"], strict=True)]
+            for group in groups
+        ]
+        return [{"ents": each, "outside": values} for each, values in zip(ents, outside, strict=True)]
+
+    @property
+    def allowed(self) -> Transitions:
+        """RETURNS (Transitions): Which tags may stand side by side, bool."""
+        return self.scheme.allowed
+
+    def _open(self, mask: Any, iob: Any, examples: Sequence[Example], lengths: Any) -> None:
+        """Where nobody has looked for some labels, "outside" allows their tags."""
+        named = open_of(examples, self.name)
+        for opened in set(named) - {()}:
+            here = numpy.repeat(numpy.array([each == opened for each in named]), lengths) & (iob == OUTSIDE)
+            wanted = [self.labels.index(label) for label in opened if label in self.labels]
+            mask[numpy.ix_(here, numpy.isin(self.scheme.label, wanted))] = True
 
     def _gold(self, examples: Sequence[Example]) -> tuple[Any, Any]:
         """ENT_IOB of the tokens of all docs, and indices of labels."""

@@ -14,7 +14,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..errors import Errors
-from ..heads.crf import Transitions, crf_loss, softmax_loss, viterbi
+from ..heads.crf import crf_loss, softmax_loss, viterbi
 from ..heads.token_decisions import TagDecisions
 from ..heads.tokens import TokenScores
 from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens
@@ -109,7 +109,7 @@ class TransferTagger(TokenPipe):
         logits = self.model.ops.to_numpy(scores.logits)
         if scores.transitions is None:
             return logits.argmax(axis=1)
-        return viterbi(logits, scores.lengths, self.transitions(scores, self._allowed))
+        return viterbi(logits, scores.lengths, self.transitions(scores, self.allowed))
 
     def decisions(self, examples: Iterable[Example]) -> TagDecisions:
         """What this component decides about texts, for `heads.calibration`.
@@ -122,16 +122,11 @@ class TransferTagger(TokenPipe):
             none: Any = numpy.zeros(0, dtype="int64")
             return TagDecisions(numpy.zeros((0, len(self.labels))), none, None, none, none)
         scores = self.scores_of([eg.predicted for eg in examples])
-        between = None if scores.transitions is None else self.transitions(scores, self._allowed)
+        between = None if scores.transitions is None else self.transitions(scores, self.allowed)
         golds = self.index_labels(self._gold_ids(examples), ())
         return TagDecisions(
             self.model.ops.to_numpy(scores.logits), scores.lengths, between, self._decode(scores), golds
         )
-
-    @property
-    def _allowed(self) -> Transitions:
-        n_tags = len(self.labels)
-        return Transitions(numpy.ones(n_tags, bool), numpy.ones((n_tags, n_tags), bool), numpy.ones(n_tags, bool))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
         """Write the tags.
@@ -163,7 +158,7 @@ class TransferTagger(TokenPipe):
         mask[known] = False
         mask[known, gold[known]] = True
         if scores.transitions is not None:
-            transitions = self.transitions(scores, self._allowed)
+            transitions = self.transitions(scores, self.allowed)
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
             return loss, self.gradient(scores, d_logits, d_transitions)
         loss, d_logits = softmax_loss(logits, mask)

@@ -16,9 +16,11 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.crf import Transitions
-from ..heads.tokens import TokenScores
+from ..heads.soft import tag_marginals
+from ..heads.tokens import TokenScores, transitions_of
 from .carry import carry_at_initialize, check_carry
 from .head import Head
+from .soft import Targets, by_doc, check_tokens, tag_loss, taught_labels
 
 DEFAULT_MODEL = """
 [model]
@@ -123,6 +125,53 @@ class TokenPipe(Head):
         """
         return None
 
+    takes_soft = "tags"
+
+    @property
+    def allowed(self) -> Transitions:
+        """RETURNS (Transitions): Which tags may stand side by side, bool."""
+        n_tags = len(self.tags)
+        return Transitions(numpy.ones(n_tags, bool), numpy.ones((n_tags, n_tags), bool), numpy.ones(n_tags, bool))
+
+    @property
+    def temperature(self) -> float:
+        """RETURNS (float): What the scores were calibrated to; 1 as they were learned."""
+        return float(self.model.attrs.get("temperature", 1.0))
+
+    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
+        """RETURNS (Tuple[TokenScores, Floats2d]): Scores of a batch that has tokens, and the logits on the CPU."""
+        scores = self.scores_of(docs)
+        return scores, self.model.ops.to_numpy(scores.logits)
+
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What this component tells a student: all that its distribution over tags is made of.
+
+        docs (Sequence[Doc]): With rows; each has tokens.
+        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
+            each doc "logits" of shape (n_tokens, n_tags).
+        """
+        shared: dict[str, Any] = {"labels": list(self.labels), "tags": list(self.tags)}
+        if self.model.has_ref("transitions"):
+            own = transitions_of(self.model.get_ref("transitions")).where(self.allowed)
+            shared |= vars(own.map(lambda part: part / self.temperature))
+        if not docs:
+            return shared, []
+        scores, logits = self.logits_of(docs)
+        return shared, [{"logits": rows} for rows in by_doc(logits / self.temperature, scores.lengths)]
+
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
+        """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""
+        if not docs:
+            return []
+        scores, logits = self.logits_of(docs)
+        of_tags = tag_marginals(logits, scores.lengths, scores.transitions, self.temperature)
+        return [{"tokens": values} for values in by_doc(of_tags.max(axis=1), scores.lengths)]
+
+    def soft_loss(self, examples: Sequence[Example], scores: TokenScores, targets: Targets) -> tuple[float, Any]:
+        """RETURNS (Tuple[float, TokenScores]): See `tag_loss`."""
+        check_tokens(self.name, examples, targets)
+        return tag_loss(self, targets, scores, self.allowed)
+
     def transitions(self, scores: TokenScores, allowed: Transitions) -> Transitions:
         """RETURNS (Transitions): Scores of neighbours, 0 with the softmax decoder; -inf where not allowed."""
         if scores.transitions is not None:
@@ -168,7 +217,8 @@ class TokenPipe(Head):
         check_carry(self.name, **carry)
         self.still = None
         own = self.own_examples(get_examples)
-        self._take_labels(self.count_labels(own()), labels)
+        taught = {label: 0 for example in own() for label in taught_labels(example, self.name)}
+        self._take_labels(taught | self.count_labels(own()), labels)
         sample = [eg.reference for eg in islice(own(), 10)]
         self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
         carry_at_initialize(self, nlp, **carry)

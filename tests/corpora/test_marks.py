@@ -2,7 +2,18 @@ import numpy
 import spacy
 from spacy.training import Example
 
-from spacy_transfer.corpora.marks import corpus_of, mark, may_train, set_soft, soft_of, training_mask
+from spacy_transfer.corpora.marks import (
+    copy_of,
+    corpus_of,
+    mark,
+    may_train,
+    open_of,
+    set_open,
+    set_soft,
+    soft_of,
+    training_mask,
+    trains_of,
+)
 
 
 def examples(n):
@@ -34,3 +45,25 @@ def test_a_new_mark_takes_the_place_of_the_old():
     mark(example.reference, "a", ["x"])
     mark(example.reference, "b")
     assert corpus_of(example.reference) == "b" and may_train(example.reference, "y")
+
+
+def test_copies_have_the_marks_and_share_arrays():
+    (example,) = examples(1)
+    mark(example.reference, "old", ["ner"])
+    set_soft(example.reference, "ner", {"logits": numpy.ones(2)})
+    twin = copy_of(example.reference)
+    assert trains_of(twin) == ("ner",) and twin.cats == {"A": 1.0}
+    given, copied = soft_of([example, Example(example.predicted, twin)], "ner")
+    assert given["logits"] is copied["logits"]
+    set_soft(twin, "ner", {"logits": numpy.zeros(2)})
+    set_soft(twin, "tagger", {})
+    twin.cats = {}
+    assert soft_of([example], "ner") == [given] and soft_of([example], "tagger") == [None]
+    assert example.reference.cats == {"A": 1.0}
+
+
+def test_labels_that_nobody_has_looked_for():
+    first, second = examples(2)
+    set_open(first.reference, "ner", ["NEW"])
+    batch = [rebuilt(example) for example in (first, second)]
+    assert open_of(batch, "ner") == [("NEW",), ()] and open_of(batch, "other") == [(), ()]

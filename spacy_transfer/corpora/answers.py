@@ -1,0 +1,149 @@
+"""What a component says of docs: what it writes, how sure of it it is, and its scores. All as arrays, numbers and
+strings, which can be kept on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from spacy.pipeline import EntityRecognizer, Tagger, TextCategorizer
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.tokens import Doc
+
+Answer = dict[str, Any]
+WORDS = {"token.tag": "tag_", "token.pos": "pos_", "token.morph": "morph", "token.lemma": "lemma_"}
+"""Of each token: what a component says that it writes, and where that stands."""
+TREE, STARTS, ENTS, CATS, ROWS = "token.dep", "token.is_sent_start", "doc.ents", "doc.cats", "doc.tensor"
+WRITTEN = (*WORDS, TREE, STARTS, ENTS, CATS)
+FORMAT = 1
+"""Goes up when answers become others, so that those on disk are not taken for them."""
+BEAM = {"beam_width": 16, "beam_density": 1e-4}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is wanted of components.
+
+    hard (Tuple[str, ...]): Those whose annotation is wanted.
+    soft (Tuple[str, ...]): Those whose scores are.
+    confidence (bool): Whether annotation comes with its probabilities.
+    """
+
+    hard: tuple[str, ...] = ()
+    soft: tuple[str, ...] = ()
+    confidence: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """RETURNS (List[str]): All components."""
+        return sorted({*self.hard, *self.soft})
+
+
+def annotation(assigns: Sequence[str], doc: Doc) -> Answer:
+    """What a component has written.
+
+    assigns (Sequence[str]): What it says that it writes.
+    doc (Doc): The doc, with its annotation.
+    RETURNS (Answer): By attribute: values of tokens (strings), "heads" with "deps", "starts", "ents" (first token,
+        token after the last, label), "cats". An attribute that is empty everywhere is left out.
+    """
+    found: Answer = {}
+    for name, attribute in WORDS.items():
+        values = [str(getattr(token, attribute)) for token in doc] if name in assigns else []
+        if any(values):
+            found[name] = values
+    if TREE in assigns and doc.has_annotation("DEP"):
+        found["heads"], found["deps"] = [token.head.i for token in doc], [token.dep_ for token in doc]
+    elif STARTS in assigns and doc.has_annotation("SENT_START"):
+        found["starts"] = [bool(token.is_sent_start) for token in doc]
+    if ENTS in assigns:
+        found["ents"] = [[ent.start, ent.end, ent.label_] for ent in doc.ents]
+    if CATS in assigns and doc.cats:
+        found["cats"] = {label: float(score) for label, score in doc.cats.items()}
+    return found
+
+
+def softness(pipe: Any, assigns: Sequence[str]) -> str | None:
+    """Of which kind the scores of a component are.
+
+    pipe (Pipe): The component.
+    assigns (Sequence[str]): What it says that it writes.
+    RETURNS (Optional[str]): "labels" of docs, "tags" of tokens, "rows" of tokens; None for a component without.
+    """
+    kind = getattr(pipe, "takes_soft", None)
+    if kind is not None:
+        return kind if hasattr(pipe, "soft_targets") else None
+    if ROWS in assigns:
+        return "rows"
+    if isinstance(pipe, TextCategorizer):
+        return "labels"
+    return "tags" if type(pipe) is Tagger else None
+
+
+def scores(pipe: Any, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answer]]:
+    """What a component makes of docs, before it decides. Rows must have been written by now.
+
+    pipe (Pipe): The component.
+    kind (str): See `softness`.
+    docs (Sequence[Doc]): The docs, with what components before it have written.
+    RETURNS (Tuple[Answer, List[Answer]]): What is the same for all docs, such as "labels" in the order of columns; and
+        for each doc "logits" of shape (n_labels,) or (n_tokens, n_labels), or "rows" of shape (n_tokens, width).
+    """
+    if kind == "rows":
+        to_numpy = pipe.model.ops.to_numpy
+        return {"kind": kind}, [{"rows": to_numpy(doc.tensor).astype("float16")} for doc in docs]
+    if hasattr(pipe, "soft_targets"):
+        shared, each = pipe.soft_targets(docs)
+        return {"kind": kind, **shared}, each
+    if kind == "labels":
+        values = pipe.model.ops.to_numpy(pipe.predict(docs)).astype("d")
+        exclusive = not isinstance(pipe, MultiLabel_TextCategorizer)
+        logits = numpy.log(numpy.maximum(values, 1e-12))
+        if not exclusive:
+            logits -= numpy.log(numpy.maximum(1.0 - values, 1e-12))
+        shared = {"kind": kind, "labels": list(pipe.labels), "exclusive": exclusive}
+        return shared, [{"logits": row.astype("f")} for row in logits]
+    found = [pipe.model.ops.to_numpy(rows) for rows in pipe.model.predict(list(docs))] if docs else []
+    if not _gives_logits(pipe.model):
+        found = [numpy.log(numpy.maximum(rows, 1e-12)) for rows in found]
+    return {"kind": kind, "labels": list(pipe.labels)}, [{"logits": rows.astype("f")} for rows in found]
+
+
+def _gives_logits(model: Any) -> bool:
+    """spaCy's tagger does not normalize what it predicts, unless it is told to."""
+    return any(node.attrs.get("softmax_normalize") is False for node in model.walk())
+
+
+def confidences(pipe: Any, docs: Sequence[Doc]) -> list[Answer] | None:
+    """How sure a component is. To be asked before it has written.
+
+    pipe (Pipe): The component.
+    docs (Sequence[Doc]): The docs.
+    RETURNS (Optional[List[Answer]]): For each doc "tokens": of each token the probability of its most likely tag;
+        "ents": of spans with their labels; "outside": of each token the probability to be in no entity. None for a
+        component that has no probabilities (those of categories stand in `doc.cats`).
+    """
+    if hasattr(pipe, "tag_confidences"):
+        return pipe.tag_confidences(docs)
+    if isinstance(pipe, EntityRecognizer):
+        # A beam over what the greedy parse chooses from: about twice its time.
+        found = pipe.scored_ents(pipe.beam_parse(list(docs), drop=0.0, **BEAM)) if docs else []
+        return [_of_beam(scored, len(doc)) for scored, doc in zip(found, docs, strict=True)]
+    if type(pipe) is Tagger:
+        _, each = scores(pipe, "tags", docs)
+        highest = [_softmax(answer["logits"]).max(axis=1, initial=0.0) for answer in each]
+        return [{"tokens": values} for values in highest]
+    return None
+
+
+def _of_beam(scored: dict[tuple[int, int, str], float], n_tokens: int) -> Answer:
+    outside = numpy.ones(n_tokens)
+    for (start, end, _), score in scored.items():
+        outside[start:end] -= score
+    ents = [[start, end, label, float(score)] for (start, end, label), score in scored.items()]
+    return {"ents": ents, "outside": numpy.clip(outside, 0.0, 1.0).astype("f")}
+
+
+def _softmax(logits: Any) -> Any:
+    weights = numpy.exp(logits - logits.max(axis=1, keepdims=True, initial=-numpy.inf))
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -1,0 +1,119 @@
+"""An answer becomes annotation: where there is none, or none that can be right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+from spacy.tokens import Doc, Span
+
+from .answers import WORDS, Answer
+
+OUTSIDE = 2
+"""Of ENT_IOB."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What of an answer is taken.
+
+    least (float): The least probability, where there are probabilities. What is below is left missing.
+    decided (FrozenSet[str]): Labels of entities that other data decides on: nothing is said of them.
+    """
+
+    least: float = 0.0
+    decided: frozenset[str] = field(default_factory=frozenset)
+
+
+def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter) -> None:
+    """Write an answer into a doc, where that has nothing. Of entities this does not speak: see `entities_of`.
+
+    doc (Doc): Gets what is missing. Its tokens are those that were asked about.
+    answer (Answer): What `annotation` gives, with "confidence".
+    exclusive (bool): Whether categories exclude each other.
+    keep (Filter): What is taken of it.
+    """
+    sure = answer.get("confidence", {}).get("tokens")
+    for name, attribute in WORDS.items():
+        for i, value in enumerate(answer.get(name, ())):
+            token = doc[i]
+            if value and not str(getattr(token, attribute)) and (sure is None or sure[i] >= keep.least):
+                _set(token, attribute, value)
+    if "heads" in answer and not doc.has_annotation("DEP"):
+        heads = numpy.array(answer["heads"], "int64") - numpy.arange(len(doc))
+        deps = numpy.array([doc.vocab.strings.add(dep) for dep in answer["deps"]], "uint64")
+        values: Any = numpy.stack([heads.astype("uint64"), deps], axis=1)
+        doc.from_array(["HEAD", "DEP"], values)
+    elif "starts" in answer and not doc.has_annotation("SENT_START"):
+        for token, starts in zip(doc, answer["starts"], strict=True):
+            token.is_sent_start = starts
+    if not doc.cats and "cats" in answer:
+        doc.cats = _sure_cats(answer["cats"], exclusive, keep.least)
+
+
+def _set(token: Any, attribute: str, value: str) -> None:
+    if attribute == "morph":
+        token.set_morph(value)
+    else:
+        setattr(token, attribute, value)
+
+
+def _sure_cats(cats: dict[str, float], exclusive: bool, least: float) -> dict[str, float]:
+    if exclusive:
+        best = max(cats, key=lambda label: cats[label])
+        return {label: float(label == best) for label in cats} if cats[best] >= least else {}
+    return {label: float(score >= 0.5) for label, score in cats.items() if max(score, 1.0 - score) >= least}
+
+
+def set_entities(
+    doc: Doc, answer: Answer, keep: Filter, *, unknown: Sequence[tuple[int, int]] = (), outside: bool = False
+) -> None:
+    """Write the entities of an answer into a doc: around those that it has, and over what it calls outside.
+
+    An entity that overlaps with one of the doc gives way to that. Left missing is what is less probable than the filter
+    says, what has a label that other data decides on (but for what the doc itself calls outside: it has been looked
+    at), and the rest of an entity that gave way.
+
+    doc (Doc): Keeps the entities that it has.
+    answer (Answer): What `annotation` gives, with "confidence".
+    keep (Filter): What is taken of it.
+    unknown (Sequence[Tuple[int, int]]): Spans of which the answer is not taken.
+    outside (bool): Whether the answer's "outside" counts too, where the doc says nothing.
+    """
+    sure = answer.get("confidence", {})
+    scores = {tuple(ent[:3]): ent[3] for ent in sure.get("ents", ())}
+    silent, inside = _known(doc)
+    missing = silent & (not outside)
+    if "outside" in sure:
+        missing |= numpy.asarray(sure["outside"]) < keep.least
+    for start, end in unknown:
+        missing[start:end] = True
+    spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+    for start, end, label in answer.get("ents", ()):
+        here = slice(start, end)
+        if label in keep.decided:
+            missing[here] = silent[here]
+        elif inside[here].any() or overlaps(unknown, start, end):
+            missing[here] = True
+        elif sure and scores.get((start, end, label), 0.0) < keep.least:
+            missing[here] = True
+        else:
+            spans.append((start, end, label))
+            inside[here] = True
+    spans.sort()
+    gaps = [doc[i : i + 1] for i in numpy.flatnonzero(missing & ~inside).tolist()]
+    doc.set_ents([Span(doc, *span) for span in spans], missing=gaps, default="outside")
+
+
+def _known(doc: Doc) -> tuple[Any, Any]:
+    """Of which tokens a doc says nothing about entities (what is blocked is none), and which are in one."""
+    if not len(doc):
+        return numpy.zeros(0, dtype=bool), numpy.zeros(0, dtype=bool)
+    given = doc.to_array(["ENT_IOB", "ENT_TYPE"])
+    inside = (given[:, 1] != 0) & (given[:, 0] != OUTSIDE)
+    return ~inside & (given[:, 0] != OUTSIDE), inside
+
+
+def overlaps(spans: Sequence[tuple[int, int]], start: int, end: int) -> bool:
+    """RETURNS (bool): Whether a span overlaps with one of several."""
+    return any(a < end and start < b for a, b in spans)

@@ -1,0 +1,215 @@
+"""Rehearsal.v1: what the starting pipeline already does, between the new data, so that it is not forgotten."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.matcher import PhraseMatcher
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import logger
+
+from ..errors import Errors, Warnings
+from .answers import CATS, ENTS, Answer, Ask
+from .filling import Filter, fill, set_entities
+from .marks import copy_of, mark, set_open
+from .partners import as_pairs, check_here, check_others, check_written
+from .teacher import Teacher
+from .texts import read_texts
+
+Reader = Callable[[Language], Iterable[Example]]
+NAME = "rehearsal"
+
+
+def create_rehearsal_v1(
+    *,
+    corpus: Callable[[Language], Iterable[Example]],
+    source: str,
+    components: list[str] | dict[str, str],
+    texts: Path | None = None,
+    ratio: float = 1.0,
+    min_confidence: float = 0.0,
+    complete: bool = True,
+    new_labels: list[str] = [],  # noqa: B006 (confection needs a list; it is only read)
+    field: str = "text",
+    cache: Path | None = None,
+    key: str = "corpora.train",
+) -> Callable[[Language], Iterable[Example]]:
+    """Training data of something new, and beside it what another pipeline (the one that training starts from, in most
+    cases) says of raw texts, so that it stays known (rehearsal, Robins 1995; with its own answers in the place of old
+    data, as in Li and Hoiem 2016). Each text is annotated once, whatever the number of epochs, and kept on disk.
+
+    New data forgets in a second way: its "outside" is said where the starting pipeline would find an entity. With
+    `complete` such tokens get that entity, or are left missing below `min_confidence`.
+
+    What new data decides on is never contradicted. Those are the labels of its entities, and `new_labels`: an entity of
+    such a label is not rehearsed, its tokens are missing; and so are words in raw texts that the new data calls an
+    entity somewhere. For `transfer_ner`, "outside" in raw texts means "no old label, perhaps a new one".
+
+    corpus (Callable[[Language], Iterable[Example]]): The new data: any reader.
+    source (str): The pipeline: a name or folder.
+    components (Union[List[str], Dict[str, str]]): Those to rehearse, by the names that they have in both; or the names
+        in the source, by those here. Taggers, morphologizers, lemmatizers, parsers, recognizers of sentences and of
+        entities, and text classifiers can be. Nothing else learns from the raw texts.
+    texts (Optional[Path]): Raw texts: .txt and any other file with a text on each line, .jsonl, .spacy, or a folder. If
+        they run out within an epoch, they begin again. Null for none: then the new data is completed, no more.
+    ratio (float): Rehearsed texts for each new one.
+    min_confidence (float): The least probability of what is taken; below, annotation is left missing. For spaCy's own
+        ner it comes from a beam (about twice the time), its parser and morphologizer have none.
+    complete (bool): Fill in what the new data leaves out, on its texts too.
+    new_labels (List[str]): More labels of entities that the new data decides on: old ones that mean the same, say.
+    field (str): Key of the text in .jsonl.
+    cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
+    key (str): Where this block stands, for messages.
+    RETURNS (Callable[[Language], Iterable[Example]]): The reader.
+    """
+    if not ratio >= 0.0 or ratio == float("inf"):
+        raise ValueError(Errors.T546.format(key=key, setting="ratio", found=ratio, wanted="0 or more"))
+    if not 0.0 <= min_confidence <= 1.0:
+        wanted = "between 0 and 1"
+        raise ValueError(Errors.T546.format(key=key, setting="min_confidence", found=min_confidence, wanted=wanted))
+    pairs = as_pairs(components)
+    if not pairs:
+        raise ValueError(Errors.T546.format(key=key, setting="components", found=components, wanted="one name or more"))
+    ask = Ask(hard=tuple(sorted(set(pairs.values()))), confidence=min_confidence > 0.0)
+    teacher = Teacher(source, ask, key=key, cache=cache)
+    raw = None if texts is None or ratio == 0.0 else RawTexts(texts, field, ratio)
+    return Rehearsal(corpus, teacher, pairs, raw, min_confidence, complete, frozenset(new_labels))
+
+
+class RawTexts:
+    """Where raw texts come from.
+
+    path (Path): File or folder.
+    field (str): Key of the text in .jsonl.
+    ratio (float): Texts for each example of the new data.
+    """
+
+    def __init__(self, path: Path, field: str, ratio: float) -> None:
+        self.path, self.field, self.ratio = Path(path), field, ratio
+
+    def endless(self, key: str) -> Iterator[str]:
+        """YIELDS (str): The texts in the order of the file, again and again."""
+        while True:
+            yield from read_texts(self.path, key, self.field)
+
+
+class Rehearsal:
+    """New examples, and rehearsed ones evenly between them; see `create_rehearsal_v1`.
+
+    corpus (Callable[[Language], Iterable[Example]]): The new data.
+    teacher (Teacher): The starting pipeline.
+    pairs (Dict[str, str]): Components there, by those here.
+    raw (Optional[RawTexts]): What is rehearsed on.
+    least (float): The least probability of what is taken.
+    complete (bool): Whether new data is completed.
+    new_labels (FrozenSet[str]): Labels that the new data decides on beside its own.
+    """
+
+    def __init__(
+        self,
+        corpus: Reader,
+        teacher: Teacher,
+        pairs: dict[str, str],
+        raw: RawTexts | None,
+        least: float,
+        complete: bool,
+        new_labels: frozenset[str],
+    ) -> None:
+        self.corpus, self.teacher, self.pairs, self.raw = corpus, teacher, pairs, raw
+        self.least, self.complete, self.new_labels = least, complete, new_labels
+        self._news: News | None = None
+        self._has_warned = False
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        self._check(nlp)
+        keep = Filter(self.least, self.new_labels | self._known(nlp).labels)
+        rehearsed = self._rehearse(nlp, keep)
+        due = 0.0
+        for example in self._complete(nlp, keep):
+            yield example
+            due += 0.0 if self.raw is None else self.raw.ratio
+            # Sums of 0.1 and its like come out a little below a whole number.
+            while due >= 1.0 - 1e-9:
+                due -= 1.0
+                yield next(rehearsed)
+
+    def _check(self, nlp: Language) -> None:
+        key = self.teacher.key
+        check_here(nlp, list(self.pairs), key)
+        check_written(nlp, self.pairs, self.teacher)
+        if self.raw is not None:
+            check_others(nlp, list(self.pairs), key)
+        if self.least > 0.0 and not self._has_warned:
+            self._has_warned = True
+            for other in self.pairs.values():
+                shared = self.teacher.shared[other]
+                if not shared["probabilities"] and CATS not in shared["assigns"]:
+                    logger.warning(Warnings.W540.format(key=key, name=other, source=self.teacher.source))
+
+    def _known(self, nlp: Language) -> "News":
+        if self._news is None or self._news.vocab is not nlp.vocab:
+            writes = [self.teacher.shared[other]["assigns"] for other in self.pairs.values()]
+            finds = any(ENTS in assigns for assigns in writes)
+            self._news = News(nlp, self.corpus(nlp) if finds else ())
+        return self._news
+
+    def _complete(self, nlp: Language, keep: Filter) -> Iterator[Example]:
+        if not self.complete:
+            yield from self.corpus(nlp)
+            return
+        for example, answers in self.teacher.annotate(self.corpus(nlp), lambda eg: eg.reference):
+            # The reader may give the same doc once more: that must come as it was.
+            reference = copy_of(example.reference)
+            for answer, shared in self._said(answers):
+                fill(reference, answer, shared["exclusive"], keep)
+                if ENTS in shared["assigns"]:
+                    set_entities(reference, answer, keep)
+            yield Example(example.predicted, reference)
+
+    def _rehearse(self, nlp: Language, keep: Filter) -> Iterator[Example]:
+        if self.raw is None:
+            return
+        docs = (nlp.make_doc(text) for text in self.raw.endless(self.teacher.key))
+        for doc, answers in self.teacher.annotate(docs, lambda doc: doc):
+            reference = doc.copy()
+            for answer, shared in self._said(answers):
+                fill(reference, answer, shared["exclusive"], keep)
+                if ENTS in shared["assigns"]:
+                    unknown = self._known(nlp).spans(reference)
+                    set_entities(reference, answer, keep, unknown=unknown, outside=True)
+            mark(reference, NAME, list(self.pairs))
+            for name, other in self.pairs.items():
+                if ENTS in self.teacher.shared[other]["assigns"]:
+                    set_open(reference, name, sorted(keep.decided))
+            yield Example(doc, reference)
+
+    def _said(self, answers: dict[str, Answer]) -> Iterator[tuple[Answer, Any]]:
+        for other in dict.fromkeys(self.pairs.values()):
+            if answers[other]:
+                yield answers[other], self.teacher.shared[other]
+
+
+class News:
+    """What new data decides on: read once, and of it the labels and the words of entities are kept.
+
+    nlp (Language): The pipeline in training.
+    examples (Iterable[Example]): The new data.
+    """
+
+    def __init__(self, nlp: Language, examples: Iterable[Example]) -> None:
+        self.vocab = nlp.vocab
+        self.labels: frozenset[str] = frozenset()
+        self._matcher = PhraseMatcher(nlp.vocab, attr="LOWER")
+        seen = set[str]()
+        for example in examples:
+            for ent in example.reference.ents:
+                self.labels |= {ent.label_}
+                if ent.text.lower() not in seen:
+                    seen.add(ent.text.lower())
+                    self._matcher.add("new", [Doc(nlp.vocab, words=[token.text for token in ent])])
+
+    def spans(self, doc: Doc) -> list[tuple[int, int]]:
+        """RETURNS (List[Tuple[int, int]]): Where words stand that the new data calls an entity somewhere."""
+        return [(start, end) for _, start, end in self._matcher(doc)]

@@ -1,0 +1,204 @@
+"""A pipeline that is asked about texts: once for each text, whatever is done with its answers."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import spacy
+from spacy import util
+from spacy.language import Language
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.tokens import Doc
+
+from ..errors import Errors
+from .answer_cache import AnswerCache, default_folder, doc_key
+from .answers import FORMAT, Answer, Ask, annotation, confidences, scores, softness
+
+Item = TypeVar("Item")
+BATCH = 64
+_SHARED = b"what is the same for all docs"
+
+
+class Teacher:
+    """A trained pipeline. It is loaded when a text comes that it has not been asked about before.
+
+    Answers are kept on disk by the fingerprint of the pipeline and by text, since spaCy reads corpora more than once.
+    Its components see the tokens that the student has, each after all that come before it in its own pipeline.
+
+    source (str): Name or folder of the pipeline.
+    ask (Ask): What is wanted of which components.
+    key (str): Where it stands in the config, for messages.
+    cache (Optional[Path]): Folder for answers; None for the user's folder for caches.
+    """
+
+    def __init__(self, source: str, ask: Ask, *, key: str, cache: Path | None = None) -> None:
+        self.source, self.ask, self.key = source, ask, key
+        self.cache = default_folder() if cache is None else Path(cache)
+        self._nlp: Language | None = None
+        self._shared: dict[str, Answer] | None = None
+        self._path: Path | None = None
+
+    @property
+    def nlp(self) -> Language:
+        """RETURNS (Language): The pipeline."""
+        if self._nlp is None:
+            self._nlp = self._load()
+        return self._nlp
+
+    @property
+    def shared(self) -> dict[str, Answer]:
+        """RETURNS (Dict[str, Answer]): Of each component what is the same for all texts: what it writes ("assigns"),
+        the "kind" of its scores (None without), their "labels"."""
+        if self._shared is None:
+            with closing(self._open()) as cache:
+                self._shared = cache.get([_SHARED]).get(_SHARED)
+                if self._shared is None:
+                    self._shared = {name: self._describe(name) for name in self.ask.names}
+                    cache.put([(_SHARED, self._shared)])
+        return self._shared
+
+    def annotate(
+        self, items: Iterable[Item], doc_of: Callable[[Item], Doc]
+    ) -> Iterator[tuple[Item, dict[str, Answer]]]:
+        """Ask about docs, a batch at a time.
+
+        items (Iterable[Item]): Docs, or what has one.
+        doc_of (Callable[[Item], Doc]): Finds the doc.
+        YIELDS (Tuple[Item, Dict[str, Answer]]): What came in, in its order; and by component what `annotation` gives,
+            with "scores" and "confidence" where they are wanted.
+        """
+        with closing(self._open()) as cache:
+            stream = iter(items)
+            while batch := list(islice(stream, BATCH)):
+                docs = [doc_of(item) for item in batch]
+                keys = [doc_key(doc) for doc in docs]
+                known = cache.get(keys)
+                new = {key: doc for key, doc in zip(keys, docs, strict=True) if key not in known}
+                if new:
+                    answers = dict(zip(new, self._answer(list(new.values())), strict=True))
+                    cache.put(answers.items())
+                    known |= answers
+                for item, key in zip(batch, keys, strict=True):
+                    yield item, known[key]
+
+    def _answer(self, docs: Sequence[Doc]) -> list[dict[str, Answer]]:
+        """To docs without tokens there is no answer."""
+        answers: list[dict[str, Answer]] = [{name: {} for name in self.ask.names} for _ in docs]
+        found = [answer for answer, doc in zip(answers, docs, strict=True) if len(doc)]
+        twins = [self._twin(doc) for doc in docs if len(doc)]
+        shared = self.shared
+        for name, pipe in self.nlp.pipeline:
+            wanted = shared.get(name)
+            # What a component thinks is asked for before it has written: to an ner, entities on a doc are given.
+            if name in self.ask.soft and wanted and wanted["kind"] != "rows":
+                self._put(found, name, "scores", scores(pipe, wanted["kind"], twins)[1])
+            if name in self.ask.hard and self.ask.confidence and (sure := confidences(pipe, twins)) is not None:
+                self._put(found, name, "confidence", sure)
+            if name == self.nlp.pipe_names[-1] and name not in self.ask.hard and (wanted or {}).get("kind") != "rows":
+                break
+            twins = list(pipe.pipe(twins, batch_size=BATCH)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in twins]
+            if name in self.ask.soft and wanted and wanted["kind"] == "rows":
+                self._put(found, name, "scores", scores(pipe, "rows", twins)[1])
+            if name in self.ask.hard and wanted:
+                for answer, doc in zip(found, twins, strict=True):
+                    answer[name] |= annotation(wanted["assigns"], doc)
+        return answers
+
+    def _put(self, found: list[dict[str, Answer]], name: str, part: str, values: Sequence[Answer]) -> None:
+        for answer, value in zip(found, values, strict=True):
+            answer[name][part] = value
+
+    def _twin(self, doc: Doc) -> Doc:
+        """The doc in the teacher's vocabulary, with the same tokens. Where its tokenizer agrees, its own doc: that
+        knows what tokens such as "n't" stand for."""
+        words = [token.text for token in doc]
+        if len(doc.text) <= self.nlp.max_length:
+            own = self.nlp.make_doc(doc.text)
+            if [token.text for token in own] == words:
+                return own
+        return Doc(self.nlp.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
+
+    def _describe(self, name: str) -> Answer:
+        pipe, assigns = self.nlp.get_pipe(name), list(self.nlp.get_pipe_meta(name).assigns)
+        kind = softness(pipe, assigns)
+        exclusive = not isinstance(pipe, MultiLabel_TextCategorizer)
+        found: Answer = {"assigns": assigns, "kind": kind, "exclusive": exclusive, "source": self.source}
+        found |= {"component": name, "probabilities": name in self.ask.hard and confidences(pipe, []) is not None}
+        if kind is not None and name in self.ask.soft and kind != "rows":
+            found |= scores(pipe, kind, [])[0]
+        return found
+
+    # Where it comes from
+
+    def _load(self) -> Language:
+        path = self.path
+        config = util.load_config(path / "config.cfg")
+        blocks = config.get("components", {})
+        # Rows must be there for whoever asks after the last of its own heads.
+        keep = {name: {"keep_rows": True} for name, block in blocks.items() if block.get("keep_rows") is False}
+        try:
+            nlp = spacy.load(path, config={"components": keep} if keep else {})
+        except (OSError, ValueError, ImportError) as error:
+            raise ValueError(Errors.T540.format(key=self.key, source=self.source, error=error)) from error
+        for name in self.ask.names:
+            if name not in nlp.pipe_names:
+                near = get_close_matches(name, nlp.pipe_names, n=3, cutoff=0.4) or "none"
+                facts = {"key": self.key, "source": self.source, "name": name, "near": near}
+                raise ValueError(Errors.T541.format(names=nlp.pipe_names, **facts))
+        last = max(nlp.pipe_names.index(name) for name in self.ask.names)
+        for name in nlp.pipe_names[last + 1 :]:
+            nlp.disable_pipe(name)
+        return nlp
+
+    @property
+    def path(self) -> Path:
+        """RETURNS (Path): The pipeline's folder."""
+        if self._path is None:
+            self._path = self._find()
+        return self._path
+
+    def _find(self) -> Path:
+        folder = Path(self.source).expanduser()
+        if not folder.is_dir() and self.source.isidentifier() and util.is_package(self.source):
+            folder = util.get_package_path(self.source)
+        inner = sorted(config.parent for config in folder.glob("*/config.cfg")) if folder.is_dir() else []
+        if (folder / "config.cfg").exists():
+            return folder
+        if len(inner) != 1:
+            error = "there is no such folder and no such package"
+            if folder.is_dir():
+                error = f"{folder} holds no config.cfg" if not inner else f"it holds several: {[p.name for p in inner]}"
+            raise ValueError(Errors.T540.format(key=self.key, source=self.source, error=error))
+        return inner[0]
+
+    def _open(self) -> AnswerCache:
+        request = json.dumps([FORMAT, spacy.__version__, self.ask.hard, self.ask.soft, self.ask.confidence])
+        name = hashlib.sha256(f"{pipeline_fingerprint(self.path)} {request}".encode()).hexdigest()[:24]
+        return AnswerCache(self.cache / f"{name}.sqlite", self.key)
+
+
+def pipeline_fingerprint(folder: Path) -> str:
+    """sha256 of all files of a pipeline, taken once a process as long as none of them changes.
+
+    folder (Path): The pipeline's.
+    RETURNS (str): 64 hex digits.
+    """
+    files = [file for file in sorted(folder.resolve().rglob("*")) if file.is_file() and file.suffix != ".pyc"]
+    return _digest(folder.resolve(), tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=8)
+def _digest(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,67 @@
+"""Raw texts from any file."""
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from spacy.tokens import DocBin
+from spacy.vocab import Vocab
+
+from ..errors import Errors
+
+
+def read_texts(path: Path, key: str, field: str = "text") -> Iterator[str]:
+    """Texts one after the other; of a large file no more than a line is in memory.
+
+    path (Path): A file, or a folder of which all files are read in the order of their names. A .spacy file gives the
+        texts of its docs, a .jsonl file what each object has under `field`; any other file is text in UTF-8, one on
+        each line. Each may be packed (.gz).
+    key (str): Where it was named in the config, for messages.
+    field (str): Key in the objects of .jsonl.
+    YIELDS (str): The texts that are not blank.
+    RAISES (ValueError): When there is no file, no text, or no such field.
+    """
+    if not path.exists():
+        raise ValueError(Errors.T553.format(key=key, path=path))
+    found = False
+    for file in _files(path):
+        for text in _of_file(file, field):
+            if text.strip():
+                found = True
+                yield text
+    if not found:
+        raise ValueError(Errors.T545.format(key=key, path=path))
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    return [path / file for file in sorted(inside) if not any(part.startswith(".") for part in file.parts)]
+
+
+def _of_file(path: Path, field: str) -> Iterator[str]:
+    kind = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+    if kind == ".spacy":
+        packed = path.read_bytes()
+        docs = DocBin().from_bytes(gzip.decompress(packed) if path.suffix == ".gz" else packed)
+        for doc in docs.get_docs(Vocab()):
+            yield doc.text
+        return
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
+        # No universal newlines of str.splitlines: a form feed does not end a text.
+        for number, line in enumerate(io.TextIOWrapper(raw, encoding="utf8", errors="replace"), start=1):
+            yield line.strip() if kind != ".jsonl" else _of_json(line, path, number, field) if line.strip() else ""
+
+
+def _of_json(line: str, path: Path, number: int, field: str) -> str:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        found = None
+    text = found.get(field) if isinstance(found, dict) else None
+    if not isinstance(text, str):
+        raise ValueError(Errors.T552.format(path=path, line=number, field=field, found=line.strip()[:60]))
+    return text

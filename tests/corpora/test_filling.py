@@ -1,0 +1,108 @@
+"""What of a pipeline's answer becomes annotation, token by token."""
+
+import pytest
+from spacy.tokens import Doc, Span
+
+from spacy_transfer.corpora.filling import Filter, fill, set_entities
+
+WORDS = "Anna of Acme bought a Gizmo in Rome".split()
+
+
+def doc(nlp, ents=None, missing=()):
+    made = Doc(nlp.vocab, words=WORDS)
+    if ents is not None:
+        gaps = [made[i : i + 1] for i in missing]
+        made.set_ents([Span(made, *ent) for ent in ents], missing=gaps, default="outside")
+    return made
+
+
+def shown(made):
+    """A letter per token: of its label, "." for outside, "?" for missing."""
+    return "".join(token.ent_type_[:1] or {0: "?", 2: "."}[token.ent_iob] for token in made)
+
+
+ENTS = [(0, 1, "PERSON"), (2, 3, "ORG"), (5, 6, "WORK"), (7, 8, "GPE")]
+SCORES = {"ents": [(*ent, score) for ent, score in zip(ENTS, (0.9, 0.4, 0.8, 0.7), strict=True)]}
+DOUBT = {**SCORES, "outside": [0.1, 1.0, 0.6, 1.0, 0.5, 0.2, 1.0, 0.3]}
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "least", "decided", "settings", "expected"),
+    [
+        # A text that nobody has annotated.
+        (None, {"ents": ENTS}, 0.0, (), {"outside": True}, "P.O..W.G"),
+        (None, {"ents": ENTS}, 0.0, ("WORK",), {"outside": True}, "P.O..?.G"),
+        (None, {"ents": ENTS, "confidence": SCORES}, 0.75, (), {"outside": True}, "P.?..W.?"),
+        (None, {"ents": ENTS, "confidence": DOUBT}, 0.75, (), {"outside": True}, "P.?.?W.?"),
+        (None, {"ents": ENTS}, 0.0, (), {"outside": True, "unknown": [(1, 3), (4, 5)]}, "P??.?W.G"),
+        (None, {"ents": ENTS}, 0.0, (), {}, "P?O??W?G"),
+        (None, {"ents": [], "confidence": {"ents": [], "outside": [1.0] * 8}}, 0.5, (), {"outside": True}, "........"),
+        # One that somebody has: the new label is NEW.
+        ([(5, 6, "NEW")], {"ents": ENTS}, 0.0, ("NEW",), {}, "P.O..N.G"),
+        ([(4, 6, "NEW")], {"ents": [(5, 8, "WORK")]}, 0.0, ("NEW",), {}, "....NN??"),
+        ([(5, 6, "NEW")], {"ents": ENTS, "confidence": DOUBT}, 0.75, ("NEW",), {}, "P.?.?N.?"),
+        ([(2, 3, "NEW")], {"ents": ENTS}, 0.0, ("NEW", "WORK"), {}, "P.N....G"),
+        ([(2, 3, "NEW")], {"ents": ENTS, "confidence": DOUBT}, 0.75, ("NEW", "WORK"), {}, "P.N.?..?"),
+        # Parts of which nobody has annotated.
+        (([(5, 6, "NEW")], (0, 1, 6)), {"ents": ENTS}, 0.0, ("NEW",), {}, "P?O..N?G"),
+        (([(2, 3, "NEW")], (0, 5)), {"ents": ENTS}, 0.0, ("NEW", "WORK"), {}, "P.N..?.G"),
+    ],
+)
+def test_entities(nlp, gold, answer, least, decided, settings, expected):
+    ents, missing = gold if isinstance(gold, tuple) else (gold, ())
+    made = doc(nlp, ents, missing)
+    set_entities(made, answer, Filter(least, frozenset(decided)), **settings)
+    assert shown(made) == expected
+
+
+def test_an_entity_that_the_beam_does_not_have_is_not_sure(nlp):
+    made = doc(nlp)
+    set_entities(made, {"ents": ENTS, "confidence": {"ents": [(*ENTS[0], 1.0)]}}, Filter(0.5), outside=True)
+    assert shown(made) == "P.?..?.?"
+
+
+def test_tokens_are_filled_where_nothing_is(nlp):
+    made = Doc(nlp.vocab, words=["dogs", "bark", "loudly"], tags=["", "MINE", ""])
+    answer = {
+        "token.tag": ["NNS", "VBP", "RB"],
+        "token.pos": ["NOUN", "VERB", "ADV"],
+        "token.morph": ["Number=Plur", "", "Degree=Pos"],
+        "token.lemma": ["dog", "bark", "loudly"],
+        "heads": [1, 1, 1],
+        "deps": ["nsubj", "ROOT", "advmod"],
+    }
+    fill(made, answer, True, Filter())
+    assert [token.tag_ for token in made] == ["NNS", "MINE", "RB"]
+    assert [token.pos_ for token in made] == answer["token.pos"]
+    assert [str(token.morph) for token in made] == answer["token.morph"]
+    assert [token.lemma_ for token in made] == answer["token.lemma"]
+    assert [token.head.i for token in made] == [1, 1, 1] and [token.dep_ for token in made] == answer["deps"]
+    assert [sent.text for sent in made.sents] == ["dogs bark loudly"]
+    before = made.to_json()
+    fill(made, {"heads": [0, 0, 0], "deps": ["a", "b", "c"], "token.tag": ["x", "y", "z"]}, True, Filter())
+    assert made.to_json() == before
+
+
+def test_unsure_tags_and_sentence_starts(nlp):
+    made = Doc(nlp.vocab, words=["a", "b", "c"])
+    answer = {"token.tag": ["X", "Y", "Z"], "starts": [True, False, True], "confidence": {"tokens": [0.9, 0.4, 0.5]}}
+    fill(made, answer, True, Filter(0.5))
+    assert [token.tag_ for token in made] == ["X", "", "Z"]
+    assert [sent.text for sent in made.sents] == ["a b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "least", "expected"),
+    [
+        (True, 0.0, {"a": 0.0, "b": 1.0, "c": 0.0}),
+        (True, 0.7, {}),
+        (False, 0.0, {"a": 0.0, "b": 1.0, "c": 0.0}),
+        (False, 0.7, {"a": 0.0, "c": 0.0}),
+    ],
+)
+def test_categories(nlp, exclusive, least, expected):
+    made = nlp.make_doc("text")
+    fill(made, {"cats": {"a": 0.3, "b": 0.6, "c": 0.1}}, exclusive, Filter(least))
+    assert made.cats == expected
+    fill(made, {"cats": {"a": 1.0}}, exclusive, Filter())
+    assert made.cats == (expected or {"a": 1.0})

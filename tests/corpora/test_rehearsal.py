@@ -1,0 +1,251 @@
+"""Rehearsal: what is mixed in, at which ratio, and that new data and old answers never contradict each other."""
+
+from itertools import islice
+
+import pytest
+import spacy
+from spacy.pipeline import Tok2Vec
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from thinc.api import Adam
+
+from spacy_transfer.corpora.marks import corpus_of, may_train, open_of, trains_of
+from spacy_transfer.corpora.rehearsal import create_rehearsal_v1
+
+from .util import Counter, stock_pipeline
+
+RAW = ["Anna likes Paris", "the cat sees Bob", "Rome sleeps"]
+NEW = "Anna buys a Gizmo in Rome"
+
+
+def student(*names):
+    nlp = spacy.blank("en")
+    for name in names or ("ner",):
+        nlp.add_pipe(name)
+    return nlp
+
+
+def new_data(nlp, ents=((3, 4, "PRODUCT"),), text=NEW, n=1):
+    doc = nlp.make_doc(text)
+    doc.set_ents([Span(doc, *ent) for ent in ents])
+    examples = [Example(nlp.make_doc(text), doc) for _ in range(n)]
+    return lambda nlp: iter(examples)
+
+
+@pytest.fixture
+def make(stock, tmp_path):
+    raw = tmp_path / "raw.txt"
+    raw.write_text("\n".join(RAW))
+
+    def make(corpus, components=("ner",), **settings):
+        settings = {"texts": str(raw), "source": str(stock), "cache": tmp_path / "cache", **settings}
+        components = components if isinstance(components, dict) else list(components)
+        return create_rehearsal_v1(corpus=corpus, components=components, **settings)
+
+    return make
+
+
+def shown(doc):
+    return [(t.text, t.ent_type_ or {0: "?", 2: "O"}[t.ent_iob]) for t in doc]
+
+
+def parts(examples):
+    examples = list(examples)
+    return [[eg for eg in examples if (corpus_of(eg.reference) == "rehearsal") == old] for old in (False, True)]
+
+
+def test_both_halves(make, stock):
+    """New data gets what the pipeline finds in it, and raw texts what it finds in them."""
+    nlp = student()
+    new, old = parts(make(new_data(nlp, n=2), ratio=1.5)(nlp))
+    labels = ["PERSON", "O", "O", "PRODUCT", "O", "GPE"]
+    assert [shown(eg.reference) for eg in new] == [list(zip(NEW.split(), labels, strict=True))] * 2
+    teacher = spacy.load(stock)
+    assert [eg.text for eg in old] == RAW
+    assert [shown(eg.reference) for eg in old] == [shown(doc) for doc in teacher.pipe(RAW)]
+    assert any(eg.reference.ents for eg in old)
+    assert all(not eg.predicted.ents and not eg.predicted.user_data for eg in (*new, *old))
+
+
+def test_words_that_new_data_calls_an_entity_are_left_open(make):
+    nlp = student()
+    _, old = parts(
+        make(new_data(nlp, [(0, 1, "PRODUCT"), (4, 6, "PRODUCT")], "anna , a Gizmo of Rome"), ratio=3.0)(nlp)
+    )
+    assert shown(old[0].reference) == [("Anna", "?"), ("likes", "O"), ("Paris", "GPE")]
+
+
+def test_labels_that_new_data_decides_on(make):
+    """PERSON is in the new data, GPE is named: neither is rehearsed, nor put into the new data."""
+    nlp = student()
+    corpus = new_data(nlp, [(3, 4, "PERSON")])
+    new, old = parts(make(corpus, new_labels=["GPE"])(nlp))
+    assert [label for _, label in shown(new[0].reference)] == ["O", "O", "O", "PERSON", "O", "O"]
+    assert shown(old[0].reference) == [("Anna", "?"), ("likes", "O"), ("Paris", "?")]
+    assert open_of(old, "ner") == [("GPE", "PERSON")] and open_of(new, "ner") == [()]
+
+
+def test_new_data_comes_as_it_was_next_time(make):
+    nlp = student()
+    corpus = new_data(nlp)
+    reader = make(corpus)
+    first, second = ([shown(eg.reference) for eg in reader(nlp)] for _ in range(2))
+    assert first == second
+    assert [ent.label_ for eg in corpus(nlp) for ent in eg.reference.ents] == ["PRODUCT"]
+    as_it_is = parts(make(corpus, complete=False)(nlp))[0]
+    assert [ent.label_ for ent in as_it_is[0].reference.ents] == ["PRODUCT"]
+
+
+def test_the_filter_leaves_out_what_is_unsure(make, tmp_path):
+    """The scores of a beam, once more by hand, of a pipeline that has not learned much."""
+    stock_pipeline(["ner"], steps=5).to_disk(stock := tmp_path / "unsure")
+    nlp, ner = student(), spacy.load(stock).get_pipe("ner")
+    teacher = spacy.load(stock, exclude=["ner"])
+    beams = ner.beam_parse(list(teacher.pipe(RAW)), beam_width=16, beam_density=1e-4)
+    scores = [dict(scored) for scored in ner.scored_ents(beams)]
+    docs = list(spacy.load(stock).pipe(RAW))
+    found = [scored[e.start, e.end, e.label_] for doc, scored in zip(docs, scores, strict=True) for e in doc.ents]
+    least = sorted(found)[-2]
+    _, old = parts(make(new_data(nlp, n=3), min_confidence=least, source=str(stock))(nlp))
+    kept = [(e.start, e.end, e.label_) for eg in old for e in eg.reference.ents]
+    sure = [span for scored in scores for span in sorted(scored) if scored[span] >= least]
+    assert kept == sure and 0 < len(kept) < len(found)
+    for eg, scored in zip(old, scores, strict=True):
+        for i, token in enumerate(eg.reference):
+            outside = 1.0 - sum(score for (start, end, _), score in scored.items() if start <= i < end)
+            if not token.ent_type and abs(outside - least) > 1e-6:
+                assert token.ent_iob_ == ("O" if outside >= least else "")
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 1.0, 2.5])
+def test_ratio(make, ratio):
+    nlp = student()
+    examples = list(make(new_data(nlp, n=40), ratio=ratio)(nlp))
+    _, old = parts(examples)
+    assert len(old) == 40 * ratio and len(examples) == 40 + len(old)
+    assert [eg.text for eg in old] == [RAW[i % 3] for i in range(len(old))]
+    # Evenly between the new: no stretch lacks them.
+    for i in range(0, len(examples) - 19, 20):
+        assert len(parts(examples[i : i + 20])[1]) == pytest.approx(20 * ratio / (1 + ratio), abs=1)
+
+
+def test_every_component_that_can_be(make, stock):
+    nlp = student("tagger", "parser", "ner", "textcat")
+    names = ["tagger", "parser", "ner", "textcat"]
+    new, old = parts(make(new_data(nlp, n=3), names)(nlp))
+    for doc, eg in zip(spacy.load(stock).pipe(RAW), old, strict=True):
+        reference = eg.reference
+        assert [t.tag_ for t in reference] == [t.tag_ for t in doc]
+        assert [(t.head.i, t.dep_) for t in reference] == [(t.head.i, t.dep_) for t in doc]
+        assert reference.cats == {label: float(score >= 0.5) for label, score in doc.cats.items()}
+        assert trains_of(reference) == tuple(names)
+    assert new[0].reference.cats and new[0].reference.has_annotation("DEP")
+
+
+def test_nothing_else_learns_from_rehearsed_texts(make):
+    nlp = student("ner", "transfer_textcat")
+    _, old = parts(make(new_data(nlp))(nlp))
+    assert may_train(old[0].reference, "ner") and not may_train(old[0].reference, "transfer_textcat")
+
+
+def test_another_name_here(make):
+    nlp = student()
+    nlp.rename_pipe("ner", "names")
+    _, old = parts(make(new_data(nlp), {"names": "ner"})(nlp))
+    assert old[0].reference.ents and may_train(old[0].reference, "names")
+
+
+def test_each_text_is_annotated_once(make, monkeypatch):
+    nlp, count = student(), Counter(monkeypatch, Tok2Vec)
+    for reader in (make(new_data(nlp, n=20), ratio=2.0), make(new_data(nlp, n=20), ratio=2.0)):
+        for _ in range(3):
+            list(reader(nlp))
+    assert sorted(count.texts) == sorted([NEW, *RAW])
+
+
+def test_a_large_file_is_not_read_to_its_end(make, tmp_path, monkeypatch):
+    count = Counter(monkeypatch, Tok2Vec)
+    (tmp_path / "many.txt").write_text("\n".join(f"text {i}" for i in range(5000)))
+    nlp = student()
+    assert len(list(islice(make(new_data(nlp, n=1000), texts=tmp_path / "many.txt")(nlp), 20))) == 20
+    assert len(count.texts) < 200
+
+
+def test_no_raw_texts_at_all(make):
+    nlp = student()
+    new, old = parts(make(new_data(nlp), texts=None)(nlp))
+    assert not old and [ent.label_ for ent in new[0].reference.ents] == ["PERSON", "PRODUCT", "GPE"]
+
+
+def test_docs_without_tokens_or_annotation(make):
+    nlp = student()
+    bare = nlp.make_doc("Anna sings")
+    corpus = [Example(Doc(nlp.vocab), Doc(nlp.vocab)), Example(nlp.make_doc("Anna sings"), bare)]
+    new, _ = parts(make(lambda nlp: corpus, texts=None)(nlp))
+    assert not len(new[0].reference)
+    # Nobody has said that there is nothing: what the pipeline does not find may be something new.
+    assert shown(new[1].reference) == [("Anna", "PERSON"), ("sings", "?")]
+
+
+def test_stock_ner_extends_and_remembers(make, stock):
+    """A new label is learned, and old entities are kept, which is lost without rehearsal."""
+    texts = ["Anna buys a Gizmo in Rome", "the Gizmo of Bob", "Berlin has a Gizmo", "Paris sees Anna"]
+
+    def corpus(nlp):
+        for text in texts:
+            doc = nlp.make_doc(text)
+            doc.set_ents([Span(doc, t.i, t.i + 1, "PRODUCT") for t in doc if t.text == "Gizmo"])
+            yield Example(nlp.make_doc(text), doc)
+
+    found = {}
+    for name, reader in (("naive", corpus), ("ours", make(corpus, ratio=2.0))):
+        spacy.util.fix_random_seed(0)
+        nlp = spacy.load(stock, exclude=["parser", "textcat", "tagger"])
+        examples = list(reader(nlp))
+        nlp.resume_training()
+        optimizer = Adam(0.02)
+        for _ in range(12):
+            nlp.update(examples, sgd=optimizer, annotates=["tok2vec"])
+        found[name] = [(e.text, e.label_) for doc in nlp.pipe([*texts, *RAW]) for e in doc.ents]
+    old = [pair for pair in found["ours"] if pair[1] != "PRODUCT"]
+    assert found["naive"].count(("Gizmo", "PRODUCT")) == found["ours"].count(("Gizmo", "PRODUCT")) == 3
+    assert len([pair for pair in found["naive"] if pair[1] != "PRODUCT"]) < len(old) and len(old) >= 8
+
+
+def test_bad_input(make, stock, tmp_path, caplog):
+    nlp = student("ner", "tagger")
+    corpus = new_data(nlp)
+
+    def read(*args, nlp=nlp, **settings):
+        return list(make(corpus, *args, **settings)(nlp))
+
+    with pytest.raises(ValueError, match=r"T541.*corpora\.train\.components.*no component 'names'"):
+        read({"ner": "names"})
+    with pytest.raises(ValueError, match=r"T543.*no component 'nerr'.*Near it: \['ner', "):
+        read({"nerr": "ner"})
+    with pytest.raises(ValueError, match=r"T551.*'textcat'.*doc\.cats.*'ner'"):
+        read({"ner": "textcat"})
+    with pytest.raises(ValueError, match=r"T542.*'tok2vec'.*doc\.tensor"):
+        read({"ner": "tok2vec"})
+    with pytest.raises(ValueError, match=r"T546.*ratio = -1"):
+        read(ratio=-1.0)
+    with pytest.raises(ValueError, match=r"T546.*min_confidence = 1\.5"):
+        read(min_confidence=1.5)
+    with pytest.raises(ValueError, match=r"T546.*components"):
+        read([])
+    (tmp_path / "blank.txt").write_text("\n\n")
+    with pytest.raises(ValueError, match=r"T545.*blank\.txt"):
+        read(texts=tmp_path / "blank.txt")
+    with pytest.raises(ValueError, match=r"T550.*'textcat'.*transfer_textcat"):
+        read(nlp=student("ner", "textcat"))
+    with_frozen = student("ner", "textcat")
+    with_frozen.config["training"]["frozen_components"] = ["textcat"]
+    assert read(nlp=with_frozen)
+    caplog.set_level("WARNING", logger="spacy")
+    stock_pipeline(["parser"], steps=1).to_disk(tmp_path / "parser")
+    read(["parser"], nlp=student("parser"), source=str(tmp_path / "parser"), min_confidence=0.5)
+    assert "W540" in caplog.text
+
+
+def test_registered():
+    assert spacy.registry.get("readers", "spacy-transfer.Rehearsal.v1") is create_rehearsal_v1
