@@ -3,8 +3,9 @@
 Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
 the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
 T38x and T39x checkpoints of transformers); T4xx components (T411 to T429 the regressor); T5xx corpora; T60x schedules
-and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients; T70x and T72x
-commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints; W for warnings, by the same floors.
+and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients,
+T68x anchoring by importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints, T78x
+and T79x retention; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -464,7 +465,7 @@ class Errors(metaclass=_Coded):
     )
     T647 = "tuning.adapter.source = {source!r} {problem}. Point to a folder that save_adapter or peft wrote."
     T648 = "components.{name}: there is no adapter to {what}. Set one in its block model.tuning.adapter and train it."
-    T650 = "tuning.anchor: {pattern!r} finds no parameter. The nearest names: {near}"
+    T650 = "{key}: {pattern!r} finds no parameter. The nearest names: {near}"
     T651 = (
         "tuning.anchor pulls toward the weights of source = {source!r}, but {problem}. Bring the source back as it "
         "was, or set anchor = null to train on without the pull."
@@ -525,6 +526,40 @@ class Errors(metaclass=_Coded):
     T623 = (
         "No head reports a loss (looked at: {names}). Put a trainable head into [nlp] pipeline, and not into "
         "[training] frozen_components."
+    )
+    T680 = (
+        "training.before_update: the Fisher information of {names} would be estimated from zero examples. Give data "
+        'with texts that have tokens, or take importance = "equal", which needs none.'
+    )
+    T681 = "training.before_update.{key} = {found}: it must be {wanted}."
+    T682 = "{key}: {path} does not exist. Give a reader, a .spacy file or a folder of them, or a file of raw text."
+    T683 = (
+        '{key}: {path} cannot be read: {error}. It must be UTF-8 with a text a line, or .jsonl with the key "text" in '
+        "each line."
+    )
+    T684 = (
+        "training.before_update.data has labels that the old pipeline does not know: {labels} (first in {text!r}). "
+        'Give data of the old task, or take targets = "predicted".'
+    )
+    T685 = (
+        "training.before_update: the gradient of an example is not finite in {names}, so nothing can be said of how "
+        "much their weights matter. Look for a broken weight or text in the old pipeline and its data."
+    )
+    T686 = (
+        "training.before_update: not one of {count} texts gave a gradient to any of {names}. Give texts that are "
+        'annotated for them, or take targets = "predicted".'
+    )
+    T687 = (
+        "training.before_update.source = {source!r} has nothing that could be held of {wanted}; it has: {found}. "
+        "Components and parameters are found by their names: give the pipeline that this one goes on from."
+    )
+    T688 = (
+        'training.before_update.targets = "gold", but data = {found!r} has none. Give a reader or a .spacy file with '
+        'annotation of the old task, or take targets = "predicted".'
+    )
+    T689 = (
+        "training.before_update.components: {name!r} is no component that is trained here. Those that are, or near "
+        "it: {near}."
     )
     T701 = (
         "There is no head to fit: nlp.pipeline = {pipeline} has no component with the factory {factories} that is "
@@ -590,10 +625,7 @@ class Errors(metaclass=_Coded):
         "components.{name}: not one of the {count} texts to calibrate on has a gold label for it. Give texts with "
         "annotation, or leave this component out."
     )
-    T745 = (
-        "training.before_to_disk.corpus = {name!r} is no corpus of this config: {error}. Name one as [training] "
-        "dev_corpus does: corpora.dev"
-    )
+    T745 = "{key} = {name!r} is no corpus of this config: {error}. Name one as [training] dev_corpus does: corpora.dev"
     T746 = "training.before_to_disk.max_docs = {found}: it must be 1 or more, or null for all."
 
 
@@ -642,6 +674,10 @@ class Warnings(metaclass=_Coded):
     W332 = (
         "Span._.confidence is somebody else's extension here, and is left alone. The probabilities of entities are in "
         "doc.spans[{key!r}].attrs['scores']."
+    )
+    W680 = (
+        "components.{name}: no text of {count} gave it a gradient, so none of its weights matters, and the anchor "
+        "leaves them free. Give data that are annotated for it."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

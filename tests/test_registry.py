@@ -40,7 +40,7 @@ ARCHITECTURES = {
 }
 SCORERS = {"spacy-transfer.RegressionScorer.v1", "spacy-transfer.TextCatScorer.v1"}
 READERS = {"spacy-transfer.HeldOutCorpus.v1"}
-LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
+LOGGERS = {"spacy-transfer.ConsoleLogger.v1", "spacy-transfer.RetentionLogger.v1"}
 MISC = {"spacy-transfer.Tuning.v1"}
 SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
@@ -54,9 +54,10 @@ COMMANDS = {
     "transfer_graft",
     "transfer_lr_find",
     "transfer_report",
+    "transfer_retention",
     "transfer_to_hf",
 }
-CALLBACKS = {"spacy-transfer.Calibrate.v1", "spacy-transfer.CarryHead.v1", "spacy-transfer.MergeAdapters.v1"}
+CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "MergeAdapters")}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,
