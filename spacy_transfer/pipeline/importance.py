@@ -9,6 +9,7 @@ from spacy.ty import ListenedToComponent
 from spacy.util import logger
 from tqdm import tqdm
 
+from .._compat import drop_parser_dropout
 from ..backbones.layers import LayersShim
 from ..backbones.tunable import tunable_shims
 from ..backbones.tuned import TuningShim
@@ -78,9 +79,10 @@ def _labels(nlp: Language, names: Collection[str]) -> list[tuple[str, str]]:
 
 
 def _thaw(pipe: Any, counts: bool) -> None:
-    """Gradients for all that may move one day, and no dropout in torch either (Thinc's is off by `drop`)."""
+    """Gradients for all that may move one day, and no dropout in torch and in parsers (the rest of it is off by `drop`)."""
     if counts and getattr(pipe, "frozen", False) is True:
         pipe.frozen = False
+    drop_parser_dropout(pipe.model)
     for shim in tunable_shims(pipe.model):
         shim.tuning = None
         if isinstance(shim, TuningShim):

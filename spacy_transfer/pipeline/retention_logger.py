@@ -1,2 +1,4 @@
 """x"""
+
+
 def retention_logger_v1(): ...
