@@ -627,6 +627,40 @@ class Errors(metaclass=_Coded):
     )
     T745 = "{key} = {name!r} is no corpus of this config: {error}. Name one as [training] dev_corpus does: corpora.dev"
     T746 = "training.before_to_disk.max_docs = {found}: it must be 1 or more, or null for all."
+    T780 = "{path}: the folder does not exist. Make it, or name another."
+    T781 = (
+        "training.logger.stage = {stage!r} is a stage already ({taken}). Call this training something else: each row of "
+        "the forgetting matrix has a name of its own."
+    )
+    T782 = (
+        "training.logger.earlier = {path!r} cannot be read: {error}. Give the output of RetentionLogger in the training "
+        "before this one."
+    )
+    T783 = "DATA: two sets are called {name!r} (of {given}). Give them names: news={name}.spacy"
+    T790 = "{key}: there is no skill to look at. Give at least one block with its data: {key}.NAME"
+    T791 = "{key} has {given!r}, which is none of its keys. Near it: {near}."
+    T792 = (
+        "{key}.data = {found!r}: give a reader, or a .spacy file with annotation. Raw text will do with agreement = "
+        "true: then what the old pipeline says of it is taken for gold."
+    )
+    T793 = "{key}: there is not one text in the data. Give texts to score."
+    T794 = "{key}: the old pipeline has no score {name!r} on these data. Near it: {near}."
+    T795 = (
+        "{key}: [training.score_weights] of the old pipeline weighs no score that these data give. Name them: scores = "
+        "[...], of {near}."
+    )
+    T796 = (
+        "{key}: the data have no gold annotation for the score {name!r}. Give annotated data, or take agreement = true."
+    )
+    T797 = (
+        "A forgetting matrix needs a row for each stage and a column for each task, {wanted}, but has {found}; the "
+        "stages that taught them are {learned}, which must be one of the rows for each task."
+    )
+    T798 = (
+        'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '
+        "without: picture = null)"
+    )
+    T799 = "{path}: the picture must be a .png, .svg or .pdf in a folder that exists."
 
 
 class Warnings(metaclass=_Coded):

@@ -51,7 +51,7 @@ def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
     examples (Iterable[Example]): The texts; their annotation is not looked at.
     RETURNS (List[Example]): In their order.
     """
-    docs = [_bare(example.predicted, nlp) for example in examples]
+    docs = [bare_doc(example.predicted, nlp) for example in examples]
     answers = list(nlp.pipe([doc.copy() for doc in docs]))
     deciders = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
     for answer in answers:
@@ -71,7 +71,8 @@ def _decided(doc: Doc, deciders: Sequence[Any]) -> dict[str, float]:
     return found
 
 
-def _bare(doc: Doc, nlp: Language) -> Doc:
+def bare_doc(doc: Doc, nlp: Language) -> Doc:
+    """RETURNS (Doc): The tokens alone, in the vocabulary of a pipeline."""
     words, spaces = [token.text for token in doc], [bool(token.whitespace_) for token in doc]
     return Doc(nlp.vocab, words=words, spaces=spaces)
 

@@ -1,4 +1,0 @@
-"""x"""
-
-
-def retention_logger_v1(): ...
