@@ -629,12 +629,12 @@ class Errors(metaclass=_Coded):
     T746 = "training.before_to_disk.max_docs = {found}: it must be 1 or more, or null for all."
     T780 = "{path}: the folder does not exist. Make it, or name another."
     T781 = (
-        "training.logger.stage = {stage!r} is a stage already ({taken}). Call this training something else: each row of "
-        "the forgetting matrix has a name of its own."
+        "training.logger.stage = {stage!r} is a stage already ({taken}). Call this training something else: each row "
+        "of the forgetting matrix has a name of its own."
     )
     T782 = (
-        "training.logger.earlier = {path!r} cannot be read: {error}. Give the output of RetentionLogger in the training "
-        "before this one."
+        "training.logger.earlier = {path!r} cannot be read: {error}. Give the output of RetentionLogger in the "
+        "training before this one."
     )
     T783 = "DATA: two sets are called {name!r} (of {given}). Give them names: news={name}.spacy"
     T790 = "{key}: there is no skill to look at. Give at least one block with its data: {key}.NAME"

@@ -79,7 +79,7 @@ def _labels(nlp: Language, names: Collection[str]) -> list[tuple[str, str]]:
 
 
 def _thaw(pipe: Any, counts: bool) -> None:
-    """Gradients for all that may move one day, and no dropout in torch and in parsers (the rest of it is off by `drop`)."""
+    """Gradients for all that may move one day, and no dropout in torch and in parsers: `drop` does not reach those."""
     if counts and getattr(pipe, "frozen", False) is True:
         pipe.frozen = False
     drop_parser_dropout(pipe.model)

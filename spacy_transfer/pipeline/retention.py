@@ -63,9 +63,8 @@ def skills_from(blocks: Mapping[str, Mapping[str, Any]], key: str) -> list[Skill
         wants_gold = not block.get("agreement", False)
         if data is None or (wants_gold and is_raw(data)):
             raise ValueError(Errors.T792.format(key=f"{key}.{name}", found=data))
-        rest = {"agreement": not wants_gold, "new": bool(block.get("new", False))}
-        lists = {which: tuple(block.get(which) or ()) for which in ("scores", "labels")}
-        found.append(Skill(name, data, **lists, **rest))
+        scores, labels = (tuple(block.get(which) or ()) for which in ("scores", "labels"))
+        found.append(Skill(name, data, scores, labels, not wants_gold, bool(block.get("new", False))))
     return found
 
 
@@ -191,7 +190,8 @@ def _wanted(nlp: Language, skill: Skill, scores: dict[str, Any], key: str) -> tu
         return tuple(names)
     for name in skill.scores:
         value = _at(scores, name)
-        if value is None and (name in scores or _at(scores, name.partition(".")[0]) is None and name in _none(scores)):
+        top = name if name in scores else name.partition(".")[0]
+        if top in scores and scores[top] is None:
             raise ValueError(Errors.T796.format(key=key, name=name))
         if not _is_number(value):
             known = sorted(_numbers(scores))
@@ -202,11 +202,7 @@ def _wanted(nlp: Language, skill: Skill, scores: dict[str, Any], key: str) -> tu
 def _main_scores(nlp: Language) -> list[str]:
     """What components are weighed by where the config does not say."""
     metas = [nlp.get_pipe_meta(name) for name in nlp.pipe_names]
-    return [name for meta in metas for name, weight in meta.default_score_weights.items() if weight]
-
-
-def _none(scores: dict[str, Any]) -> set[str]:
-    return {name for name, value in scores.items() if value is None}
+    return [name for meta in metas for name, weight in (meta.default_score_weights or {}).items() if weight]
 
 
 def _numbers(scores: dict[str, Any]) -> set[str]:

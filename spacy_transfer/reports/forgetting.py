@@ -74,7 +74,7 @@ class ForgettingMatrix:
 
         rows = [(stage, *(_shown(v) for v in line)) for stage, line in zip(self.stages, self.scores, strict=True)]
         rows.append(("forgotten", *(_shown(value) for value in self.forgetting())))
-        aligns = ("l", *("r" for _ in self.tasks))
+        aligns: Any = ("l", *("r" for _ in self.tasks))
         text = table(rows, header=("after", *self.tasks), divider=True, aligns=aligns).strip("\n")
         facts = f"average forgetting {_shown(self.average_forgetting())}, backward transfer "
         return f"{text}\n{facts}{_shown(self.backward_transfer())}, average score {_shown(self.average())}"

@@ -12,7 +12,7 @@ from spacy.util import registry
 
 from ..errors import Errors
 from ..pipeline.carry import load
-from ..pipeline.retention import OldSkills, Scores, Skill, as_json, as_rows, as_text, number, skills_from
+from ..pipeline.retention import OldSkills, Scores, as_json, as_rows, as_text, number, skills_from
 from .forgetting import ForgettingMatrix, check_picture
 
 LogStep = Callable[[dict[str, Any] | None], None]
@@ -184,9 +184,8 @@ def _task(skill: str, score: str) -> str:
 @contextmanager
 def _all_enabled(nlp: Language) -> Iterator[None]:
     """While spaCy sets a logger up, what is frozen is disabled."""
-    wanted = nlp.config["nlp"].get("disabled", [])
     frozen = nlp.config.interpolate()["training"].get("frozen_components", [])
-    names = [name for name in nlp.disabled if name in frozen and name not in wanted]
+    names = [name for name in nlp.disabled if name in frozen]
     for name in names:
         nlp.enable_pipe(name)
     try:
