@@ -15,6 +15,7 @@ from .checkpoints import write_checkpoint
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
+    "ner_anchor",
     "ner_crf",
     "ner_transformer",
     "regressor_transformer",
@@ -91,7 +92,7 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
     width = nlp.get_pipe(nlp.pipe_names[0]).model.get_dim("nO")
     for doc in nlp.pipe(TEXTS):
         # spacy-transformers' component leaves the states of word pieces.
-        rows = doc.tensor if "transfer_backbone" in nlp.pipe_names else doc._.trf_data.model_output.last_hidden_state
+        rows = doc._.trf_data.model_output.last_hidden_state if name == "textcat_dropin" else doc.tensor
         assert rows.shape[-1] == width and rows.size >= len(doc) * width
         if "transfer_backbone" in nlp.pipe_names:
             assert rows.shape == (len(doc), width)
@@ -120,7 +121,7 @@ def test_one_block_differs_from_stock(name):
     config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     sourced = spacy.util.get_sourced_components(config)
-    if name == "textcat_hf":
+    if name in ("textcat_hf", "ner_anchor"):
         assert list(sourced) == config["nlp"]["pipeline"]
         assert all(block["source"] == "${paths.backbone}" for block in sourced.values())
         return

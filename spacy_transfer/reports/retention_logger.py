@@ -104,8 +104,13 @@ class Course:
         return self.steps[-1][2]
 
     @property
+    def best_step(self) -> tuple[int, float, Scores]:
+        """RETURNS (Tuple[int, float, Scores]): That of model-best: of equal ones spaCy keeps the last."""
+        return max(self.steps, key=lambda step: (step[1], step[0]))
+
+    @property
     def best(self) -> Scores:
-        return max(self.steps, key=lambda step: (step[1], -step[0]))[2]
+        return self.best_step[2]
 
     def add(self, step: int, score: float, scores: Scores) -> None:
         """Remember an evaluation.
@@ -139,7 +144,7 @@ class Course:
 
         path (Path): The file.
         """
-        best = max(self.steps, key=lambda step: (step[1], -step[0]))
+        best = self.best_step
         found = {
             "retention": as_json(as_rows(self.old.before, best[2])),
             "best_step": best[0],

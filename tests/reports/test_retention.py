@@ -262,7 +262,7 @@ def test_logger_and_command(files):
         assert names[score]["difference"] == pytest.approx(after[score] - before[score])
     assert before["tag_acc"] > 0.4  # The tagger is frozen, and disabled while loggers are set up.
     assert [step["step"] for step in found["history"]] == [0, 3, 6]
-    best = max(found["history"], key=lambda step: (step["score"], -step["step"]))
+    best = max(found["history"], key=lambda step: (step["score"], step["step"]))
     assert found["best_step"] == best["step"] and found["retention"] == best["retention"]
     matrix = found["matrix"]
     assert [stage["name"] for stage in matrix["stages"]] == ["start", "firsts"]
