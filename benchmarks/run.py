@@ -1,12 +1,13 @@
-"""Run the benchmarks one after the other and gather their rows for the README, in three tables.
+"""Run the benchmarks one after the other and gather their rows for the README, in four tables.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
     python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \\
-        benchmarks-heads=docs/benchmarks_heads.md
+        benchmarks-heads=docs/benchmarks_heads.md benchmarks-forgetting=docs/benchmarks_forgetting.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
 (PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/ud_en_ewt
-(train.conllu, test.conllu) and DIR/stsb (train.csv, test.csv); .gz works everywhere. What was measured stays in
+(train.conllu, test.conllu), DIR/stsb (train.csv, test.csv), DIR/wikigold (wikigold.conll.txt) and DIR/crossner (ai and
+music: train.txt, test.txt); .gz works everywhere. What was measured stays in
 metrics/benchmarks/ and is not measured again unless --again says so. A script that fails does not keep the others from
 running; the end tells what is missing.
 """
@@ -55,6 +56,10 @@ TABLES = {
         "new_label": "new_label.py --data {banking77}",
         "calibration_banking77": "calibration.py banking77 --data {banking77}",
         "checkpoints": "checkpoints.py --data {banking77}",
+    },
+    "benchmarks_forgetting": {
+        "forgetting_extend": "forgetting.py extend --data {data}",
+        "forgetting_sequence": "forgetting.py sequence --data {data}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
@@ -126,8 +131,10 @@ def main() -> None:
     opts = args.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     found = sorted((opts.data / "mr").glob("pos.txt*"))
-    given = {"texts": str(found[0]) if found else ""} | {name: str(opts.data / name) for name in FOLDERS}
-    shown = {"texts": "mr/pos.txt"} | {name: name for name in FOLDERS}
+    given = {"texts": str(found[0]) if found else "", "data": str(opts.data)} | {
+        name: str(opts.data / name) for name in FOLDERS
+    }
+    shown = {"texts": "mr/pos.txt", "data": "."} | {name: name for name in FOLDERS}
     failed = run(opts.only, given, shown, opts.again)
     machine = (
         f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
