@@ -21,6 +21,7 @@ from spacy_transfer.pipeline.old_data import own_answers
 from spacy_transfer.pipeline.old_weights import Found, OldWeights
 from spacy_transfer.tuning.optimizers import sgd_v1
 
+from .test_dropin import make as make_dropin
 from .test_ner import ENTITIES
 from .test_ner import TEXTS as NAMES
 from .test_ner import pipeline as ner_pipeline
@@ -255,14 +256,29 @@ def test_the_optimum_is_that_of_the_closed_form(n_docs, tmp_path):
     numpy.testing.assert_allclose(toy.model.get_param("w"), toy.c, rtol=1e-4)
 
 
-KINDS = ["torch and thinc", "stock ner"]
+KINDS = ["torch and thinc", "stock ner", "drop-in", "layers", "any tok2vec"]
 
 
-def build(kind, tiny_bert):
+def build(kind, tiny_bert, folder):
     if kind == "stock ner":
         return stock_ner()
-    nlp, examples = ner_pipeline(tiny_bert, frozen=False)
-    nlp.initialize(lambda: examples)
+    if kind == "drop-in":
+        nlp, examples = make_dropin(tiny_bert)
+    elif kind == "torch and thinc":
+        nlp, examples = ner_pipeline(tiny_bert, frozen=False)
+        nlp.initialize(lambda: examples)
+    else:
+        source, nlp = spacy.blank("en"), spacy.blank("en")
+        source.add_pipe("tok2vec", config={"model": CNN})
+        source.initialize(lambda: make_examples(source))
+        source.to_disk(folder / "source")
+        layers = {"@architectures": "spacy-transfer.PipelineBackbone.v1", "source": str(folder / "source")}
+        model = layers if kind == "layers" else CNN
+        nlp.add_pipe("transfer_backbone", config={"model": model})
+        head = {"@architectures": "spacy-transfer.TokenHead.v1", "tok2vec": LISTENER}
+        nlp.add_pipe("transfer_tagger", config={"model": head})
+        examples = make_examples(nlp)
+        nlp.initialize(lambda: examples)
     for _ in range(3):
         train_step(nlp, examples, plain_step(0.01))
     return nlp, examples
@@ -273,7 +289,7 @@ def build(kind, tiny_bert):
 def test_the_step_has_the_pull_in_it(kind, importance, tiny_bert, tmp_path):
     """Away from the old weights, one step with and without anchor: they differ by rate * strength * docs * F *
     distance, in all parts of the pipeline; parts of a batch pull as the batch does."""
-    nlp, examples = build(kind, tiny_bert)
+    nlp, examples = build(kind, tiny_bert, tmp_path)
     nlp.to_disk(tmp_path / "old")
     origin = values(nlp)
     texts = [Example(nlp.make_doc(eg.text), eg.reference) for eg in examples]
