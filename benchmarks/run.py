@@ -1,14 +1,15 @@
-"""Run the benchmarks one after the other and gather their rows for the README, in four tables.
+"""Run the benchmarks one after the other and gather their rows for the README, in five tables.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
     python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \\
-        benchmarks-heads=docs/benchmarks_heads.md benchmarks-multitask=docs/benchmarks_multitask.md
+        benchmarks-heads=docs/benchmarks_heads.md benchmarks-multitask=docs/benchmarks_multitask.md \\
+        benchmarks-forgetting=docs/benchmarks_forgetting.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
 (PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/wikigold
-(wikigold.conll.txt), DIR/crossner/ai (train.txt, test.txt), DIR/ud_en_ewt (train.conllu, test.conllu) and DIR/stsb
-(train.csv, test.csv); .gz works everywhere. What was measured stays in metrics/benchmarks/ and is not measured again
-unless --again says so. A script that fails does not keep the others from running; the end tells what is missing.
+(wikigold.conll.txt), DIR/crossner (ai and music: train.txt, test.txt), DIR/ud_en_ewt (train.conllu, test.conllu) and
+DIR/stsb (train.csv, test.csv); .gz works everywhere. What was measured stays in metrics/benchmarks/ and is not measured
+again unless --again says so. A script that fails does not keep the others from running; the end tells what is missing.
 """
 
 import argparse
@@ -68,6 +69,10 @@ TABLES = {
         "multitask_speed": "multitask.py speed --data {data}",
         "mixed_memory": "mixed_memory.py --texts {texts}",
         "distillation": "distillation.py clinc150 --data {clinc150}",
+    },
+    "benchmarks_forgetting": {
+        "forgetting_extend": "forgetting.py extend --data {data}",
+        "forgetting_sequence": "forgetting.py sequence --data {data}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}

@@ -100,3 +100,21 @@ def stored_value(place: Any, attribute: str, doc: Any = None) -> Any:
     """
     holder = place.doc if doc is None else doc
     return holder.user_data.get(place._._get_key(attribute))
+
+
+def drop_parser_dropout(model: Any) -> None:
+    """Take the dropout out of the model of spaCy's `ner` or `parser`, for good: its steps have one of 0.1 in training,
+    whatever `update` is told. Another model is left alone.
+
+    model (Model): Of the component.
+    """
+    if "resize_output" not in model.attrs or not {"tok2vec", "lower", "upper"} <= set(model.ref_names):
+        return
+    forward = model._func
+
+    def without_dropout(model: Any, X: Any, is_train: bool) -> Any:
+        steps, backprop = forward(model, X, is_train)
+        steps.attrs["dropout_rate"] = 0.0
+        return steps, backprop
+
+    model._func = without_dropout

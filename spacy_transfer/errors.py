@@ -607,7 +607,7 @@ class Errors(metaclass=_Coded):
     )
     T647 = "tuning.adapter.source = {source!r} {problem}. Point to a folder that save_adapter or peft wrote."
     T648 = "components.{name}: there is no adapter to {what}. Set one in its block model.tuning.adapter and train it."
-    T650 = "tuning.anchor: {pattern!r} finds no parameter. The nearest names: {near}"
+    T650 = "{key}: {pattern!r} finds no parameter. The nearest names: {near}"
     T651 = (
         "tuning.anchor pulls toward the weights of source = {source!r}, but {problem}. Bring the source back as it "
         "was, or set anchor = null to train on without the pull."
@@ -677,6 +677,40 @@ class Errors(metaclass=_Coded):
         "No head reports a loss (looked at: {names}). Put a trainable head into [nlp] pipeline, and not into "
         "[training] frozen_components."
     )
+    T680 = (
+        "training.before_update: the Fisher information of {names} would be estimated from zero examples. Give data "
+        'with texts that have tokens, or take importance = "equal", which needs none.'
+    )
+    T681 = "training.before_update.{key} = {found}: it must be {wanted}."
+    T682 = "{key}: {path} does not exist. Give a reader, a .spacy file or a folder of them, or a file of raw text."
+    T683 = (
+        '{key}: {path} cannot be read: {error}. It must be UTF-8 with a text a line, or .jsonl with the key "text" in '
+        "each line."
+    )
+    T684 = (
+        "training.before_update.data has labels that the old pipeline does not know: {labels} (first in {text!r}). "
+        'Give data of the old task, or take targets = "predicted".'
+    )
+    T685 = (
+        "training.before_update: the gradient of an example is not finite in {names}, so nothing can be said of how "
+        "much their weights matter. Look for a broken weight or text in the old pipeline and its data."
+    )
+    T686 = (
+        "training.before_update: not one of {count} texts gave a gradient to any of {names}. Give texts that are "
+        'annotated for them, or take targets = "predicted".'
+    )
+    T687 = (
+        "training.before_update.source = {source!r} has nothing that could be held of {wanted}; it has: {found}. "
+        "Components and parameters are found by their names: give the pipeline that this one goes on from."
+    )
+    T688 = (
+        'training.before_update.targets = "gold", but data = {found!r} has none. Give a reader or a .spacy file with '
+        'annotation of the old task, or take targets = "predicted".'
+    )
+    T689 = (
+        "training.before_update.components: {name!r} is no component that is trained here. Those that are, or near "
+        "it: {near}."
+    )
     T701 = (
         "There is no head to fit: nlp.pipeline = {pipeline} has no component with the factory {factories} that is "
         "initialised here (sourced ones and those in training.frozen_components are not). Add one; configs/ has "
@@ -741,10 +775,7 @@ class Errors(metaclass=_Coded):
         "components.{name}: not one of the {count} texts to calibrate on has a gold label for it (or, for "
         "'transfer_ner', an entity that it predicts). Give texts with annotation, or leave this component out."
     )
-    T745 = (
-        "training.before_to_disk.corpus = {name!r} is no corpus of this config: {error}. Name one as [training] "
-        "dev_corpus does: corpora.dev"
-    )
+    T745 = "{key} = {name!r} is no corpus of this config: {error}. Name one as [training] dev_corpus does: corpora.dev"
     T746 = "training.before_to_disk.max_docs = {found}: it must be 1 or more, or null for all."
     T770 = (
         "--steps {steps} --every {every} --length {length}: steps must be 2 or more, every 1 or more, and length "
@@ -768,6 +799,40 @@ class Errors(metaclass=_Coded):
         "listen. Backbones and their tasks: {found}; training.frozen_components = {frozen}."
     )
     T776 = "Several backbones have tasks: {found}. Choose one with --backbone."
+    T780 = "{path}: the folder does not exist. Make it, or name another."
+    T781 = (
+        "training.logger.stage = {stage!r} is a stage already ({taken}). Call this training something else: each row "
+        "of the forgetting matrix has a name of its own."
+    )
+    T782 = (
+        "training.logger.earlier = {path!r} cannot be read: {error}. Give the output of RetentionLogger in the "
+        "training before this one."
+    )
+    T783 = "DATA: two sets are called {name!r} (of {given}). Give them names: news={name}.spacy"
+    T790 = "{key}: there is no skill to look at. Give at least one block with its data: {key}.NAME"
+    T791 = "{key} has {given!r}, which is none of its keys. Near it: {near}."
+    T792 = (
+        "{key}.data = {found!r}: give a reader, or a .spacy file with annotation. Raw text will do with agreement = "
+        "true: then what the old pipeline says of it is taken for gold."
+    )
+    T793 = "{key}: there is not one text in the data. Give texts to score."
+    T794 = "{key}: the old pipeline has no score {name!r} on these data. Near it: {near}."
+    T795 = (
+        "{key}: [training.score_weights] of the old pipeline weighs no score that these data give. Name them: scores = "
+        "[...], of {near}."
+    )
+    T796 = (
+        "{key}: the data have no gold annotation for the score {name!r}. Give annotated data, or take agreement = true."
+    )
+    T797 = (
+        "A forgetting matrix needs a row for each stage and a column for each task, {wanted}, but has {found}; the "
+        "stages that taught them are {learned}, which must be one of the rows for each task."
+    )
+    T798 = (
+        'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '
+        "without: picture = null)"
+    )
+    T799 = "{path}: the picture must be a .png, .svg or .pdf in a folder that exists."
 
 
 class Warnings(metaclass=_Coded):
@@ -833,6 +898,10 @@ class Warnings(metaclass=_Coded):
     W661 = (
         "A step on {tasks} alone makes its own loss rise: it was too long to say anything (--length {length}). Try a "
         "tenth of it."
+    )
+    W680 = (
+        "components.{name}: no text of {count} gave it a gradient, so none of its weights matters, and the anchor "
+        "leaves them free. Give data that are annotated for it."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

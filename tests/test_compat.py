@@ -114,3 +114,23 @@ def test_zeros_reach_spacys_tok2vec_and_nothing_else():
     for other in (read, Linear(2, 2), None):
         _compat.send_zeros(other)
     assert not sent
+
+
+def test_the_dropout_of_parsers_is_where_we_turn_it_off():
+    """Gradients of one text differ from time to time although `drop` is 0, and no more once it is off."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("ner")
+    example = Example.from_dict(nlp.make_doc("Anna sees Rome"), {"entities": [(0, 4, "PER"), (10, 14, "LOC")]})
+    nlp.initialize(lambda: [example])
+    model = nlp.get_pipe("ner").model
+
+    def gradient():
+        nlp.update([example], drop=0.0, sgd=False)
+        found = model.get_ref("upper").get_grad("W").copy()
+        model.get_ref("upper").get_grad("W")[...] = 0
+        return found
+
+    assert (gradient() != gradient()).any()
+    _compat.drop_parser_dropout(model)
+    first = gradient()
+    assert (gradient() == first).all() and first.any()

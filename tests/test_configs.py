@@ -18,6 +18,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
     "distill",
     "multitask",
+    "ner_anchor",
     "ner_crf",
     "ner_extend",
     "ner_hf",
@@ -164,7 +165,7 @@ def test_one_block_differs_from_stock(name):
         assert set(config["nlp"]["pipeline"]) - set(config["training"]["frozen_components"]) == {"ner"}
         return
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
-    if name in IMPORTED:
+    if name in IMPORTED or name == "ner_anchor":
         assert list(sourced) == config["nlp"]["pipeline"]
         assert all(block["source"] == "${paths.backbone}" for block in sourced.values())
         return

@@ -125,6 +125,21 @@ def test_readers_and_callbacks_for_old_knowledge():
     assert callable(spacy.registry.resolve(found[2]["training"])["before_to_disk"])
 
 
+def test_blocks_of_anchor_and_retention():
+    """The table names all keys, and the blocks are whole."""
+    from inspect import signature
+
+    from spacy_transfer.pipeline.anchoring import create_anchor_v1
+
+    section = README[README.index("## What is not forgotten") :].split("\n## ")[0]
+    anchor, logger = (block for block in section.split("```") if block.lstrip().startswith("[training."))
+    config = Config().from_str("[training]\n" + anchor + logger)["training"]
+    assert spacy.registry.resolve({"x": config["before_update"]})["x"].components == ["ner"]
+    assert callable(spacy.registry.resolve({"x": config["logger"]})["x"])
+    keys = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(keys)) == list(signature(create_anchor_v1).parameters)
+
+
 def test_settings_of_initialize_are_those_of_a_config():
     for block in blocks("cfg"):
         settings = Config().from_str("[initialize]\n[initialize.components]\n" + block)["initialize"]["components"]

@@ -42,7 +42,7 @@ ARCHITECTURES = {
 SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "PerCorpus", "Regression", "Tagger", "TextCat")}
 READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "Rehearsal", "Teacher")}
 BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
-LOGGERS = {"spacy-transfer.ConsoleLogger.v1"}
+LOGGERS = {"spacy-transfer.ConsoleLogger.v1", "spacy-transfer.RetentionLogger.v1"}
 MISC = {"spacy-transfer.TaskWeights.v1", "spacy-transfer.Tuning.v1"}
 SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
@@ -57,9 +57,10 @@ COMMANDS = {
     "transfer_graft",
     "transfer_lr_find",
     "transfer_report",
+    "transfer_retention",
     "transfer_to_hf",
 }
-CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}
+CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,

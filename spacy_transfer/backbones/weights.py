@@ -10,6 +10,7 @@ from thinc.api import Model
 from thinc.util import torch2xp, xp2torch
 
 from .._compat import drop_gradient
+from ..tuning.anchors import pull_of
 from .shim import step_parameter
 
 # Thinc names what combines layers after them: "softmax>>dropout", "with_array(softmax)". A path goes through them.
@@ -52,7 +53,7 @@ class Weight:
 
     def pull(self, origin: Any, strength: float) -> None:
         """Add strength * (weights - origin) to the gradient."""
-        self.owner.inc_grad(self.own_name, strength * (self.value - origin))
+        self.owner.inc_grad(self.own_name, pull_of(self.value, origin, strength))
 
     def step(self, optimizer: Any, scale: float) -> None:
         """Step once with the gradient, and take it away.
@@ -88,7 +89,7 @@ class TorchWeight(Weight):
     def pull(self, origin: Any, strength: float) -> None:
         parameter = self.parameter
         origin = xp2torch(origin, device=parameter.device)
-        parameter.grad.add_(parameter.detach() - origin, alpha=strength)
+        parameter.grad.add_(pull_of(parameter.detach(), origin, strength))
 
     def step(self, optimizer: Any, scale: float) -> None:
         step_parameter(optimizer, (self.owner.id, self.own_name), self.parameter, scale)

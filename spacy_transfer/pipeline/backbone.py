@@ -1,6 +1,7 @@
 """`transfer_backbone`: one pretrained encoder, shared by all heads that listen to it."""
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -192,6 +193,15 @@ class Backbone(Tok2Vec):
             doc.tensor = rows.copy()  # type: ignore[assignment]
             if wants_documents:
                 doc.user_data[DOCUMENT_KEY] = encoded.documents[i].copy()
+
+    @contextlib.contextmanager
+    def without_cache(self) -> Iterator[None]:
+        """Predict what no training will ask for again: rows that are kept stay as they are, and none is added."""
+        cache, self._cache = self._cache, None
+        try:
+            yield
+        finally:
+            self._cache = cache
 
     def _encode_frozen(self, docs: list[Doc]) -> Encoded:
         """What the cache knows, and one pass for the rest."""

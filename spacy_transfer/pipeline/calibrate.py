@@ -4,16 +4,13 @@ A component joins with `model.attrs["temperature"]`, which predicting divides lo
 `decisions(examples)`, which gives what `heads.calibration` works on, and with `fit_thresholds(decisions)`.
 """
 
-import contextlib
-import random
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-import numpy
 from spacy import util
 from spacy.language import Language
 from spacy.training import Example
@@ -21,6 +18,7 @@ from spacy.util import logger
 
 from ..errors import Errors, Warnings
 from ..heads.calibration import HIGHEST, LOWEST, error_of, fit_temperature, mean_nll
+from .quiet import copy_of, same_random_state
 
 
 @dataclass
@@ -69,10 +67,10 @@ def create_calibrate_v1(
         raise ValueError(Errors.T746.format(found=max_docs))
 
     def calibrate_v1(nlp: Language) -> Language:
-        with _same_random_state():
-            copy = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+        with same_random_state():
+            copy = copy_of(nlp)
             _wanted(copy, components)
-            examples = islice(_corpus_of(copy, corpus), max_docs)
+            examples = islice(corpus_of(copy, corpus), max_docs)
             done = calibrate(copy, list(examples), components=components, per_label_thresholds=per_label_thresholds)
         for each in done:
             error = f"calibration error {each.ece[0]:.3f} -> {each.ece[1]:.3f}"
@@ -157,7 +155,15 @@ def _fit(pipe: Any, parts: list[Any], per_label_thresholds: bool) -> Calibrated:
     return Calibrated(pipe.name, count, both[1], nll, ece, thresholds)  # type: ignore[arg-type]
 
 
-def _corpus_of(nlp: Language, name: str | None) -> Iterable[Example]:
+def corpus_of(nlp: Language, name: str | None, key: str = "training.before_to_disk.corpus") -> Iterable[Example]:
+    """A corpus of a pipeline's config.
+
+    nlp (Language): The pipeline.
+    name (Optional[str]): Its dotted name; None for what [training] dev_corpus says.
+    key (str): Where it was named, for the message.
+    RETURNS (Iterable[Example]): What its reader gives.
+    RAISES (ValueError): When there is no such corpus, or it cannot be read.
+    """
     config = nlp.config.interpolate()
     name = config["training"]["dev_corpus"] if name is None else name
     # spaCy's own resolve_dot_names would open all corpora, those without a path too.
@@ -167,23 +173,9 @@ def _corpus_of(nlp: Language, name: str | None) -> Iterable[Example]:
             block = block[key]
         corpus = util.registry.resolve({"corpus": block})["corpus"]
     except KeyError as error:
-        raise ValueError(Errors.T745.format(name=name, error=f"{error} is missing")) from error
+        raise ValueError(Errors.T745.format(key=key, name=name, error=f"{error} is missing")) from error
     except (TypeError, ValueError) as error:
-        raise ValueError(Errors.T745.format(name=name, error=error)) from error
+        raise ValueError(Errors.T745.format(key=key, name=name, error=error)) from error
     if not callable(corpus):
-        raise ValueError(Errors.T745.format(name=name, error=f"it is {corpus!r}"))
+        raise ValueError(Errors.T745.format(key=key, name=name, error=f"it is {corpus!r}"))
     return corpus(nlp)
-
-
-@contextlib.contextmanager
-def _same_random_state() -> Iterator[None]:
-    """Training goes on as if nothing had been: building a copy draws random weights."""
-    import torch
-
-    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        numpy.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])

@@ -1,0 +1,90 @@
+"""`python -m spacy transfer retention BEFORE AFTER DATA ...`: what a pipeline could do, and still can."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from wasabi import msg
+
+from .._compat import spacy_cli_parts
+from ..errors import Errors
+from .app import transfer_cli
+from .prepare import CodePath, UseGpu, errors_in_one_line
+
+
+@transfer_cli.command("retention")
+def retention_cli(
+    before: Annotated[str, typer.Argument(help="The old pipeline: a folder or an installed package")],
+    after: Annotated[str, typer.Argument(help="The pipeline that goes on from it")],
+    data: Annotated[list[str], typer.Argument(help="Old development sets (.spacy; raw text too with --agreement)")],
+    scores: Annotated[
+        str, typer.Option("--scores", help="Names of scores, with commas between; all main ones if empty")
+    ] = "",
+    labels: Annotated[str, typer.Option("--labels", help="Count entities of these labels only; all if empty")] = "",
+    agreement: Annotated[
+        bool, typer.Option("--agreement", "-a", help="Take what BEFORE says of the texts for gold")
+    ] = False,
+    output_path: Annotated[Path | None, typer.Option("--output", "-o", help="A JSON file for the table")] = None,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
+) -> None:
+    """
+    Score two pipelines on old development sets, and print each score before, now, and the difference.
+
+    A set may have a name: news=dev.spacy. With --agreement no gold annotation is needed: the scores say how far AFTER
+    still says what BEFORE says. Entities of labels that BEFORE does not have are not counted then.
+    """
+    parts = spacy_cli_parts()
+    parts.import_code(code_path)
+    parts.setup_gpu(use_gpu, silent=True)
+    with errors_in_one_line():
+        rows = retention(
+            before, after, data, scores=_split(scores), labels=_split(labels), agreement=agreement, output=output_path
+        )
+        from ..pipeline.retention import as_text
+
+        print(f"\n{as_text(rows)}\n")  # noqa: T201 (that is what the command is for)
+    if output_path is not None:
+        msg.good(f"The table is in {output_path}")
+
+
+def retention(
+    before: str,
+    after: str,
+    data: list[str],
+    *,
+    scores: list[str] | None = None,
+    labels: list[str] | None = None,
+    agreement: bool = False,
+    output: Path | None = None,
+) -> list[Any]:
+    """Load, score and write.
+
+    before (str), after (str): Folders or names of packages.
+    data (List[str]): Files, or NAME=FILE.
+    scores (Optional[List[str]]), labels (Optional[List[str]]), agreement (bool): See `pipeline.retention.Skill`.
+    output (Optional[Path]): A JSON file for the table.
+    RETURNS (List[Row]): The table.
+    """
+    from ..pipeline.carry import load
+    from ..pipeline.retention import OldSkills, as_json, as_rows, skills_from
+    from ..reports.retention_logger import write_json
+
+    if output is not None and not output.resolve().parent.is_dir():
+        raise ValueError(Errors.T780.format(path=output))
+    blocks: dict[str, dict[str, Any]] = {}
+    for given in data:
+        name, path = given.split("=", 1) if "=" in given else (Path(given).stem, given)
+        if name in blocks:
+            raise ValueError(Errors.T783.format(name=name, given=data))
+        blocks[name] = {"data": path, "scores": scores, "labels": labels, "agreement": agreement}
+    skills = skills_from(blocks, "DATA")
+    old = OldSkills(load(before, "BEFORE"), skills, "DATA")
+    rows = as_rows(old.before, old.score(load(after, "AFTER")))
+    if output is not None:
+        write_json(output, {"before": before, "after": after, "retention": as_json(rows)})
+    return rows
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]

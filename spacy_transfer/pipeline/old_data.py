@@ -1,0 +1,88 @@
+"""Texts of an old task: annotated ones from a reader or a file, or raw ones with a pipeline's own answers."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import srsly
+from spacy.language import Language
+from spacy.pipeline.textcat import TextCategorizer
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.tokens import Doc
+from spacy.training import Corpus, Example
+
+from ..errors import Errors
+
+Data = Callable[[Language], Iterable[Example]] | Path | str
+
+
+def read_data(nlp: Language, data: Data, key: str) -> Iterator[Example]:
+    """Read texts.
+
+    nlp (Language): Gives the vocabulary and the tokenizer.
+    data (Union[Callable, Path, str]): A reader; or a .spacy file or a folder of them; or raw text: a .jsonl file with
+        the key "text", or any other file with a text a line.
+    key (str): Where it was named, for messages.
+    YIELDS (Example): Raw texts without annotation.
+    RAISES (ValueError): When there is no such file, or it cannot be read.
+    """
+    if callable(data):
+        yield from data(nlp)
+        return
+    path = Path(data)
+    if not path.exists():
+        raise ValueError(Errors.T682.format(key=key, path=path))
+    if path.is_dir() or path.suffix == ".spacy":
+        yield from Corpus(path)(nlp)
+        return
+    for text in _raw(path, key):
+        yield Example(nlp.make_doc(text), nlp.make_doc(text))
+
+
+def is_raw(data: Data) -> bool:
+    """RETURNS (bool): Whether texts come without annotation, for all that the name of a file tells."""
+    return not callable(data) and Path(data).suffix != ".spacy" and not Path(data).is_dir()
+
+
+def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
+    """Examples whose gold side is what a pipeline says of them. Categories are taken as it would decide.
+
+    nlp (Language): The pipeline.
+    examples (Iterable[Example]): The texts; their annotation is not looked at.
+    RETURNS (List[Example]): In their order.
+    """
+    docs = [bare_doc(example.predicted, nlp) for example in examples]
+    answers = list(nlp.pipe([doc.copy() for doc in docs]))
+    deciders = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TextCategorizer)]
+    for answer in answers:
+        answer.cats = {**answer.cats, **_decided(answer, deciders)}
+    return [Example(doc, answer) for doc, answer in zip(docs, answers, strict=True)]
+
+
+def _decided(doc: Doc, deciders: Sequence[Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for pipe in deciders:
+        scores = {label: doc.cats[label] for label in pipe.labels if label in doc.cats}
+        if isinstance(pipe, MultiLabel_TextCategorizer):
+            found |= {label: float(score >= pipe.cfg.get("threshold", 0.5)) for label, score in scores.items()}
+        elif scores:
+            best = max(scores, key=lambda label: scores[label])
+            found |= {label: float(label == best) for label in scores}
+    return found
+
+
+def bare_doc(doc: Doc, nlp: Language) -> Doc:
+    """RETURNS (Doc): The tokens alone, in the vocabulary of a pipeline."""
+    words, spaces = [token.text for token in doc], [bool(token.whitespace_) for token in doc]
+    return Doc(nlp.vocab, words=words, spaces=spaces)
+
+
+def _raw(path: Path, key: str) -> Iterator[str]:
+    try:
+        if path.suffix == ".jsonl":
+            texts: Iterator[str] = (line["text"] for line in srsly.read_jsonl(path))
+        else:
+            texts = iter(path.read_text(encoding="utf8").splitlines())
+        yield from (text for text in texts if text.strip())
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(Errors.T683.format(key=key, path=path, error=repr(error))) from error

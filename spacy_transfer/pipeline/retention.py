@@ -1,0 +1,263 @@
+"""What a pipeline could do before, and what it still can: scores on old development sets, before and now."""
+
+import contextlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from spacy.language import Language
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..errors import Errors
+from .old_data import Data, bare_doc, is_raw, own_answers, read_data
+from .quiet import same_random_state
+
+Scores = dict[str, dict[str, float]]
+"""Scores by their names, by the names of skills."""
+_KEYS = ("data", "scores", "labels", "agreement", "new")
+
+
+@dataclass(frozen=True)
+class Skill:
+    """Something that a pipeline can do.
+
+    name (str): What it is called in tables.
+    data (Union[Callable, Path, str]): Texts: a reader, a .spacy file, or raw text. See `old_data.read_data`.
+    scores (Tuple[str, ...]): Names of scores, as `spacy evaluate` calls them; "ents_per_type.PERSON.f" for one inside
+        another. Empty for those that [training.score_weights] weighs.
+    labels (Tuple[str, ...]): Count entities of these labels alone, on both sides. Empty for all; under `agreement`, for
+        all that the old pipeline has.
+    agreement (bool): The old pipeline's own answers are the gold ones.
+    new (bool): Something that is just being learned, so that it cannot have been forgotten.
+    """
+
+    name: str
+    data: Data
+    scores: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    agreement: bool = False
+    new: bool = False
+
+
+def skills_from(blocks: Mapping[str, Mapping[str, Any]], key: str) -> list[Skill]:
+    """Read skills from a config.
+
+    blocks (Mapping[str, Mapping[str, Any]]): What `Skill` has, by name.
+    key (str): Where they stand, for messages.
+    RETURNS (List[Skill]): In their order.
+    RAISES (ValueError): When there is none, or a block says something else than it may.
+    """
+    if not blocks:
+        raise ValueError(Errors.T790.format(key=key))
+    found = []
+    for name, block in blocks.items():
+        for given in block:
+            if given not in _KEYS:
+                near = get_close_matches(given, _KEYS, n=2, cutoff=0.4) or list(_KEYS)
+                raise ValueError(Errors.T791.format(key=f"{key}.{name}", given=given, near=near))
+        data = block.get("data")
+        wants_gold = not block.get("agreement", False)
+        if data is None or (wants_gold and is_raw(data)):
+            raise ValueError(Errors.T792.format(key=f"{key}.{name}", found=data))
+        scores, labels = (tuple(block.get(which) or ()) for which in ("scores", "labels"))
+        found.append(Skill(name, data, scores, labels, not wants_gold, bool(block.get("new", False))))
+    return found
+
+
+class OldSkills:
+    """Development sets of what a pipeline could do, with its scores.
+
+    before (Language): The pipeline as it was. It is not kept.
+    skills (Sequence[Skill]): What is looked at.
+    key (str): Where they were named, for messages.
+    """
+
+    def __init__(self, before: Language, skills: Sequence[Skill], key: str) -> None:
+        self.skills = list(skills)
+        self._references: dict[str, list[Doc]] = {}
+        self._bare: dict[str, list[Doc]] = {}
+        self._labels: dict[str, frozenset[str]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self.before: Scores = {}
+        for skill in self.skills:
+            self._read(before, skill, f"{key}.{skill.name}")
+        for skill in self.skills:
+            raw = self._all(before, skill)
+            self._names[skill.name] = _wanted(before, skill, raw, f"{key}.{skill.name}")
+            self.before[skill.name] = _picked(raw, self._names[skill.name])
+
+    def score(self, nlp: Language) -> Scores:
+        """Scores of a pipeline now. A training that it is in goes on as if it had not been asked: random numbers and
+        rows that are kept between epochs stay as they are.
+
+        nlp (Language): The pipeline.
+        RETURNS (Scores): The same names as `before`; NaN for what it does not score.
+        """
+        return {skill.name: _picked(self._all(nlp, skill), self._names[skill.name]) for skill in self.skills}
+
+    def _read(self, before: Language, skill: Skill, key: str) -> None:
+        with same_random_state(), _caches_aside(before):
+            examples = list(read_data(before, skill.data, f"{key}.data"))
+            if not examples:
+                raise ValueError(Errors.T793.format(key=key))
+            if skill.agreement:
+                examples = own_answers(before, examples)
+        own = _entity_labels(before) if skill.agreement else frozenset()
+        self._labels[skill.name] = frozenset(skill.labels) or own
+        self._references[skill.name] = [example.reference for example in examples]
+        self._bare[skill.name] = [example.predicted for example in examples]
+
+    def _all(self, nlp: Language, skill: Skill) -> dict[str, Any]:
+        labels, references = self._labels[skill.name], self._references[skill.name]
+        with same_random_state(), _caches_aside(nlp):
+            docs = list(nlp.pipe([bare_doc(doc, nlp) for doc in self._bare[skill.name]]))
+            golds = [_in_vocab(doc, nlp) for doc in references]
+            if labels:
+                docs, golds = [_only(doc, labels) for doc in docs], [_only(doc, labels) for doc in golds]
+            return Scorer(nlp=nlp).score([Example(a, b) for a, b in zip(docs, golds, strict=True)])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a retention table.
+
+    skill (str), score (str): Whose score.
+    before (float), now (float): The score.
+    """
+
+    skill: str
+    score: str
+    before: float
+    now: float
+
+    @property
+    def difference(self) -> float:
+        return self.now - self.before
+
+
+def as_rows(before: Scores, now: Scores) -> list[Row]:
+    """RETURNS (List[Row]): One for each score."""
+    return [
+        Row(skill, name, value, now.get(skill, {}).get(name, math.nan))
+        for skill, scores in before.items()
+        for name, value in scores.items()
+    ]
+
+
+def as_text(rows: Iterable[Row]) -> str:
+    """RETURNS (str): A table of several lines; scores times 100, differences with their sign."""
+    from wasabi import table
+
+    lines = [
+        (row.skill, row.score, f"{100 * row.before:.2f}", f"{100 * row.now:.2f}", f"{100 * row.difference:+.2f}")
+        for row in rows
+    ]
+    header = ("skill", "score", "before", "now", "difference")
+    return table(lines, header=header, divider=True, aligns=("l", "l", "r", "r", "r")).strip("\n")
+
+
+def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """RETURNS (List[Dict[str, Any]]): For a file; null for what is not known."""
+    return [
+        {
+            "skill": row.skill,
+            "score": row.score,
+            "before": number(row.before),
+            "now": number(row.now),
+            "difference": number(row.difference),
+        }
+        for row in rows
+    ]
+
+
+def number(value: float) -> float | None:
+    """RETURNS (Optional[float]): JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _wanted(nlp: Language, skill: Skill, scores: dict[str, Any], key: str) -> tuple[str, ...]:
+    """Names of scores, all of which the old pipeline has."""
+    if not skill.scores:
+        weights = nlp.config.interpolate()["training"].get("score_weights") or {}
+        names = [name for name, weight in weights.items() if weight is not None and _is_number(scores.get(name))]
+        names = names or [name for name in _main_scores(nlp) if _is_number(scores.get(name))]
+        if not names:
+            raise ValueError(Errors.T795.format(key=key, near=sorted(_numbers(scores))))
+        return tuple(names)
+    for name in skill.scores:
+        value = _at(scores, name)
+        top = name if name in scores else name.partition(".")[0]
+        if top in scores and scores[top] is None:
+            raise ValueError(Errors.T796.format(key=key, name=name))
+        if not _is_number(value):
+            known = sorted(_numbers(scores))
+            raise ValueError(Errors.T794.format(key=key, name=name, near=get_close_matches(name, known, n=5) or known))
+    return skill.scores
+
+
+def _main_scores(nlp: Language) -> list[str]:
+    """What components are weighed by where the config does not say."""
+    metas = [nlp.get_pipe_meta(name) for name in nlp.pipe_names]
+    return [name for meta in metas for name, weight in (meta.default_score_weights or {}).items() if weight]
+
+
+def _numbers(scores: dict[str, Any]) -> set[str]:
+    return {name for name, value in scores.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _at(scores: Any, path: str) -> Any:
+    """A score, or one inside another. Labels may have dots in them."""
+    if not isinstance(scores, Mapping):
+        return None
+    if path in scores:
+        return scores[path]
+    places = [i for i, char in enumerate(path) if char == "."]
+    found = (_at(scores[path[:i]], path[i + 1 :]) for i in places if path[:i] in scores)
+    return next((value for value in found if value is not None), None)
+
+
+def _picked(scores: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+    values = {name: _at(scores, name) for name in names}
+    return {name: float(value) if _is_number(value) else math.nan for name, value in values.items()}
+
+
+def _entity_labels(nlp: Language) -> frozenset[str]:
+    """Labels of all that sets entities."""
+    setters = [name for name in nlp.pipe_names if "doc.ents" in nlp.get_pipe_meta(name).assigns]
+    return frozenset(label for name in setters for label in getattr(nlp.get_pipe(name), "labels", ()))
+
+
+def _only(doc: Doc, labels: frozenset[str]) -> Doc:
+    """Entities of other labels count as none; tokens without annotation stay so."""
+    if all(ent.label_ in labels for ent in doc.ents):
+        return doc
+    missing = [doc[token.i : token.i + 1] for token in doc if token.ent_iob == 0]
+    kept = [ent for ent in doc.ents if ent.label_ in labels]
+    doc = doc.copy()
+    own: Any = [doc.char_span(ent.start_char, ent.end_char, label=ent.label) for ent in kept]
+    doc.set_ents(own, missing=[doc[span.start : span.end] for span in missing], default="outside")
+    return doc
+
+
+def _in_vocab(doc: Doc, nlp: Language) -> Doc:
+    if doc.vocab is nlp.vocab:
+        return doc
+    return Doc(nlp.vocab).from_bytes(doc.to_bytes(exclude=["tensor"]), exclude=["tensor"])
+
+
+@contextlib.contextmanager
+def _caches_aside(nlp: Language) -> Any:
+    pipes: list[Any] = [pipe for _, pipe in nlp.pipeline]
+    with contextlib.ExitStack() as stack:
+        for pipe in pipes:
+            if hasattr(pipe, "without_cache"):
+                stack.enter_context(pipe.without_cache())
+        yield

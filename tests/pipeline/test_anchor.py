@@ -1,0 +1,599 @@
+"""Anchor.v1: importance against closed forms and plain torch, the pull against its formula, and what must not move."""
+
+import copy
+
+import numpy
+import pytest
+import spacy
+import torch
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import DocBin
+from spacy.training import Example
+from thinc.api import Model, fix_random_seed
+
+import spacy_transfer
+from spacy_transfer._compat import drop_parser_dropout
+from spacy_transfer.pipeline.anchoring import AnchoredUpdate, create_anchor_v1, release
+from spacy_transfer.pipeline.handles import value_of
+from spacy_transfer.pipeline.importance import estimate_fisher
+from spacy_transfer.pipeline.names import parameters_of
+from spacy_transfer.pipeline.old_data import own_answers
+from spacy_transfer.pipeline.old_weights import Found, OldWeights
+from spacy_transfer.tuning.optimizers import sgd_v1
+
+from .test_dropin import make as make_dropin
+from .test_ner import ENTITIES
+from .test_ner import TEXTS as NAMES
+from .test_ner import pipeline as ner_pipeline
+from .util import LISTENER, backbone_config, make_examples, make_pipeline
+
+CNN = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "width": 8,
+    "depth": 1,
+    "embed_size": 20,
+    "window_size": 1,
+    "maxout_pieces": 2,
+    "subword_features": True,
+    "pretrained_vectors": None,
+}
+NER = {
+    "@architectures": "spacy.TransitionBasedParser.v2",
+    "state_type": "ner",
+    "extra_state_tokens": False,
+    "hidden_width": 8,
+    "maxout_pieces": 2,
+    "use_upper": True,
+    "tok2vec": CNN,
+}
+
+
+def plain_step(rate=0.05):
+    return sgd_v1(learn_rate=rate, momentum=0.0, grad_clip=0.0)
+
+
+def stock_ner(steps=30, use_upper=True):
+    """A pipeline whose `ner` has an encoder of its own, trained a little."""
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("ner", config={"model": {**NER, "use_upper": use_upper}})
+    examples = [Example.from_dict(nlp.make_doc(t), {"entities": e}) for t, e in zip(NAMES, ENTITIES, strict=True)]
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(steps):
+        nlp.update(examples, sgd=optimizer)
+    return nlp, examples
+
+
+def textcat(source, frozen=False, steps=0):
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config={**backbone_config(source), "frozen": frozen})
+    nlp.add_pipe(
+        "transfer_textcat", config={"model": {"@architectures": "spacy-transfer.TextCatHead.v1", "tok2vec": LISTENER}}
+    )
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    head = nlp.get_pipe("transfer_textcat").model.get_ref("output")
+    rng = numpy.random.default_rng(0)
+    head.set_param("W", rng.normal(size=head.get_param("W").shape).astype("f"))
+    head.set_param("b", rng.normal(size=head.get_param("b").shape).astype("f"))
+    return nlp, examples
+
+
+def twin(nlp):
+    return type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+
+
+def values(nlp, components=None):
+    return {
+        p.name: numpy.array(value_of(p), copy=True)
+        for name, pipe in nlp.pipeline
+        if components is None or name in components
+        for p in parameters_of(name, pipe)
+    }
+
+
+def train_step(nlp, examples, optimizer, parts=1, exclude=()):
+    for part in range(parts):
+        nlp.update(examples[part::parts], sgd=False, exclude=list(exclude))
+    for name, pipe in nlp.pipeline:
+        if name not in exclude and hasattr(pipe, "finish_update"):
+            pipe.finish_update(optimizer)
+    optimizer.step_schedules()
+
+
+# Importance
+
+
+def test_importance_of_a_linear_softmax_by_hand(tiny_bert):
+    """The gradient of log p(y) is (y - p) x: squares and the mean over texts in three lines of NumPy."""
+    nlp, examples = textcat(tiny_bert, frozen=True)
+    pipe = nlp.get_pipe("transfer_textcat")
+    expected_W, expected_b = [], []
+    for example in examples:
+        doc = nlp.get_pipe("transfer_backbone")(nlp.make_doc(example.text))
+        state = numpy.asarray(pipe.model.attrs["states"](pipe.model, [doc], False)[0])[0].astype("f8")
+        output = pipe.model.get_ref("output")
+        logits = output.get_param("W") @ state + output.get_param("b")
+        p = numpy.exp(logits - logits.max())
+        p /= p.sum()
+        y = numpy.eye(len(p))[p.argmax()]
+        expected_W.append(numpy.outer((y - p) ** 2, state**2))
+        expected_b.append((y - p) ** 2)
+    answers = own_answers(nlp, examples)
+    fisher = estimate_fisher(nlp, answers, ["transfer_textcat"])
+    like = pipe.model.get_ref("output").get_param("W")
+    names = {p.own_name: p.name for p in parameters_of("transfer_textcat", pipe)}
+    numpy.testing.assert_allclose(fisher.mean(names["W"], like), numpy.mean(expected_W, axis=0), rtol=1e-4)
+    numpy.testing.assert_allclose(fisher.mean(names["b"], like[:, 0]), numpy.mean(expected_b, axis=0), rtol=1e-4)
+
+
+def test_importance_of_an_encoder_against_plain_torch(tiny_bert):
+    """transformers' own model, one text at a time, autograd."""
+    from transformers import AutoModel, AutoTokenizer
+
+    nlp, examples = textcat(tiny_bert)
+    bert, tokenizer = AutoModel.from_pretrained(tiny_bert), AutoTokenizer.from_pretrained(tiny_bert)
+    output = nlp.get_pipe("transfer_textcat").model.get_ref("output")
+    W, b = (torch.tensor(numpy.array(output.get_param(name))) for name in "Wb")
+    labels = nlp.get_pipe("transfer_textcat").labels
+    sums = {name: torch.zeros_like(p) for name, p in bert.named_parameters()}
+    for example in examples:
+        words = [token.text for token in example.predicted]
+        inputs = tokenizer(words, is_split_into_words=True, return_tensors="pt")
+        states = bert(**inputs).last_hidden_state[0]
+        of_word = numpy.array([-1 if w is None else w for w in inputs.word_ids()])
+        rows = torch.stack([states[torch.tensor(of_word == i)].mean(0) for i in range(len(words))])
+        logits = W @ rows.mean(0) + b
+        gold = labels.index(max(example.reference.cats, key=example.reference.cats.get))
+        bert.zero_grad()
+        torch.nn.functional.cross_entropy(logits[None], torch.tensor([gold])).backward()
+        for name, p in bert.named_parameters():
+            if p.grad is not None:
+                sums[name] += p.grad**2
+    fisher = estimate_fisher(nlp, examples, ["transfer_backbone"])
+    checked = 0
+    for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone")):
+        name = p.tuned_name.removeprefix("transformer.")
+        mine = fisher.mean(p.name, value_of(p))
+        torch.testing.assert_close(mine, sums[name] / len(examples), rtol=1e-3, atol=1e-9, msg=name)
+        checked += bool(mine.any())
+    assert checked > 20
+
+
+def test_importance_is_without_dropout_and_of_what_is_frozen_as_yet(tiny_bert):
+    """What a tuning holds still for now may move later; and the encoder's dropout must be off."""
+    found = []
+    for tuning, dropout in ((None, 0.0), ({"@misc": "spacy-transfer.Tuning.v1", "head_first": 100}, 0.5)):
+        nlp, examples = textcat(tiny_bert)
+        if tuning is not None:
+            config = nlp.config.copy()
+            config["components"]["transfer_backbone"]["model"]["tuning"] = tuning
+            nlp = type(nlp).from_config(config).from_bytes(nlp.to_bytes())
+        for shim in nlp.get_pipe("transfer_backbone").model.shims:
+            for module in shim._model.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = dropout
+        fisher = estimate_fisher(nlp, examples, ["transfer_backbone"])
+        parameters = parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone"))
+        found.append({p.name: fisher.mean(p.name, value_of(p)) for p in parameters})
+    assert found[0].keys() == found[1].keys()
+    assert any(array.any() for array in found[0].values())
+    for name, array in found[0].items():
+        torch.testing.assert_close(found[1][name], array, msg=name)
+
+
+def test_importance_of_stock_ner_is_that_of_its_own_loss():
+    nlp, examples = stock_ner()
+    other, squares = twin(nlp), {}
+    drop_parser_dropout(other.get_pipe("ner").model)
+    for example in examples:
+        other.update([example], drop=0.0, sgd=False)
+        for p in parameters_of("ner", other.get_pipe("ner")):
+            if p.owner.has_grad(p.own_name):
+                gradient = p.owner.get_grad(p.own_name)
+                squares[p.name] = squares.get(p.name, 0.0) + gradient.astype("f8") ** 2
+                gradient[...] = 0
+    fisher = estimate_fisher(nlp, examples, ["ner"])
+    for p in parameters_of("ner", nlp.get_pipe("ner")):
+        expected = squares.get(p.name, value_of(p) * 0) / len(examples)
+        numpy.testing.assert_allclose(fisher.mean(p.name, value_of(p)), expected, rtol=1e-4, atol=1e-12)
+    assert sum(bool(array.any()) for array in squares.values()) > 5
+
+
+# The pull
+
+
+class Quadratic(TrainablePipe):
+    """Loss of a doc: sum(h / 2 * (w - c) ** 2). Of old docs ("old ...") the gradient is what makes a known Fisher."""
+
+    h, c, old = numpy.array([1.0, 2.0, 4.0], "f"), numpy.array([1.0, -1.0, 2.0], "f"), numpy.array([2.0, 1.0, 0.0], "f")
+
+    def __init__(self, vocab, name):
+        self.vocab, self.name, self.cfg = vocab, name, {}
+        self.model = Model("toy", None, params={"w": numpy.zeros(3, "f")})
+
+    def predict(self, docs):
+        return docs
+
+    def set_annotations(self, docs, scores):
+        pass
+
+    def update(self, examples, *, drop=0.0, sgd=None, losses=None):
+        for example in examples:
+            w = self.model.get_param("w")
+            is_old = example.text.startswith("old")
+            self.model.inc_grad("w", self.old if is_old else self.h * (w - self.c))
+        return losses
+
+
+@spacy.Language.factory("quadratic_toy")
+def make_quadratic(nlp, name):
+    return Quadratic(nlp.vocab, name)
+
+
+@pytest.mark.parametrize("n_docs", [1, 3])
+def test_the_optimum_is_that_of_the_closed_form(n_docs, tmp_path):
+    """h c / (h + strength F): the old weights are 0, F is the square of the old gradient. Any size of batch."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("quadratic_toy")
+    (tmp_path / "old.txt").write_text("old one\n\nold two\n")
+    strength = 0.3
+    anchor = create_anchor_v1(strength=strength, data=str(tmp_path / "old.txt"))
+    new = [Example(nlp.make_doc("new"), nlp.make_doc("new")) for _ in range(n_docs)]
+    optimizer = plain_step(0.1 / n_docs)
+    for i in range(200):
+        anchor(nlp, {"step": i, "epoch": 0})
+        train_step(nlp, new, optimizer)
+    toy = nlp.get_pipe("quadratic_toy")
+    expected = toy.h * toy.c / (toy.h + strength * toy.old**2)
+    numpy.testing.assert_allclose(toy.model.get_param("w"), expected, rtol=1e-4)
+    w = toy.model.get_param("w")
+    assert numpy.isclose(nlp.update.penalty(), strength / 2 * (toy.old**2 * w**2).sum())
+    release(nlp)
+    for _ in range(200):
+        train_step(nlp, new, optimizer)
+    numpy.testing.assert_allclose(toy.model.get_param("w"), toy.c, rtol=1e-4)
+
+
+KINDS = ["torch and thinc", "stock ner", "drop-in", "layers", "any tok2vec"]
+
+
+def build(kind, tiny_bert, folder):
+    if kind == "stock ner":
+        return stock_ner()
+    if kind == "drop-in":
+        nlp, examples = make_dropin(tiny_bert)
+    elif kind == "torch and thinc":
+        nlp, examples = ner_pipeline(tiny_bert, frozen=False)
+        nlp.initialize(lambda: examples)
+    else:
+        source, nlp = spacy.blank("en"), spacy.blank("en")
+        source.add_pipe("tok2vec", config={"model": CNN})
+        source.initialize(lambda: make_examples(source))
+        source.to_disk(folder / "source")
+        layers = {"@architectures": "spacy-transfer.PipelineBackbone.v1", "source": str(folder / "source")}
+        model = layers if kind == "layers" else CNN
+        nlp.add_pipe("transfer_backbone", config={"model": model})
+        head = {"@architectures": "spacy-transfer.TokenHead.v1", "tok2vec": LISTENER}
+        nlp.add_pipe("transfer_tagger", config={"model": head})
+        examples = make_examples(nlp)
+        nlp.initialize(lambda: examples)
+    for _ in range(3):
+        train_step(nlp, examples, plain_step(0.01))
+    return nlp, examples
+
+
+@pytest.mark.parametrize("importance", ["fisher", "equal"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_step_has_the_pull_in_it(kind, importance, tiny_bert, tmp_path):
+    """Away from the old weights, one step with and without anchor: they differ by rate * strength * docs * F *
+    distance, in all parts of the pipeline; parts of a batch pull as the batch does."""
+    nlp, examples = build(kind, tiny_bert, tmp_path)
+    nlp.to_disk(tmp_path / "old")
+    origin = values(nlp)
+    texts = [Example(nlp.make_doc(eg.text), eg.reference) for eg in examples]
+    fisher = estimate_fisher(twin(nlp), own_answers(twin(nlp), texts), nlp.pipe_names)
+    for _ in range(3):
+        train_step(nlp, examples, plain_step())
+    before = values(nlp)
+    results = {}
+    for how, parts in (("free", 1), ("held", 1), ("in parts", 2), ("at once", 0)):
+        one = twin(nlp)
+        if how != "free":
+            anchor = create_anchor_v1(
+                strength=0.5, importance=importance, source=str(tmp_path / "old"), data=lambda nlp: texts
+            )
+            anchor(one, {"step": 0, "epoch": 0})
+        fix_random_seed(3)
+        if how == "at once":
+            optimizer = plain_step()
+            one.update(examples, sgd=optimizer)
+            optimizer.step()
+        else:
+            train_step(one, examples, plain_step(), max(parts, 1))
+        results[how] = values(one)
+    moved = []
+    for name, start in origin.items():
+        F = numpy.asarray(fisher.mean(name, start)) if importance == "fisher" else 1.0
+        F = F.numpy() if hasattr(F, "numpy") else F
+        pull = 0.05 * 0.5 * len(examples) * F * (before[name] - start)
+        got = results["held"][name]
+        if (results["free"][name] == before[name]).all():
+            assert (got == before[name]).all(), name  # No gradient of its own: left alone.
+            continue
+        numpy.testing.assert_allclose(got, results["free"][name] - pull, rtol=1e-4, atol=1e-6, err_msg=name)
+        numpy.testing.assert_allclose(results["at once"][name], got, rtol=1e-5, atol=1e-6, err_msg=name)
+        if kind != "stock ner":  # A batch of that follows its own predictions, in an order of its own.
+            numpy.testing.assert_allclose(results["in parts"][name], got, rtol=1e-3, atol=1e-5, err_msg=name)
+        moved.append(bool(numpy.abs(pull).max() > 1e-4))
+    assert sum(moved) > len(moved) // 3
+
+
+def test_what_learns_nothing_in_a_step_is_not_stepped(tmp_path):
+    """Texts without entities teach `ner` nothing: the pull alone must not move it. Nor what is frozen."""
+    nlp, examples = stock_ner()
+    nlp.to_disk(tmp_path / "old")
+    train_step(nlp, examples, plain_step())
+    anchor = create_anchor_v1(importance="equal", source=str(tmp_path / "old"))
+    anchor(nlp, {"step": 0, "epoch": 0})
+    blank = [Example(nlp.make_doc(t), spacy.tokens.Doc(nlp.vocab, words=t.split(), spaces=None)) for t in NAMES]
+    before = values(nlp)
+    train_step(nlp, blank, plain_step())
+    assert all((array == before[name]).all() for name, array in values(nlp).items())
+    train_step(nlp, examples, plain_step(), exclude=["ner"])
+    assert all((array == before[name]).all() for name, array in values(nlp).items())
+    train_step(nlp, examples, plain_step())
+    assert any((array != before[name]).any() for name, array in values(nlp).items())
+
+
+def test_frozen_layers_stay_bit_for_bit(tiny_bert, tmp_path):
+    nlp, examples = textcat(tiny_bert)
+    nlp.to_disk(tmp_path / "old")
+    config = nlp.config.copy()
+    config["components"]["transfer_backbone"]["model"]["tuning"] = {"@misc": "spacy-transfer.Tuning.v1", "freeze": 1}
+    nlp = type(nlp).from_config(config).from_bytes(nlp.to_bytes())
+    noise = numpy.random.default_rng(0)
+    for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone")):
+        value_of(p).add_(torch.tensor(noise.normal(size=tuple(value_of(p).shape)), dtype=torch.float32))
+    before = values(nlp)
+    anchor = create_anchor_v1(importance="equal", source=str(tmp_path / "old"))
+    anchor(nlp, {"step": 0, "epoch": 0})
+    for _ in range(2):
+        train_step(nlp, examples, plain_step(0.01))
+    after = values(nlp)
+    moved = {name for name in before if (before[name] != after[name]).any()}
+    assert not [name for name in moved if "embeddings" in name or ".layer.0." in name]
+    assert [name for name in moved if ".layer.1." in name]
+
+
+def test_at_its_origin_nothing_is_pulled(tiny_bert):
+    nlp, examples = textcat(tiny_bert)
+    free = twin(nlp)
+    anchor = create_anchor_v1(strength=100.0, data=lambda nlp: examples)
+    anchor(nlp, {"step": 0, "epoch": 0})
+    assert isinstance(nlp.update, AnchoredUpdate) and nlp.update.penalty() == 0.0
+    for one in (nlp, free):
+        train_step(one, examples, plain_step())
+    for (name, a), b in zip(values(nlp).items(), values(free).values(), strict=True):
+        assert (a == b).all(), name
+
+
+def test_a_copy_of_a_held_pipeline_trains_by_itself():
+    nlp, examples = stock_ner()
+    create_anchor_v1(importance="equal")(nlp, {"step": 0, "epoch": 0})
+    other, before = copy.deepcopy(nlp), values(nlp)
+    train_step(other, examples, plain_step())
+    assert all((array == before[name]).all() for name, array in values(nlp).items())
+    assert any((array != before[name]).any() for name, array in values(other).items())
+
+
+# Labels that grow
+
+
+@pytest.mark.parametrize("use_upper", [True, False])
+def test_new_rows_of_stock_ner_are_free(use_upper):
+    nlp, examples = stock_ner(use_upper=use_upper)
+    old = OldWeights(nlp, ["ner"], None)
+    rows = [nlp.get_pipe("ner").moves.get_class_name(i) for i in range(nlp.get_pipe("ner").moves.n_moves)]
+    origin = values(nlp)
+    nlp.get_pipe("ner").add_label("THING")
+    pipe, found = nlp.get_pipe("ner"), Found()
+    now = [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
+    both = old.look_up("ner", pipe, found)
+    assert not found.missing and len(found.partly) == (2 if use_upper else 3)
+    axes = {"W": 0, "b": 0} if use_upper else {"W": 1, "b": 0, "pad": 2}
+    for name in found.partly:
+        parameter, kept = both[name]
+        axis = axes[parameter.own_name]
+        for i, row in enumerate(now):
+            mine, weight = kept.origin.take(i, axis), kept.importance.take(i, axis)
+            assert (weight == (row in rows)).all()
+            assert (mine == (origin[name].take(rows.index(row), axis) if row in rows else 0)).all()
+
+
+def test_rows_go_by_their_labels_not_by_their_places(tiny_bert):
+    """A CRF whose labels are in another order, and one more: each transition finds its own."""
+    nlp, examples = ner_pipeline(tiny_bert, frozen=True)
+    nlp.initialize(lambda: examples)
+    rng = numpy.random.default_rng(1)
+    for p in parameters_of("transfer_ner", nlp.get_pipe("transfer_ner")):
+        p.owner.set_param(p.own_name, rng.normal(size=value_of(p).shape).astype("f"))
+    old = OldWeights(nlp, ["transfer_ner"], None)
+    tags, origin = nlp.get_pipe("transfer_ner").tags, values(nlp)
+    spacy_transfer.pipeline.labels.set_labels(nlp, "transfer_ner", ["NEW", "PER", "LOC"])
+    now, found = nlp.get_pipe("transfer_ner").tags, Found()
+    assert now != tags
+    both = old.look_up("transfer_ner", nlp.get_pipe("transfer_ner"), found)
+    assert not found.missing and len(found.partly) == 5
+    matrix = next(name for name in both if name.endswith(".matrix"))
+    for i, a in enumerate(now):
+        for j, b in enumerate(now):
+            is_old = a in tags and b in tags
+            assert both[matrix][1].importance[i, j] == is_old
+            if is_old:
+                assert both[matrix][1].origin[i, j] == origin[matrix][tags.index(a), tags.index(b)]
+    W = next(name for name in both if name.endswith(".W"))
+    for i, a in enumerate(now):
+        assert (both[W][1].origin[i] == (origin[W][tags.index(a)] if a in tags else 0)).all()
+
+
+def test_labels_that_come_in_the_middle_of_a_training():
+    """The first batch makes `ner` larger, and with that replaces a layer: its old rows are held on."""
+    nlp, examples = stock_ner()
+    create_anchor_v1(importance="equal", strength=50.0)(nlp, {"step": 0, "epoch": 0})
+    more = [Example.from_dict(nlp.make_doc("a big dog"), {"entities": [(6, 9, "ANIMAL")]}), *examples]
+    start = values(nlp)
+    free = twin(nlp)
+    for one in (nlp, free):
+        for _ in range(5):
+            train_step(one, more, plain_step(0.001))
+    name = next(n for n, a in values(nlp).items() if a.shape != start.get(n, a).shape and n.endswith(".W"))
+    n_old = len(start[name])
+    distance = [numpy.abs(values(one)[name][:n_old] - start[name]).sum() for one in (nlp, free)]
+    assert 0 < distance[0] < 0.8 * distance[1]
+    assert values(nlp)[name][n_old:].any()
+
+
+# As part of a training
+
+
+CONFIG = """
+[paths]
+train = null
+[system]
+seed = 0
+[nlp]
+lang = "en"
+pipeline = ["ner"]
+[components]
+[components.ner]
+source = "OLD"
+[corpora]
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+[training]
+train_corpus = "corpora.train"
+dev_corpus = "corpora.train"
+max_steps = 6
+eval_frequency = 3
+seed = 0
+gpu_allocator = null
+dropout = 0.2
+"""
+ANCHOR = """
+[training.before_update]
+@callbacks = "spacy-transfer.Anchor.v1"
+strength = STRENGTH
+source = "OLD"
+[training.before_update.data]
+gold_preproc = false
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+"""
+
+
+def trained(tmp_path, anchor, name):
+    from spacy.cli.train import train
+
+    (tmp_path / f"{name}.cfg").write_text((CONFIG + anchor).replace("OLD", (tmp_path / "old").as_posix()))
+    overrides = {"paths.train": str(tmp_path / "train.spacy")}
+    train(tmp_path / f"{name}.cfg", tmp_path / name, overrides=overrides)
+    return values(spacy.load(tmp_path / name / "model-last"))
+
+
+def test_by_config(tmp_path, capsys):
+    """With strength 0 a training is bit for bit what it is without: estimating disturbs nothing. Held, it stays nearer,
+    and what is saved needs no anchor."""
+    nlp, examples = stock_ner()
+    nlp.to_disk(tmp_path / "old")
+    new = [Example.from_dict(nlp.make_doc(t), {"entities": [(0, len(t.split()[0]), "PER")]}) for t in NAMES]
+    DocBin(docs=[eg.reference for eg in new]).to_disk(tmp_path / "train.spacy")
+    start = values(nlp)
+    free = trained(tmp_path, "", "free")
+    zero = trained(tmp_path, ANCHOR.replace("STRENGTH", "0.0"), "zero")
+    assert all((zero[name] == array).all() for name, array in free.items())
+    held = trained(tmp_path, ANCHOR.replace("STRENGTH", "1000.0"), "held")
+    distance = [sum(((some[n] - a) ** 2).sum() for n, a in start.items()) ** 0.5 for some in (free, held)]
+    assert 0 < distance[1] < 0.9 * distance[0]
+    assert "before_update" in (tmp_path / "held" / "model-last" / "config.cfg").read_text()
+    spacy.load(tmp_path / "held" / "model-last")("anna smith")
+
+
+def test_another_callback_runs_too():
+    nlp, _ = stock_ner(1)
+    seen = []
+    anchor = create_anchor_v1(importance="equal", then=lambda nlp, info: seen.append(info["step"]))
+    for step in range(2):
+        anchor(nlp, {"step": step, "epoch": 0})
+    assert seen == [0, 1]
+    assert nlp.update._update.__func__ is spacy.Language.update  # One anchor, though it was called twice.
+
+
+def test_strength_by_pattern_and_components(tiny_bert):
+    nlp, examples = make_pipeline(tiny_bert, ("tagger", "textcat"))[:2]
+    anchor = create_anchor_v1(
+        importance="equal", strength={r"layer\.1": 1.0, "embeddings": 0.0}, components=["transfer_backbone"]
+    )
+    anchor(nlp, {"step": 0, "epoch": 0})
+    assert nlp.update._strengths and all(".layer.1." in name for name in nlp.update._strengths)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strength": -1.0}, "T681.*strength"),
+        ({"strength": {}}, "T681.*strength"),
+        ({"max_examples": 0}, "T681.*max_examples"),
+        ({"targets": "gold"}, "T688.*None"),
+        ({"targets": "gold", "data": "old.txt"}, "T688.*old.txt"),
+        ({"components": ["nr"]}, r"T689.*'nr'.*\['ner'\]"),
+        ({"importance": "equal", "strength": {"softmix": 1.0}}, "T650.*training.before_update.strength.*softmix"),
+        ({"data": "nowhere.spacy"}, "T682.*nowhere"),
+        ({"data": lambda nlp: []}, "T680.*zero examples"),
+        ({"data": lambda nlp: [Example(nlp.make_doc(""), nlp.make_doc(""))]}, "T680.*zero examples"),
+        ({"data": lambda nlp: [Example(nlp.make_doc("a b"), nlp.make_doc("a b"))], "targets": "gold"}, "T686.*1 texts"),
+        ({"source": "no_such_pipeline"}, "T372.*training.before_update.source"),
+    ],
+)
+def test_slips_of_the_pen(settings, message):
+    nlp, _ = stock_ner(1)
+    before = values(nlp)
+    with pytest.raises(ValueError, match=message):
+        create_anchor_v1(**settings)(nlp, {"step": 0, "epoch": 0})
+    assert "update" not in vars(nlp)
+    assert all((array == before[name]).all() for name, array in values(nlp).items())
+
+
+def test_an_old_pipeline_with_nothing_in_common(tmp_path):
+    nlp, _ = stock_ner(1)
+    other = spacy.blank("en")
+    other.add_pipe("sentencizer")
+    other.to_disk(tmp_path / "other")
+    with pytest.raises(ValueError, match="T687.*sentencizer"):
+        create_anchor_v1(source=str(tmp_path / "other"), importance="equal")(nlp, {"step": 0, "epoch": 0})
+
+
+def test_gold_labels_that_the_old_pipeline_does_not_know():
+    nlp, _ = stock_ner(1)
+    unknown = Example.from_dict(nlp.make_doc("a dog"), {"entities": [(2, 5, "ANIMAL")]})
+    with pytest.raises(ValueError, match="T684.*ANIMAL"):
+        create_anchor_v1(targets="gold", data=lambda nlp: [unknown])(nlp, {"step": 0, "epoch": 0})
+    assert nlp.get_pipe("ner").labels == ("LOC", "PER")
+
+
+def test_raw_text_of_both_kinds(tmp_path):
+    from spacy_transfer.pipeline.old_data import read_data
+
+    nlp = spacy.blank("en")
+    (tmp_path / "a.txt").write_text("one text\n\nanother\n", encoding="utf8")
+    (tmp_path / "a.jsonl").write_text('{"text": "one text"}\n{"text": "another"}\n', encoding="utf8")
+    for name in ("a.txt", "a.jsonl"):
+        assert [eg.text for eg in read_data(nlp, str(tmp_path / name), "data")] == ["one text", "another"]
+    (tmp_path / "b.jsonl").write_text('{"txt": "one"}\n', encoding="utf8")
+    with pytest.raises(ValueError, match="T683.*b.jsonl"):
+        list(read_data(nlp, tmp_path / "b.jsonl", "data"))

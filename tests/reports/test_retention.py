@@ -1,0 +1,314 @@
+"""Old skills: scores against `nlp.evaluate` and plain counts, the logger in a training, the command."""
+
+import io
+import json
+import random
+
+import numpy
+import pytest
+import spacy
+import torch
+from spacy.cli import app
+from spacy.tokens import DocBin
+from spacy.training import Example
+from thinc.api import Config, fix_random_seed
+from typer.testing import CliRunner
+
+from spacy_transfer.cli.retention import retention
+from spacy_transfer.pipeline.retention import OldSkills, as_rows, as_text, skills_from
+from spacy_transfer.reports.retention_logger import retention_logger_v1
+
+from ..pipeline.test_ner import ENTITIES
+from ..pipeline.test_ner import TEXTS as NAMES
+from ..pipeline.test_ner import pipeline as ner_pipeline
+
+SPLIT = 3
+
+
+def skill(**settings):
+    return skills_from({"old": settings}, "skills")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_bert):
+    """An entity recognizer with a frozen backbone, fresh from training on part of the texts."""
+    nlp, examples = ner_pipeline(tiny_bert)
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.02
+    for _ in range(8):
+        nlp.update(examples[:SPLIT], sgd=optimizer)
+    return nlp, examples
+
+
+def reader(examples):
+    return lambda nlp: [Example(nlp.make_doc(eg.text), eg.reference) for eg in examples]
+
+
+def test_scores_are_those_of_evaluate(trained):
+    nlp, examples = trained
+    old = OldSkills(nlp, skill(data=reader(examples), scores=["ents_f", "ents_p", "ents_per_type.PER.r"]), "skills")
+    expected = nlp.evaluate(reader(examples)(nlp))
+    assert 0.0 < expected["ents_f"] < 1.0
+    assert old.before["old"] == {
+        "ents_f": expected["ents_f"],
+        "ents_p": expected["ents_p"],
+        "ents_per_type.PER.r": expected["ents_per_type"]["PER"]["r"],
+    }
+    assert old.score(nlp) == old.before
+
+
+def test_labels_are_counted_by_hand(trained):
+    nlp, examples = trained
+    hits = found = gold = 0
+    for example in examples:
+        mine = {(e.start_char, e.end_char) for e in nlp(example.text).ents if e.label_ == "LOC"}
+        theirs = {(e.start_char, e.end_char) for e in example.reference.ents if e.label_ == "LOC"}
+        hits, found, gold = hits + len(mine & theirs), found + len(mine), gold + len(theirs)
+    scores = ["ents_p", "ents_r"]
+    old = OldSkills(nlp, skill(data=reader(examples), scores=scores, labels=["LOC"]), "skills")
+    assert old.before["old"] == {"ents_p": hits / max(found, 1), "ents_r": hits / gold}
+
+
+def test_agreement_with_itself_and_with_another(trained, tmp_path):
+    """Raw text will do. A label more than the old pipeline has does not count against it."""
+    nlp, examples = trained
+    (tmp_path / "old.txt").write_text("\n".join(NAMES), encoding="utf8")
+    old = OldSkills(nlp, skill(data=str(tmp_path / "old.txt"), agreement=True), "skills")
+    assert old.before["old"]["ents_f"] == 1.0
+    other = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+    output = other.get_pipe("transfer_ner").model.get_ref("output")
+    same = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+    words = sorted({word for text in NAMES for word in text.split()})
+    same.add_pipe("entity_ruler").add_patterns([{"label": "NEW", "pattern": word} for word in words])
+    assert any(ent.label_ == "NEW" for text in NAMES for ent in same(text).ents)
+    assert old.score(same)["old"]["ents_f"] == 1.0
+    output.get_param("b")[...] = 0.0
+    output.get_param("W")[...] = 0.0
+    assert old.score(other)["old"]["ents_f"] < 0.5
+
+
+def test_scoring_leaves_no_trace(trained):
+    """Random numbers, rows that are kept between epochs, the examples."""
+    nlp, examples = trained
+    cache = nlp.get_pipe("transfer_backbone")._cache
+    n_kept = len(cache)
+    assert n_kept
+    old = OldSkills(nlp, skill(data=reader(examples)), "skills")
+    states = random.getstate(), numpy.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    old.score(nlp)
+    assert random.getstate() == states[0]
+    assert (numpy.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert nlp.get_pipe("transfer_backbone")._cache is cache and len(cache) == n_kept
+    assert not any(doc.ents or len(doc.tensor) for doc in old._bare["old"])
+
+
+def test_table(trained):
+    rows = as_rows({"news": {"ents_f": 0.5}}, {"news": {"ents_f": 0.25}})
+    assert as_text(rows).splitlines()[-1].split() == ["news", "ents_f", "50.00", "25.00", "-25.00"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": None}, "T792.*skills.old.data = None"),
+        ({"data": "old.txt"}, "T792.*old.txt"),
+        ({"data": "old.txt", "agrement": True}, "T791.*agrement.*agreement"),
+        ({"data": "nowhere.spacy"}, "T682.*skills.old.data.*nowhere"),
+        ({"data": lambda nlp: []}, "T793"),
+        ({"data": lambda nlp: reader_of_names(nlp), "scores": ["ents_ff"]}, "T794.*ents_ff.*ents_f"),
+        ({"data": lambda nlp: [Example(nlp.make_doc("a"), nlp.make_doc("a"))], "scores": ["ents_f"]}, "T796.*ents_f"),
+        ({"data": lambda nlp: [Example(nlp.make_doc("a"), nlp.make_doc("a"))]}, "T795"),
+    ],
+)
+def test_slips_of_the_pen(settings, message, trained):
+    with pytest.raises(ValueError, match=message):
+        OldSkills(trained[0], skill(**settings), "skills")
+
+
+def reader_of_names(nlp):
+    pairs = zip(NAMES, ENTITIES, strict=True)
+    return [Example.from_dict(nlp.make_doc(text), {"entities": entities}) for text, entities in pairs]
+
+
+def test_no_skill_at_all():
+    with pytest.raises(ValueError, match="T790"):
+        retention_logger_v1(skills={})
+
+
+# In a training
+
+
+CONFIG = """
+[paths]
+old = null
+new = null
+[system]
+seed = 0
+[nlp]
+lang = "en"
+pipeline = ["tok2vec","ner","tagger"]
+[components]
+[components.tok2vec]
+source = "OLD"
+[components.ner]
+source = "OLD"
+[components.tagger]
+source = "OLD"
+[corpora]
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.new}
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.new}
+[training]
+train_corpus = "corpora.train"
+dev_corpus = "corpora.dev"
+frozen_components = ["tagger"]
+max_steps = 6
+eval_frequency = 3
+seed = 0
+gpu_allocator = null
+dropout = 0.2
+"""
+LOGGER = """
+[training.logger]
+@loggers = "spacy-transfer.RetentionLogger.v1"
+output = "OUTPUT"
+stage = "STAGE"
+earlier = EARLIER
+[training.logger.skills]
+[training.logger.skills.names]
+scores = ["ents_f","tag_acc"]
+[training.logger.skills.names.data]
+@readers = "spacy.Corpus.v1"
+path = ${paths.old}
+gold_preproc = false
+[training.logger.skills.firsts]
+data = ${paths.new}
+scores = ["ents_f"]
+new = true
+[training.logger.logger]
+@loggers = "spacy-transfer.ConsoleLogger.v1"
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A stock pipeline that knows names and tags, and data of something else."""
+    folder = tmp_path_factory.mktemp("retention")
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    encoder = {"@architectures": "spacy.HashEmbedCNN.v2", "width": 8, "depth": 1, "embed_size": 50, "window_size": 1}
+    encoder |= {"maxout_pieces": 2, "subword_features": True, "pretrained_vectors": None}
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 8}
+    nlp.add_pipe("tok2vec", config={"model": encoder})
+    ner = Config().from_str(
+        '[m]\n@architectures = "spacy.TransitionBasedParser.v2"\nstate_type = "ner"\nextra_state_tokens = false\n'
+        "hidden_width = 8\nmaxout_pieces = 2\nuse_upper = true"
+    )["m"]
+    nlp.add_pipe("ner", config={"model": {**ner, "tok2vec": listener}})
+    nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": listener}})
+    examples = reader_of_names(nlp)
+    for example in examples:
+        for token in example.reference:
+            token.tag_ = token.text[0].upper()
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(60):
+        nlp.update(examples, sgd=False)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+    nlp.to_disk(folder / "old")
+    DocBin(docs=[eg.reference for eg in examples]).to_disk(folder / "old.spacy")
+    new = [Example.from_dict(nlp.make_doc(t), {"entities": [(0, len(t.split()[0]), "FIRST")]}) for t in NAMES]
+    DocBin(docs=[eg.reference for eg in new]).to_disk(folder / "new.spacy")
+    return folder
+
+
+def train(files, name, logger, old="old"):
+    """As `spacy train`, with what the log says."""
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train as run
+
+    text = (
+        (CONFIG + logger)
+        .replace("OLD", (files / old).as_posix())
+        .replace("OUTPUT", (files / f"{name}.json").as_posix())
+    )
+    config = Config().from_str(
+        text, overrides={"paths.old": str(files / "old.spacy"), "paths.new": str(files / "new.spacy")}
+    )
+    out = io.StringIO()
+    (files / name).mkdir()
+    run(init_nlp(config), files / name, stdout=out, stderr=out)
+    return spacy.load(files / name / "model-last"), out.getvalue()
+
+
+def test_logger_and_command(files):
+    plain, _ = train(files, "plain", "")
+    logger = LOGGER.replace("EARLIER", "null").replace("STAGE", "firsts")
+    watched, log = train(files, "watched", logger)
+    for name in ("tok2vec", "ner", "tagger"):  # Watching changes no weight.
+        assert watched.get_pipe(name).model.to_bytes() == plain.get_pipe(name).model.to_bytes()
+    found = json.loads((files / "watched.json").read_text())
+    old = spacy.load(files / "old")
+    gold = list(spacy.training.Corpus(files / "old.spacy")(old))
+    before = old.evaluate(gold)
+    after = watched.evaluate(list(spacy.training.Corpus(files / "old.spacy")(watched)))
+    names = {row["score"]: row for row in found["last"] if row["skill"] == "names"}
+    for score in ("ents_f", "tag_acc"):
+        assert names[score]["before"] == before[score] and names[score]["now"] == after[score]
+        assert names[score]["difference"] == pytest.approx(after[score] - before[score])
+    assert before["tag_acc"] > 0.4  # The tagger is frozen, and disabled while loggers are set up.
+    assert [step["step"] for step in found["history"]] == [0, 3, 6]
+    best = max(found["history"], key=lambda step: (step["score"], step["step"]))
+    assert found["best_step"] == best["step"] and found["retention"] == best["retention"]
+    matrix = found["matrix"]
+    assert [stage["name"] for stage in matrix["stages"]] == ["start", "firsts"]
+    assert matrix["learned"] == {"names ents_f": "start", "names tag_acc": "start", "firsts ents_f": "firsts"}
+    falls = [-row["difference"] for row in found["retention"] if row["skill"] == "names"]
+    assert matrix["average_forgetting"] == pytest.approx(sum(falls) / 2)
+    assert log.count("difference") == 4 and "average forgetting" in log
+    # The next training goes on from there.
+    follow = LOGGER.replace("EARLIER", json.dumps(str(files / "watched.json"))).replace("STAGE", "more")
+    _, log = train(files, "next", follow, old="watched/model-last")
+    matrix = json.loads((files / "next.json").read_text())["matrix"]
+    assert [stage["name"] for stage in matrix["stages"]] == ["start", "firsts", "more"]
+    assert matrix["learned"]["firsts ents_f"] == "firsts"
+    with pytest.raises(ValueError, match="T781.*firsts"):
+        train(files, "again", follow.replace('"more"', '"firsts"'), old="watched/model-last")
+    # The command says the same.
+    rows = retention(
+        str(files / "old"),
+        str(files / "watched" / "model-last"),
+        [f"names={files / 'old.spacy'}"],
+        scores=["ents_f", "tag_acc"],
+        output=files / "table.json",
+    )
+    assert {row.score: row.now for row in rows} == {name: row["now"] for name, row in names.items()}
+    written = json.loads((files / "table.json").read_text())["retention"]
+    assert written == [row for row in found["last"] if row["skill"] == "names"]
+
+
+def test_command_line(files, capsys):
+    old, data = str(files / "old"), str(files / "old.spacy")
+    arguments = ["transfer", "retention", old, old, data, "--agreement", "--scores", "ents_f"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    line = next(line for line in result.output.splitlines() if line.startswith("old "))
+    assert line.split() == ["old", "ents_f", "100.00", "100.00", "+0.00"]
+    for given, message in (([data, data], "T783"), (["no.spacy"], "T682"), ([data, "-o", "no/where.json"], "T780")):
+        result = CliRunner().invoke(app, ["transfer", "retention", old, old, *given])
+        assert result.exit_code == 1 and message in result.output
+
+
+def test_settings_of_the_logger(tmp_path):
+    skills = {"old": {"data": "old.spacy"}}
+    with pytest.raises(ValueError, match="T780"):
+        retention_logger_v1(skills=skills, output=str(tmp_path / "no" / "where.json"))
+    with pytest.raises(ValueError, match="T799"):
+        retention_logger_v1(skills=skills, picture=str(tmp_path / "matrix.txt"))
+    (tmp_path / "old.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"T782.*old\.json"):
+        retention_logger_v1(skills=skills, earlier=str(tmp_path / "old.json"))(spacy.blank("en"))
