@@ -1,4 +1,4 @@
-"""The README does what it says: its snippets run, its names exist, its commands are CI's."""
+"""The README and the pages it leads to do what they say: snippets run, names exist, commands are CI's."""
 
 import re
 import shlex
@@ -13,7 +13,8 @@ import spacy
 from thinc.api import Config
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf8")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("heads", "tuning", "tasks"))]
+README = "\n".join(page.read_text(encoding="utf8") for page in PAGES)
 
 
 def blocks(language):
@@ -131,7 +132,7 @@ def test_blocks_of_anchor_and_retention():
 
     from spacy_transfer.pipeline.anchoring import create_anchor_v1
 
-    section = README[README.index("## What is not forgotten") :].split("\n## ")[0]
+    section = README[README.index("## Anchors, and what is lost") :].split("\n## ")[0]
     anchor, logger = (block for block in section.split("```") if block.lstrip().startswith("[training."))
     config = Config().from_str("[training]\n" + anchor + logger)["training"]
     assert spacy.registry.resolve({"x": config["before_update"]})["x"].components == ["ner"]
@@ -160,9 +161,13 @@ def test_every_public_name_is_explained():
 
 
 def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if "://" not in target:
-            assert (ROOT / target).exists(), target
+    linked = set()
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf8")):
+            if "://" not in target:
+                linked.add((page.parent / target).resolve())
+                assert (page.parent / target).exists(), (page, target)
+    assert linked >= set(PAGES)
 
 
 @pytest.mark.parametrize("name", ["results", "try", "benchmarks"])
