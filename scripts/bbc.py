@@ -2,8 +2,9 @@
 
     python scripts/bbc.py OUT_DIR [--seed 0]
 
-Writes train_10.spacy and train_100.spacy (labelled articles per topic, the first contained in the second)
-and test.spacy (445 articles). No article is in training and in test.
+Writes train_10.spacy and train_100.spacy (labelled articles per topic, the first contained in the second),
+pool.spacy (the second, and as many articles of each topic without label) and test.spacy (445 articles). No article is
+in training and in test.
 """
 
 import argparse
@@ -67,9 +68,8 @@ def to_docs(articles: list[Article], topics: list[str]) -> list[Doc]:
     return docs
 
 
-def write(path: Path, articles: list[Article], topics: list[str]) -> None:
+def write(path: Path, docs: list[Doc]) -> None:
     """Save articles in spaCy's binary format."""
-    docs = to_docs(articles, topics)
     path.parent.mkdir(parents=True, exist_ok=True)
     DocBin(docs=docs).to_disk(path)
     print(f"{path}: {len(docs)} articles, {sum(map(len, docs))} tokens")
@@ -80,11 +80,17 @@ def main() -> None:
     args.add_argument("out", type=Path)
     args.add_argument("--seed", type=int, default=0)
     opts = args.parse_args()
-    by_topic, test = split(read_articles(), opts.seed)
+    most = max(SHOTS)
+    by_topic, test = split(read_articles(), opts.seed, most=2 * most)
     topics = list(by_topic)
     for shots in SHOTS:
-        write(opts.out / f"train_{shots}.spacy", [a for topic in topics for a in by_topic[topic][:shots]], topics)
-    write(opts.out / "test.spacy", test, topics)
+        docs = to_docs([article for topic in topics for article in by_topic[topic][:shots]], topics)
+        write(opts.out / f"train_{shots}.spacy", docs)
+    without_label = to_docs([article for topic in topics for article in by_topic[topic][most:]], topics)
+    for doc in without_label:
+        doc.cats = {}
+    write(opts.out / "pool.spacy", docs + without_label)
+    write(opts.out / "test.spacy", to_docs(test, topics))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import spacy
 import srsly
+from spacy.tokens import DocBin, Span
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,16 +84,38 @@ def test_the_try_environment_sees_this_one(tmp_path):
     assert version == spacy.__version__
 
 
-def test_project_refers_to_what_exists_or_is_made():
+@pytest.mark.parametrize(("workflow", "trainings"), [("all", 6), ("extend", 2), ("distill", 2)])
+def test_project_refers_to_what_exists_or_is_made(workflow, trainings):
     project = srsly.read_yaml(ROOT / "project.yml")
     commands = {command["name"]: command for command in project["commands"]}
-    made = set()
-    for name in project["workflows"]["all"]:
+    made, lines = set(), []
+    for name in project["workflows"][workflow]:
         command = commands[name]
         for path in command.get("deps", []):
             assert path in made or (ROOT / path).exists(), f"{name}: {path}"
         made |= set(command.get("outputs", []))
+        lines += command["script"]
         for path in re.findall(r"(?:scripts|configs)/\S+\.(?:py|cfg)", " ".join(command["script"])):
             assert (ROOT / path).exists(), path
-    trains = [line for command in commands.values() for line in command["script"] if "spacy train" in line]
-    assert len(trains) == 6
+    assert sum("spacy train" in line for line in lines) == trainings
+
+
+def test_words_that_are_labelled_by_rule(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    extend = script("extend")
+    text = "Rugby and football fans watch TV on a mobile phone, not in the set-top box era."
+    doc = extend.label(spacy.blank("en").make_doc(text))
+    expected = [("football", "SPORT"), ("TV", "DEVICE"), ("mobile phone", "DEVICE"), ("set-top box", "DEVICE")]
+    assert [(ent.text, ent.label_) for ent in doc.ents] == expected
+    docs = [extend.label(spacy.blank("en").make_doc(f"{word} number {i}")) for i in range(30) for word in ("TV", "A")]
+    drawn = extend.draw(docs, 20, extend.random.Random(0))
+    assert len(drawn) == 20 and sum(bool(doc.ents) for doc in drawn) == 10
+
+
+def test_new_labels_are_those_that_the_old_pipeline_lacks(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("ner").add_label("OLD")
+    doc = nlp.make_doc("a b c")
+    doc.ents = [Span(doc, 0, 1, "OLD"), Span(doc, 2, 3, "NEW")]
+    DocBin(docs=[doc]).to_disk(tmp_path / "x.spacy")
+    assert script("retained").new_labels(nlp, tmp_path / "x.spacy") == ["NEW"]

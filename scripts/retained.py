@@ -1,0 +1,50 @@
+"""What a pretrained pipeline still can, and what is new, after training with and without rehearsal.
+
+    python scripts/retained.py BEFORE TEST.spacy OUT.json NAME=PIPELINE ...
+
+Old scores are the agreement with BEFORE on the test texts (its own answers are gold), new ones those of the entity
+types in TEST.spacy that BEFORE does not have. The table is printed as well.
+"""
+
+import sys
+from pathlib import Path
+
+import spacy
+import srsly
+from spacy.tokens import DocBin
+
+from spacy_transfer.pipeline.retention import OldSkills, as_json, as_rows, as_text, skills_from
+
+
+def new_labels(nlp: spacy.Language, path: Path) -> list[str]:
+    """RETURNS (List[str]): Labels of entities in a file that a pipeline does not have."""
+    docs = DocBin().from_disk(path).get_docs(nlp.vocab)
+    return sorted({ent.label_ for doc in docs for ent in doc.ents} - set(nlp.get_pipe("ner").labels))
+
+
+def main() -> None:
+    if len(sys.argv) < 5:
+        raise SystemExit(__doc__)
+    source, path, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    before = spacy.load(source)
+    labels = new_labels(before, path)
+    found = {}
+    for given in sys.argv[4:]:
+        name, pipeline = given.split("=", 1)
+        after = spacy.load(pipeline)
+        old = OldSkills(
+            before, skills_from({"old": {"data": path, "agreement": True, "scores": ["ents_f"]}}, name), name
+        )
+        # Before, nothing of these could be found.
+        new = {"data": path, "labels": labels, "scores": ["ents_f", *(f"ents_per_type.{label}.f" for label in labels)]}
+        learned = OldSkills(after, skills_from({"new": new}, name), name)
+        rows = as_rows(old.before, old.score(after))
+        rows += as_rows({"new": dict.fromkeys(learned.before["new"], 0.0)}, learned.before)
+        print(f"\n{name}\n{as_text(rows)}")
+        found[name] = as_json(rows)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    srsly.write_json(out, {"before": source, "after": found})
+
+
+if __name__ == "__main__":
+    main()
