@@ -100,7 +100,7 @@ def test_recipes_of_finetuning_fit_their_config(script):
     for method in finetuning.METHODS:
         changes = finetuning.make_changes(method, recipe, 17)
         config = runs.changed("textcat_transformer", changes)
-        steps = {"probe": 5, "lpft": 5 + 6}.get(method, 6)
+        steps = {"probe": 5, "lpft": 5 + 6, "bf16": 5 + 6}.get(method, 6)
         assert config["training"]["max_steps"] == steps - 1
         if method != "bf16":
             assert check(config).frozen == (method == "probe")
