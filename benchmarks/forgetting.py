@@ -53,7 +53,7 @@ JOINT = "joint"
 EXTEND = {"steps": 600, "rate": 5e-4, "batch": 32, "without": 1.0}
 SEQUENCE = {"wikigold": 400, "ai": 300, "music": 300}
 STRENGTHS = {
-    "extend": {"l2sp": 0.1, "ewc": 0.1},
+    "extend": {"l2sp": 10.0, "ewc": 10.0},
     "sequence": {"l2sp": 0.01, "ewc": 0.01},
 }
 N_TEXTS = 1000

@@ -1,6 +1,7 @@
 """Anchor.v1: importance against closed forms and plain torch, the pull against its formula, and what must not move."""
 
 import copy
+import random
 
 import numpy
 import pytest
@@ -436,6 +437,30 @@ def test_rows_go_by_their_labels_not_by_their_places(tiny_bert):
     W = next(name for name in both if name.endswith(".W"))
     for i, a in enumerate(now):
         assert (both[W][1].origin[i] == (origin[W][tags.index(a)] if a in tags else 0)).all()
+
+
+def test_what_has_grown_is_held_in_its_corner(tiny_bert):
+    """Rows of an embedding, say, have no labels to go by: the old ones come first."""
+    nlp, _ = textcat(tiny_bert)
+    old, start = OldWeights(nlp, ["transfer_backbone"], None), values(nlp)
+    encoder = nlp.get_pipe("transfer_backbone").model.shims[0].encoder.transformer
+    n_old = encoder.embeddings.word_embeddings.num_embeddings
+    encoder.resize_token_embeddings(n_old + 3)
+    found = Found()
+    both = old.look_up("transfer_backbone", nlp.get_pipe("transfer_backbone"), found)
+    (name,) = found.partly
+    kept = both[name][1]
+    assert kept.origin.shape[0] == n_old + 3 and (kept.origin[:n_old].numpy() == start[name]).all()
+    assert (kept.importance[:n_old] == 1).all() and not kept.importance[n_old:].any()
+
+
+def test_estimating_draws_no_random_number():
+    nlp, _ = stock_ner(1)
+    states = random.getstate(), numpy.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    create_anchor_v1(data=lambda nlp: [Example(nlp.make_doc(t), nlp.make_doc(t)) for t in NAMES])(nlp, {})
+    assert random.getstate() == states[0]
+    assert (numpy.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[2])
 
 
 def test_labels_that_come_in_the_middle_of_a_training():
