@@ -128,7 +128,7 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
             assert {token.tag_ for token in doc} <= {"W", "X"}
         if name == "ner_extend":
             assert all(token.tag_ and token.dep_ and token.lemma_ for token in doc)
-    heads = nlp.pipe_names[-1:] if name == "ner_extend" else nlp.pipe_names[1:]
+    heads = nlp.pipe_names[-1:] if name in ("ner_anchor", "ner_extend") else nlp.pipe_names[1:]
     assert all(nlp.get_pipe(head).labels for head in heads)
     if name == "ner_extend":
         assert all(token.tag_ and token.dep_ and token.lemma_ for token in doc)
