@@ -223,10 +223,16 @@ def _encoders(nlp: Any) -> dict[str, tuple[Model, dict[str, Any]]]:
         if isinstance(pipe, Tok2Vec):
             found[name] = (pipe.model, config[name]["model"])
         elif isinstance(model, Model) and model.has_ref("tok2vec") and "tok2vec" in config[name].get("model", {}):
-            inner = model.get_ref("tok2vec")
+            inner = _rows_of(model.get_ref("tok2vec"))
             if not isinstance(inner, Tok2VecListener):
                 found[name] = (inner, config[name]["model"]["tok2vec"])
     return found
+
+
+def _rows_of(inner: Model) -> Model:
+    """spaCy's parser and its ner put a projection behind their tok2vec, under the same name: all tokens in one array."""
+    joined = any(layer.name == "list2array" for layer in inner.layers)
+    return inner.layers[0] if joined else inner
 
 
 def _copy(encoder: Model) -> Model:
