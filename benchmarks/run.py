@@ -47,7 +47,7 @@ TABLES = {
         "maxent": "maxent.py --data {banking77}",
         "banking77_few": "finetuning.py banking77 --data {banking77} --method probe full lpft lpft_maxent lora bf16",
         "banking77_all": "finetuning.py banking77 --data {banking77} --shots all --method lpft_maxent",
-        "clinc150_all": "finetuning.py clinc150 --data {clinc150} --shots all --method probe lpft_maxent",
+        "clinc150_all": "finetuning.py clinc150 --data {clinc150} --shots all --method lpft_maxent",
         "labelling_wnut17": "labelling.py wnut17 --data {wnut17}",
         "labelling_ud_en_ewt": "labelling.py ud_en_ewt --data {ud_en_ewt}",
         "frozen_is_frozen": "frozen.py",

@@ -230,7 +230,7 @@ def _encoders(nlp: Any) -> dict[str, tuple[Model, dict[str, Any]]]:
 
 
 def _rows_of(inner: Model) -> Model:
-    """spaCy's parser and its ner put a projection behind their tok2vec, under the same name: all tokens in one array."""
+    """spaCy's parser and ner put a projection behind their tok2vec, under the same name: all tokens in one array."""
     joined = any(layer.name == "list2array" for layer in inner.layers)
     return inner.layers[0] if joined else inner
 
