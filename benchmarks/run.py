@@ -58,7 +58,7 @@ TABLES = {
         "calibration_banking77": "calibration.py banking77 --data {banking77}",
         "calibration_wnut17": "calibration.py wnut17 --data {wnut17}",
         "checkpoints": "checkpoints.py --data {banking77}",
-        "benchmarks_heads": "heads.py",
+        "head_alone": "heads.py",
         "entities_wnut17": "entities.py wnut17 --data {wnut17}",
         "entities_wikigold": "entities.py wikigold --data {wikigold}",
         "entities_crossner_ai": "entities.py crossner_ai --data {crossner_ai}",
