@@ -153,9 +153,7 @@ def main() -> None:
     }
     shown = {"texts": "mr/pos.txt", "data": "DIR"} | FOLDERS
     failed = run(opts.only, given, shown, opts.again)
-    machine = (
-        f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
-    )
+    machine = f"{cpu()}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}"
     for table, names in TABLES.items():
         if text := as_table(names, machine):
             (ROOT / "docs" / f"{table}.md").write_text(text, encoding="utf8")
