@@ -33,7 +33,7 @@ SHOWN = {
     "ner": "`ner`",
     "tagger": "`transfer_tagger`",
 }
-STEPS = {"wnut17": 600, "wikigold": 400, "crossner_ai": 300, "ud_en_ewt": 1200}
+STEPS = {"wnut17": 400, "wikigold": 300, "crossner_ai": 150, "ud_en_ewt": 900}
 
 
 def wikigold(folder: Path, part: str) -> list[Doc]:
