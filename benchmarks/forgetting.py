@@ -50,13 +50,16 @@ OF_WIKIGOLD = {"PER": "PERSON", "LOC": "GPE", "ORG": "ORG"}
 JOINT = "joint"
 
 # The recipes: all that is to be tuned stands here.
-EXTEND = {"steps": 600, "rate": 5e-4, "batch": 32, "without": 1.0}
+EXTEND = {"steps": 600, "rate": 5e-4, "without": 1.0}
+BATCH = 32
+RATIO = {"extend": 2.0, "sequence": 1.0}
 SEQUENCE = {"wikigold": 400, "ai": 300, "music": 300}
 STRENGTHS = {
     "extend": {"l2sp": 10.0, "ewc": 10.0},
     "sequence": {"l2sp": 0.01, "ewc": 0.01},
 }
 N_TEXTS = 1000
+N_RAW = 8000
 TINY = {"steps": 4, "texts": 12}
 
 
@@ -68,6 +71,7 @@ class Old:
     texts (Path): Texts of the old kind, .spacy.
     targets (str): "gold" where they are annotated for the old task, or "predicted".
     components (List[str]): Which components learn.
+    raw (Path): Texts to rehearse on, of which no annotation is read, .spacy.
     earlier (Tuple[Old, ...]): Of trainings before the last.
     """
 
@@ -75,6 +79,7 @@ class Old:
     texts: Path
     targets: str
     components: list[str]
+    raw: Path
     earlier: tuple["Old", ...] = ()
 
 
@@ -97,10 +102,58 @@ def ewc(part: str, old: Old) -> Changes:
     return {"training.before_update": _anchor(old, STRENGTHS[part]["ewc"], "fisher")}
 
 
+def rehearsal(part: str, old: Old) -> Changes:
+    """What was known is said again, by the pipeline as it was; of the new, each step sees as much as without."""
+    ratio = RATIO[part]
+    return {
+        "corpora.train": {
+            "@readers": "spacy-transfer.Rehearsal.v1",
+            "corpus": {"@readers": "spacy.Corpus.v1", "path": "${paths.train}"},
+            "source": old.source,
+            "components": [old.components[-1]],
+            "texts": str(old.raw),
+            "ratio": ratio,
+        },
+        "training.batcher.size": round(BATCH * (1 + ratio)),
+        "training.before_update": None,
+    }
+
+
+def both(part: str, old: Old) -> Changes:
+    """Rehearsal, and each weight is held by its importance."""
+    return rehearsal(part, old) | ewc(part, old)
+
+
+def beside(part: str, old: Old) -> Changes:
+    """What is new gets a head and a copy of the encoder of its own, and finds entities where the old ones are not."""
+    crf = {"@architectures": "spacy-transfer.TokenHead.v1", "decoder": "crf"}
+    crf["tok2vec"] = {"@architectures": "spacy-transfer.Listener.v1"}
+    encoder = {"@architectures": "spacy-transfer.PipelineBackbone.v1", "source": old.source, "component": "ner"}
+    return {
+        "nlp.pipeline": ["ner", "transfer_backbone", "transfer_ner"],
+        "components": {
+            "ner": {"source": old.source},
+            "transfer_backbone": {"factory": "transfer_backbone", "frozen": False, "model": encoder},
+            "transfer_ner": {"factory": "transfer_ner", "model": crf},
+        },
+        "training.frozen_components": ["ner"],
+        "training.before_update": None,
+    }
+
+
 # A method is the changes that it makes to the config of a training. Joint training is no sequence of them.
-METHODS: dict[str, Method] = {"naive": naive, "l2sp": l2sp, "ewc": ewc}
-PARTS: dict[str, list[str]] = {"extend": [*METHODS], "sequence": [*METHODS, JOINT]}
-SHOWN = {"naive": "naive", "l2sp": "L2-SP", "ewc": "EWC", JOINT: "all tasks at once"}
+METHODS: dict[str, Method] = {"naive": naive, "l2sp": l2sp, "ewc": ewc, "rehearsal": rehearsal, "both": both}
+PARTS: dict[str, list[str]] = {"extend": [*METHODS, "beside"], "sequence": [*METHODS, JOINT]}
+METHODS["beside"] = beside
+SHOWN = {
+    "naive": "naive",
+    "l2sp": "L2-SP",
+    "ewc": "EWC",
+    "rehearsal": "rehearsal",
+    "both": "rehearsal and EWC",
+    "beside": "a head of its own beside the old",
+    JOINT: "all tasks at once",
+}
 
 
 def _anchor(old: Old, strength: float, importance: str) -> Changes:
@@ -175,7 +228,7 @@ def run_training(config: Any, folder: Path, overrides: dict[str, Any]) -> float:
 
 def extend_changes(method: str, old: Old, steps: int) -> Changes:
     """RETURNS (Changes): Of configs/ner_anchor.cfg."""
-    rate, batch = EXTEND["rate"], int(EXTEND["batch"])
+    rate = EXTEND["rate"]
     return {
         "nlp.pipeline": ["ner"],
         "components": {"ner": {"source": old.source}},
@@ -184,7 +237,7 @@ def extend_changes(method: str, old: Old, steps: int) -> Changes:
         "training.patience": 0,
         "training.eval_frequency": 1_000_000,
         "training.logger": PROGRESS,
-        "training.batcher.size": batch,
+        "training.batcher.size": BATCH,
         "training.optimizer.learn_rate": linear(rate, steps, warmup=steps // 10),
         **METHODS[method]("extend", old),
     }
@@ -218,9 +271,8 @@ def measure_extend(data: Path, method: str, seed: int, tiny: bool) -> dict[str, 
             list(DocBin().from_disk(folder / "train.spacy").get_docs(spacy.blank("en").vocab))[:5], folder / "d.spacy"
         )
         raw = [doc for doc in labelling.read(labelling.TASKS["ud_en_ewt"], data / "ud_en_ewt", "train") if len(doc) > 4]
-        texts = write(
-            [Doc(doc.vocab, words=[t.text for t in doc]) for doc in raw[: most or N_TEXTS]], folder / "o.spacy"
-        )
+        bare = [Doc(doc.vocab, words=[t.text for t in doc]) for doc in raw[: most or N_RAW]]
+        texts = write(bare[:N_TEXTS], folder / "o.spacy")
         before = spacy.load(OLD)
         old_data = str(folder / "wikigold.spacy")
         blocks = {
@@ -228,7 +280,10 @@ def measure_extend(data: Path, method: str, seed: int, tiny: bool) -> dict[str, 
             "wikigold": {"data": old_data, "scores": ["ents_f"], "labels": list(OF_WIKIGOLD.values())},
         }
         skills = OldSkills(before, skills_from(blocks, "benchmark"), "benchmark")
-        config = changed("ner_anchor", extend_changes(method, Old(OLD, texts, "predicted", ["ner"]), steps))
+        config = changed(
+            "ner_anchor",
+            extend_changes(method, Old(OLD, texts, "predicted", ["ner"], write(bare, folder / "raw.spacy")), steps),
+        )
         overrides = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "d.spacy")}
         seconds = run_training(config, folder / "out", overrides | {"system.seed": seed})
         nlp = spacy.load(folder / "out" / "model-last")
@@ -311,7 +366,8 @@ def measure_sequence(data: Path, method: str, seed: int, tiny: bool) -> dict[str
             scores[stage] = {task: score(nlp, folder / f"{task}.test.spacy", labels[task]) for task in tasks}
             before = () if old is None else (replace(old, earlier=()), *old.earlier)
             path = str(model / "model-last")
-            old = Old(path, folder / f"{stage}.spacy", "gold", ["transfer_backbone", "transfer_ner"], before)
+            texts = folder / f"{stage}.spacy"
+            old = Old(path, texts, "gold", ["transfer_backbone", "transfer_ner"], texts, before)
     learned = {task: JOINT if method == JOINT else task for task in tasks}
     matrix = ForgettingMatrix.from_scores([stage for stage, _ in stages], tasks, scores, learned)
     return {"matrix": matrix.to_json(), "seconds": seconds}

@@ -59,6 +59,7 @@ TABLES = {
         "calibration_wnut17": "calibration.py wnut17 --data {wnut17}",
         "checkpoints": "checkpoints.py --data {banking77}",
         "head_alone": "heads.py",
+        "entities_speed": "entities_speed.py --data {wnut17}",
         "entities_wnut17": "entities.py wnut17 --data {wnut17}",
         "entities_wikigold": "entities.py wikigold --data {wikigold}",
         "entities_crossner_ai": "entities.py crossner_ai --data {crossner_ai}",
