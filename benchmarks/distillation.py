@@ -53,7 +53,7 @@ class Student:
     temperature (float), weight (float): Of the teacher.
     """
 
-    epochs: int = 30
+    epochs: int = 12
     rate: float = 0.002
     width: int = 192
     dropout: float = 0.3

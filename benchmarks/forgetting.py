@@ -17,7 +17,6 @@ settings have changed or --again says so. --tiny tries the script on a few sente
 
 import argparse
 import contextlib
-import io
 import json
 import math
 import random
@@ -57,6 +56,14 @@ SEQUENCE = {"wikigold": 400, "ai": 300, "music": 300}
 STRENGTHS = {
     "extend": {"l2sp": 10.0, "ewc": 10.0},
     "sequence": {"l2sp": 0.01, "ewc": 0.01},
+}
+CORPUS = {
+    "@readers": "spacy.Corpus.v1",
+    "path": "${paths.train}",
+    "gold_preproc": False,
+    "max_length": 0,
+    "limit": 0,
+    "augmenter": None,
 }
 N_TEXTS = 1000
 N_RAW = 8000
@@ -108,7 +115,7 @@ def rehearsal(part: str, old: Old) -> Changes:
     return {
         "corpora.train": {
             "@readers": "spacy-transfer.Rehearsal.v1",
-            "corpus": {"@readers": "spacy.Corpus.v1", "path": "${paths.train}"},
+            "corpus": CORPUS,
             "source": old.source,
             "components": [old.components[-1]],
             "texts": str(old.raw),
@@ -130,7 +137,7 @@ def beside(part: str, old: Old) -> Changes:
     crf["tok2vec"] = {"@architectures": "spacy-transfer.Listener.v1"}
     encoder = {"@architectures": "spacy-transfer.PipelineBackbone.v1", "source": old.source, "component": "ner"}
     return {
-        "nlp.pipeline": ["ner", "transfer_backbone", "transfer_ner"],
+        "nlp.pipeline": ["transfer_backbone", "transfer_ner", "ner"],
         "components": {
             "ner": {"source": old.source},
             "transfer_backbone": {"factory": "transfer_backbone", "frozen": False, "model": encoder},
@@ -218,7 +225,7 @@ def run_training(config: Any, folder: Path, overrides: dict[str, Any]) -> float:
     """RETURNS (float): Seconds. The pipeline is in FOLDER/model-last."""
     config.to_disk(folder.with_suffix(".cfg"))
     start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(sys.stderr):
         train(folder.with_suffix(".cfg"), folder, overrides=overrides)
     return time.perf_counter() - start
 

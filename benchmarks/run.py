@@ -46,7 +46,7 @@ TABLES = {
         "pcgrad": "pcgrad.py",
         "maxent": "maxent.py --data {banking77}",
         "banking77_few": "finetuning.py banking77 --data {banking77} --method probe full lpft lpft_maxent lora bf16",
-        "banking77_all": "finetuning.py banking77 --data {banking77} --shots all --method lpft_maxent",
+        "banking77_all": "finetuning.py banking77 --data {banking77} --shots all --method lpft lpft_maxent",
         "clinc150_all": "finetuning.py clinc150 --data {clinc150} --shots all --method lpft_maxent",
         "labelling_wnut17": "labelling.py wnut17 --data {wnut17}",
         "labelling_ud_en_ewt": "labelling.py ud_en_ewt --data {ud_en_ewt}",
