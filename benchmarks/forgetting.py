@@ -52,7 +52,8 @@ JOINT = "joint"
 EXTEND = {"steps": 600, "rate": 5e-4, "without": 1.0}
 BATCH = 32
 RATIO = {"extend": 2.0, "sequence": 1.0}
-SEQUENCE = {"wikigold": 400, "ai": 300, "music": 300}
+LWF_WEIGHT = 0.5
+SEQUENCE = {"wikigold": 300, "ai": 150, "music": 150}
 STRENGTHS = {
     "extend": {"l2sp": 10.0, "ewc": 10.0},
     "sequence": {"l2sp": 0.01, "ewc": 0.01},
@@ -131,6 +132,22 @@ def both(part: str, old: Old) -> Changes:
     return rehearsal(part, old) | ewc(part, old)
 
 
+def lwf(part: str, old: Old) -> Changes:
+    """On the new data alone: the pipeline as it was completes what that leaves out, and teaches the old labels."""
+    completed = rehearsal(part, old)["corpora.train"] | {"texts": None}
+    return {
+        "corpora.train": {
+            "@readers": "spacy-transfer.Teacher.v1",
+            "corpus": completed,
+            "source": old.source,
+            "components": [old.components[-1]],
+            "partial": True,
+            "weight": LWF_WEIGHT,
+        },
+        "training.before_update": None,
+    }
+
+
 def beside(part: str, old: Old) -> Changes:
     """What is new gets a head and a copy of the encoder of its own, and finds entities where the old ones are not."""
     crf = {"@architectures": "spacy-transfer.TokenHead.v1", "decoder": "crf"}
@@ -149,15 +166,26 @@ def beside(part: str, old: Old) -> Changes:
 
 
 # A method is the changes that it makes to the config of a training. Joint training is no sequence of them.
-METHODS: dict[str, Method] = {"naive": naive, "l2sp": l2sp, "ewc": ewc, "rehearsal": rehearsal, "both": both}
-PARTS: dict[str, list[str]] = {"extend": [*METHODS, "beside"], "sequence": [*METHODS, JOINT]}
-METHODS["beside"] = beside
+METHODS: dict[str, Method] = {
+    "naive": naive,
+    "l2sp": l2sp,
+    "ewc": ewc,
+    "rehearsal": rehearsal,
+    "both": both,
+    "lwf": lwf,
+    "beside": beside,
+}
+PARTS: dict[str, list[str]] = {
+    "extend": ["naive", "l2sp", "ewc", "rehearsal", "both", "beside"],
+    "sequence": ["naive", "l2sp", "ewc", "rehearsal", "lwf", JOINT],
+}
 SHOWN = {
     "naive": "naive",
     "l2sp": "L2-SP",
     "ewc": "EWC",
     "rehearsal": "rehearsal",
     "both": "rehearsal and EWC",
+    "lwf": "learning without forgetting",
     "beside": "a head of its own beside the old",
     JOINT: "all tasks at once",
 }
@@ -373,8 +401,10 @@ def measure_sequence(data: Path, method: str, seed: int, tiny: bool) -> dict[str
             scores[stage] = {task: score(nlp, folder / f"{task}.test.spacy", labels[task]) for task in tasks}
             before = () if old is None else (replace(old, earlier=()), *old.earlier)
             path = str(model / "model-last")
-            texts = folder / f"{stage}.spacy"
-            old = Old(path, texts, "gold", ["transfer_backbone", "transfer_ner"], texts, before)
+            learned_from = [doc for task in tasks[: tasks.index(of[-1]) + 1] for doc in train_sets[task]]
+            raw = write(learned_from, folder / f"{stage}.raw.spacy")
+            data_of = folder / f"{stage}.spacy"
+            old = Old(path, data_of, "gold", ["transfer_backbone", "transfer_ner"], raw, before)
     learned = {task: JOINT if method == JOINT else task for task in tasks}
     matrix = ForgettingMatrix.from_scores([stage for stage, _ in stages], tasks, scores, learned)
     return {"matrix": matrix.to_json(), "seconds": seconds}
