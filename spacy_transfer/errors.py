@@ -554,7 +554,8 @@ class Errors(metaclass=_Coded):
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "
-        "nearest names: {near}. (What is in [training] frozen_components does not count.)"
+        "nearest names: {near}. (What is in [training] frozen_components does not count. In a pipeline without "
+        "`transfer_backbone` parameters go by their own names alone, such as 'W'.)"
     )
     T603 = (
         "training.optimizer.groups.{group} (group {group!r}) has the keys {found}; it must have 'pattern', of {known}."
