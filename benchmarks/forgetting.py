@@ -34,7 +34,7 @@ from typing import Any
 import entities
 import labelling
 import spacy
-from common import print_rows
+from common import ROOT, print_rows
 from runs import METRICS, PROGRESS, changed, kept, linear
 from spacy.cli.train import train
 from spacy.tokens import Doc, DocBin
@@ -49,13 +49,14 @@ OF_WIKIGOLD = {"PER": "PERSON", "LOC": "GPE", "ORG": "ORG"}
 JOINT = "joint"
 
 # The recipes: all that is to be tuned stands here.
-EXTEND = {"steps": 600, "rate": 5e-4, "without": 1.0}
+EXTEND = {"steps": 800, "rate": 1e-3, "without": 1.0}
 BATCH = 32
 RATIO = {"extend": 2.0, "sequence": 1.0}
+BESIDE_RATIO = 0.25
 LWF_WEIGHT = 0.5
 SEQUENCE = {"wikigold": 300, "ai": 150, "music": 150}
 STRENGTHS = {
-    "extend": {"l2sp": 10.0, "ewc": 10.0},
+    "extend": {"l2sp": 3.0, "ewc": 3.0},
     "sequence": {"l2sp": 0.01, "ewc": 0.01},
 }
 CORPUS = {
@@ -148,17 +149,17 @@ def lwf(part: str, old: Old) -> Changes:
 
 
 def beside(part: str, old: Old) -> Changes:
-    """What is new gets a head and a copy of the encoder of its own, and finds entities where the old ones are not."""
-    crf = {"@architectures": "spacy-transfer.TokenHead.v1", "decoder": "crf"}
-    crf["tok2vec"] = {"@architectures": "spacy-transfer.Listener.v1"}
-    encoder = {"@architectures": "spacy-transfer.PipelineBackbone.v1", "source": old.source, "component": "ner"}
+    """What is new gets a head of its own, on a copy of the encoder; it leaves alone what the old one finds in texts."""
+    config = spacy.util.load_config(ROOT / "configs" / "ner_beside.cfg", interpolate=False)
+    components = {name: config["components"][name] for name in ("transfer_backbone", "transfer_ner", "ner")}
+    components["transfer_backbone"]["model"]["source"] = components["ner"]["source"] = old.source
+    ratio = BESIDE_RATIO
+    names = {"components": {"transfer_ner": "ner"}, "beside": True, "ratio": ratio}
     return {
-        "nlp.pipeline": ["ner", "transfer_backbone", "transfer_ner"],
-        "components": {
-            "ner": {"source": old.source},
-            "transfer_backbone": {"factory": "transfer_backbone", "frozen": False, "model": encoder},
-            "transfer_ner": {"factory": "transfer_ner", "model": crf},
-        },
+        "nlp.pipeline": list(components),
+        "components": components,
+        "corpora.train": rehearsal(part, old)["corpora.train"] | names,
+        "training.batcher.size": round(BATCH * (1 + ratio)),
         "training.frozen_components": ["ner"],
         "training.before_update": None,
     }
@@ -465,7 +466,15 @@ ROWS = {"extend": extend_rows, "sequence": sequence_rows}
 def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
     """RETURNS (Dict[str, Any]): All that a result depends on, beside the seed."""
     recipe = EXTEND if part == "extend" else SEQUENCE
-    return {"recipe": recipe, "strength": STRENGTHS[part].get(method), "texts": N_TEXTS, "tiny": tiny}
+    settings = {
+        "recipe": recipe,
+        "strength": STRENGTHS[part].get({"both": "ewc"}.get(method, method)),
+        "texts": N_TEXTS,
+        "tiny": tiny,
+    }
+    if method in ("rehearsal", "both", "beside"):
+        settings["ratio"] = BESIDE_RATIO if method == "beside" else RATIO[part]
+    return settings
 
 
 def in_a_process(arguments: list[str]) -> dict[str, Any]:

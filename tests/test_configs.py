@@ -19,6 +19,7 @@ NAMES = [
     "distill",
     "multitask",
     "ner_anchor",
+    "ner_beside",
     "ner_crf",
     "ner_extend",
     "ner_hf",
@@ -44,6 +45,9 @@ IMPORTED = {
     "tagger_hf": {"task": "TokenClassification", "labels": ["W", "X"]},
     "textcat_hf": {"labels": ["odd", "even"]},
 }
+# What learns in those that add to a pretrained pipeline.
+EXTEND = {"ner_extend": {"ner"}, "ner_beside": {"transfer_backbone", "transfer_ner"}}
+HEADS = {"ner_anchor": ["ner"], "ner_extend": ["ner"], "ner_beside": ["transfer_ner", "ner"]}
 TASKS = ["textcat", "ner", "tagger"]
 TEXTS = ["Anna likes the small dog.", "The stock market fell on Monday.", "Berlin has a new museum.", "A dog barks."]
 
@@ -82,7 +86,7 @@ def where(name, data, tmp_path, monkeypatch):
         teacher = run("textcat_vectors", data, tmp_path / "out")
         teacher.to_disk(tmp_path / "teacher")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    if name == "ner_extend":
+    if name in EXTEND:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if name in IMPORTED:
         from_hf(write_checkpoint(tmp_path / "checkpoint", **IMPORTED[name]), tmp_path / "imported")
@@ -126,12 +130,10 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
             assert isinstance(doc._.score, float)
         if name.startswith(("tagger", "multitask")):
             assert {token.tag_ for token in doc} <= {"W", "X"}
-        if name == "ner_extend":
+        if name in EXTEND:
             assert all(token.tag_ and token.dep_ and token.lemma_ for token in doc)
-    heads = nlp.pipe_names[-1:] if name in ("ner_anchor", "ner_extend") else nlp.pipe_names[1:]
+    heads = HEADS.get(name, nlp.pipe_names[1:])
     assert all(nlp.get_pipe(head).labels for head in heads)
-    if name == "ner_extend":
-        assert all(token.tag_ and token.dep_ and token.lemma_ for token in doc)
     head = nlp.pipe_names[-1]
     assert nlp.get_pipe(head).labels
     capsys.readouterr()
@@ -159,10 +161,11 @@ def test_one_block_differs_from_stock(name):
     """What is ours in a config: the backbone's block, and the listener under the head."""
     config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
     sourced = spacy.util.get_sourced_components(config)
-    if name == "ner_extend":
-        assert list(sourced) == config["nlp"]["pipeline"]
+    if name in EXTEND:
+        learns = set(config["nlp"]["pipeline"]) - set(config["training"]["frozen_components"])
+        assert learns == EXTEND[name]
+        assert sourced.keys() == set(config["nlp"]["pipeline"]) - (EXTEND[name] if name == "ner_beside" else set())
         assert all(block["source"] == "${paths.source}" for block in sourced.values())
-        assert set(config["nlp"]["pipeline"]) - set(config["training"]["frozen_components"]) == {"ner"}
         return
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     if name in IMPORTED or name == "ner_anchor":

@@ -105,6 +105,15 @@ def set_entities(
     doc.set_ents([Span(doc, *span) for span in spans], missing=gaps, default="outside")
 
 
+def deny_entities(doc: Doc) -> None:
+    """What is an entity becomes "outside", and of all other tokens nothing is said any more.
+
+    doc (Doc): Has entities.
+    """
+    _, inside = _known(doc)
+    doc.set_ents([], missing=[doc[i : i + 1] for i in numpy.flatnonzero(~inside).tolist()], default="outside")
+
+
 def _known(doc: Doc) -> tuple[Any, Any]:
     """Of which tokens a doc says nothing about entities (what is blocked is none), and which are in one."""
     if not len(doc):

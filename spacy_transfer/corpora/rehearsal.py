@@ -12,7 +12,7 @@ from spacy.util import logger
 
 from ..errors import Errors, Warnings
 from .answers import CATS, ENTS, Answer, Ask
-from .filling import Filter, fill, set_entities
+from .filling import Filter, deny_entities, fill, set_entities
 from .marks import copy_of, mark, set_open
 from .partners import as_pairs, check_here, check_others, check_written
 from .teacher import Teacher
@@ -32,6 +32,7 @@ def create_rehearsal_v1(
     min_confidence: float = 0.0,
     complete: bool = True,
     new_labels: list[str] = [],  # noqa: B006 (confection needs a list; it is only read)
+    beside: bool = False,
     field: str = "text",
     cache: Path | None = None,
     key: str = "corpora.train",
@@ -59,6 +60,9 @@ def create_rehearsal_v1(
         ner it comes from a beam (about twice the time), its parser and morphologizer have none.
     complete (bool): Fill in what the new data leaves out, on its texts too.
     new_labels (List[str]): More labels of entities that the new data decides on: old ones that mean the same, say.
+    beside (bool): The recognizer of entities that learns has the new labels alone, and works beside that of the source,
+        which stays as it is. It learns from raw texts that what the source finds there is nothing new: such tokens are
+        "outside", and of all others nothing is said. New data is not completed.
     field (str): Key of the text in .jsonl.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
     key (str): Where this block stands, for messages.
@@ -75,7 +79,9 @@ def create_rehearsal_v1(
     ask = Ask(hard=tuple(sorted(set(pairs.values()))), confidence=min_confidence > 0.0)
     teacher = Teacher(source, ask, key=key, cache=cache)
     raw = None if texts is None or ratio == 0.0 else RawTexts(texts, field, ratio)
-    return Rehearsal(corpus, teacher, pairs, raw, min_confidence, complete, frozenset(new_labels))
+    return Rehearsal(
+        corpus, teacher, pairs, raw, min_confidence, complete and not beside, frozenset(new_labels), beside
+    )
 
 
 class RawTexts:
@@ -105,6 +111,7 @@ class Rehearsal:
     least (float): The least probability of what is taken.
     complete (bool): Whether new data is completed.
     new_labels (FrozenSet[str]): Labels that the new data decides on beside its own.
+    beside (bool): Whether what learns has other labels than the pipeline.
     """
 
     def __init__(
@@ -116,9 +123,10 @@ class Rehearsal:
         least: float,
         complete: bool,
         new_labels: frozenset[str],
+        beside: bool = False,
     ) -> None:
         self.corpus, self.teacher, self.pairs, self.raw = corpus, teacher, pairs, raw
-        self.least, self.complete, self.new_labels = least, complete, new_labels
+        self.least, self.complete, self.new_labels, self.beside = least, complete, new_labels, beside
         self._news: News | None = None
         self._has_warned = False
 
@@ -139,6 +147,10 @@ class Rehearsal:
         key = self.teacher.key
         check_here(nlp, list(self.pairs), key)
         check_written(nlp, self.pairs, self.teacher)
+        silent = [other for other in self.pairs.values() if ENTS not in self.teacher.shared[other]["assigns"]]
+        if self.beside and silent:
+            wanted = f"false for what finds no entities: {', '.join(silent)}"
+            raise ValueError(Errors.T546.format(key=key, setting="beside", found=True, wanted=wanted))
         if self.raw is not None:
             check_others(nlp, list(self.pairs), key)
         if self.least > 0.0 and not self._has_warned:
@@ -178,10 +190,12 @@ class Rehearsal:
                 fill(reference, answer, shared["exclusive"], keep)
                 if ENTS in shared["assigns"]:
                     unknown = self._known(nlp).spans(reference)
-                    set_entities(reference, answer, keep, unknown=unknown, outside=True)
+                    set_entities(reference, answer, keep, unknown=unknown, outside=not self.beside)
+                    if self.beside:
+                        deny_entities(reference)
             mark(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():
-                if ENTS in self.teacher.shared[other]["assigns"]:
+                if ENTS in self.teacher.shared[other]["assigns"] and not self.beside:
                     set_open(reference, name, sorted(keep.decided))
             yield Example(doc, reference)
 

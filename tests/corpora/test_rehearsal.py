@@ -85,6 +85,20 @@ def test_labels_that_new_data_decides_on(make):
     assert open_of(old, "ner") == [("GPE", "PERSON")] and open_of(new, "ner") == [()]
 
 
+def test_beside_the_source_what_it_finds_is_nothing_new(make):
+    nlp = student()
+    corpus = new_data(nlp, [(0, 1, "PRODUCT"), (4, 6, "PRODUCT")], "anna , a Gizmo of Rome")
+    new, old = parts(make(corpus, beside=True, ratio=3.0)(nlp))
+    assert [label for _, label in shown(new[0].reference)] == ["PRODUCT", "O", "O", "O", "PRODUCT", "PRODUCT"]
+    assert shown(old[0].reference) == [("Anna", "?"), ("likes", "?"), ("Paris", "O")]
+    assert open_of(old, "ner") == [(), (), ()]
+
+
+def test_beside_is_about_entities(make):
+    with pytest.raises(ValueError, match=r"T546.*beside.*tagger"):
+        list(make(lambda nlp: [], ["tagger"], beside=True)(student("tagger")))
+
+
 def test_new_data_comes_as_it_was_next_time(make):
     nlp = student()
     corpus = new_data(nlp)
