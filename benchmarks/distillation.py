@@ -55,7 +55,7 @@ class Student:
 
     epochs: int = 12
     rate: float = 0.002
-    width: int = 192
+    width: int = 96
     dropout: float = 0.3
     batch_size: int = 32
     temperature: float = 2.0
