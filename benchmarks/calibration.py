@@ -2,12 +2,12 @@
 
     python benchmarks/calibration.py banking77|wnut17 --data DIR [--seeds 0]
 
-DIR holds train.csv and test.csv as PolyAI published them, or train.conll, dev.conll and test.conll (WNUT 2017). All of
-the encoder is trained: on banking77 by finetuning.py's recipe "full", on nine tenths of the training texts; on wnut17 by
-that of entities.py, with the CRF. One temperature is fitted (Guo et al. 2017) to the tenth that was held out, or to
-WNUT's development set, which like its test set has other entities than the training texts. The expected calibration
-error (Naeini et al. 2015, 15 bins) is that of the test set: per text, or per predicted entity. What is finished stays in
-metrics/calibration/.
+DIR holds train.csv and test.csv as PolyAI published them, or train.conll, dev.conll and test.conll (WNUT 2017). All
+of the encoder is trained: on banking77 by finetuning.py's recipe "full", on nine tenths of the training texts; on
+wnut17 by that of entities.py, with the CRF. One temperature is fitted (Guo et al. 2017) to the tenth that was held out,
+or to WNUT's development set, which like its test set has other entities than the training texts. The expected
+calibration error (Naeini et al. 2015, 15 bins) is that of the test set: per text, or per predicted entity. What is
+finished stays in metrics/calibration/.
 """
 
 import argparse
