@@ -551,6 +551,10 @@ class Errors(metaclass=_Coded):
     T551 = "{key}.components: {other!r} of {source!r} writes {found}, but {name!r} here {wanted}. Name one of its kind."
     T552 = "{path}, line {line}: no JSON object with a string under {field!r}. Found: {found!r}"
     T553 = "{key}.texts = {path} does not exist. Give a file or a folder of raw texts."
+    T554 = (
+        "{key}.texts = {path}: {names} of the source finds nothing old in any of these texts, so "
+        "they cannot tell what is nothing new. Give texts of the kind that it was trained on, or texts = null."
+    )
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "

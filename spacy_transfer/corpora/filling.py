@@ -105,13 +105,15 @@ def set_entities(
     doc.set_ents([Span(doc, *span) for span in spans], missing=gaps, default="outside")
 
 
-def deny_entities(doc: Doc) -> None:
+def deny_entities(doc: Doc) -> bool:
     """What is an entity becomes "outside", and of all other tokens nothing is said any more.
 
-    doc (Doc): Has entities.
+    doc (Doc): Has entities, perhaps.
+    RETURNS (bool): Whether it had any.
     """
     _, inside = _known(doc)
     doc.set_ents([], missing=[doc[i : i + 1] for i in numpy.flatnonzero(~inside).tolist()], default="outside")
+    return bool(inside.any())
 
 
 def _known(doc: Doc) -> tuple[Any, Any]:

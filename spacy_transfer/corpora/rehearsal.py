@@ -62,7 +62,7 @@ def create_rehearsal_v1(
     new_labels (List[str]): More labels of entities that the new data decides on: old ones that mean the same, say.
     beside (bool): The recognizer of entities that learns has the new labels alone, and works beside that of the source,
         which stays as it is. It learns from raw texts that what the source finds there is nothing new: such tokens are
-        "outside", and of all others nothing is said. New data is not completed.
+        "outside", of all others nothing is said, and texts without any are passed over. New data is not completed.
     field (str): Key of the text in .jsonl.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
     key (str): Where this block stands, for messages.
@@ -95,10 +95,9 @@ class RawTexts:
     def __init__(self, path: Path, field: str, ratio: float) -> None:
         self.path, self.field, self.ratio = Path(path), field, ratio
 
-    def endless(self, key: str) -> Iterator[str]:
-        """YIELDS (str): The texts in the order of the file, again and again."""
-        while True:
-            yield from read_texts(self.path, key, self.field)
+    def once(self, key: str) -> Iterator[str]:
+        """YIELDS (str): The texts in the order of the file."""
+        yield from read_texts(self.path, key, self.field)
 
 
 class Rehearsal:
@@ -181,9 +180,17 @@ class Rehearsal:
             yield Example(example.predicted, reference)
 
     def _rehearse(self, nlp: Language, keep: Filter) -> Iterator[Example]:
-        if self.raw is None:
-            return
-        docs = (nlp.make_doc(text) for text in self.raw.endless(self.teacher.key))
+        while self.raw is not None:
+            found = False
+            for example in self._rehearse_once(nlp, keep, self.raw):
+                found = True
+                yield example
+            if not found:
+                others = ", ".join(self.pairs.values())
+                raise ValueError(Errors.T554.format(key=self.teacher.key, path=self.raw.path, names=others))
+
+    def _rehearse_once(self, nlp: Language, keep: Filter, raw: RawTexts) -> Iterator[Example]:
+        docs = (nlp.make_doc(text) for text in raw.once(self.teacher.key))
         for doc, answers in self.teacher.annotate(docs, lambda doc: doc):
             reference = doc.copy()
             for answer, shared in self._said(answers):
@@ -191,8 +198,8 @@ class Rehearsal:
                 if ENTS in shared["assigns"]:
                     unknown = self._known(nlp).spans(reference)
                     set_entities(reference, answer, keep, unknown=unknown, outside=not self.beside)
-                    if self.beside:
-                        deny_entities(reference)
+            if self.beside and not deny_entities(reference):
+                continue
             mark(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():
                 if ENTS in self.teacher.shared[other]["assigns"] and not self.beside:

@@ -90,8 +90,19 @@ def test_beside_the_source_what_it_finds_is_nothing_new(make):
     corpus = new_data(nlp, [(0, 1, "PRODUCT"), (4, 6, "PRODUCT")], "anna , a Gizmo of Rome")
     new, old = parts(make(corpus, beside=True, ratio=3.0)(nlp))
     assert [label for _, label in shown(new[0].reference)] == ["PRODUCT", "O", "O", "O", "PRODUCT", "PRODUCT"]
-    assert shown(old[0].reference) == [("Anna", "?"), ("likes", "?"), ("Paris", "O")]
+    paris, bob, rome = [("likes", "?"), ("Paris", "O")], [("sees", "?"), ("Bob", "O")], [("Rome", "O"), ("sleeps", "?")]
+    assert [shown(eg.reference)[-2:] for eg in old] == [paris, bob, rome]
     assert open_of(old, "ner") == [(), (), ()]
+
+
+def test_beside_passes_over_texts_without_entities(make, tmp_path):
+    raw = tmp_path / "some.txt"
+    raw.write_text("the cat sleeps\nRome sleeps")
+    _, old = parts(make(new_data(student()), beside=True, ratio=2.0, texts=raw)(student()))
+    assert [eg.text for eg in old] == ["Rome sleeps"] * 2
+    raw.write_text("the cat sleeps")
+    with pytest.raises(ValueError, match=r"T554.*some\.txt.*ner"):
+        list(make(new_data(student()), beside=True, texts=raw)(student()))
 
 
 def test_beside_is_about_entities(make):
