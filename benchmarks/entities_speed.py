@@ -1,7 +1,7 @@
 """Words per second of a recognizer of entities, from texts to `doc.ents` and in training: `transfer_ner` and spaCy's
 `ner` on our backbone, and `ner` on spacy-transformers, all on the same MiniLM weights.
 
-    python benchmarks/entities_speed.py --data DIR [--most 1200] [--epochs 4] [--rounds 5]
+    python benchmarks/entities_speed.py --data DIR [--most 500] [--epochs 3] [--rounds 5]
 
 DIR holds train.conll and test.conll (WNUT 2017); .gz works. Everything moves, with the same Adam.v1, in batches of 32
 sentences; docs are made anew in every epoch, as the corpus reader does. The contenders take turns, epoch by epoch; the
@@ -58,8 +58,8 @@ def enter(config: Config, docs: list[Doc]) -> tuple[Language, list[Doc], Adam]:
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--data", type=Path, required=True)
-    args.add_argument("--most", type=int, default=1200)
-    args.add_argument("--epochs", type=int, default=4)
+    args.add_argument("--most", type=int, default=500)
+    args.add_argument("--epochs", type=int, default=3)
     args.add_argument("--rounds", type=int, default=5)
     opts = args.parse_args()
     task = labelling.TASKS["wnut17"]
