@@ -72,7 +72,7 @@ TABLES = {
         "distillation": "distillation.py clinc150 --data {clinc150}",
     },
     "benchmarks_forgetting": {
-        "forgetting_extend": "forgetting.py extend --data {data}",
+        "forgetting_extend": "forgetting.py extend --data {data} --method naive beside beside_minilm --seeds 0",
         "forgetting_sequence": "forgetting.py sequence --data {data}",
     },
 }
