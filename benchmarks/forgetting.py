@@ -52,7 +52,7 @@ JOINT = "joint"
 EXTEND = {"steps": 800, "rate": 1e-3, "without": 1.0}
 BATCH = 32
 RATIO = {"extend": 2.0, "sequence": 1.0}
-BESIDE_RATIO = 0.25
+BESIDE_RATIO = 1.0
 MINILM = {"steps": 300, "rate": 2e-4, "head_rate": 1e-3}
 LWF_WEIGHT = 0.5
 SEQUENCE = {"wikigold": 300, "ai": 150, "music": 150}
@@ -337,10 +337,8 @@ def measure_extend(data: Path, method: str, seed: int, tiny: bool) -> dict[str, 
             "wikigold": {"data": old_data, "scores": ["ents_f"], "labels": list(OF_WIKIGOLD.values())},
         }
         skills = OldSkills(before, skills_from(blocks, "benchmark"), "benchmark")
-        config = changed(
-            "ner_anchor",
-            extend_changes(method, Old(OLD, texts, "predicted", ["ner"], write(bare, folder / "raw.spacy")), steps),
-        )
+        old = Old(OLD, texts, "predicted", ["ner"], write(bare, folder / "raw.spacy"))
+        config = changed("ner_anchor", extend_changes(method, old, steps))
         overrides = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "d.spacy")}
         seconds = run_training(config, folder / "out", overrides | {"system.seed": seed})
         nlp = spacy.load(folder / "out" / "model-last")
@@ -490,6 +488,8 @@ def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
     }
     if method in ("rehearsal", "both"):
         settings["ratio"] = RATIO[part]
+    elif method == "lwf":
+        settings["weight"] = LWF_WEIGHT
     elif method.startswith("beside"):
         settings |= {"ratio": BESIDE_RATIO, "minilm": MINILM if method == "beside_minilm" else None}
     return settings

@@ -257,10 +257,8 @@ def test_calibration_of_entities_is_on_the_recipe_of_entities(script, tmp_path):
     for part in ("train", "dev", "test"):
         (tmp_path / f"{part}.conll").write_text("Anna\tB-person\nleft\tO\n\nRome\tB-location\n", encoding="utf8")
     subject = calibration.wnut17(tmp_path, tiny=False)
-    assert (
-        len(subject.pool) == len(subject.dev) == len(subject.test) == 2
-        and subject.measure is calibration.measure_entities
-    )
+    assert len(subject.pool) == len(subject.dev) == len(subject.test) == 2
+    assert subject.measure is calibration.measure_entities
     assert subject.changes(1) == entities.make_changes(entities.TASKS["wnut17"], "crf", entities.STEPS["wnut17"])
     assert set(calibration.SUBJECTS) == {
         command.split()[1] for command in script("run").COMMANDS.values() if "calib" in command
@@ -359,6 +357,17 @@ def test_methods_of_forgetting_fit_their_configs(script, tmp_path):
             assert found.importance == ("fisher" if method == "ewc" else "equal")
     assert {*forgetting.PARTS["extend"], *forgetting.PARTS["sequence"]} == {*forgetting.METHODS, "joint"}
     check(forgetting.sequence_config(["ai"], 20, ["x"], None, "joint"))
+
+
+def test_contenders_of_entities_speed_share_weights_and_settings(script):
+    speed = script("entities_speed")
+    ours, stock = (spacy.util.load_model_from_config(speed.moving(name)) for name in ("ner_crf", "ner_transformer"))
+    assert not ours.get_pipe("transfer_backbone").frozen and not stock.get_pipe("transfer_backbone").frozen
+    peer, own = speed.peer()["components"]["ner"]["model"], stock.config["components"]["ner"]["model"]
+    assert {key: value for key, value in peer.items() if key != "tok2vec"} == {
+        key: value for key, value in own.items() if key != "tok2vec"
+    }
+    assert peer["tok2vec"]["@architectures"] == "spacy-transformers.TransformerListener.v1"
 
 
 def check_forgetting(config, anchored, rehearsed, method):

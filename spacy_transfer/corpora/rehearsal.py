@@ -197,7 +197,7 @@ class Rehearsal:
                 fill(reference, answer, shared["exclusive"], keep)
                 if ENTS in shared["assigns"]:
                     unknown = self._known(nlp).spans(reference)
-                    set_entities(reference, answer, keep, unknown=unknown, outside=not self.beside)
+                    set_entities(reference, answer, keep, unknown=unknown, outside=True)
             if self.beside and not deny_entities(reference):
                 continue
             mark(reference, NAME, list(self.pairs))

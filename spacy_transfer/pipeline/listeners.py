@@ -59,7 +59,8 @@ class DocumentListener(TransferListener):
 def build_listener_v1(*, upstream: str = "*", width: int | None = None) -> Model[list[Doc], list[Floats2d]]:
     """Connect a head to a `transfer_backbone` earlier in the pipeline.
 
-    upstream (str): Name of the backbone component; "*" fits any.
+    upstream (str): Name of the backbone component; "*" fits any. Give the name where the pipeline has a `tok2vec` too:
+        that would take the head for its own, and spaCy would warn that it is frozen.
     width (Optional[int]): Width of its rows. Leave it null: it is filled in at initialisation, so that the
         backbone can be swapped without an edit here.
     RETURNS (Model[List[Doc], List[Floats2d]]): The listener: shape (len(doc), width) for every doc.
