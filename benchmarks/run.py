@@ -9,7 +9,8 @@ DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity dat
 (PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/wikigold
 (wikigold.conll.txt), DIR/crossner (ai and music: train.txt, test.txt), DIR/ud_en_ewt (train.conllu, test.conllu) and
 DIR/stsb (train.csv, test.csv); .gz works everywhere. What was measured stays in metrics/benchmarks/ and is not measured
-again unless --again says so. A script that fails does not keep the others from running; the end tells what is missing.
+again unless --again says so; rows of what was not measured here stay, if they are of a machine like this one. A script
+that fails does not keep the others from running; the end tells what is missing.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common import ROOT
@@ -132,11 +133,20 @@ def run(names: Sequence[str], given: dict[str, str], shown: dict[str, str], agai
     return failed
 
 
-def as_table(names: Collection[str], machine: str) -> str:
-    """RETURNS (str): The rows that are kept, in order; empty if there are none."""
-    rows = "".join((KEPT / f"{n}.md").read_text(encoding="utf8") for n in names if (KEPT / f"{n}.md").exists())
+def rows_of(name: str, command: str, before: str, machine: str) -> str:
+    """RETURNS (str): The rows that are kept, or those that a table of a machine like this one has; empty for none."""
+    file = KEPT / f"{name}.md"
+    if file.exists():
+        return file.read_text(encoding="utf8")
+    lines = before.splitlines(keepends=True) if before.endswith(f"\nMachine: {machine}.\n") else []
+    return "".join(line for line in lines if line.endswith(f"| `{command}` |\n"))
+
+
+def as_table(rows: Iterable[str], machine: str) -> str:
+    """RETURNS (str): The table; empty if there are no rows."""
     head = "| what | measured | aim | `python benchmarks/` |\n|---|---|---|---|\n"
-    return f"{head}{rows}\nMachine: {machine}.\n" if rows else ""
+    body = "".join(rows)
+    return f"{head}{body}\nMachine: {machine}.\n" if body else ""
 
 
 def main() -> None:
@@ -155,11 +165,13 @@ def main() -> None:
     shown = {"texts": "mr/pos.txt", "data": "DIR"} | FOLDERS
     failed = run(opts.only, given, shown, opts.again)
     machine = f"{cpu()}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}"
-    for table, names in TABLES.items():
-        if text := as_table(names, machine):
-            (ROOT / "docs" / f"{table}.md").write_text(text, encoding="utf8")
-        missing = [name for name in names if not (KEPT / f"{name}.md").exists()]
-        if missing:
+    for table, commands in TABLES.items():
+        page = ROOT / "docs" / f"{table}.md"
+        before = page.read_text(encoding="utf8") if page.exists() else ""
+        rows = {name: rows_of(name, text.format(**shown), before, machine) for name, text in commands.items()}
+        if text := as_table(rows.values(), machine):
+            page.write_text(text, encoding="utf8")
+        if missing := [name for name, found in rows.items() if not found]:
             print(f"docs/{table}.md has no rows yet of: {', '.join(missing)}", file=sys.stderr)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")

@@ -57,9 +57,15 @@ def test_run_gathers_several_rows_and_goes_on_after_a_failure(kept, tmp_path, mo
     places = dict.fromkeys(("texts", *kept.FOLDERS), "x")
     assert kept.run(["frozen", "rows"], {}, places, again=False) == ["frozen"]
     assert "| b | 3 | 4 | `rows.py` |\n" in capsys.readouterr().out
-    table = kept.as_table(["frozen", "rows"], "a machine")
+    rows = [kept.rows_of(name, f"{name}.py", "", "a machine") for name in ("frozen", "rows")]
+    table = kept.as_table(rows, "a machine")
     assert table.count("\n|") == 3 and table.endswith("\nMachine: a machine.\n")
-    assert kept.as_table(["frozen"], "a machine") == ""
+    assert kept.as_table(rows[:1], "a machine") == ""
+    # What was not measured here stays as it is in the table, if that is of such a machine.
+    monkeypatch.setattr(kept, "KEPT", tmp_path / "elsewhere")
+    assert kept.rows_of("rows", "rows.py", table, "a machine") == rows[1]
+    assert kept.rows_of("rows", "rows.py", table, "another machine") == ""
+    assert kept.rows_of("rows", "rows.py --seeds 1", table, "a machine") == ""
 
 
 def test_results_are_kept_until_settings_change(script, tmp_path, capsys):

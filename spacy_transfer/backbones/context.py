@@ -7,6 +7,7 @@ from thinc.api import Linear, Model, chain, get_torch_default_device, torch2xp, 
 from thinc.types import Floats2d
 
 from .graph import is_graph_kept
+from .products import by_numpy
 from .shim import SafetensorsShim
 
 ContextT = Model[list[Floats2d], list[Floats2d]]
@@ -24,7 +25,7 @@ def build_cnn_context_v1(
     RETURNS (Model[List[Floats2d], List[Floats2d]]): The layer: shape (n_tokens, width) for every doc.
     """
     encode = _registered("spacy.MaxoutWindowEncoder.v2")(width, window_size, maxout_pieces, depth)
-    inner: Model = chain(with_array(Linear(nO=width)), encode)
+    inner: Model = by_numpy(chain(with_array(Linear(nO=width)), encode))
     return Model("transfer_cnn", _cnn_forward, init=_cnn_init, layers=[inner], dims={"nI": None, "nO": width})
 
 

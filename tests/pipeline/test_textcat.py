@@ -3,11 +3,13 @@
 import numpy
 import pytest
 import spacy
+from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
 from thinc.api import Adam
 
 from .util import LISTENER, backbone_config
 
+RNG = numpy.random.default_rng(0)
 HEAD = {"@architectures": "spacy-transfer.TextCatHead.v1", "tok2vec": LISTENER}
 DATA = [("a cat sings", "pet"), ("the dog sings", "pet"), ("a car drives", "car"), ("the car stops", "car")]
 
@@ -168,3 +170,15 @@ def test_predicting_before_initialize(nlp):
     pipe = nlp.add_pipe("transfer_textcat")
     with pytest.raises(ValueError, match="T303"):
         pipe(nlp.make_doc("a"))
+
+
+def test_scores_are_written_as_spacy_writes_them(tiny_bert):
+    nlp, examples = pipeline(tiny_bert)
+    train(nlp, examples, 3)
+    pipe, docs = nlp.get_pipe("transfer_textcat"), [nlp.make_doc(text) for text, _ in DATA]
+    scores = RNG.random((len(DATA), 2)).astype("f")
+    pipe.set_annotations(docs, scores)
+    theirs = [nlp.make_doc(text) for text, _ in DATA]
+    TextCategorizer.set_annotations(pipe, theirs, scores)
+    assert [list(doc.cats.items()) for doc in docs] == [list(doc.cats.items()) for doc in theirs]
+    assert all(type(value) is float for doc in docs for value in doc.cats.values())
