@@ -15,6 +15,6 @@ def by_numpy(model: ModelT) -> ModelT:
     RETURNS (Model): The same model.
     """
     for node in model.walk():
-        if type(node.ops) is NumpyOps and node.ops.use_blis:
+        if type(node.ops) is NumpyOps:
             node.ops = NumpyOps(use_blis=False)
     return model
