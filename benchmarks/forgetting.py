@@ -373,7 +373,7 @@ def extend_rows(found: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str, 
 def sequence_config(tasks: Sequence[str], steps: int, labels: Sequence[str], old: Old | None, method: str) -> Any:
     """RETURNS (Config): Of one training: from the beginning, or on from an earlier one."""
     task = replace(entities.TASKS["crossner_ai"], config="ner_crf")
-    changes = labelling.make_changes(task, "full", steps)
+    changes = labelling.make_changes(task, "full", steps, entities.HEAD_RATES["crf"])
     config = changed("ner_crf", changes)
     if old is not None:
         config["components"] = {name: {"source": old.source} for name in config["components"]}
@@ -479,7 +479,7 @@ ROWS = {"extend": extend_rows, "sequence": sequence_rows}
 
 def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
     """RETURNS (Dict[str, Any]): All that a result depends on, beside the seed."""
-    recipe = EXTEND if part == "extend" else SEQUENCE
+    recipe: Any = EXTEND if part == "extend" else {**SEQUENCE, "head_rate": entities.HEAD_RATES["crf"]}
     settings = {
         "recipe": recipe,
         "strength": STRENGTHS[part].get({"both": "ewc"}.get(method, method)),

@@ -98,12 +98,12 @@ MODES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def make_changes(task: Task, mode: str, steps: int) -> dict[str, Any]:
+def make_changes(task: Task, mode: str, steps: int, head_rate: float = HEAD_RATE) -> dict[str, Any]:
     """RETURNS (Dict[str, Any]): All changes of the config."""
     warmup = int(WARMUP * steps)
     encoder = linear(LORA_RATE if mode == "lora" else RATE, steps, warmup=warmup)
     changes = {
-        "training.optimizer": adamw(encoder, f"^{task.head}", linear(HEAD_RATE, steps, warmup=warmup)),
+        "training.optimizer": adamw(encoder, f"^{task.head}", linear(head_rate, steps, warmup=warmup)),
         "training.max_steps": steps - 1,  # spaCy makes one more.
         "training.patience": 0,
         "training.eval_frequency": 1_000_000,

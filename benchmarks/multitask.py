@@ -51,7 +51,11 @@ RECIPE = finetuning.RECIPES["banking77", str(SHOTS)]
 
 # The recipe of "all": all that is to be tuned stands here. Rates of the heads are those of the runs alone.
 RATE, WARMUP = 3e-4, 0.1
-HEAD_RATES = {"textcat": RECIPE.first_rate, "ner": labelling.HEAD_RATE, "tagger": labelling.HEAD_RATE}
+HEAD_RATES = {
+    "textcat": RECIPE.first_rate,
+    "ner": entities.HEAD_RATES["crf"],
+    "tagger": entities.HEAD_RATES["tagger"],
+}
 BATCHES = {
     "task": {"@batchers": "spacy-transfer.TaskBatcher.v1", "size": BATCH, "unit": "examples"},
     "mixed": {"@batchers": "spacy.batch_by_sequence.v1", "size": BATCH, "get_length": None},

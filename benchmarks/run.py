@@ -61,7 +61,7 @@ TABLES = {
         "checkpoints": "checkpoints.py --data {banking77}",
         "head_alone": "heads.py",
         "entities_speed": "entities_speed.py --data {wnut17}",
-        "entities_wnut17": "entities.py wnut17 --data {wnut17} --head crf ner --seeds 0 2",
+        "entities_wnut17": "entities.py wnut17 --data {wnut17} --head crf ner",
         "entities_wikigold": "entities.py wikigold --data {wikigold} --head crf ner",
         "entities_crossner_ai": "entities.py crossner_ai --data {crossner_ai} --head crf ner",
         "entities_ud_en_ewt": "entities.py ud_en_ewt --data {ud_en_ewt} --seeds 0",
