@@ -59,6 +59,7 @@ TABLES = {
         "calibration_banking77": "calibration.py banking77 --data {banking77}",
         "calibration_wnut17": "calibration.py wnut17 --data {wnut17}",
         "checkpoints": "checkpoints.py --data {banking77}",
+        "checkpoints_token": "checkpoints.py --data {wnut17} --task token",
         "head_alone": "heads.py",
         "entities_speed": "entities_speed.py --data {wnut17}",
         "entities_wnut17": "entities.py wnut17 --data {wnut17} --head crf ner",
