@@ -4,10 +4,10 @@
     python benchmarks/entities_speed.py --data DIR [--most 500] [--epochs 3] [--rounds 5]
 
 DIR holds train.conll and test.conll (WNUT 2017); .gz works. Everything moves, in batches of 32 sentences: on our
-backbone by our AdamW, the heads at the rates of entities.py, and on spacy-transformers by Adam.v1. Docs are made anew in
-every epoch, as the corpus reader does. The contenders take turns, epoch by epoch; the first epoch warms up and is not
-counted. What they have learned then predicts (`nlp.pipe`, on --most texts of the test set, after saving and loading),
-again in turn. How many entities each finds is printed: who finds more, writes more.
+backbone by our AdamW, the heads at the rates of entities.py, and on spacy-transformers by Adam.v1. Docs are made anew
+in every epoch, as the corpus reader does. The contenders take turns, epoch by epoch; the first epoch warms up and is
+not counted. What they have learned then predicts (`nlp.pipe`, on --most texts of the test set, after saving and
+loading), again in turn. How many entities each finds is printed: who finds more, writes more.
 """
 
 import argparse
