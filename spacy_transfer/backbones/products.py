@@ -9,7 +9,7 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 def by_numpy(model: ModelT) -> ModelT:
     """Let the layers of a model multiply by numpy on the CPU. Thinc's blis takes one thread and, for want of kernels
-    for newer processors, up to three times as long (benchmarks/distillation.py); results agree to rounding.
+    for newer processors, two to three times as long (benchmarks/vectors.py); results agree to rounding.
 
     model (Model): Built, on whatever device; layers on a GPU, or with Apple's BLAS, are left alone.
     RETURNS (Model): The same model.
