@@ -25,7 +25,7 @@ def build_cnn_context_v1(
     RETURNS (Model[List[Floats2d], List[Floats2d]]): The layer: shape (n_tokens, width) for every doc.
     """
     encode = _registered("spacy.MaxoutWindowEncoder.v2")(width, window_size, maxout_pieces, depth)
-    inner: Model = by_numpy(chain(with_array(Linear(nO=width)), encode))
+    inner: Model = chain(with_array(Linear(nO=width)), encode)
     return Model("transfer_cnn", _cnn_forward, init=_cnn_init, layers=[inner], dims={"nI": None, "nO": width})
 
 
@@ -60,7 +60,7 @@ def _cnn_forward(model: ContextT, rows: list[Floats2d], is_train: bool) -> tuple
         # Thinc's Maxout cannot pass a gradient to nothing.
         given: list[Any] = [model.ops.alloc2f(0, model.get_dim("nO")) for _ in rows]
         return given, lambda d_rows: [model.ops.alloc2f(0, model.get_dim("nI")) for _ in rows]
-    return model.layers[0](rows, is_train)
+    return by_numpy(model.layers[0])(rows, is_train)
 
 
 def _cnn_init(model: ContextT, X: Any = None, Y: Any = None) -> None:

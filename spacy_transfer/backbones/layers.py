@@ -10,6 +10,7 @@ from thinc.shims import Shim
 from ..errors import Errors
 from ..tuning.anchors import strengths
 from ..tuning.policy import Policy, Tuning
+from .products import by_numpy
 from .tunable import Tunable
 from .weights import Weight
 
@@ -107,7 +108,7 @@ class LayersShim(Tunable, Shim):
         n_still = self._let_move(len(docs), len(parts)) if is_train else 0
         rows, backs = docs, []
         for i, part in enumerate(parts):
-            rows, back = part(rows, is_train and i >= n_still)
+            rows, back = by_numpy(part)(rows, is_train and i >= n_still)
             if i >= n_still:
                 backs.append(back)
 

@@ -16,7 +16,6 @@ from thinc.types import Floats2d
 from ..errors import Errors
 from ..tuning.policy import Tuning
 from .layers import LayersShim, check_keys, is_still
-from .products import by_numpy
 from .sources import resolve_package
 from .tunable import Tunable
 from .weights import Weight, find_weights
@@ -195,7 +194,7 @@ class PipelineShim(LayersShim):
             msg = srsly.msgpack_loads(data)
             self.unbind()
             self.config, self.lang, self.steps = srsly.json_loads(msg["config"]), msg["lang"], msg.get("steps", 0)
-            self.encoder = by_numpy(_build(self.config)).from_bytes(msg["encoder"])
+            self.encoder = _build(self.config).from_bytes(msg["encoder"])
             self.vocab = _empty_vocab(self.lang).from_bytes(msg["vocab"], exclude=["strings"])
         return self
 
@@ -238,7 +237,7 @@ def _rows_of(inner: Model) -> Model:
 
 def _copy(encoder: Model) -> Model:
     """A copy that knows its parts: Thinc's own has lost its references."""
-    twin = by_numpy(encoder.copy())
+    twin = encoder.copy()
     nodes = dict(zip(map(id, encoder.walk()), twin.walk(), strict=True))
     for name in encoder.ref_names:
         twin.set_ref(name, nodes.get(id(encoder.maybe_get_ref(name))))

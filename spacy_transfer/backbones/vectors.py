@@ -19,7 +19,6 @@ from ..errors import Errors
 from ..tuning.policy import Tuning
 from .layers import LayersShim, check_keys, is_still
 from .lookup import Lookup
-from .products import by_numpy
 from .weights import Weight, find_weights
 
 logger = logging.getLogger("spacy")
@@ -68,7 +67,7 @@ def build_vectors_backbone_v1(
     )
     layers = [lookup]
     if width is not None:
-        layers.append(with_array(by_numpy(Linear(nO=width))))
+        layers.append(with_array(Linear(nO=width)))
     if context is not None:
         layers.append(context)
     attrs = {"source": source, "prune": prune, "reads_corpus": True, "fingerprint": "", "is_still": is_still}

@@ -1,8 +1,13 @@
 """Matrix products of Thinc layers by numpy."""
 
+import multiprocessing
+import os
+
 import numpy
 from thinc.api import Linear, Maxout, NumpyOps, chain
+from threadpoolctl import threadpool_info
 
+from spacy_transfer.backbones import products
 from spacy_transfer.backbones.context import build_cnn_context_v1
 from spacy_transfer.backbones.products import by_numpy
 
@@ -34,6 +39,30 @@ def test_other_devices_are_left_alone():
 
 
 def test_our_cnn_multiplies_so():
-    layers = [node for node in build_cnn_context_v1().walk() if "W" in node.param_names]
+    model = build_cnn_context_v1()
+    model.set_dim("nI", 4)
+    model.initialize()
+    model.predict([RNG.normal(size=(3, 4)).astype("f")])
+    layers = [node for node in model.walk() if "W" in node.param_names]
     assert len(layers) == 3
     assert not any(node.ops.use_blis for node in layers)
+
+
+def test_a_worker_process_takes_one_thread(monkeypatch):
+    asked = []
+    monkeypatch.setattr(products, "_stay_in_one_thread", asked.append)
+    by_numpy(Linear(3, 3))
+    assert asked == []
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
+    by_numpy(Linear(3, 3))
+    assert asked == []  # A process that imported the package itself may use what it has.
+    monkeypatch.setattr(products, "_HOME", -1)
+    by_numpy(Linear(3, 3))
+    assert asked == [os.getpid()]
+
+
+def test_one_thread_is_what_blas_has_then():
+    with products._stay_in_one_thread(os.getpid()):
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        assert pools and {pool["num_threads"] for pool in pools} == {1}
+    products._stay_in_one_thread.cache_clear()

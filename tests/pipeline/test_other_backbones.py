@@ -91,3 +91,23 @@ def test_saved_copied_and_in_two_processes(sources, kind, tmp_path):
     for doc, wanted in zip(nlp.pipe(texts, n_process=2, batch_size=5), expected, strict=True):
         assert [t.tag_ for t in doc] == [t.tag_ for t in wanted]
         numpy.testing.assert_allclose(list(doc.cats.values()), list(wanted.cats.values()), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "pipeline"])
+def test_a_backbone_inside_a_head_gives_the_same_rows_before_and_after_loading(sources, kind, tmp_path, monkeypatch):
+    """A copy of a Thinc model, and one that comes back from a GPU, has Thinc's own ops."""
+    # So wide that the last bits depend on who multiplies.
+    cnn = {"@architectures": "spacy-transfer.CNNContext.v1", "width": 128}
+    monkeypatch.setitem(BACKBONES, "cnn", (*BACKBONES["vectors"][:2], {"context": cnn}))
+    nlp, examples, optimizer = build(sources, kind, ["textcat"])
+    for _ in range(3):
+        step(nlp, examples, optimizer)
+    text = " ".join(TEXTS * 8)
+    before = nlp(text).cats
+    nlp.get_pipe("transfer_backbone").model.to_cpu()
+    assert nlp(text).cats == before
+    nlp.replace_listeners("transfer_backbone", "textcat", ["model.tok2vec"])
+    nlp.remove_pipe("transfer_backbone")
+    assert nlp(text).cats == before
+    nlp.to_disk(tmp_path)
+    assert spacy.load(tmp_path)(text).cats == before
