@@ -3,11 +3,11 @@
     python benchmarks/entities.py wnut17|wikigold|crossner_ai|ud_en_ewt --data DIR [--seeds 0 1 2] [--steps N]
 
 DIR holds train.conll and test.conll (WNUT 2017), wikigold.conll.txt (of which a draw with seed 0 keeps a fifth of the
-sentences for the test), train.txt and test.txt (CrossNER, DIR/crossner/ai), or train.conllu and test.conllu (UD English
-EWT: UPOS, on the file's own tokens); .gz works. Training is by `spacy train`, with the same backbone, optimizer, rate
-of the encoder and number of steps for all heads (labelling.py, "full"). Each head has the better of two rates: on WNUT,
-seed 0, a CRF reaches 34.6% with 0.001 and 40.5% with 0.005, `ner` 38.5% and 37.4%. Each run has a process of its own;
-what is finished stays in metrics/entities/ and is not run again unless its settings have changed or --again says so.
+sentences for the test), train.txt and test.txt (CrossNER, DIR/crossner/ai), or train.conllu and test.conllu (UD
+English EWT: UPOS, on the file's own tokens); .gz works. Training is by `spacy train`, with the same backbone,
+optimizer, rate of the encoder and number of steps for all heads (labelling.py, "full"). HEAD_RATES says the rate of
+each head, and --rate gives it another one. Each run has a process of its own; what is finished stays in
+metrics/entities/ and is not run again unless its settings have changed or --again says so.
 """
 
 import argparse
@@ -69,10 +69,10 @@ def task_of(data_set: str, head: str) -> Task:
     return replace(task, config=CONFIGS[head], head="ner") if head == "ner" else task
 
 
-def make_changes(task: Task, head: str, steps: int) -> dict[str, Any]:
-    """RETURNS (Dict[str, Any]): All changes of the config."""
+def make_changes(task: Task, head: str, steps: int, rate: float | None = None) -> dict[str, Any]:
+    """RETURNS (Dict[str, Any]): All changes of the config. Without a rate the head has its own."""
     named = replace(task, head="ner") if head == "ner" else task
-    changes = labelling.make_changes(named, "full", steps, HEAD_RATES[head])
+    changes = labelling.make_changes(named, "full", steps, rate or HEAD_RATES[head])
     if head == "tagger":
         changes["components.transfer_tagger.attribute"] = "pos"
         changes["training.score_weights"] = {"pos_acc": 1.0, "tag_acc": 0.0}
@@ -87,9 +87,12 @@ def in_a_process(arguments: list[str]) -> dict[str, Any]:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def as_rows(data_set: str, steps: int, found: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str, str]]:
+def as_rows(
+    data_set: str, steps: int, found: dict[str, list[dict[str, Any]]], rate: float | None = None
+) -> list[tuple[str, str, str]]:
     """RETURNS (List[Tuple[str, str, str]]): A row for each head, with what it is compared with."""
     task, rows = TASKS[data_set], []
+    shown = "" if rate is None else f", the head at rate {rate:g}"
     mean = {head: statistics.mean(run["score"] for run in runs) for head, runs in found.items()}
     for head, runs in found.items():
         each = ", ".join(f"{run['score']:.1f}" for run in runs)
@@ -98,7 +101,7 @@ def as_rows(data_set: str, steps: int, found: dict[str, list[dict[str, Any]]]) -
             measured += f", {mean[head] - mean['ner']:+.1f} against `ner`"
         measured += f"; training {statistics.median(run['seconds'] for run in runs):.0f} s"
         aim = {"ner": "-", "tagger": ">= 95%"}.get(head, ">= `ner`")
-        rows.append((f"{task.what}, {SHOWN[head]}, MiniLM fine-tuned, {steps} steps", measured, aim))
+        rows.append((f"{task.what}, {SHOWN[head]}, MiniLM fine-tuned, {steps} steps{shown}", measured, aim))
     return rows
 
 
@@ -109,6 +112,7 @@ def main() -> None:
     args.add_argument("--head", nargs="*", choices=list(CONFIGS))
     args.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     args.add_argument("--steps", type=int, default=0)
+    args.add_argument("--rate", type=float, help="of the heads, in the place of their own")
     args.add_argument("--most", type=int, default=0, help="sentences of each part, to try the script; 0 for all")
     args.add_argument("--again", action="store_true")
     args.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -116,7 +120,7 @@ def main() -> None:
     steps, heads = opts.steps or STEPS[opts.data_set], opts.head or CONTENDERS[opts.data_set]
     if opts.here:
         (head,), (seed,) = heads, opts.seeds
-        changes = make_changes(TASKS[opts.data_set], head, steps)
+        changes = make_changes(TASKS[opts.data_set], head, steps, opts.rate)
         print(json.dumps(labelling.measure(task_of(opts.data_set, head), opts.data, changes, seed, opts.most)))
         return
     found: dict[str, list[dict[str, Any]]] = {}
@@ -124,16 +128,18 @@ def main() -> None:
         for seed in opts.seeds:
             arguments = [opts.data_set, "--data", str(opts.data), "--head", head, "--seeds", str(seed), "--here"]
             arguments += ["--steps", str(steps), "--most", str(opts.most)]
-            changes = make_changes(TASKS[opts.data_set], head, steps)
+            arguments += [] if opts.rate is None else ["--rate", str(opts.rate)]
+            changes = make_changes(TASKS[opts.data_set], head, steps, opts.rate)
+            name = f"{opts.data_set}_{head}{'' if opts.rate is None else f'_{opts.rate:g}'}_{seed}.json"
             run = kept(
-                KEPT / ("tiny" if opts.most else "") / f"{opts.data_set}_{head}_{seed}.json",
+                KEPT / ("tiny" if opts.most else "") / name,
                 {"changes": changes, "most": opts.most},
                 opts.again,
                 lambda arguments=arguments: in_a_process(arguments),
             )
             found.setdefault(head, []).append(run)
             print(f"{head}, seed {seed}: {run['score']:.1f}%, {run['seconds']:.0f} s", file=sys.stderr, flush=True)
-    rows = as_rows(opts.data_set, steps, found)
+    rows = as_rows(opts.data_set, steps, found, opts.rate)
     print_rows([(f"TINY: {what}", *rest) for what, *rest in rows] if opts.most else rows)
 
 

@@ -86,6 +86,7 @@ def learn(
         waiting = waiting[32:]
         for _, pipe in nlp.pipeline:
             pipe.finish_update(optimizer)
+        optimizer.step_schedules()
     return steps
 
 

@@ -65,6 +65,9 @@ TABLES = {
         "entities_wnut17": "entities.py wnut17 --data {wnut17} --head crf ner",
         "entities_wikigold": "entities.py wikigold --data {wikigold} --head crf ner",
         "entities_crossner_ai": "entities.py crossner_ai --data {crossner_ai} --head crf ner",
+        "entities_wnut17_rate": "entities.py wnut17 --data {wnut17} --head ner --seeds 0 --rate 0.005",
+        "entities_wikigold_rate": "entities.py wikigold --data {wikigold} --head ner --seeds 0 --rate 0.005",
+        "entities_crossner_ai_rate": "entities.py crossner_ai --data {crossner_ai} --head ner --seeds 0 --rate 0.005",
         "entities_ud_en_ewt": "entities.py ud_en_ewt --data {ud_en_ewt} --seeds 0",
     },
     "benchmarks_multitask": {
@@ -119,9 +122,9 @@ def run(names: Sequence[str], given: dict[str, str], shown: dict[str, str], agai
     """
     failed = []
     for name in names:
-        file = KEPT / f"{name}.md"
-        if again or not file.exists():
-            command, start = COMMANDS[name].format(**shown), time.perf_counter()
+        file, command = KEPT / f"{name}.md", COMMANDS[name].format(**shown)
+        if again or not kept_rows(name, command):
+            start = time.perf_counter()
             print(f"{name}: {command}", file=sys.stderr, flush=True)
             try:
                 rows = measure(name, given)
@@ -134,13 +137,21 @@ def run(names: Sequence[str], given: dict[str, str], shown: dict[str, str], agai
     return failed
 
 
+def kept_rows(name: str, command: str) -> str:
+    """RETURNS (str): What was measured here by just this command; empty for nothing."""
+    file = KEPT / f"{name}.md"
+    return _printed_by(command, file.read_text(encoding="utf8")) if file.exists() else ""
+
+
+def _printed_by(command: str, text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if line.endswith(f"| `{command}` |\n"))
+
+
 def rows_of(name: str, command: str, before: str, machine: str) -> str:
     """RETURNS (str): The rows that are kept, or those that a table of a machine like this one has; empty for none."""
-    file = KEPT / f"{name}.md"
-    if file.exists():
-        return file.read_text(encoding="utf8")
-    lines = before.splitlines(keepends=True) if before.endswith(f"\nMachine: {machine}.\n") else []
-    return "".join(line for line in lines if line.endswith(f"| `{command}` |\n"))
+    if rows := kept_rows(name, command):
+        return rows
+    return _printed_by(command, before) if before.endswith(f"\nMachine: {machine}.\n") else ""
 
 
 def as_table(rows: Iterable[str], machine: str) -> str:

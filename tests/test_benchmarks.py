@@ -66,6 +66,9 @@ def test_run_gathers_several_rows_and_goes_on_after_a_failure(kept, tmp_path, mo
     assert kept.rows_of("rows", "rows.py", table, "a machine") == rows[1]
     assert kept.rows_of("rows", "rows.py", table, "another machine") == ""
     assert kept.rows_of("rows", "rows.py --seeds 1", table, "a machine") == ""
+    # What another command measured does not count.
+    monkeypatch.setattr(kept, "KEPT", tmp_path)
+    assert kept.rows_of("rows", "rows.py --seeds 1", "", "a machine") == ""
 
 
 def test_results_are_kept_until_settings_change(script, tmp_path, capsys):
