@@ -15,7 +15,7 @@ WORDS = {"token.tag": "tag_", "token.pos": "pos_", "token.morph": "morph", "toke
 """Of each token: what a component says that it writes, and where that stands."""
 TREE, STARTS, ENTS, CATS, ROWS = "token.dep", "token.is_sent_start", "doc.ents", "doc.cats", "doc.tensor"
 WRITTEN = (*WORDS, TREE, STARTS, ENTS, CATS)
-FORMAT = 1
+FORMAT = 2
 """Goes up when answers become others, so that those on disk are not taken for them."""
 BEAM = {"beam_width": 16, "beam_density": 1e-4}
 

@@ -1,6 +1,6 @@
 """Rehearsal.v1: what the starting pipeline already does, between the new data, so that it is not forgotten."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def create_rehearsal_v1(
     min_confidence: float = 0.0,
     complete: bool = True,
     new_labels: list[str] = [],  # noqa: B006 (confection needs a list; it is only read)
+    new_in_texts: bool = True,
     beside: bool = False,
     field: str = "text",
     cache: Path | None = None,
@@ -44,9 +45,10 @@ def create_rehearsal_v1(
     New data forgets in a second way: its "outside" is said where the starting pipeline would find an entity. With
     `complete` such tokens get that entity, or are left missing below `min_confidence`.
 
-    What new data decides on is never contradicted. Those are the labels of its entities, and `new_labels`: an entity of
-    such a label is not rehearsed, its tokens are missing; and so are words in raw texts that the new data calls an
-    entity somewhere. For `transfer_ner`, "outside" in raw texts means "no old label, perhaps a new one".
+    What new data decides on is never contradicted. On its own texts that is every label of its entities, in raw texts
+    those that the source does not have, and everywhere `new_labels`: an entity of such a label is not rehearsed, its
+    tokens are missing; and so are words in raw texts that the new data calls such an entity somewhere. For
+    `transfer_ner`, "outside" in raw texts means "no old label, perhaps a new one".
 
     corpus (Callable[[Language], Iterable[Example]]): The new data: any reader.
     source (str): The pipeline: a name or folder.
@@ -59,7 +61,11 @@ def create_rehearsal_v1(
     min_confidence (float): The least probability of what is taken; below, annotation is left missing. For spaCy's own
         ner it comes from a beam (about twice the time), its parser and morphologizer have none.
     complete (bool): Fill in what the new data leaves out, on its texts too.
-    new_labels (List[str]): More labels of entities that the new data decides on: old ones that mean the same, say.
+    new_labels (List[str]): More labels of entities that the new data decides on: old ones that mean the same as new
+        ones, or another thing than they did.
+    new_in_texts (bool): Whether raw texts may hold entities of new labels. False says that they are of another kind,
+        the old task's own texts, say: what the source calls "outside" there is outside, and words of new entities are
+        what it calls them. So old and new labels do not compete for one text.
     beside (bool): The recognizer of entities that learns has the new labels alone, and works beside that of the source,
         which stays as it is. It learns from raw texts that what the source finds there is nothing new: such tokens are
         "outside", of all others nothing is said, and texts without any are passed over. New data is not completed.
@@ -80,7 +86,15 @@ def create_rehearsal_v1(
     teacher = Teacher(source, ask, key=key, cache=cache)
     raw = None if texts is None or ratio == 0.0 else RawTexts(texts, field, ratio)
     return Rehearsal(
-        corpus, teacher, pairs, raw, min_confidence, complete and not beside, frozenset(new_labels), beside
+        corpus,
+        teacher,
+        pairs,
+        raw,
+        min_confidence,
+        complete and not beside,
+        frozenset(new_labels),
+        new_in_texts,
+        beside,
     )
 
 
@@ -110,6 +124,7 @@ class Rehearsal:
     least (float): The least probability of what is taken.
     complete (bool): Whether new data is completed.
     new_labels (FrozenSet[str]): Labels that the new data decides on beside its own.
+    new_in_texts (bool): Whether raw texts may hold entities of new labels.
     beside (bool): Whether what learns has other labels than the pipeline.
     """
 
@@ -122,19 +137,21 @@ class Rehearsal:
         least: float,
         complete: bool,
         new_labels: frozenset[str],
+        new_in_texts: bool = True,
         beside: bool = False,
     ) -> None:
         self.corpus, self.teacher, self.pairs, self.raw = corpus, teacher, pairs, raw
-        self.least, self.complete, self.new_labels, self.beside = least, complete, new_labels, beside
+        self.least, self.complete, self.new_labels = least, complete, new_labels
+        self.new_in_texts, self.beside = new_in_texts, beside
         self._news: News | None = None
         self._has_warned = False
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         self._check(nlp)
-        keep = Filter(self.least, self.new_labels | self._known(nlp).labels)
-        rehearsed = self._rehearse(nlp, keep)
+        news = self._known(nlp)
+        rehearsed = self._rehearse(nlp, Filter(self.least, news.labels if self.new_in_texts else self.new_labels))
         due = 0.0
-        for example in self._complete(nlp, keep):
+        for example in self._complete(nlp, Filter(self.least, self.new_labels | news.all_labels)):
             yield example
             due += 0.0 if self.raw is None else self.raw.ratio
             # Sums of 0.1 and its like come out a little below a whole number.
@@ -163,8 +180,14 @@ class Rehearsal:
         if self._news is None or self._news.vocab is not nlp.vocab:
             writes = [self.teacher.shared[other]["assigns"] for other in self.pairs.values()]
             finds = any(ENTS in assigns for assigns in writes)
-            self._news = News(nlp, self.corpus(nlp) if finds else ())
+            # Beside the source stands a recognizer that has all labels of the new data to itself.
+            old = set() if self.beside else self._old_labels()
+            self._news = News(nlp, self.corpus(nlp) if finds else (), old, self.new_labels)
         return self._news
+
+    def _old_labels(self) -> set[str]:
+        shared = [self.teacher.shared[other] for other in self.pairs.values()]
+        return {label for each in shared if ENTS in each["assigns"] for label in each["known"]} - self.new_labels
 
     def _complete(self, nlp: Language, keep: Filter) -> Iterator[Example]:
         if not self.complete:
@@ -196,13 +219,13 @@ class Rehearsal:
             for answer, shared in self._said(answers):
                 fill(reference, answer, shared["exclusive"], keep)
                 if ENTS in shared["assigns"]:
-                    unknown = self._known(nlp).spans(reference)
+                    unknown = self._known(nlp).spans(reference) if self.new_in_texts else ()
                     set_entities(reference, answer, keep, unknown=unknown, outside=True)
             if self.beside and not deny_entities(reference):
                 continue
             mark(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():
-                if ENTS in self.teacher.shared[other]["assigns"] and not self.beside:
+                if ENTS in self.teacher.shared[other]["assigns"] and not self.beside and keep.decided:
                     set_open(reference, name, sorted(keep.decided))
             yield Example(doc, reference)
 
@@ -217,20 +240,25 @@ class News:
 
     nlp (Language): The pipeline in training.
     examples (Iterable[Example]): The new data.
+    old (Set[str]): Labels that are not new, wherever they stand.
+    more (FrozenSet[str]): Labels that are, even if they do not stand there.
     """
 
-    def __init__(self, nlp: Language, examples: Iterable[Example]) -> None:
+    def __init__(self, nlp: Language, examples: Iterable[Example], old: Set[str], more: frozenset[str]) -> None:
         self.vocab = nlp.vocab
-        self.labels: frozenset[str] = frozenset()
+        self.all_labels: frozenset[str] = frozenset()
         self._matcher = PhraseMatcher(nlp.vocab, attr="LOWER")
         seen = set[str]()
         for example in examples:
             for ent in example.reference.ents:
-                self.labels |= {ent.label_}
-                if ent.text.lower() not in seen:
+                self.all_labels |= {ent.label_}
+                if ent.label_ not in old and ent.text.lower() not in seen:
                     seen.add(ent.text.lower())
                     self._matcher.add("new", [Doc(nlp.vocab, words=[token.text for token in ent])])
+        self.labels = self.all_labels - old | more
+        """Without those that are not new."""
 
     def spans(self, doc: Doc) -> list[tuple[int, int]]:
-        """RETURNS (List[Tuple[int, int]]): Where words stand that the new data calls an entity somewhere."""
+        """RETURNS (List[Tuple[int, int]]): Where words stand that the new data calls an entity of a new label
+        somewhere."""
         return [(start, end) for _, start, end in self._matcher(doc)]

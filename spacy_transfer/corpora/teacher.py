@@ -129,7 +129,11 @@ class Teacher:
         kind = softness(pipe, assigns)
         exclusive = not isinstance(pipe, MultiLabel_TextCategorizer)
         found: Answer = {"assigns": assigns, "kind": kind, "exclusive": exclusive, "source": self.source}
-        found |= {"component": name, "probabilities": name in self.ask.hard and confidences(pipe, []) is not None}
+        found |= {
+            "component": name,
+            "known": sorted(getattr(pipe, "labels", ())),
+            "probabilities": name in self.ask.hard and confidences(pipe, []) is not None,
+        }
         if kind is not None and name in self.ask.soft and kind != "rows":
             found |= scores(pipe, kind, [])[0]
         return found

@@ -76,13 +76,35 @@ def test_words_that_new_data_calls_an_entity_are_left_open(make):
 
 
 def test_labels_that_new_data_decides_on(make):
-    """PERSON is in the new data, GPE is named: neither is rehearsed, nor put into the new data."""
+    """PERSON is in the new data, which alone says where there is one there; GPE is named, so that it is not rehearsed
+    either."""
     nlp = student()
     corpus = new_data(nlp, [(3, 4, "PERSON")])
     new, old = parts(make(corpus, new_labels=["GPE"])(nlp))
     assert [label for _, label in shown(new[0].reference)] == ["O", "O", "O", "PERSON", "O", "O"]
-    assert shown(old[0].reference) == [("Anna", "?"), ("likes", "O"), ("Paris", "?")]
-    assert open_of(old, "ner") == [("GPE", "PERSON")] and open_of(new, "ner") == [()]
+    assert shown(old[0].reference) == [("Anna", "PERSON"), ("likes", "O"), ("Paris", "?")]
+    assert open_of(old, "ner") == [("GPE",)] and open_of(new, "ner") == [()]
+    _, old = parts(make(corpus, new_labels=["PERSON"])(nlp))
+    assert shown(old[0].reference) == [("Anna", "?"), ("likes", "O"), ("Paris", "GPE")]
+    assert open_of(old, "ner") == [("PERSON",)]
+
+
+def test_words_of_labels_that_are_known_stay_what_they_are(make):
+    nlp = student()
+    _, old = parts(make(new_data(nlp, [(0, 1, "PERSON"), (5, 6, "PLACE")]), ratio=3.0)(nlp))
+    assert shown(old[0].reference) == [("Anna", "PERSON"), ("likes", "O"), ("Paris", "GPE")]
+    assert shown(old[2].reference) == [("Rome", "?"), ("sleeps", "O")]
+    assert open_of(old, "ner") == [("PLACE",)] * 3
+
+
+def test_texts_without_new_labels_are_taken_as_the_source_reads_them(make):
+    nlp = student()
+    corpus = new_data(nlp, [(0, 1, "PRODUCT"), (4, 6, "PRODUCT")], "anna , a Gizmo of Rome")
+    _, old = parts(make(corpus, new_in_texts=False, ratio=3.0)(nlp))
+    assert shown(old[0].reference) == [("Anna", "PERSON"), ("likes", "O"), ("Paris", "GPE")]
+    assert open_of(old, "ner") == [()] * 3
+    _, old = parts(make(corpus, new_in_texts=False, new_labels=["GPE"])(nlp))
+    assert shown(old[0].reference) == [("Anna", "PERSON"), ("likes", "O"), ("Paris", "?")]
 
 
 def test_beside_the_source_what_it_finds_is_nothing_new(make):
