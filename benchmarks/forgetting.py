@@ -51,7 +51,9 @@ JOINT = "joint"
 # The recipes: all that is to be tuned stands here.
 EXTEND = {"steps": 800, "rate": 1e-3, "without": 1.0}
 BATCH = 32
-RATIO = {"extend": 2.0, "sequence": 1.0}
+RATIO = {"extend": 2.0, "sequence": 3.0}
+# Raw texts of the sequence are those of the tasks before: they have no entities of the new ones.
+NEW_IN_TEXTS = {"extend": True, "sequence": False}
 BESIDE_RATIO = 1.0
 MINILM = {"steps": 300, "rate": 2e-4, "head_rate": 1e-3}
 LWF_WEIGHT = 0.5
@@ -122,6 +124,7 @@ def rehearsal(part: str, old: Old) -> Changes:
             "components": [old.components[-1]],
             "texts": str(old.raw),
             "ratio": ratio,
+            "new_in_texts": NEW_IN_TEXTS[part],
         },
         "training.batcher.size": round(BATCH * (1 + ratio)),
         "training.before_update": None,
@@ -487,7 +490,7 @@ def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
         "tiny": tiny,
     }
     if method in ("rehearsal", "both"):
-        settings["ratio"] = RATIO[part]
+        settings |= {"ratio": RATIO[part], "new_in_texts": NEW_IN_TEXTS[part]}
     elif method == "lwf":
         settings["weight"] = LWF_WEIGHT
     elif method.startswith("beside"):
