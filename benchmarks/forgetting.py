@@ -139,17 +139,13 @@ def both(part: str, old: Old) -> Changes:
 def lwf(part: str, old: Old) -> Changes:
     """On the new data alone: the pipeline as it was completes what that leaves out, and teaches the old labels."""
     completed = rehearsal(part, old)["corpora.train"] | {"texts": None}
-    return {
-        "corpora.train": {
-            "@readers": "spacy-transfer.Teacher.v1",
-            "corpus": completed,
-            "source": old.source,
-            "components": [old.components[-1]],
-            "partial": True,
-            "weight": LWF_WEIGHT,
-        },
-        "training.before_update": None,
-    }
+    return {"corpora.train": _taught(completed, old), "training.before_update": None}
+
+
+def soft(part: str, old: Old) -> Changes:
+    """Rehearsal, and the old labels are taught by scores, on the new texts and on those that are rehearsed."""
+    changes = rehearsal(part, old)
+    return changes | {"corpora.train": _taught(changes["corpora.train"], old)}
 
 
 def beside(part: str, old: Old) -> Changes:
@@ -190,12 +186,13 @@ METHODS: dict[str, Method] = {
     "rehearsal": rehearsal,
     "both": both,
     "lwf": lwf,
+    "soft": soft,
     "beside": beside,
     "beside_minilm": beside_minilm,
 }
 PARTS: dict[str, list[str]] = {
     "extend": ["naive", "l2sp", "ewc", "rehearsal", "both", "beside", "beside_minilm"],
-    "sequence": ["naive", "l2sp", "ewc", "rehearsal", "lwf", JOINT],
+    "sequence": ["naive", "l2sp", "ewc", "rehearsal", "lwf", "soft", JOINT],
 }
 SHOWN = {
     "naive": "naive",
@@ -204,10 +201,22 @@ SHOWN = {
     "rehearsal": "rehearsal",
     "both": "rehearsal and EWC",
     "lwf": "learning without forgetting",
+    "soft": "rehearsal with the scores of before",
     "beside": "`transfer_ner` on a copy of its encoder before it",
     "beside_minilm": "`transfer_ner` on MiniLM before it",
     JOINT: "all tasks at once",
 }
+
+
+def _taught(corpus: Changes, old: Old) -> Changes:
+    return {
+        "@readers": "spacy-transfer.Teacher.v1",
+        "corpus": corpus,
+        "source": old.source,
+        "components": [old.components[-1]],
+        "partial": True,
+        "weight": LWF_WEIGHT,
+    }
 
 
 def _anchor(old: Old, strength: float, importance: str) -> Changes:
@@ -489,9 +498,9 @@ def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
         "texts": N_TEXTS,
         "tiny": tiny,
     }
-    if method in ("rehearsal", "both"):
+    if method in ("rehearsal", "both", "soft"):
         settings |= {"ratio": RATIO[part], "new_in_texts": NEW_IN_TEXTS[part]}
-    elif method == "lwf":
+    if method in ("lwf", "soft"):
         settings["weight"] = LWF_WEIGHT
     elif method.startswith("beside"):
         settings |= {"ratio": BESIDE_RATIO, "minilm": MINILM if method == "beside_minilm" else None}
