@@ -78,7 +78,7 @@ TABLES = {
     },
     "benchmarks_forgetting": {
         "forgetting_extend": "forgetting.py extend --data {data} --method naive beside beside_minilm --seeds 0",
-        "forgetting_sequence": "forgetting.py sequence --data {data}",
+        "forgetting_sequence": "forgetting.py sequence --data {data} --method naive soft --seeds 0",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
