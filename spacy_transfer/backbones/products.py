@@ -9,6 +9,7 @@ from thinc.api import Model, NumpyOps
 
 ModelT = TypeVar("ModelT", bound=Model)
 _HOME = os.getpid()
+_OPS = NumpyOps(use_blis=False)
 
 
 def by_numpy(model: ModelT) -> ModelT:
@@ -23,7 +24,7 @@ def by_numpy(model: ModelT) -> ModelT:
         _stay_in_one_thread(os.getpid())
     for node in model.walk():
         if type(node.ops) is NumpyOps:
-            node.ops = NumpyOps(use_blis=False)
+            node.ops = _OPS
     return model
 
 

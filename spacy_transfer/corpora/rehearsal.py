@@ -225,7 +225,7 @@ class Rehearsal:
                 continue
             mark(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():
-                if ENTS in self.teacher.shared[other]["assigns"] and not self.beside and keep.decided:
+                if ENTS in self.teacher.shared[other]["assigns"] and not self.beside:
                     set_open(reference, name, sorted(keep.decided))
             yield Example(doc, reference)
 
