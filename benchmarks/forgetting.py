@@ -57,6 +57,8 @@ NEW_IN_TEXTS = {"extend": True, "sequence": False}
 BESIDE_RATIO = 1.0
 MINILM = {"steps": 300, "rate": 2e-4, "head_rate": 1e-3}
 LWF_WEIGHT = 0.5
+# Of raw texts, the largest of the earlier tasks has at most so many for one of another.
+MOST_SHARE = 3.0
 SEQUENCE = {"wikigold": 300, "ai": 150, "music": 150}
 STRENGTHS = {
     "extend": {"l2sp": 3.0, "ewc": 3.0},
@@ -178,6 +180,26 @@ def beside_minilm(part: str, old: Old) -> Changes:
     return changes | {"training.optimizer": optimizer, "training.max_steps": steps - 1}
 
 
+def apart(part: str, old: Old) -> Changes:
+    """Each task has an encoder and a head of its own, the newest first; it learns to find nothing in texts of the tasks
+    before, whose components stay as they are."""
+    number = len(old.components) // 2 + 1
+    backbone, head = f"transfer_backbone_{number}", f"transfer_ner_{number}"
+    fresh = spacy.util.load_config(ROOT / "configs" / "ner_crf.cfg", interpolate=False)["components"]
+    fresh["transfer_ner"]["model"]["decoder"] = "crf"
+    fresh["transfer_ner"]["model"]["tok2vec"]["upstream"] = backbone
+    there = {name: {"source": old.source} for name in old.components}
+    corpus = {"components": {head: old.components[-1]}, "beside": True}
+    changes = rehearsal(part, old)
+    return changes | {
+        "components": {backbone: fresh["transfer_backbone"], head: fresh["transfer_ner"], **there},
+        "nlp.pipeline": [backbone, head, *old.components],
+        "corpora.train": changes["corpora.train"] | corpus,
+        "training.frozen_components": old.components,
+        "initialize.after_init": None,
+    }
+
+
 # A method is the changes that it makes to the config of a training. Joint training is no sequence of them.
 METHODS: dict[str, Method] = {
     "naive": naive,
@@ -187,12 +209,13 @@ METHODS: dict[str, Method] = {
     "both": both,
     "lwf": lwf,
     "soft": soft,
+    "apart": apart,
     "beside": beside,
     "beside_minilm": beside_minilm,
 }
 PARTS: dict[str, list[str]] = {
     "extend": ["naive", "l2sp", "ewc", "rehearsal", "both", "beside", "beside_minilm"],
-    "sequence": ["naive", "l2sp", "ewc", "rehearsal", "lwf", "soft", JOINT],
+    "sequence": ["naive", "l2sp", "ewc", "rehearsal", "lwf", "soft", "apart", JOINT],
 }
 SHOWN = {
     "naive": "naive",
@@ -202,6 +225,7 @@ SHOWN = {
     "both": "rehearsal and EWC",
     "lwf": "learning without forgetting",
     "soft": "rehearsal with the scores of before",
+    "apart": "an encoder and a head for each, the newest first",
     "beside": "`transfer_ner` on a copy of its encoder before it",
     "beside_minilm": "`transfer_ner` on MiniLM before it",
     JOINT: "all tasks at once",
@@ -433,13 +457,21 @@ def measure_sequence(data: Path, method: str, seed: int, tiny: bool) -> dict[str
             scores[stage] = {task: score(nlp, folder / f"{task}.test.spacy", labels[task]) for task in tasks}
             before = () if old is None else (replace(old, earlier=()), *old.earlier)
             path = str(model / "model-last")
-            learned_from = [doc for task in tasks[: tasks.index(of[-1]) + 1] for doc in train_sets[task]]
-            raw = write(learned_from, folder / f"{stage}.raw.spacy")
+            raw = write(in_shares(train_sets, tasks[: tasks.index(of[-1]) + 1]), folder / f"{stage}.raw.spacy")
             data_of = folder / f"{stage}.spacy"
-            old = Old(path, data_of, "gold", ["transfer_backbone", "transfer_ner"], raw, before)
+            old = Old(path, data_of, "gold", list(config["nlp"]["pipeline"]), raw, before)
     learned = {task: JOINT if method == JOINT else task for task in tasks}
     matrix = ForgettingMatrix.from_scores([stage for stage, _ in stages], tasks, scores, learned)
     return {"matrix": matrix.to_json(), "seconds": seconds}
+
+
+def in_shares(sets: dict[str, list[Doc]], tasks: Sequence[str]) -> list[Doc]:
+    """RETURNS (List[Doc]): The texts of some tasks; those of small ones several times, so that they are not lost between
+    the others."""
+    least = max(len(sets[task]) for task in tasks) / MOST_SHARE
+    docs = [doc for task in tasks for doc in sets[task] * max(1, math.ceil(least / len(sets[task])))]
+    random.Random(0).shuffle(docs)
+    return docs
 
 
 def first_stage(config: Any, model: Path, overrides: dict[str, Any], is_first: bool, tiny: bool) -> float:
@@ -498,8 +530,10 @@ def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
         "texts": N_TEXTS,
         "tiny": tiny,
     }
-    if method in ("rehearsal", "both", "soft"):
+    if method in ("rehearsal", "both", "soft", "apart"):
         settings |= {"ratio": RATIO[part], "new_in_texts": NEW_IN_TEXTS[part]}
+    if part == "sequence" and method not in ("naive", JOINT):
+        settings["most_share"] = MOST_SHARE
     if method in ("lwf", "soft"):
         settings["weight"] = LWF_WEIGHT
     elif method.startswith("beside"):

@@ -105,15 +105,18 @@ def set_entities(
     doc.set_ents([Span(doc, *span) for span in spans], missing=gaps, default="outside")
 
 
-def deny_entities(doc: Doc) -> bool:
+def deny_entities(doc: Doc, *, everywhere: bool = False) -> bool:
     """What is an entity becomes "outside", and of all other tokens nothing is said any more.
 
     doc (Doc): Has entities, perhaps.
-    RETURNS (bool): Whether it had any.
+    everywhere (bool): All other tokens become "outside", too.
+    RETURNS (bool): Whether any token is "outside" now.
     """
-    _, inside = _known(doc)
-    doc.set_ents([], missing=[doc[i : i + 1] for i in numpy.flatnonzero(~inside).tolist()], default="outside")
-    return bool(inside.any())
+    _, denied = _known(doc)
+    if everywhere:
+        denied[:] = True
+    doc.set_ents([], missing=[doc[i : i + 1] for i in numpy.flatnonzero(~denied).tolist()], default="outside")
+    return bool(denied.any())
 
 
 def _known(doc: Doc) -> tuple[Any, Any]:

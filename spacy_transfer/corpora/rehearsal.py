@@ -68,7 +68,8 @@ def create_rehearsal_v1(
         what it calls them. So old and new labels do not compete for one text.
     beside (bool): The recognizer of entities that learns has the new labels alone, and works beside that of the source,
         which stays as it is. It learns from raw texts that what the source finds there is nothing new: such tokens are
-        "outside", of all others nothing is said, and texts without any are passed over. New data is not completed.
+        "outside", of all others nothing is said, and texts without any are passed over. With `new_in_texts` false all
+        tokens are "outside". New data is not completed.
     field (str): Key of the text in .jsonl.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
     key (str): Where this block stands, for messages.
@@ -221,7 +222,7 @@ class Rehearsal:
                 if ENTS in shared["assigns"]:
                     unknown = self._known(nlp).spans(reference) if self.new_in_texts else ()
                     set_entities(reference, answer, keep, unknown=unknown, outside=True)
-            if self.beside and not deny_entities(reference):
+            if self.beside and not deny_entities(reference, everywhere=not self.new_in_texts):
                 continue
             mark(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():

@@ -127,6 +127,16 @@ def test_beside_passes_over_texts_without_entities(make, tmp_path):
         list(make(new_data(student()), beside=True, texts=raw)(student()))
 
 
+def test_beside_in_texts_of_another_kind_nothing_is_new(make, tmp_path):
+    raw = tmp_path / "some.txt"
+    raw.write_text("the cat sleeps\nRome sleeps")
+    _, old = parts(make(new_data(student()), beside=True, new_in_texts=False, ratio=2.0, texts=raw)(student()))
+    assert [shown(eg.reference) for eg in old] == [
+        [("the", "O"), ("cat", "O"), ("sleeps", "O")],
+        [("Rome", "O"), ("sleeps", "O")],
+    ]
+
+
 def test_beside_is_about_entities(make):
     with pytest.raises(ValueError, match=r"T546.*beside.*tagger"):
         list(make(lambda nlp: [], ["tagger"], beside=True)(student("tagger")))
