@@ -532,8 +532,7 @@ def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
     }
     if method in ("rehearsal", "both", "soft", "apart"):
         settings |= {"ratio": RATIO[part], "new_in_texts": NEW_IN_TEXTS[part]}
-    if part == "sequence" and method not in ("naive", JOINT):
-        settings["most_share"] = MOST_SHARE
+        settings |= {"most_share": MOST_SHARE} if part == "sequence" else {}
     if method in ("lwf", "soft"):
         settings["weight"] = LWF_WEIGHT
     elif method.startswith("beside"):

