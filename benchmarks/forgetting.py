@@ -466,8 +466,7 @@ def measure_sequence(data: Path, method: str, seed: int, tiny: bool) -> dict[str
 
 
 def in_shares(sets: dict[str, list[Doc]], tasks: Sequence[str]) -> list[Doc]:
-    """RETURNS (List[Doc]): The texts of some tasks; those of small ones several times, so that they are not lost between
-    the others."""
+    """RETURNS (List[Doc]): The texts of some tasks; those of small ones several times, lest they are lost between others."""
     least = max(len(sets[task]) for task in tasks) / MOST_SHARE
     docs = [doc for task in tasks for doc in sets[task] * max(1, math.ceil(least / len(sets[task])))]
     random.Random(0).shuffle(docs)
