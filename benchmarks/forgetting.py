@@ -51,14 +51,16 @@ JOINT = "joint"
 # The recipes: all that is to be tuned stands here.
 EXTEND = {"steps": 800, "rate": 1e-3, "without": 1.0}
 BATCH = 32
-RATIO = {"extend": 2.0, "sequence": 3.0}
+RATIO = {"extend": 2.0, "sequence": 11.0}
+# Of the new, a step of "extend" sees as much as without rehearsal; one of the sequence is to cost no more than this.
+REHEARSED_BATCH = {"extend": round(BATCH * (1 + RATIO["extend"])), "sequence": 4 * BATCH}
 # Raw texts of the sequence are those of the tasks before: they have no entities of the new ones.
 NEW_IN_TEXTS = {"extend": True, "sequence": False}
 BESIDE_RATIO = 1.0
 MINILM = {"steps": 300, "rate": 2e-4, "head_rate": 1e-3}
 LWF_WEIGHT = 0.5
 # Of raw texts, the largest of the earlier tasks has at most so many for one of another.
-MOST_SHARE = 3.0
+MOST_SHARE = 4.0
 SEQUENCE = {"wikigold": 300, "ai": 150, "music": 150}
 STRENGTHS = {
     "extend": {"l2sp": 3.0, "ewc": 3.0},
@@ -116,8 +118,7 @@ def ewc(part: str, old: Old) -> Changes:
 
 
 def rehearsal(part: str, old: Old) -> Changes:
-    """What was known is said again, by the pipeline as it was; of the new, each step sees as much as without."""
-    ratio = RATIO[part]
+    """What was known is said again, by the pipeline as it was."""
     return {
         "corpora.train": {
             "@readers": "spacy-transfer.Rehearsal.v1",
@@ -125,10 +126,10 @@ def rehearsal(part: str, old: Old) -> Changes:
             "source": old.source,
             "components": [old.components[-1]],
             "texts": str(old.raw),
-            "ratio": ratio,
+            "ratio": RATIO[part],
             "new_in_texts": NEW_IN_TEXTS[part],
         },
-        "training.batcher.size": round(BATCH * (1 + ratio)),
+        "training.batcher.size": REHEARSED_BATCH[part],
         "training.before_update": None,
     }
 
@@ -466,7 +467,7 @@ def measure_sequence(data: Path, method: str, seed: int, tiny: bool) -> dict[str
 
 
 def in_shares(sets: dict[str, list[Doc]], tasks: Sequence[str]) -> list[Doc]:
-    """RETURNS (List[Doc]): The texts of some tasks; those of small ones several times, lest they are lost between others."""
+    """RETURNS (List[Doc]): The texts of some tasks; those of small ones several times, lest they are lost."""
     least = max(len(sets[task]) for task in tasks) / MOST_SHARE
     docs = [doc for task in tasks for doc in sets[task] * max(1, math.ceil(least / len(sets[task])))]
     random.Random(0).shuffle(docs)
@@ -531,7 +532,7 @@ def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
     }
     if method in ("rehearsal", "both", "soft", "apart"):
         settings |= {"ratio": RATIO[part], "new_in_texts": NEW_IN_TEXTS[part]}
-        settings |= {"most_share": MOST_SHARE} if part == "sequence" else {}
+        settings |= {"most_share": MOST_SHARE, "batch": REHEARSED_BATCH[part]} if part == "sequence" else {}
     if method in ("lwf", "soft"):
         settings["weight"] = LWF_WEIGHT
     elif method.startswith("beside"):
