@@ -181,26 +181,6 @@ def beside_minilm(part: str, old: Old) -> Changes:
     return changes | {"training.optimizer": optimizer, "training.max_steps": steps - 1}
 
 
-def apart(part: str, old: Old) -> Changes:
-    """Each task has an encoder and a head of its own, the newest first; it learns to find nothing in texts of the tasks
-    before, whose components stay as they are."""
-    number = len(old.components) // 2 + 1
-    backbone, head = f"transfer_backbone_{number}", f"transfer_ner_{number}"
-    fresh = spacy.util.load_config(ROOT / "configs" / "ner_crf.cfg", interpolate=False)["components"]
-    fresh["transfer_ner"]["model"]["decoder"] = "crf"
-    fresh["transfer_ner"]["model"]["tok2vec"]["upstream"] = backbone
-    there = {name: {"source": old.source} for name in old.components}
-    corpus = {"components": {head: old.components[-1]}, "beside": True}
-    changes = rehearsal(part, old)
-    return changes | {
-        "components": {backbone: fresh["transfer_backbone"], head: fresh["transfer_ner"], **there},
-        "nlp.pipeline": [backbone, head, *old.components],
-        "corpora.train": changes["corpora.train"] | corpus,
-        "training.frozen_components": old.components,
-        "initialize.after_init": None,
-    }
-
-
 # A method is the changes that it makes to the config of a training. Joint training is no sequence of them.
 METHODS: dict[str, Method] = {
     "naive": naive,
@@ -210,13 +190,12 @@ METHODS: dict[str, Method] = {
     "both": both,
     "lwf": lwf,
     "soft": soft,
-    "apart": apart,
     "beside": beside,
     "beside_minilm": beside_minilm,
 }
 PARTS: dict[str, list[str]] = {
     "extend": ["naive", "l2sp", "ewc", "rehearsal", "both", "beside", "beside_minilm"],
-    "sequence": ["naive", "l2sp", "ewc", "rehearsal", "lwf", "soft", "apart", JOINT],
+    "sequence": ["naive", "l2sp", "ewc", "rehearsal", "lwf", "soft", JOINT],
 }
 SHOWN = {
     "naive": "naive",
@@ -226,7 +205,6 @@ SHOWN = {
     "both": "rehearsal and EWC",
     "lwf": "learning without forgetting",
     "soft": "rehearsal with the scores of before",
-    "apart": "an encoder and a head for each, the newest first",
     "beside": "`transfer_ner` on a copy of its encoder before it",
     "beside_minilm": "`transfer_ner` on MiniLM before it",
     JOINT: "all tasks at once",
@@ -530,7 +508,7 @@ def settings_of(part: str, method: str, tiny: bool) -> dict[str, Any]:
         "texts": N_TEXTS,
         "tiny": tiny,
     }
-    if method in ("rehearsal", "both", "soft", "apart"):
+    if method in ("rehearsal", "both", "soft"):
         settings |= {"ratio": RATIO[part], "new_in_texts": NEW_IN_TEXTS[part]}
         settings |= {"most_share": MOST_SHARE, "batch": REHEARSED_BATCH[part]} if part == "sequence" else {}
     if method in ("lwf", "soft"):
