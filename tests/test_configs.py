@@ -7,8 +7,8 @@ import spacy
 from spacy.cli.debug_data import debug_data
 from spacy.cli.init_config import fill_config
 from spacy.cli.train import train
-from spacy.tokens import Doc, DocBin
-from spacy.training import Example
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Corpus, Example
 
 from spacy_transfer.cli.from_hf import from_hf
 
@@ -23,6 +23,7 @@ NAMES = [
     "ner_crf",
     "ner_extend",
     "ner_hf",
+    "ner_next",
     "ner_transformer",
     "regressor_transformer",
     "tagger_hf",
@@ -46,9 +47,16 @@ IMPORTED = {
     "textcat_hf": {"labels": ["odd", "even"]},
 }
 # What learns in those that add to a pretrained pipeline.
-EXTEND = {"ner_extend": {"ner"}, "ner_beside": {"transfer_backbone", "transfer_ner"}}
+EXTEND = {
+    "ner_extend": {"ner"},
+    "ner_beside": {"transfer_backbone", "transfer_ner"},
+    "ner_next": {"transfer_backbone", "transfer_ner"},
+}
 HEADS = {"ner_anchor": ["ner"], "ner_extend": ["ner"], "ner_beside": ["transfer_ner", "ner"]}
 TASKS = ["textcat", "ner", "tagger"]
+RATES = [("learn_rate", 0.01), ("total_steps", 100), ("warmup_steps", 6)]
+OLD_ENTITIES = [[("Anna", "NAME")], [("The", "NAME")], [("Berlin", "NAME")], [("A", "NAME")]]
+NEW_TEXTS = ["we eat rice today", "they cook soup now"]
 TEXTS = ["Anna likes the small dog.", "The stock market fell on Monday.", "Berlin has a new museum.", "A dog barks."]
 
 
@@ -80,8 +88,12 @@ def data(tmp_path_factory):
 @pytest.fixture
 def where(name, data, tmp_path, monkeypatch):
     """The folder to be in: those in IMPORTED begin from what `transfer from-hf` wrote, distill
-    learns from a pipeline."""
+    learns from a pipeline, ner_next goes on with one."""
     monkeypatch.chdir(tmp_path)
+    if name == "ner_next":
+        trained = spacy.util.load_model_from_config(spacy.util.load_config(CONFIGS / "ner_crf.cfg"))
+        trained.initialize(lambda: Corpus(data)(trained))
+        trained.to_disk(tmp_path / "trained")
     if name == "distill":
         teacher = run("textcat_vectors", data, tmp_path / "out")
         teacher.to_disk(tmp_path / "teacher")
@@ -130,7 +142,7 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
             assert isinstance(doc._.score, float)
         if name.startswith(("tagger", "multitask")):
             assert {token.tag_ for token in doc} <= {"W", "X"}
-        if name in EXTEND:
+        if name in EXTEND and "tagger" in nlp.pipe_names:
             assert all(token.tag_ and token.dep_ and token.lemma_ for token in doc)
     heads = HEADS.get(name, nlp.pipe_names[1:])
     assert all(nlp.get_pipe(head).labels for head in heads)
@@ -169,6 +181,32 @@ def test_beside_an_old_recognizer_the_new_labels_alone_are_learned(data, tmp_pat
     capsys.readouterr()
 
 
+def test_the_next_task_leaves_the_one_before(data, tmp_path, tiny_bert, monkeypatch, capsys):
+    """Labels are those of the new data and of the pipeline, and both are found, each in its own texts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rates = {f"training.optimizer.{at}learn_rate.{key}": value for at in ("", "groups.heads.") for key, value in RATES}
+    tiny = {"paths.backbone": tiny_bert, "components.transfer_backbone.model.window": 64}
+    first = run("ner_crf", data, tmp_path / "out", **tiny, **{"training.max_steps": 100, **rates})
+    first.to_disk("trained")
+    assert [[(ent.text, ent.label_) for ent in doc.ents] for doc in first.pipe(TEXTS)] == OLD_ENTITIES
+    docs = [spacy.blank("en").make_doc(text) for text in NEW_TEXTS]
+    for doc in docs:
+        doc.set_ents([Span(doc, 2, 3, "FOOD")])
+    DocBin(docs=docs).to_disk("new.spacy")
+    (tmp_path / "raw.txt").write_text("\n".join(TEXTS))
+    given = {"paths.texts": str(tmp_path / "raw.txt"), "corpora.train.corpus.ratio": 2.0, **rates}
+    given |= {"training.max_steps": 100, "training.batcher.size": 12}
+    after = run("ner_next", tmp_path / "new.spacy", tmp_path / "next", **given)
+    assert after.get_pipe("transfer_ner").labels == ("FOOD", "NAME")
+    assert [[(ent.text, ent.label_) for ent in doc.ents] for doc in after.pipe(TEXTS)] == OLD_ENTITIES
+    assert [[ent.text for ent in doc.ents if ent.label_ == "FOOD"] for doc in after.pipe(NEW_TEXTS)] == [
+        ["rice"],
+        ["soup"],
+    ]
+    capsys.readouterr()
+
+
 def test_backbone_is_swapped_by_one_override(data, tmp_path, tiny_bert, capsys):
     overrides = {"paths.backbone": tiny_bert, "components.transfer_backbone.model.window": 64}
     nlp = run("textcat_transformer", data, tmp_path, **overrides)
@@ -184,7 +222,8 @@ def test_one_block_differs_from_stock(name):
     if name in EXTEND:
         learns = set(config["nlp"]["pipeline"]) - set(config["training"]["frozen_components"])
         assert learns == EXTEND[name]
-        assert list(sourced) == [pipe for pipe in config["nlp"]["pipeline"] if not pipe.startswith("transfer_")]
+        fresh = ["transfer_ner"] if name == "ner_next" else ["transfer_backbone", "transfer_ner"]
+        assert list(sourced) == [pipe for pipe in config["nlp"]["pipeline"] if pipe not in fresh]
         assert all(block["source"] == "${paths.source}" for block in sourced.values())
         return
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
