@@ -34,7 +34,8 @@ def retention_logger_v1(
     """A logger around another. With each evaluation it scores old development sets, and prints a table: before, now,
     difference. At the end comes the forgetting matrix: tasks by stages, with average forgetting (Chaudhry et al. 2018)
     and backward transfer (Lopez-Paz and Ranzato 2017). What stands at the end is the evaluation that was best, as in
-    model-best. Scores are those of the weights as they are, not of averages (`use_averages`).
+    model-best. Scores are those of the averages of weights where the optimizer keeps any (`use_averages`), as spaCy
+    evaluates and saves them.
 
     skills (Dict[str, Dict[str, Any]]): By name: `data`, a reader, a .spacy file or raw text; `scores`, names of scores
         (null for those that are weighed); `labels`, to count entities of these alone; `agreement`, true to take what
@@ -61,16 +62,18 @@ def retention_logger_v1(
             old = OldSkills(nlp if before is None else load(before, f"{KEY}.before"), found, f"{KEY}.skills")
         log_inner, finalize_inner = setup_inner(nlp, stdout, stderr)
         course = Course(old, stage, history)
+        watch = AtEvaluation(nlp, old)
 
         def log_step(info: dict[str, Any] | None) -> None:
             log_inner(info)
             if info is not None:
-                course.add(int(info["step"]), float(info["score"]), old.score(nlp))
+                course.add(int(info["step"]), float(info["score"]), watch.take())
                 print(f"\n{as_text(as_rows(old.before, course.last))}\n", file=stdout, flush=True)
                 if output is not None:
                     course.write(Path(output))
 
         def finalize() -> None:
+            watch.stop()
             finalize_inner()
             if course.steps:
                 matrix = course.matrix()
@@ -82,6 +85,38 @@ def retention_logger_v1(
         return log_step, finalize
 
     return setup
+
+
+class AtEvaluation:
+    """Scores old skills within `nlp.evaluate`: spaCy puts averages of weights in place for that alone.
+
+    nlp (Language): The pipeline in training.
+    old (OldSkills): The skills.
+    """
+
+    def __init__(self, nlp: Language, old: OldSkills) -> None:
+        self.nlp, self.old = nlp, old
+        self._scores: Scores | None = None
+        self._was = vars(nlp).get("evaluate")
+        evaluate = nlp.evaluate
+
+        def evaluate_both(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            scores = evaluate(*args, **kwargs)
+            self._scores = old.score(nlp)
+            return scores
+
+        nlp.evaluate = evaluate_both  # type: ignore[method-assign]
+
+    def take(self) -> Scores:
+        """RETURNS (Scores): Those of the last evaluation; of now, if something else than `nlp.evaluate` made it."""
+        found, self._scores = self._scores, None
+        return self.old.score(self.nlp) if found is None else found
+
+    def stop(self) -> None:
+        """From now on `nlp.evaluate` is what it was."""
+        vars(self.nlp).pop("evaluate", None)
+        if self._was is not None:
+            vars(self.nlp)["evaluate"] = self._was
 
 
 class Course:

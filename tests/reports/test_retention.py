@@ -291,6 +291,28 @@ def test_logger_and_command(files):
     assert written == [row for row in found["last"] if row["skill"] == "names"]
 
 
+def test_averages_are_scored_as_they_are_saved(files):
+    """spaCy evaluates and saves the averages of weights, and trains on with the weights."""
+    optimizer = '[training.optimizer]\n@optimizers = "Adam.v1"\nuse_averages = true\nlearn_rate = 0.03'
+    logger = LOGGER.replace("EARLIER", "null").replace("STAGE", "averages") + optimizer
+    saved, _ = train(files, "averages", logger)
+    found = json.loads((files / "averages.json").read_text())["last"]
+    (now,) = (row["now"] for row in found if row["skill"] == "firsts")
+    assert now == saved.evaluate(list(spacy.training.Corpus(files / "new.spacy")(saved)))["ents_f"] > 0
+
+
+def test_evaluate_is_as_before_when_a_training_has_ended(trained):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    examples = [Example.from_dict(nlp.make_doc("One. Two."), {"sent_starts": [True, False, True, False]})]
+    block = {"data": lambda nlp: examples, "scores": ["sents_f"]}
+    inner = retention_logger_v1(skills={"inner": block})
+    _, finalize = retention_logger_v1(skills={"outer": block}, logger=inner)(nlp, io.StringIO(), io.StringIO())
+    assert "evaluate" in vars(nlp)
+    finalize()
+    assert "evaluate" not in vars(nlp)
+
+
 def test_command_line(files, capsys):
     old, data = str(files / "old"), str(files / "old.spacy")
     arguments = ["transfer", "retention", old, old, data, "--agreement", "--scores", "ents_f"]
