@@ -44,7 +44,8 @@ def retention_logger_v1(
     output (Optional[str]): A JSON file for all numbers. It is written anew at each evaluation.
     picture (Optional[str]): A file for a picture of the matrix; needs matplotlib.
     stage (str): What this training is called in the matrix.
-    earlier (Optional[str]): The output of a training before this one, whose stages come first in the matrix.
+    earlier (Optional[str]): The output of a training before this one, whose stages come first in the matrix. For what
+        it did not measure, its last stage has the score before this training.
     logger (Optional[Callable]): The logger that prints the rest; null for `spacy-transfer.ConsoleLogger.v1`.
     RETURNS (Callable): The logger.
     """
@@ -160,17 +161,20 @@ class Course:
         """RETURNS (ForgettingMatrix): Of the trainings before this one, and of this one as it was best."""
         now = {_task(skill, name): value for skill, each in self.best.items() for name, value in each.items()}
         is_new = {_task(s.name, name): s.new for s in self.old.skills for name in self.old.before[s.name]}
+        start = {_task(skill, n): number(v) for skill, each in self.old.before.items() for n, v in each.items()}
         if self.history is None:
-            start = {_task(skill, n): value for skill, each in self.old.before.items() for n, value in each.items()}
             stages, tasks, scores, learned = [START], list(start), {START: start}, dict[str, str]()
         else:
             data = self.history.to_json()
             stages, tasks = list(self.history.stages), list(self.history.tasks)
             scores = {each["name"]: each["scores"] for each in data["stages"]}
             learned = data["learned"]
+            # The pipeline as this training began is the one as the last training left it.
+            latest = scores[stages[-1]]
+            latest |= {task: value for task, value in start.items() if latest.get(task) is None}
         tasks += [task for task in now if task not in tasks]
         for task in tasks:
-            learned.setdefault(task, self.stage if is_new.get(task, True) else stages[0])
+            learned.setdefault(task, self.stage if is_new.get(task, True) else stages[-1])
         clean = {task: number(value) for task, value in now.items()}
         return ForgettingMatrix.from_scores([*stages, self.stage], tasks, {**scores, self.stage: clean}, learned)
 

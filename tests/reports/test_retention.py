@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from spacy_transfer.cli.retention import retention
 from spacy_transfer.pipeline.retention import OldSkills, as_rows, as_text, skills_from
-from spacy_transfer.reports.retention_logger import retention_logger_v1
+from spacy_transfer.reports.retention_logger import Course, retention_logger_v1
 
 from ..pipeline.test_ner import ENTITIES
 from ..pipeline.test_ner import TEXTS as NAMES
@@ -289,6 +290,36 @@ def test_logger_and_command(files):
     assert {row.score: row.now for row in rows} == {name: row["now"] for name, row in names.items()}
     written = json.loads((files / "table.json").read_text())["retention"]
     assert written == [row for row in found["last"] if row["skill"] == "names"]
+
+
+def course(stage, before, now, new=(), history=None):
+    """A training, from scores of skills: {"old": 0.9}."""
+    given = {name: {"f": value} for name, value in before.items()}
+    skills = [SimpleNamespace(name=name, new=name in new) for name in given]
+    found = Course(SimpleNamespace(skills=skills, before=given), stage, history)
+    found.add(1, 0.5, {name: {"f": value} for name, value in now.items()})
+    return found.matrix()
+
+
+def test_a_task_that_the_earlier_training_does_not_know_had_its_score_before_this_one():
+    """It was forgotten as others were; what is new was measured before, but could not be forgotten. What the earlier
+    training did measure stays, and so does the stage that taught it."""
+    first = course("one", {"old": 0.9}, {"old": 0.8})
+    before, now = {"old": 0.75, "more": 0.7, "next": 0.05, "gone": float("nan")}, {"old": 0.7, "more": 0.1, "next": 0.6}
+    both = course("two", before, {**now, "gone": 0.3}, ["next"], first)
+    found = both.to_json()
+    assert found["stages"][0]["scores"] == {"old f": 0.9, "more f": None, "next f": None, "gone f": None}
+    assert found["stages"][1]["scores"] == {"old f": 0.8, "more f": 0.7, "next f": 0.05, "gone f": None}
+    assert found["learned"] == {"old f": "start", "more f": "one", "next f": "two", "gone f": "one"}
+    assert found["forgetting"] == {"old f": pytest.approx(0.2), "more f": pytest.approx(0.6)} | dict.fromkeys(
+        ["next f", "gone f"]
+    )
+    assert found["average_forgetting"] == pytest.approx(0.4)
+    assert found["backward_transfer"] == pytest.approx(-0.4)
+    # Left out of one training, a task was still taught when it was.
+    third = course("three", {"more": 0.1}, {"more": 0.2}, (), both)
+    last = course("four", {"old": 0.6}, {"old": 0.5}, (), third).to_json()
+    assert last["stages"][3]["scores"]["old f"] == 0.6 and last["learned"]["old f"] == "start"
 
 
 def test_averages_are_scored_as_they_are_saved(files):
