@@ -814,6 +814,11 @@ class Errors(metaclass=_Coded):
         "training before this one."
     )
     T783 = "DATA: two sets are called {name!r} (of {given}). Give them names: news={name}.spacy"
+    T784 = "{key} = {found!r}: it must be a list of strings. Give: {last} = {example}"
+    T785 = (
+        "{key} has {label!r}, which is neither in the gold annotation of the data nor among what the old pipeline "
+        "finds. Near it: {near}."
+    )
     T790 = "{key}: there is no skill to look at. Give at least one block with its data: {key}.NAME"
     T791 = "{key} has {given!r}, which is none of its keys. Near it: {near}."
     T792 = (

@@ -1,6 +1,7 @@
 """What a pipeline could do before, and what it still can: scores on old development sets, before and now."""
 
 import contextlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Skill:
     data (Union[Callable, Path, str]): Texts: a reader, a .spacy file, or raw text. See `old_data.read_data`.
     scores (Tuple[str, ...]): Names of scores, as `spacy evaluate` calls them; "ents_per_type.PERSON.f" for one inside
         another. Empty for those that [training.score_weights] weighs.
-    labels (Tuple[str, ...]): Count entities of these labels alone, on both sides. Empty for all; under `agreement`, for
-        all that the old pipeline has.
+    labels (Tuple[str, ...]): Count entities of these labels alone, on both sides. Each must be in the gold annotation,
+        or one of the old pipeline's. Empty for all; under `agreement`, for all that the old pipeline has.
     agreement (bool): The old pipeline's own answers are the gold ones.
     new (bool): Something that is just being learned, so that it cannot have been forgotten.
     """
@@ -63,9 +64,20 @@ def skills_from(blocks: Mapping[str, Mapping[str, Any]], key: str) -> list[Skill
         wants_gold = not block.get("agreement", False)
         if data is None or (wants_gold and is_raw(data)):
             raise ValueError(Errors.T792.format(key=f"{key}.{name}", found=data))
-        scores, labels = (tuple(block.get(which) or ()) for which in ("scores", "labels"))
+        scores, labels = (_strings(block.get(which), f"{key}.{name}.{which}", which) for which in ("scores", "labels"))
         found.append(Skill(name, data, scores, labels, not wants_gold, bool(block.get("new", False))))
     return found
+
+
+def _strings(given: Any, key: str, which: str) -> tuple[str, ...]:
+    """A list in a config. A string would be read letter by letter."""
+    if given is None:
+        return ()
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, str) for each in given):
+        example = [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else []
+        example = example or [{"scores": "ents_f", "labels": "PERSON"}[which]]
+        raise ValueError(Errors.T784.format(key=key, found=given, last=which, example=json.dumps(example)))
+    return tuple(given)
 
 
 class OldSkills:
@@ -86,6 +98,7 @@ class OldSkills:
         for skill in self.skills:
             self._read(before, skill, f"{key}.{skill.name}")
         for skill in self.skills:
+            self._check_labels(before, skill, f"{key}.{skill.name}.labels")
             raw = self._all(before, skill)
             self._names[skill.name] = _wanted(before, skill, raw, f"{key}.{skill.name}")
             self.before[skill.name] = _picked(raw, self._names[skill.name])
@@ -111,10 +124,24 @@ class OldSkills:
         self._references[skill.name] = [example.reference for example in examples]
         self._bare[skill.name] = [example.predicted for example in examples]
 
+    def _check_labels(self, before: Language, skill: Skill, key: str) -> None:
+        known = _labels_of(self._references[skill.name]) | _entity_labels(before)
+        if not known.issuperset(skill.labels):
+            # Components need not say which labels they set.
+            known |= _labels_of(self._answers(before, skill))
+        for label in skill.labels:
+            if label not in known:
+                near = _near(label, known) or sorted(known)
+                raise ValueError(Errors.T785.format(key=key, label=label, near=near))
+
+    def _answers(self, nlp: Language, skill: Skill) -> list[Doc]:
+        with same_random_state(), _caches_aside(nlp):
+            return list(nlp.pipe([bare_doc(doc, nlp) for doc in self._bare[skill.name]]))
+
     def _all(self, nlp: Language, skill: Skill) -> dict[str, Any]:
         labels, references = self._labels[skill.name], self._references[skill.name]
+        docs = self._answers(nlp, skill)
         with same_random_state(), _caches_aside(nlp):
-            docs = list(nlp.pipe([bare_doc(doc, nlp) for doc in self._bare[skill.name]]))
             golds = [_in_vocab(doc, nlp) for doc in references]
             if labels:
                 docs, golds = [_only(doc, labels) for doc in docs], [_only(doc, labels) for doc in golds]
@@ -233,6 +260,18 @@ def _entity_labels(nlp: Language) -> frozenset[str]:
     """Labels of all that sets entities."""
     setters = [name for name in nlp.pipe_names if "doc.ents" in nlp.get_pipe_meta(name).assigns]
     return frozenset(label for name in setters for label in getattr(nlp.get_pipe(name), "labels", ()))
+
+
+def _labels_of(docs: Iterable[Doc]) -> frozenset[str]:
+    return frozenset(ent.label_ for doc in docs for ent in doc.ents)
+
+
+def _near(label: str, known: Iterable[str]) -> list[str]:
+    """Near misses, in capitals or not."""
+    folded: dict[str, list[str]] = {}
+    for each in sorted(known):
+        folded.setdefault(each.casefold(), []).append(each)
+    return [each for found in get_close_matches(label.casefold(), folded, n=5) for each in folded[found]]
 
 
 def _only(doc: Doc, labels: frozenset[str]) -> Doc:

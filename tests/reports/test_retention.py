@@ -120,6 +120,21 @@ def test_table(trained):
         ({"data": lambda nlp: reader_of_names(nlp), "scores": ["ents_ff"]}, "T794.*ents_ff.*ents_f"),
         ({"data": lambda nlp: [Example(nlp.make_doc("a"), nlp.make_doc("a"))], "scores": ["ents_f"]}, "T796.*ents_f"),
         ({"data": lambda nlp: [Example(nlp.make_doc("a"), nlp.make_doc("a"))]}, "T795"),
+        # A string in place of a list is not read letter by letter.
+        ({"data": "old.spacy", "labels": "PER"}, r"T784.*skills\.old\.labels = 'PER'.*labels = \[\"PER\"\]"),
+        ({"data": "old.spacy", "scores": "ents_f, ents_p"}, r"T784.*scores = \[\"ents_f\", \"ents_p\"\]"),
+        ({"data": "old.spacy", "scores": ["ents_f", 1]}, r"T784.*skills\.old\.scores = \['ents_f', 1\]"),
+        ({"data": "old.spacy", "labels": {"PER": 1}}, "T784.*skills.old.labels"),
+        ({"data": "old.spacy", "labels": ""}, r"T784.*skills\.old\.labels = ''"),
+        (
+            {"data": lambda nlp: reader_of_names(nlp), "labels": ["LOC", "PRE"]},
+            r"T785.*skills\.old\.labels.*'PRE'.*'PER'",
+        ),
+        (
+            {"data": lambda nlp: reader_of_names(nlp), "labels": ["per"], "agreement": True},
+            r"T785.*skills\.old\.labels has 'per'.*Near it: \['PER'\]",
+        ),
+        ({"data": lambda nlp: reader_of_names(nlp), "labels": ["?"]}, r"T785.*'\?'.*Near it: \['LOC', 'PER'\]"),
     ],
 )
 def test_slips_of_the_pen(settings, message, trained):
@@ -130,6 +145,23 @@ def test_slips_of_the_pen(settings, message, trained):
 def reader_of_names(nlp):
     pairs = zip(NAMES, ENTITIES, strict=True)
     return [Example.from_dict(nlp.make_doc(text), {"entities": entities}) for text, entities in pairs]
+
+
+def test_labels_that_gold_or_pipeline_knows_may_be_counted(trained):
+    """One that just the data have, one that just the old pipeline has, one of a component that does not say so."""
+    nlp, examples = trained
+    other = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+    other.add_pipe("entity_ruler").add_patterns([{"label": "RULED", "pattern": "no such words"}])
+    word = NAMES[0].split()[-2]
+    spans = other.add_pipe(
+        "span_ruler", config={"annotate_ents": True, "ents_filter": {"@misc": "spacy.prioritize_new_ents_filter.v1"}}
+    )
+    spans.add_patterns([{"label": "SPANNED", "pattern": word}])
+    firsts = [Example.from_dict(nlp.make_doc(t), {"entities": [(0, len(t.split()[0]), "FIRST")]}) for t in NAMES]
+    found = OldSkills(other, skill(data=reader(firsts), labels=["FIRST", "RULED", "SPANNED"]), "skills")
+    assert "ents_f" in found.before["old"]
+    with pytest.raises(ValueError, match="T785.*'SPANED'.*'SPANNED'"):
+        OldSkills(other, skill(data=reader(firsts), labels=["SPANED"]), "skills")
 
 
 def test_no_skill_at_all():
