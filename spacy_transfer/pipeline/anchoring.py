@@ -19,6 +19,7 @@ from .importance import estimate_fisher
 from .old_data import is_raw, own_answers, read_data
 from .old_weights import Found, OldWeights, old_components
 from .quiet import copy_of, same_random_state
+from .tasks import collected_of, without_surgery
 
 Importance = Literal["fisher", "equal"]
 Targets = Literal["predicted", "gold"]
@@ -137,6 +138,7 @@ class Anchor:
             names = old_components(nlp, old, names, self.source or "the pipeline itself")
             if self.importance == "equal":
                 return OldWeights(old, names, None)
+            without_surgery(old)  # What a weight matters to the tasks is no matter of their quarrels.
             fisher = estimate_fisher(old, self._examples(nlp, old), names)
             weights = OldWeights(old, names, fisher)
             mean = weights.mean_importance()
@@ -216,14 +218,21 @@ class AnchoredUpdate:
             if name not in self._components or name in excluded:
                 continue
             flush(pipe)
+            collected = collected_of(pipe)
             for key, (parameter, old) in self._look_up(name, pipe).items():
                 strength = self._strengths.get(key, 0.0)
                 if not strength:
                     continue
                 self._waiting[key] = self._waiting.get(key, 0) + n_docs
-                if gradient_of(parameter) is not None:
-                    factor = strength * self._waiting.pop(key)
-                    add_gradient(parameter, pull_of(value_of(parameter), old.origin, factor, old.importance))
+                has_own = gradient_of(parameter) is not None if collected is None else collected.moves(parameter)
+                if not has_own:
+                    continue
+                factor = strength * self._waiting.pop(key)
+                pull = pull_of(value_of(parameter), old.origin, factor, old.importance)
+                if collected is None:
+                    add_gradient(parameter, pull)
+                else:
+                    collected.add(parameter, pull)
 
     def _look_up(self, name: str, pipe: Any) -> dict[str, Any]:
         """Labels may be added on the way, which replaces layers."""

@@ -11,6 +11,7 @@ from ..backbones.graph import keep_graph
 from ..errors import Errors
 from ..tuning.surgery import project
 from .gradients import PendingGradients
+from .handles import add_gradient
 from .names import Parameter, parameters_of
 
 Gradients = dict[str, Any]
@@ -56,6 +57,26 @@ class TaskGradients:
             with keep_graph(i + 1 < len(tasks)):
                 pending.backprop_task(task)
             _take(parameters, self._tasks.setdefault(task, {}))
+
+    def moves(self, parameter: Parameter) -> bool:
+        """RETURNS (bool): Whether anything but zeros has been collected for a parameter.
+
+        parameter (Parameter): One of the backbone's.
+        """
+        parts = (self._rest, *self._tasks.values())
+        return any(parameter.name in own and bool(own[parameter.name].any()) for own in parts)
+
+    def add(self, parameter: Parameter, more: Any) -> None:
+        """Add what is no task's to the coming step.
+
+        parameter (Parameter): One of the backbone's.
+        more (Union[FloatsXd, Tensor]): Of its shape and library, without a loss scale.
+        """
+        if parameter.is_torch:
+            tensor = parameter.owner._model.get_parameter(parameter.own_name)
+            tensor.grad = tensor.new_zeros(tensor.shape) if tensor.grad is None else tensor.grad
+        add_gradient(parameter, more)
+        _take([parameter], self._rest)
 
     def of(self, task: str) -> Gradients:
         """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter.

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy
+from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Model, serialize_attr
 
@@ -217,6 +218,26 @@ class Tasks:
         of = "" if self.gradients is not None else "rows' "
         pairs = [f"{first} / {second} {cosine:+.2f}" for (first, second), cosine in means.items()]
         return [", ".join(tasks), *([f"cosines of {of}gradients: {', '.join(pairs)}"] if pairs else [])]
+
+
+def collected_of(pipe: Any) -> TaskGradients | None:
+    """RETURNS (Optional[TaskGradients]): Where a backbone with surgery keeps its gradients until the step; None for any
+    other component, whose parameters have them.
+
+    pipe (Pipe): Any component.
+    """
+    tasks = getattr(pipe, "tasks", None)
+    return tasks.gradients if isinstance(tasks, Tasks) else None
+
+
+def without_surgery(nlp: Language) -> None:
+    """Have the gradients of tasks added up, in the parameters, from now on.
+
+    nlp (Language): A pipeline, changed in place.
+    """
+    for _, pipe in nlp.pipeline:
+        if collected_of(pipe) is not None:
+            pipe.tasks.gradients = None  # type: ignore[attr-defined]
 
 
 def check_moves(name: str, model: Model, frozen: bool, settings: Iterable[tuple[str, Any]]) -> None:
