@@ -1,5 +1,6 @@
 """Every config in configs/ is complete and trains as it stands, with nothing given but the data."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,20 @@ def test_several_tasks_are_scored_each_on_its_own(data, tmp_path, capsys):
     debug_data(CONFIGS / "multitask.cfg", config_overrides=given, silent=False)
     shown = capsys.readouterr().out
     assert "Pipeline can be initialized with data" in shown and "Corpus is loadable" in shown
+
+
+@pytest.mark.parametrize("surgery", [None, "pcgrad"])
+def test_several_tasks_are_in_the_log_each_on_its_own(surgery, data, tmp_path, capsys):
+    """With its loss and weight; no text trains two, so they meet where parameters' gradients are compared."""
+    steps = {"training.max_steps": 4, "training.eval_frequency": 2}
+    run("multitask", data, tmp_path / "out", **{"components.transfer_backbone.surgery": surgery, **steps})
+    said = capsys.readouterr().out
+    number = r"\d[\d.e+-]*"
+    of_each = ", ".join(rf"transfer_{task} loss {number} weight 1" for task in TASKS)
+    assert len(re.findall(f"transfer_backbone: {of_each}\n", said)) == 2
+    pair = r"transfer_\w+ / transfer_\w+ [+-]\d\.\d\d"
+    cosines = re.findall(f"transfer_backbone: cosines of gradients: {pair}, {pair}, {pair}\n", said)
+    assert len(cosines) == (2 if surgery else 0)
 
 
 def test_beside_an_old_recognizer_the_new_labels_alone_are_learned(data, tmp_path, monkeypatch, capsys, caplog):
