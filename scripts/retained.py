@@ -3,7 +3,8 @@
     python scripts/retained.py BEFORE TEST.spacy OUT.json NAME=PIPELINE ...
 
 Old scores are the agreement with BEFORE on the test texts (its own answers are gold), new ones those of the entity
-types in TEST.spacy that BEFORE does not have. The table is printed as well.
+types in TEST.spacy that BEFORE does not have; each over all types, and for each type by itself. The table is printed
+as well.
 """
 
 import sys
@@ -13,6 +14,7 @@ import spacy
 import srsly
 from spacy.tokens import DocBin
 
+from spacy_transfer.pipeline.old_data import own_answers, read_data
 from spacy_transfer.pipeline.retention import OldSkills, as_json, as_rows, as_text, skills_from
 
 
@@ -22,21 +24,30 @@ def new_labels(nlp: spacy.Language, path: Path) -> list[str]:
     return sorted({ent.label_ for doc in docs for ent in doc.ents} - set(nlp.get_pipe("ner").labels))
 
 
+def old_labels(nlp: spacy.Language, path: Path) -> list[str]:
+    """RETURNS (List[str]): Labels of entities that a pipeline finds in the texts of a file."""
+    answers = own_answers(nlp, read_data(nlp, path, "TEST"))
+    return sorted({ent.label_ for example in answers for ent in example.reference.ents})
+
+
+def scores_of(labels: list[str]) -> list[str]:
+    return ["ents_f", *(f"ents_per_type.{label}.f" for label in labels)]
+
+
 def main() -> None:
     if len(sys.argv) < 5:
         raise SystemExit(__doc__)
     source, path, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     before = spacy.load(source)
     labels = new_labels(before, path)
+    skill = {"data": path, "agreement": True, "scores": scores_of(old_labels(before, path))}
+    old = OldSkills(before, skills_from({"old": skill}, "TEST"), "TEST")
     found = {}
     for given in sys.argv[4:]:
         name, pipeline = given.split("=", 1)
         after = spacy.load(pipeline)
-        old = OldSkills(
-            before, skills_from({"old": {"data": path, "agreement": True, "scores": ["ents_f"]}}, name), name
-        )
         # Before, nothing of these could be found.
-        new = {"data": path, "labels": labels, "scores": ["ents_f", *(f"ents_per_type.{label}.f" for label in labels)]}
+        new = {"data": path, "labels": labels, "scores": scores_of(labels)}
         learned = OldSkills(after, skills_from({"new": new}, name), name)
         rows = as_rows(old.before, old.score(after))
         rows += as_rows({"new": dict.fromkeys(learned.before["new"], 0.0)}, learned.before)

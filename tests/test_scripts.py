@@ -119,3 +119,33 @@ def test_new_labels_are_those_that_the_old_pipeline_lacks(tmp_path):
     doc.ents = [Span(doc, 0, 1, "OLD"), Span(doc, 2, 3, "NEW")]
     DocBin(docs=[doc]).to_disk(tmp_path / "x.spacy")
     assert script("retained").new_labels(nlp, tmp_path / "x.spacy") == ["NEW"]
+
+
+def test_every_score_of_old_and_new_types_before_and_after(tmp_path, monkeypatch, capsys):
+    """Against counts by hand. The old pipeline's types are those that it finds in these texts: none of ORG is."""
+    words = {"before": {"PERSON": ["Anna", "Otto"], "GPE": ["Rome"], "ORG": ["Acme"]}}
+    words["after"] = {"PERSON": ["Anna"], "SPORT": ["golf"], "DEVICE": ["Rome"]}
+    for name, of in words.items():
+        nlp = spacy.blank("en")
+        ruler = nlp.add_pipe("entity_ruler", name="ner")
+        ruler.add_patterns([{"label": label, "pattern": word} for label, each in of.items() for word in each])
+        nlp.to_disk(tmp_path / name)
+    docs = [spacy.blank("en").make_doc(text) for text in ("Anna plays golf in Rome", "Otto has a TV", "golf and TV")]
+    for doc, spans in zip(docs, ([(2, "SPORT")], [(3, "DEVICE")], [(0, "SPORT"), (2, "DEVICE")]), strict=True):
+        doc.ents = [Span(doc, at, at + 1, label) for at, label in spans]
+    DocBin(docs=docs).to_disk(tmp_path / "test.spacy")
+    before, after = (str(tmp_path / name) for name in words)
+    given = [before, str(tmp_path / "test.spacy"), str(tmp_path / "out.json"), f"a={after}", f"b={before}"]
+    monkeypatch.setattr("sys.argv", ["retained.py", *given])
+    script("retained").main()
+    found = srsly.read_json(tmp_path / "out.json")
+    assert found["before"] == before and list(found["after"]) == ["a", "b"]
+    old = {"ents_f": 1 / 2, "ents_per_type.GPE.f": 0.0, "ents_per_type.PERSON.f": 2 / 3}
+    # Of new ones 2 of 4, with 1 that is none.
+    new = {"ents_f": 4 / 7, "ents_per_type.DEVICE.f": 0.0, "ents_per_type.SPORT.f": 1.0}
+    rows = [("old", score, 1.0, now) for score, now in old.items()] + [("new", n, 0.0, now) for n, now in new.items()]
+    for row, (skill, score, was, now) in zip(found["after"]["a"], rows, strict=True):
+        assert (row["skill"], row["score"], row["before"]) == (skill, score, was)
+        assert row["now"] == pytest.approx(now) and row["difference"] == pytest.approx(now - was)
+    assert all(row["difference"] == 0 for row in found["after"]["b"])
+    assert capsys.readouterr().out.count("ents_per_type.GPE.f") == 2
