@@ -5,13 +5,14 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
+from thinc.api import SGD
 
 from spacy_transfer.corpora.batchers import create_task_batcher_v1
-from spacy_transfer.corpora.marks import corpus_of
+from spacy_transfer.corpora.marks import corpus_of, mark
 from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
 from spacy_transfer.tuning import optimizers
 
-from .util import LISTENER, backbone_config, weights
+from .util import LISTENER, backbone_config, make_examples, weights
 
 TOKEN = {"@architectures": "spacy-transfer.TokenHead.v1", "tok2vec": LISTENER}
 HEADS = {
@@ -163,3 +164,70 @@ def test_the_same_seed_gives_the_same_pipeline(tiny_bert):
         return nlp.to_bytes()
 
     assert trained() == trained()
+
+
+# Batches in parts
+
+
+def two_encoders(tiny_bert, **settings):
+    """A tagger on the backbone, and a stock `ner` with an encoder of its own, each with texts that train it alone."""
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config={**backbone_config(tiny_bert), **settings})
+    nlp.add_pipe("transfer_tagger")
+    nlp.add_pipe("ner")
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    output = nlp.get_pipe("transfer_tagger").model.get_ref("output")
+    output.set_param("W", numpy.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f"))
+    parts = {"transfer_tagger": examples[:2], "ner": examples[2:]}
+    for owner, part in parts.items():
+        for example in part:
+            mark(example.reference, owner, [owner])
+    return nlp, parts
+
+
+def update_in_parts(nlp, parts, losses, is_plain=False):
+    """As `spacy train` with accumulate_gradient, or by a plain `nlp.update` that makes the step with the last part."""
+    optimizer = SGD(0.05)
+    for i, part in enumerate(parts):
+        is_last = i + 1 == len(parts)
+        nlp.update(part, sgd=optimizer if is_plain and is_last else False, losses=losses)
+    for _, pipe in nlp.pipeline if not is_plain else ():
+        pipe.finish_update(optimizer)
+
+
+@pytest.mark.parametrize("surgery", [None, "pcgrad"])
+@pytest.mark.parametrize("more", [0, 2])
+def test_a_step_does_not_wait_for_heads_that_come_no_more(tiny_bert, more, surgery):
+    """The last part of a batch trains none of the backbone's listeners: what an earlier one left is stepped all the
+    same, in this step, and once. Losses that go on from earlier steps make no difference."""
+    moved = []
+    for order in (("ner", "transfer_tagger"), ("transfer_tagger", "ner")):
+        nlp, parts = two_encoders(tiny_bert, surgery=surgery)
+        losses = {}
+        for _ in range(1 + more):
+            update_in_parts(nlp, [parts[name] for name in order], losses)
+        moved.append(weights(nlp))
+        nlp("a cat sees a dog")
+        assert (weights(nlp) == moved[-1]).all()
+    start = weights(two_encoders(tiny_bert)[0])
+    assert numpy.abs(moved[0] - start).max() > 1e-4
+    numpy.testing.assert_allclose(moved[1], moved[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_plain_update_after_parts_waits_for_its_heads(tiny_bert, tmp_path):
+    """`nlp.update` with an optimizer asks for the step before any head of that batch has run: it must still wait. What
+    is predicted or saved next has it."""
+    found = []
+    for order in (["transfer_tagger", "transfer_tagger"], ["transfer_tagger", "ner"]):
+        for is_plain in (False, True):
+            nlp, parts = two_encoders(tiny_bert)
+            start = weights(nlp)
+            update_in_parts(nlp, [parts[name] for name in order], {}, is_plain)
+            nlp.to_disk(tmp_path / "saved")
+            found.append(weights(nlp))
+            assert (weights(spacy.load(tmp_path / "saved")) == found[-1]).all()
+            assert (found[-1] != start).any()
+    numpy.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-7)
+    numpy.testing.assert_allclose(found[3], found[2], rtol=1e-5, atol=1e-7)
