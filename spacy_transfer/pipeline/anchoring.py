@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from spacy.language import Language
 from spacy.training import Example
+from spacy.ty import ListenedToComponent
 from spacy.util import logger
 
+from ..corpora.marks import may_train
 from ..errors import Errors
 from ..tuning.anchors import pull_of, strengths
 from .calibrate import corpus_of
@@ -197,7 +199,7 @@ class AnchoredUpdate:
         later: Any = False
         losses = self._update(examples, _, sgd=later, **kwargs)
         excluded = set(kwargs.get("exclude", ()))
-        self._pull(len(examples), excluded)
+        self._pull(examples, excluded)
         if sgd is not False:
             self._step(sgd, excluded)
         return losses
@@ -213,11 +215,12 @@ class AnchoredUpdate:
                     total += 0.5 * float((weight * distance).sum())
         return total
 
-    def _pull(self, n_docs: int, excluded: set[str]) -> None:
+    def _pull(self, examples: list[Example], excluded: set[str]) -> None:
         for name, pipe in self.nlp.pipeline:
             if name not in self._components or name in excluded:
                 continue
             flush(pipe)
+            n_docs = _count(examples, pipe, name, excluded)
             collected = collected_of(pipe)
             for key, (parameter, old) in self._look_up(name, pipe).items():
                 strength = self._strengths.get(key, 0.0)
@@ -252,6 +255,15 @@ class AnchoredUpdate:
                 trainable: Any = pipe
                 trainable.finish_update(sgd or self._optimizer)
         self._waiting.clear()
+
+
+def _count(examples: list[Example], pipe: Any, name: str, excluded: set[str]) -> int:
+    """How many examples have a loss that the weights of a component are part of: those that it learns from itself, and
+    those that anything learns from which listens to it."""
+    learners = {name}
+    if isinstance(pipe, ListenedToComponent):
+        learners |= set(pipe.listening_components) - excluded
+    return sum(any(may_train(eg.reference, learner) for learner in learners) for eg in examples)
 
 
 def release(nlp: Language) -> None:

@@ -14,6 +14,7 @@ from thinc.api import Model, fix_random_seed
 
 import spacy_transfer
 from spacy_transfer._compat import drop_parser_dropout
+from spacy_transfer.corpora.marks import mark
 from spacy_transfer.pipeline.anchoring import AnchoredUpdate, create_anchor_v1, release
 from spacy_transfer.pipeline.handles import value_of
 from spacy_transfer.pipeline.importance import estimate_fisher
@@ -357,6 +358,42 @@ def test_what_learns_nothing_in_a_step_is_not_stepped(tmp_path):
     assert all((array == before[name]).all() for name, array in values(nlp).items())
     train_step(nlp, examples, plain_step())
     assert any((array != before[name]).any() for name, array in values(nlp).items())
+
+
+def test_texts_that_train_others_do_not_count(tiny_bert, tmp_path):
+    """The pull of a head is that of its own texts, whatever else is in the batch; that of a backbone, of the texts that
+    any of its heads learns from."""
+    pulls = []
+    for masked in ([], ["transfer_textcat"] * 4, ["ner"] * 4):
+        fix_random_seed(0)
+        nlp = spacy.blank("en")
+        nlp.add_pipe("transfer_backbone", config=backbone_config(tiny_bert))
+        for name in ("transfer_tagger", "transfer_textcat", "ner"):
+            nlp.add_pipe(name)
+        nlp.initialize(lambda nlp=nlp: make_examples(nlp))
+        nlp.to_disk(tmp_path / "old")
+        for name in ("transfer_tagger", "transfer_textcat"):
+            output = nlp.get_pipe(name).model.get_ref("output")
+            output.set_param("W", numpy.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f"))
+        train_step(nlp, make_examples(nlp), plain_step())
+        one, *others = make_examples(nlp, [make_examples(nlp)[0].text, *(["a dog sings"] * len(masked))])
+        mark(one.reference, "own", ["transfer_tagger"])
+        for example, name in zip(others, masked, strict=True):
+            mark(example.reference, "other", [name])
+        results = []
+        for strength in (0.0, 0.01):
+            held = twin(nlp)
+            create_anchor_v1(strength=strength, importance="equal", source=str(tmp_path / "old"))(held, {})
+            fix_random_seed(0)
+            train_step(held, [one, *others], plain_step())
+            results.append(values(held, ["transfer_backbone", "transfer_tagger"]))
+        pulls.append({name: results[1][name] - array for name, array in results[0].items()})
+    for name, pull in pulls[0].items():
+        assert numpy.abs(pull).max() > 1e-6 or "output" not in name, name
+        n_docs = 5 if name.startswith("transfer_backbone") else 1
+        if "word_embeddings" not in name and not name.startswith("transfer_backbone.transformer.pooler"):
+            numpy.testing.assert_allclose(pulls[1][name], n_docs * pull, rtol=1e-2, atol=1e-6, err_msg=name)
+            numpy.testing.assert_allclose(pulls[2][name], pull, rtol=1e-2, atol=1e-6, err_msg=name)
 
 
 def test_frozen_layers_stay_bit_for_bit(tiny_bert, tmp_path):
