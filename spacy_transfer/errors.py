@@ -490,7 +490,8 @@ class Errors(metaclass=_Coded):
     T519 = (
         "It takes {count} examples to show all labels ({each}), and spaCy's initialisation sees no more than {most} "
         "where max_epochs = -1. Write the labels to files: spacy init labels CONFIG DIR --corpora.train.sampling null "
-        "--training.max_epochs 0, and name those in [initialize.components.NAME.labels]."
+        "--corpora.train.weights null --corpora.train.anneal 0 --training.max_epochs 0, and name those in "
+        "[initialize.components.NAME.labels]."
     )
     T520 = (
         "{component!r} ({factory}) learns from every example, also from those of corpus {corpus!r}, which does not "
@@ -554,6 +555,19 @@ class Errors(metaclass=_Coded):
     T554 = (
         "{key}.texts = {path}: {names} of the source finds nothing old in any of these texts, so "
         "they cannot tell what is nothing new. Give texts of the kind that it was trained on, or texts = null."
+    )
+    T555 = (
+        "{key}.components names {name!r}, which is in training.frozen_components: it cannot learn. Take it out of one "
+        "of the two."
+    )
+    T556 = (
+        "{key}.components: {name!r} has the labels {labels}, and {other!r} of {source!r} answers with {lacks} as well: "
+        "such a text would teach that none of its labels holds. Give it all labels of both, or rename those of the "
+        "source with spacy_transfer.rename_labels."
+    )
+    T557 = (
+        "{key}.min_confidence = {found}: {name!r} is a textcat, to which a text without categories says that none "
+        "holds, so it would unlearn where the source is not sure. Set 0, or take transfer_textcat."
     )
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (

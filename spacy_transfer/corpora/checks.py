@@ -73,8 +73,9 @@ def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling
     RAISES (ValueError): When a setting of [training] is at odds with the reader.
     """
     training = config.get("training", {})
-    check_components(nlp, trains, training.get("frozen_components") or ())
     roles = roles_of(config, trains, sampling)
+    # What is frozen may be scored.
+    check_components(nlp, trains, () if roles == {"dev_corpus"} else training.get("frozen_components") or ())
     if "train_corpus" in roles:
         max_epochs = training.get("max_epochs")
         if sampling is not None and max_epochs != -1:
@@ -95,8 +96,8 @@ def _check_development(nlp: Language, config: Mapping[str, Any], trains: Trains)
         return
     scored = {name for names in each for name in names}
     frozen = config["training"].get("frozen_components") or ()
-    heads = [name for name, pipe in nlp.components if is_head(pipe) and name not in frozen]
-    for head in heads:
+    learns = {name: pipe for name, pipe in nlp.components if is_head(pipe) and name not in frozen}
+    for head in [name for name, pipe in learns.items() if getattr(pipe, "scorer", None) is not None]:
         by = [corpus for corpus, names in trains.items() if names is None or head in names]
         if by and head not in scored:
             dev = config["training"]["dev_corpus"]

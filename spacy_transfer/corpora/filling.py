@@ -39,7 +39,7 @@ def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter) -> None:
             token = doc[i]
             if value and not str(getattr(token, attribute)) and (sure is None or sure[i] >= keep.least):
                 _set(token, attribute, value)
-    if "heads" in answer and not doc.has_annotation("DEP"):
+    if "heads" in answer and not doc.has_annotation("DEP") and _agrees(doc, answer["heads"]):
         heads = numpy.array(answer["heads"], "int64") - numpy.arange(len(doc))
         deps = numpy.array([doc.vocab.strings.add(dep) for dep in answer["deps"]], "uint64")
         values: Any = numpy.stack([heads.astype("uint64"), deps], axis=1)
@@ -47,8 +47,22 @@ def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter) -> None:
     elif "starts" in answer and not doc.has_annotation("SENT_START"):
         for token, starts in zip(doc, answer["starts"], strict=True):
             token.is_sent_start = starts
-    if not doc.cats and "cats" in answer:
-        doc.cats = _sure_cats(answer["cats"], exclusive, keep.least)
+    # One category of several that exclude each other says all; of others each is known or missing on its own.
+    if "cats" in answer and not (exclusive and doc.cats):
+        doc.cats = {**_sure_cats(answer["cats"], exclusive, keep.least), **doc.cats}
+
+
+def _agrees(doc: Doc, heads: Sequence[int]) -> bool:
+    """Whether sentences of a tree begin where the doc says that they do: a tree that is written decides on them."""
+    if not doc.has_annotation("SENT_START"):
+        return True
+    roots = list(range(len(doc)))
+    for i in range(len(doc)):
+        while heads[roots[i]] != roots[i]:
+            roots[i] = heads[roots[i]]
+    given = doc.to_array("SENT_START").astype("int64")
+    starts = numpy.array([i == 0 or roots[i] != roots[i - 1] for i in range(len(doc))])
+    return not ((given == 1) & ~starts).any() and not ((given == -1) & starts).any()
 
 
 def _set(token: Any, attribute: str, value: str) -> None:
@@ -88,7 +102,7 @@ def set_entities(
         missing |= numpy.asarray(sure["outside"]) < keep.least
     for start, end in unknown:
         missing[start:end] = True
-    spans = [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+    spans = list(doc.ents)  # With their ids in a knowledge base.
     for start, end, label in answer.get("ents", ()):
         here = slice(start, end)
         if label in keep.decided:
@@ -98,11 +112,10 @@ def set_entities(
         elif sure and scores.get((start, end, label), 0.0) < keep.least:
             missing[here] = True
         else:
-            spans.append((start, end, label))
+            spans.append(Span(doc, start, end, label))
             inside[here] = True
-    spans.sort()
     gaps = [doc[i : i + 1] for i in numpy.flatnonzero(missing & ~inside).tolist()]
-    doc.set_ents([Span(doc, *span) for span in spans], missing=gaps, default="outside")
+    doc.set_ents(spans, missing=gaps, default="outside")
 
 
 def deny_entities(doc: Doc, *, everywhere: bool = False) -> bool:

@@ -15,6 +15,7 @@ OURS = {
     "transfer_textcat",
     "transfer_textcat_multilabel",
     "transfer_regressor",
+    "transfer_rows",
 }
 """Factories whose components read the marks: see `marks.training_mask`."""
 _NEGATIVE = "doc.spans[{key!r}]"

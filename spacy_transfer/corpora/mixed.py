@@ -37,9 +37,9 @@ def create_mixed_corpus_v1(
     """Read several corpora as one. No component learns from a corpus that does not name it, whatever it annotates.
 
     With a rule of sampling, for training, a pass is `epoch_size` draws, and training.max_epochs must be -1. A corpus
-    that ends begins again. Draws follow the shares of the rule closely (see `sampling.Draws`). The first pass begins
+    that ends begins again. Draws follow the shares of the rule closely (see `sampling.Draws`). A pass begins
     with the few examples that show all labels of components that have not been initialised, since spaCy initialises on
-    100; a pass that is left early is begun again from there.
+    100; one that is left early is begun again from there.
 
     corpora (Dict[str, Dict[str, Any]]): By name: `reader`, any reader; `trains`, names of the components that learn
         from it, null for all, or for those that the reader itself has named; `limit`, the most examples of one
@@ -163,6 +163,9 @@ class MixedCorpus:
         if self._sampling is None:
             return self._whole(plan, nlp)
         run, self._next = self._next or self._begin(plan, nlp), None
+        if not run.first:
+            # A pass may have been read for something else than initialisation.
+            run.first = self._first(plan, [("", part.name) for part in self._parts])
         return self._pass(plan, run)
 
     def _plan_for(self, nlp: Language) -> Plan:
@@ -207,10 +210,9 @@ class MixedCorpus:
         if part.trains is not None:
             trains = tuple(name for name in part.trains if trains is None or name in trains)
         steps = plan.owners.steps(part.name, trains)
-        if steps or corpus_of(reference) not in (None, part.name):
-            # The reader may keep its docs, or give them to another corpus as well.
-            reference = copy_of(reference)
-            example = Example(example.predicted, reference)
+        # The reader may keep its docs, or give them to another corpus as well.
+        reference = copy_of(reference)
+        example = Example(example.predicted, reference)
         for clear, pipe in steps:
             clear(reference, pipe)
         mark(reference, part.name, trains)
@@ -221,15 +223,19 @@ class MixedCorpus:
     def _begin(self, plan: Plan, nlp: Language) -> Run:
         if not plan.is_counted:
             self._count(plan, nlp)
-        assert plan.labels is not None
         draws = Draws(self._make_rule(plan.sizes), random.Random(f"{self._seed}/draws"))
-        first = plan.cover.choose(plan.labels.known())
+        return Run(draws, [self._stream(part, plan, ref(nlp)) for part in self._parts], self._first(plan))
+
+    def _first(self, plan: Plan, shown: Iterable[Label] = ()) -> list[Example]:
+        """The examples that show each corpus, and all labels that components do not have yet."""
+        assert plan.labels is not None
+        first = plan.cover.choose({*plan.labels.known(), *shown})
         if len(first) > MOST:
             of = [corpus_of(example.reference) for example in first]
             each = ", ".join(f"{part.name}: {of.count(part.name)}" for part in self._parts)
             raise ValueError(Errors.T519.format(count=len(first), each=each, most=MOST))
         random.Random(f"{self._seed}/first").shuffle(first)
-        return Run(draws, [self._stream(part, plan, ref(nlp)) for part in self._parts], first)
+        return first
 
     def _count(self, plan: Plan, nlp: Language) -> None:
         """Go through all corpora once: how much they hold, and which examples show their labels."""

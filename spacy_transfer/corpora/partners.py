@@ -7,7 +7,7 @@ from typing import Any
 from spacy.language import Language
 
 from ..errors import Errors
-from .answers import WRITTEN, Answer
+from .answers import CATS, WRITTEN, Answer
 from .teacher import Teacher
 
 MUST_BE_TOLD = {
@@ -15,6 +15,7 @@ MUST_BE_TOLD = {
     "spancat": "components without it",
     "spancat_singlelabel": "components without it",
     "span_finder": "components without it",
+    "senter": "components without it",
 }
 """Stock components that learn from a text without annotation that nothing holds, and what to take in their place."""
 
@@ -28,17 +29,20 @@ def as_pairs(components: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
 
 
 def check_here(nlp: Language, names: Sequence[str], key: str) -> None:
-    """RAISES (ValueError): When the pipeline in training lacks a component.
+    """RAISES (ValueError): When the pipeline in training lacks a component, or has it frozen.
 
     nlp (Language): The pipeline.
     names (Sequence[str]): Of the components.
     key (str): Where they stand in the config.
     """
     known = [name for name, _ in nlp.components]
+    frozen = nlp.config["training"].get("frozen_components", [])
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=3, cutoff=0.4) or "none"
             raise ValueError(Errors.T543.format(key=key, name=name, names=known, near=near))
+        if name in frozen:
+            raise ValueError(Errors.T555.format(key=key, name=name))
 
 
 def check_written(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
@@ -53,7 +57,8 @@ def check_written(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> 
         facts = {"key": teacher.key, "source": teacher.source}
         if not set(theirs) & set(WRITTEN):
             raise ValueError(Errors.T542.format(name=other, found=theirs or "nothing", **facts))
-        mine = nlp.get_pipe_meta(name).assigns
+        attribute = getattr(nlp.get_pipe(name), "attribute", None)
+        mine = nlp.get_pipe_meta(name).assigns if attribute is None else [f"token.{attribute}"]
         if not set(theirs) & set(mine) & set(WRITTEN):
             raise ValueError(Errors.T551.format(name=name, other=other, found=theirs, wanted=list(mine), **facts))
 
@@ -92,6 +97,41 @@ def _fits(pipe: Any, shared: Answer) -> bool:
     return shared["kind"] != "labels" or bool(shared["exclusive"]) == bool(pipe.exclusive)
 
 
+def check_map(label_map: Mapping[str, str], pairs: Mapping[str, str], teacher: Teacher) -> None:
+    """RAISES (ValueError): When no component of the teacher has a label that is to be renamed.
+
+    label_map (Mapping[str, str]): Names here, by those there.
+    pairs (Mapping[str, str]): See `as_pairs`.
+    teacher (Teacher): Whose labels they are.
+    """
+    known = [teacher.shared[other] for other in pairs.values()]
+    labels = sorted({label for each in known for label in (*each.get("labels", ()), *each["known"])})
+    for label in label_map:
+        if label not in labels:
+            near = get_close_matches(label, labels, n=3, cutoff=0.4) or "none"
+            names = {"name": ", ".join(pairs), "other": ", ".join(dict.fromkeys(pairs.values()))}
+            facts = {"key": teacher.key, "source": teacher.source, "labels": labels, "near": near, **names}
+            raise ValueError(Errors.T548.format(problem=f"there is no label {label!r}", **facts))
+
+
+def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
+    """A component that was initialised without a label of its source would learn from an answer with that label that
+    none holds.
+
+    nlp (Language): The pipeline in training.
+    pairs (Mapping[str, str]): See `as_pairs`.
+    teacher (Teacher): Whose labels they are.
+    RAISES (ValueError): When one lacks a label. Of entities it does not speak: those are added, or have errors of their
+        own.
+    """
+    for name, other in pairs.items():
+        shared, own = teacher.shared[other], getattr(nlp.get_pipe(name), "labels", ())
+        lacks = sorted(set(shared["known"]).difference(own))
+        if CATS in shared["assigns"] and own and lacks:
+            facts = {"key": teacher.key, "name": name, "other": other, "source": teacher.source}
+            raise ValueError(Errors.T556.format(lacks=lacks, labels=list(own), **facts))
+
+
 def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -> Answer:
     """What a component gives, with the labels called as they are here.
 
@@ -105,10 +145,6 @@ def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -
         return dict(shared)
     labels = shared["labels"]
     facts = {"key": key, "name": name, "other": shared["component"], "source": shared["source"], "labels": labels}
-    for label in label_map:
-        if label not in labels:
-            near = get_close_matches(label, labels, n=3, cutoff=0.4) or "none"
-            raise ValueError(Errors.T548.format(problem=f"it has no label {label!r}", near=near, **facts))
     names = [label_map.get(label, label) for label in labels]
     twice = sorted({label for label in names if names.count(label) > 1})
     if twice:

@@ -1,6 +1,7 @@
 """Rehearsal.v1: what the starting pipeline already does, between the new data, so that it is not forgotten."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..errors import Errors, Warnings
 from .answers import CATS, ENTS, Answer, Ask
 from .filling import Filter, deny_entities, fill, set_entities
 from .marks import copy_of, mark, set_open
-from .partners import as_pairs, check_here, check_others, check_written
+from .partners import as_pairs, check_here, check_labels, check_others, check_written
 from .teacher import Teacher
 from .texts import read_texts
 
@@ -29,6 +30,7 @@ def create_rehearsal_v1(
     components: list[str] | dict[str, str],
     texts: Path | None = None,
     ratio: float = 1.0,
+    rounds: int = 1,
     min_confidence: float = 0.0,
     complete: bool = True,
     new_labels: list[str] = [],  # noqa: B006 (confection needs a list; it is only read)
@@ -58,6 +60,9 @@ def create_rehearsal_v1(
     texts (Optional[Path]): Raw texts: .txt and any other file with a text on each line, .jsonl, .spacy, or a folder. If
         they run out within an epoch, they begin again. Null for none: then the new data is completed, no more.
     ratio (float): Rehearsed texts for each new one.
+    rounds (int): How often the new data comes in one reading, beside other texts each time. spaCy reads once and then
+        goes through what it has read again and again, so that one round has no more than `ratio` texts for each new
+        one. With training.max_epochs = -1 it reads anew, and each reading goes on where the last one stopped.
     min_confidence (float): The least probability of what is taken; below, annotation is left missing. For spaCy's own
         ner it comes from a beam (about twice the time), its parser and morphologizer have none.
     complete (bool): Fill in what the new data leaves out, on its texts too.
@@ -83,6 +88,8 @@ def create_rehearsal_v1(
     pairs = as_pairs(components)
     if not pairs:
         raise ValueError(Errors.T546.format(key=key, setting="components", found=components, wanted="one name or more"))
+    if rounds < 1:
+        raise ValueError(Errors.T546.format(key=key, setting="rounds", found=rounds, wanted="1 or more"))
     ask = Ask(hard=tuple(sorted(set(pairs.values()))), confidence=min_confidence > 0.0)
     teacher = Teacher(source, ask, key=key, cache=cache)
     raw = None if texts is None or ratio == 0.0 else RawTexts(texts, field, ratio)
@@ -91,6 +98,7 @@ def create_rehearsal_v1(
         teacher,
         pairs,
         raw,
+        rounds,
         min_confidence,
         complete and not beside,
         frozenset(new_labels),
@@ -122,6 +130,7 @@ class Rehearsal:
     teacher (Teacher): The starting pipeline.
     pairs (Dict[str, str]): Components there, by those here.
     raw (Optional[RawTexts]): What is rehearsed on.
+    rounds (int): How often the new data comes in one reading.
     least (float): The least probability of what is taken.
     complete (bool): Whether new data is completed.
     new_labels (FrozenSet[str]): Labels that the new data decides on beside its own.
@@ -135,41 +144,50 @@ class Rehearsal:
         teacher: Teacher,
         pairs: dict[str, str],
         raw: RawTexts | None,
+        rounds: int,
         least: float,
         complete: bool,
         new_labels: frozenset[str],
         new_in_texts: bool = True,
         beside: bool = False,
     ) -> None:
-        self.corpus, self.teacher, self.pairs, self.raw = corpus, teacher, pairs, raw
+        self.corpus, self.teacher, self.pairs, self.raw, self.rounds = corpus, teacher, pairs, raw, rounds
         self.least, self.complete, self.new_labels = least, complete, new_labels
         self.new_in_texts, self.beside = new_in_texts, beside
         self._news: News | None = None
         self._has_warned = False
+        self._start = self._place = 0  # Among the raw texts: where a reading begins, and where it is.
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         self._check(nlp)
         news = self._known(nlp)
         rehearsed = self._rehearse(nlp, Filter(self.least, news.labels if self.new_in_texts else self.new_labels))
         due = 0.0
-        for example in self._complete(nlp, Filter(self.least, self.new_labels | news.all_labels)):
-            yield example
-            due += 0.0 if self.raw is None else self.raw.ratio
-            # Sums of 0.1 and its like come out a little below a whole number.
-            while due >= 1.0 - 1e-9:
-                due -= 1.0
-                yield next(rehearsed)
+        for _ in range(self.rounds):
+            for example in self._complete(nlp, Filter(self.least, self.new_labels | news.all_labels)):
+                yield example
+                due += 0.0 if self.raw is None else self.raw.ratio
+                # Sums of 0.1 and its like come out a little below a whole number.
+                while due >= 1.0 - 1e-9:
+                    due -= 1.0
+                    yield next(rehearsed)
+        if nlp.config["training"].get("max_epochs") == -1:
+            self._start = self._place
 
     def _check(self, nlp: Language) -> None:
         key = self.teacher.key
         check_here(nlp, list(self.pairs), key)
         check_written(nlp, self.pairs, self.teacher)
+        check_labels(nlp, self.pairs, self.teacher)
         silent = [other for other in self.pairs.values() if ENTS not in self.teacher.shared[other]["assigns"]]
         if self.beside and silent:
             wanted = f"false for what finds no entities: {', '.join(silent)}"
             raise ValueError(Errors.T546.format(key=key, setting="beside", found=True, wanted=wanted))
         if self.raw is not None:
             check_others(nlp, list(self.pairs), key)
+        for name in self.pairs:
+            if self.least > 0.0 and nlp.get_pipe_meta(name).factory == "textcat":
+                raise ValueError(Errors.T557.format(key=key, name=name, found=self.least))
         if self.least > 0.0 and not self._has_warned:
             self._has_warned = True
             for other in self.pairs.values():
@@ -204,18 +222,22 @@ class Rehearsal:
             yield Example(example.predicted, reference)
 
     def _rehearse(self, nlp: Language, keep: Filter) -> Iterator[Example]:
+        start = self._start
         while self.raw is not None:
             found = False
-            for example in self._rehearse_once(nlp, keep, self.raw):
+            for example in self._rehearse_once(nlp, keep, self.raw, start):
                 found = True
                 yield example
-            if not found:
+            if not found and not start:
                 others = ", ".join(self.pairs.values())
                 raise ValueError(Errors.T554.format(key=self.teacher.key, path=self.raw.path, names=others))
+            start = 0
 
-    def _rehearse_once(self, nlp: Language, keep: Filter, raw: RawTexts) -> Iterator[Example]:
-        docs = (nlp.make_doc(text) for text in raw.once(self.teacher.key))
-        for doc, answers in self.teacher.annotate(docs, lambda doc: doc):
+    def _rehearse_once(self, nlp: Language, keep: Filter, raw: RawTexts, start: int) -> Iterator[Example]:
+        texts = islice(enumerate(raw.once(self.teacher.key), 1), start, None)
+        docs = ((place, nlp.make_doc(text)) for place, text in texts)
+        for (place, doc), answers in self.teacher.annotate(docs, lambda item: item[1]):
+            self._place = place
             reference = doc.copy()
             for answer, shared in self._said(answers):
                 fill(reference, answer, shared["exclusive"], keep)

@@ -12,7 +12,7 @@ from ..errors import Errors, Warnings
 from .answers import CATS, WRITTEN, Answer, Ask
 from .filling import Filter, fill, set_entities
 from .marks import copy_of, set_soft
-from .partners import as_pairs, check_here, check_soft, check_written, renamed
+from .partners import as_pairs, check_here, check_map, check_others, check_soft, check_written, renamed
 from .teacher import Teacher
 from .texts import read_texts
 
@@ -121,6 +121,9 @@ class Taught:
         check_soft(nlp, self.pairs, self.teacher)
         writing = {name: other for name, other in self.pairs.items() if self._writes(other)}
         check_written(nlp, writing, self.teacher)
+        check_map(self.label_map, self.pairs, self.teacher)
+        if isinstance(self.corpus, Texts):
+            check_others(nlp, list(self.pairs), self.teacher.key)
         shared = {
             name: renamed(self.teacher.shared[other], self.label_map, name, self.teacher.key)
             for name, other in self.pairs.items()

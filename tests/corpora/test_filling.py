@@ -83,6 +83,37 @@ def test_tokens_are_filled_where_nothing_is(nlp):
     assert made.to_json() == before
 
 
+@pytest.mark.parametrize(("starts", "is_taken"), [([0], True), ([0, 2], True), ([0, 1], False), ([0, 2, 3], False)])
+def test_a_tree_is_not_written_over_other_sentences(nlp, starts, is_taken):
+    """What the doc says of sentences stands; what it leaves open does not."""
+    made = Doc(nlp.vocab, words=["a", "b", "c", "d"])
+    for token in made:
+        if token.i in starts:
+            token.is_sent_start = True
+    if len(starts) > 1:
+        for token in made:
+            token.is_sent_start = token.i in starts
+    before = made.to_json()
+    fill(made, {"heads": [1, 1, 2, 2], "deps": ["x", "ROOT", "ROOT", "x"]}, True, Filter())
+    assert made.has_annotation("DEP") == is_taken and (is_taken or made.to_json() == before)
+
+
+def test_entities_of_the_doc_keep_their_ids(nlp):
+    made = doc(nlp)
+    made.set_ents([Span(made, 2, 3, "ORG", kb_id="Q1", span_id="id1")], default="outside")
+    set_entities(made, {"ents": ENTS}, Filter())
+    assert [(ent.text, ent.kb_id_, ent.ent_id_) for ent in made.ents][:2] == [("Anna", "", ""), ("Acme", "Q1", "id1")]
+
+
+def test_categories_beside_new_ones(nlp):
+    made = nlp.make_doc("text")
+    made.cats = {"NEW": 1.0, "a": 1.0}
+    fill(made, {"cats": {"a": 0.1, "b": 0.9}}, False, Filter())
+    assert made.cats == {"NEW": 1.0, "a": 1.0, "b": 1.0}
+    fill(made, {"cats": {"c": 0.9}}, True, Filter())
+    assert "c" not in made.cats
+
+
 def test_unsure_tags_and_sentence_starts(nlp):
     made = Doc(nlp.vocab, words=["a", "b", "c"])
     answer = {"token.tag": ["X", "Y", "Z"], "starts": [True, False, True], "confidence": {"tokens": [0.9, 0.4, 0.5]}}

@@ -10,6 +10,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_transfer.corpora.marks import corpus_of, may_train, open_of, trains_of
+from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
 from spacy_transfer.corpora.rehearsal import create_rehearsal_v1
 
 from .util import Counter, stock_pipeline
@@ -186,6 +187,31 @@ def test_ratio(make, ratio):
         assert len(parts(examples[i : i + 20])[1]) == pytest.approx(20 * ratio / (1 + ratio), abs=1)
 
 
+def test_raw_texts_go_on_where_they_stopped(make):
+    """Within a reading in rounds; and from one reading to the next, where spaCy reads more than once."""
+    nlp = student()
+    read = make(new_data(nlp), ratio=2.0, rounds=2)
+    texts = [eg.text for eg in read(nlp)]
+    assert texts == [NEW, RAW[0], RAW[1], NEW, RAW[2], RAW[0]] == [eg.text for eg in read(nlp)]
+    nlp.config["training"]["max_epochs"] = -1
+    read = make(new_data(nlp), ratio=2.0)
+    next(iter(read(nlp)))
+    passes = [[eg.text for eg in read(nlp)][1:] for _ in range(4)]
+    assert passes == [RAW[:2], [RAW[2], RAW[0]], RAW[1:], RAW[:2]]
+
+
+def test_sampled_corpora_show_their_labels_after_rehearsal_has_read_them(make):
+    def ents(nlp):
+        for i in range(300):
+            yield Example.from_dict(nlp.make_doc("a b"), {"entities": [(0, 1, "RARE" if i == 299 else "COMMON")]})
+
+    nlp = student()
+    corpora = {"a": {"reader": ents, "trains": ["ner"]}, "b": {"reader": ents, "trains": ["ner"]}}
+    mixed = create_mixed_corpus_v1(corpora=corpora, sampling="round_robin", shuffle=0, epoch_size=200)
+    first = islice(make(mixed, ratio=0.1)(nlp), 100)
+    assert {ent.label_ for eg in first for ent in eg.reference.ents} >= {"RARE", "COMMON"}
+
+
 def test_every_component_that_can_be(make, stock):
     nlp = student("tagger", "parser", "ner", "textcat")
     names = ["tagger", "parser", "ner", "textcat"]
@@ -295,9 +321,26 @@ def test_bad_input(make, stock, tmp_path, caplog):
         read(texts=tmp_path / "blank.txt")
     with pytest.raises(ValueError, match=r"T550.*'textcat'.*transfer_textcat"):
         read(nlp=student("ner", "textcat"))
+    with pytest.raises(ValueError, match=r"T550.*'senter'"):
+        read(nlp=student("ner", "senter"))
+    with pytest.raises(ValueError, match=r"T546.*rounds = 0"):
+        read(rounds=0)
+    with pytest.raises(ValueError, match=r"T551.*token\.tag.*token\.pos"):
+        tagger_of_pos = student()
+        tagger_of_pos.add_pipe("transfer_tagger", config={"attribute": "pos"})
+        read({"transfer_tagger": "tagger"}, nlp=tagger_of_pos)
+    with pytest.raises(ValueError, match=r"T557.*min_confidence = 0\.9.*'textcat'.*transfer_textcat"):
+        read(["ner", "textcat"], nlp=student("ner", "textcat"), min_confidence=0.9)
+    other_labels = student("ner", "textcat")
+    for label in ("animal", "news"):
+        other_labels.get_pipe("textcat").add_label(label)
+    with pytest.raises(ValueError, match=r"T556.*'textcat' has the labels \['animal', 'news'\].*\['human'\]"):
+        read(["ner", "textcat"], nlp=other_labels)
     with_frozen = student("ner", "textcat")
     with_frozen.config["training"]["frozen_components"] = ["textcat"]
     assert read(nlp=with_frozen)
+    with pytest.raises(ValueError, match=r"T555.*corpora\.train\.components names 'textcat'.*frozen_components"):
+        read(["textcat"], nlp=with_frozen)
     caplog.set_level("WARNING", logger="spacy")
     stock_pipeline(["parser"], steps=1).to_disk(tmp_path / "parser")
     read(["parser"], nlp=student("parser"), source=str(tmp_path / "parser"), min_confidence=0.5)

@@ -426,6 +426,18 @@ def test_labels_by_another_name(teachers, tiny_bert, tmp_path):
     assert losses[0] == losses[1]
 
 
+def test_a_map_for_labels_of_one_component_among_two(tiny_bert, tmp_path):
+    stock_pipeline(["tagger", "textcat"]).to_disk(tmp_path / "teacher")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config={**backbone_config(tiny_bert), "frozen": True})
+    nlp.add_pipe("transfer_tagger")
+    nlp.add_pipe("transfer_textcat")
+    pairs = {"transfer_tagger": "tagger", "transfer_textcat": "textcat"}
+    source, label_map = str(tmp_path / "teacher"), {"animal": "beast"}
+    examples = list(reading(source, pairs, TEXTS, tmp_path, label_map=label_map)(nlp))
+    assert {label for eg in examples for label in eg.reference.cats} == {"beast", "human"}
+
+
 def test_bad_input(teachers, tiny_bert, tmp_path):
     nlp, pipe, examples = pipeline(tiny_bert, "textcat")
     nlp.add_pipe("ner")
@@ -446,6 +458,15 @@ def test_bad_input(teachers, tiny_bert, tmp_path):
         read({"transfer_regressor": "transfer_textcat"})
     with pytest.raises(ValueError, match=r"T541.*no component 'textcat'.*transfer_textcat"):
         read({"transfer_textcat": "textcat"})
+    nlp.add_pipe("textcat", name="stock")
+    (tmp_path / "raw.txt").write_text("a dog")
+    with pytest.raises(ValueError, match=r"T550.*'stock' is a textcat"):
+        read(["transfer_textcat"], corpus=None, texts=tmp_path / "raw.txt")
+    nlp.remove_pipe("stock")
+    nlp.config["training"]["frozen_components"] = ["transfer_textcat"]
+    with pytest.raises(ValueError, match=r"T555.*'transfer_textcat'"):
+        read(["transfer_textcat"])
+    nlp.config["training"]["frozen_components"] = []
     with pytest.raises(ValueError, match=r"T543.*no component 'textcat'"):
         read({"textcat": "transfer_textcat"})
     with pytest.raises(ValueError, match=r"T547.*corpora\.train"):
