@@ -177,7 +177,7 @@ class AnchoredUpdate:
 
     def __init__(self, nlp: Language, components: Iterable[str], old: OldWeights, by_name: Mapping[str, float]) -> None:
         self.nlp = nlp
-        self._update = nlp.update
+        self.beneath = nlp.update
         self._components = tuple(components)
         self._old, self._strengths = old, dict(by_name)
         self._found: dict[str, tuple[Any, Any]] = {}
@@ -197,7 +197,7 @@ class AnchoredUpdate:
         """
         examples = list(examples)
         later: Any = False
-        losses = self._update(examples, _, sgd=later, **kwargs)
+        losses = self.beneath(examples, _, sgd=later, **kwargs)
         excluded = set(kwargs.get("exclude", ()))
         self._pull(examples, excluded)
         if sgd is not False:
@@ -264,6 +264,18 @@ def _count(examples: list[Example], pipe: Any, name: str, excluded: set[str]) ->
     if isinstance(pipe, ListenedToComponent):
         learners |= set(pipe.listening_components) - excluded
     return sum(any(may_train(eg.reference, learner) for learner in learners) for eg in examples)
+
+
+def update_beneath(nlp: Language) -> Any:
+    """RETURNS (Callable): `nlp.update` without any anchor's pull. A backbone still has its gradients afterwards as they
+    came from the heads.
+
+    nlp (Language): The pipeline.
+    """
+    update: Any = nlp.update
+    while isinstance(update, AnchoredUpdate):
+        update = update.beneath
+    return update
 
 
 def release(nlp: Language) -> None:

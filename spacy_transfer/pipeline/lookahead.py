@@ -13,6 +13,7 @@ from spacy.util import fix_random_seed
 
 from ..backbones.tunable import tunable_shims
 from ..tuning.surgery import cosines
+from .anchoring import update_beneath
 from .names import Parameter, parameters_of
 from .surgery import Gradients, TaskGradients, check_passes, drop_all
 
@@ -112,7 +113,7 @@ class Lookahead:
         backbone, losses = self._backbone, dict[str, float]()
         fix_random_seed(self._seed)
         settings: dict[str, Any] = {"exclude": self._exclude, "annotates": self._annotates}
-        self._nlp.update(batch, drop=0.0, sgd=False, losses=losses, **settings)
+        update_beneath(self._nlp)(batch, drop=0.0, sgd=False, losses=losses, **settings)
         pending = backbone.steps.pending
         backbone.steps.forget()
         backbone.tasks.clear(backbone.listener_map)

@@ -107,6 +107,19 @@ def test_nothing_of_the_training_changes(tiny_bert, tmp_path, monkeypatch):
     assert all((trained[0][name] == trained[1][name]).all() for name in trained[0])
 
 
+def test_an_anchor_is_no_task(tiny_bert, tmp_path):
+    """With Anchor.v1, one or two of them, it measures, and at strength 0 what it does without."""
+    anchor, found = {"@callbacks": "spacy-transfer.Anchor.v1", "importance": "equal", "strength": 0.0}, []
+    for before_update in (None, anchor, {**anchor, "then": anchor}):
+        (folder := tmp_path / str(len(found))).mkdir()
+        path = write_training(folder, tiny_bert, overrides={"training.before_update": before_update})
+        nlp = init_nlp(load_config(path))
+        spacy.util.fix_random_seed(0)
+        found.append(affinity.run(nlp, steps=4))
+        assert ("update" in vars(nlp)) == (before_update is not None)
+    assert found[0] == found[1] == found[2]
+
+
 # The command
 
 
