@@ -169,8 +169,8 @@ def corpus_of(nlp: Language, name: str | None, key: str = "training.before_to_di
     # spaCy's own resolve_dot_names would open all corpora, those without a path too.
     block: Any = config
     try:
-        for key in name.split("."):
-            block = block[key]
+        for part in name.split("."):
+            block = block[part]
         corpus = util.registry.resolve({"corpus": block})["corpus"]
     except KeyError as error:
         raise ValueError(Errors.T745.format(key=key, name=name, error=f"{error} is missing")) from error

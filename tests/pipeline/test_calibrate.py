@@ -288,7 +288,7 @@ def test_nothing_is_learned_from_texts_that_are_all_right(tiny_bert):
     [
         ({"components": ["transfer_textcta"]}, "T741.*transfer_textcat"),
         ({"components": ["transfer_backbone"]}, "T742.*transfer_textcat"),
-        ({"corpus": "corpora.dve"}, "T745.*corpora.dve"),
+        ({"corpus": "corpora.dve"}, "T745.*training.before_to_disk.corpus.*corpora.dve"),
         ({"corpus": "training.dropout"}, "T745"),
         ({"max_docs": 0}, "T746"),
     ],
