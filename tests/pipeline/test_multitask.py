@@ -130,7 +130,7 @@ def test_labels_and_learning_stay_with_their_corpus(tiny_bert):
         assert set(nlp.get_pipe("transfer_textcat").labels) == {"xodd", "xeven"}
         assert nlp.get_pipe("transfer_ner").labels == ("yPET",)
         assert all(tag.startswith("z") for tag in nlp.get_pipe("transfer_tagger").labels)
-        run(nlp, reader, 120, adamw(), batcher)
+        run(nlp, reader, 160, adamw(), batcher)
         for i, text in enumerate(TEXTS):
             doc = nlp(text)
             assert text == "" or max(doc.cats, key=doc.cats.get) == ["xeven", "xodd"][i % 2]
