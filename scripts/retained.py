@@ -40,17 +40,16 @@ def main() -> None:
     source, path, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     before = spacy.load(source)
     labels = new_labels(before, path)
-    skill = {"data": path, "agreement": True, "scores": scores_of(old_labels(before, path))}
-    old = OldSkills(before, skills_from({"old": skill}, "TEST"), "TEST")
+    skills = {
+        "old": {"data": path, "agreement": True, "scores": scores_of(old_labels(before, path))},
+        "new": {"data": path, "labels": labels, "scores": scores_of(labels)},
+    }
+    known = OldSkills(before, skills_from(skills, "TEST"), "TEST")
     found = {}
     for given in sys.argv[4:]:
         name, pipeline = given.split("=", 1)
         after = spacy.load(pipeline)
-        # Before, nothing of these could be found.
-        new = {"data": path, "labels": labels, "scores": scores_of(labels)}
-        learned = OldSkills(after, skills_from({"new": new}, name), name)
-        rows = as_rows(old.before, old.score(after))
-        rows += as_rows({"new": dict.fromkeys(learned.before["new"], 0.0)}, learned.before)
+        rows = as_rows(known.before, known.score(after))
         print(f"\n{name}\n{as_text(rows)}")
         found[name] = as_json(rows)
     out.parent.mkdir(parents=True, exist_ok=True)
