@@ -343,7 +343,8 @@ class Backbone(Tok2Vec):
     # Saving
 
     def _settle_for_good(self) -> None:
-        self.steps.settle()
+        """Nobody saves between a backbone and its heads: what they owe to a batch is in, or does not come."""
+        self.steps.settle(is_over=True)
         if self.steps.pending is None:
             self.tasks.clear(self.listener_map)
 
@@ -383,12 +384,12 @@ class Backbone(Tok2Vec):
 
         path (Union[str, Path]): The folder; it is made.
         """
-        self.steps.settle()
+        self._settle_for_good()
         self._tuned_shim("save").save_adapter(Path(path))
 
     def merge_adapter(self) -> None:
         """Fold the adapter into the encoder, for inference without it. See `spacy-transfer.MergeAdapters.v1`."""
-        self.steps.settle()
+        self._settle_for_good()
         self._tuned_shim("merge").merge_adapter()
 
     def _tuned_shim(self, what: str) -> Any:

@@ -60,11 +60,18 @@ class Steps:
         self._pipe.tasks.collect(self._pipe, pending, losses)
         self._has_gradient = True
 
-    def settle(self) -> None:
-        """Make the step that is owed, if its gradients are in by now."""
-        if self._owed is not None and not self._waits_for_heads:
-            self.flush()
-            self._step(self._owed)
+    def settle(self, *, is_over: bool = False) -> None:
+        """Make the step that is owed, if its gradients are in by now.
+
+        is_over (bool): Whether no head of the last batch is still to run.
+        """
+        optimizer = self._owed
+        if optimizer is None or (self._waits_for_heads and not is_over):
+            return
+        self.flush()
+        self._step(optimizer)
+        if hasattr(optimizer, "collect"):
+            optimizer.step()  # The heads of that batch have handed in theirs long since.
 
     def finish(self, optimizer: Any, counts_anyway: bool) -> None:
         """The backward pass for the gradients of all heads, then the step.

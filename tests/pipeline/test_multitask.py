@@ -12,7 +12,7 @@ from spacy_transfer.corpora.marks import corpus_of, mark
 from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
 from spacy_transfer.tuning import optimizers
 
-from .util import LISTENER, backbone_config, make_examples, weights
+from .util import LISTENER, backbone_config, make_examples, step, weights
 
 TOKEN = {"@architectures": "spacy-transfer.TokenHead.v1", "tok2vec": LISTENER}
 HEADS = {
@@ -231,3 +231,38 @@ def test_a_plain_update_after_parts_waits_for_its_heads(tiny_bert, tmp_path):
             assert (found[-1] != start).any()
     numpy.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-7)
     numpy.testing.assert_allclose(found[3], found[2], rtol=1e-5, atol=1e-7)
+
+
+def test_saving_waits_for_no_head(tiny_bert, tmp_path):
+    """No part but the first has written a loss, as in a pipeline whose other components skip it: saved is the step."""
+    nlp, parts = two_encoders(tiny_bert)
+    start = weights(nlp)
+    nlp.update(parts["transfer_tagger"], sgd=False)
+    nlp.update(parts["ner"], sgd=SGD(0.05), exclude=["ner", "transfer_tagger"])
+    assert (weights(nlp) == start).all()
+    nlp.to_disk(tmp_path / "saved")
+    assert (weights(nlp) != start).any()
+    assert (weights(spacy.load(tmp_path / "saved")) == weights(nlp)).all()
+
+
+@pytest.mark.parametrize("calls_step_schedules", [True, False])
+def test_a_late_step_of_our_optimizers_is_made_whole(tiny_bert, calls_step_schedules):
+    """They collect gradients until `step_schedules`. A step that is owed until the next prediction comes after it."""
+    nlp, parts = two_encoders(tiny_bert)
+    start = weights(nlp)
+    optimizer = optimizers.adamw_v1(learn_rate=0.01, grad_clip=0.0)
+    step(nlp, parts["transfer_tagger"], optimizer)
+    optimizer.step_schedules()
+    plain, parts = two_encoders(tiny_bert)
+    optimizer = optimizers.adamw_v1(learn_rate=0.01, grad_clip=0.0)
+    plain.update(parts["transfer_tagger"], sgd=optimizer)
+    if calls_step_schedules:
+        optimizer.step_schedules()
+    plain("a cat sees a dog")
+    assert numpy.abs(weights(nlp) - start).max() > 1e-4
+    numpy.testing.assert_allclose(weights(plain), weights(nlp), rtol=1e-5, atol=1e-6)
+    for one, other in zip(
+        nlp.get_pipe("transfer_tagger").model.walk(), plain.get_pipe("transfer_tagger").model.walk(), strict=True
+    ):
+        for name in one.param_names:
+            numpy.testing.assert_allclose(other.get_param(name), one.get_param(name), rtol=1e-5, atol=1e-6)
