@@ -472,8 +472,8 @@ class Errors(metaclass=_Coded):
         "out of one of the two."
     )
     T514 = (
-        "Corpus {corpus!r} holds no example. Check the path of its reader, and its max_length and limit; or take its "
-        "block out."
+        "Corpus {corpus!r} of {where} holds no example. Check the path of its reader, and its max_length and limit; or "
+        "take its block out."
     )
     T515 = (
         "{component!r} is trained by {train}, but no corpus of training.dev_corpus ({dev}) names it in `trains`: "
@@ -515,6 +515,10 @@ class Errors(metaclass=_Coded):
         "there: every corpus is read whole."
     )
     T526 = "MixedCorpus.v1: {where}: {problem} A corpus has the keys reader, trains and limit. {near}"
+    T527 = (
+        "corpora.{corpus}.trains names {found!r} ({factory}), which has nothing to learn from annotation. Take it out; "
+        "those that learn are {heads}."
+    )
     T540 = (
         "{key}.source = {source!r} is not a pipeline that can be loaded: {error}. Give its folder (of which meta.json "
         "and config.cfg are part), or the name of an installed package."

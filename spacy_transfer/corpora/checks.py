@@ -15,14 +15,16 @@ Trains = Mapping[str, Collection[str] | None]
 """By corpus: names of the components that learn from it; None for all."""
 
 
-def check_components(nlp: Language, trains: Trains, frozen: Collection[str]) -> None:
+def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, learn: bool) -> None:
     """Whether the components are there, and can learn.
 
     nlp (Language): The pipeline.
     trains (Trains): Who learns from what.
     frozen (Collection[str]): Frozen components.
+    learn (bool): Whether they are to learn, rather than to be scored.
     RAISES (ValueError): With the nearest names.
     """
+    heads = [name for name, pipe in nlp.components if is_head(pipe) and name not in frozen]
     for corpus, names in trains.items():
         for name in names or ():
             if name not in nlp.component_names:
@@ -30,6 +32,13 @@ def check_components(nlp: Language, trains: Trains, frozen: Collection[str]) -> 
                 raise ValueError(Errors.T512.format(corpus=corpus, found=name, near=near))
             if name in frozen:
                 raise ValueError(Errors.T513.format(corpus=corpus, found=name))
+        # An encoder that they listen to may stand beside those that learn.
+        others = [name for name in names or () if name not in heads]
+        still = [name for name in others if not getattr(nlp.get_pipe(name), "is_trainable", False)]
+        if learn and (still or (others and len(others) == len(names or ()))):
+            found = (still or others)[0]
+            factory = nlp.get_pipe_meta(found).factory
+            raise ValueError(Errors.T527.format(corpus=corpus, found=found, factory=factory, heads=heads))
 
 
 def roles_of(config: Mapping[str, Any], corpora: Collection[str], sampling: str | None) -> set[str]:
@@ -74,8 +83,8 @@ def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling
     """
     training = config.get("training", {})
     roles = roles_of(config, trains, sampling)
-    # What is frozen may be scored.
-    check_components(nlp, trains, () if roles == {"dev_corpus"} else training.get("frozen_components") or ())
+    is_dev = roles == {"dev_corpus"}  # What is frozen may be scored.
+    check_components(nlp, trains, () if is_dev else training.get("frozen_components") or (), learn=not is_dev)
     if "train_corpus" in roles:
         max_epochs = training.get("max_epochs")
         if sampling is not None and max_epochs != -1:

@@ -12,7 +12,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..errors import Errors
-from .checks import check_score_names, check_use
+from .checks import NAME, check_score_names, check_use
 from .cover import MOST, Cover, Label, LabelReader
 from .marks import copy_of, corpus_of, mark, trains_of
 from .missing import Owners
@@ -109,14 +109,14 @@ class Plan:
     nlp (ReferenceType[Language]): The pipeline.
     config (Mapping[str, Any]): Its config, interpolated.
     owners (Owners): Its heads.
-    is_dev (bool): Whether this reader is named by training.dev_corpus.
+    roles (Set[str]): Which settings of [training] name this reader; see `roles_of`.
     memory (Dict[str, List[Example]]): Examples that are kept, by corpus.
     """
 
     nlp: "ref[Language]"
     config: Mapping[str, Any]
     owners: Owners
-    is_dev: bool
+    roles: set[str]
     memory: dict[str, list[Example]] = field(default_factory=dict)
     is_counted: bool = False
     sizes: list[int] = field(default_factory=list)
@@ -175,21 +175,22 @@ class MixedCorpus:
             owners = Owners(nlp, config["training"].get("frozen_components") or ())
             for part in self._parts:
                 owners.steps(part.name, part.trains)
-            self._plan, self._next = Plan(ref(nlp), config, owners, "dev_corpus" in roles), None
+            self._plan, self._next = Plan(ref(nlp), config, owners, roles), None
         return self._plan
 
     # Corpora whole
 
     def _whole(self, plan: Plan, nlp: Language) -> Iterator[Example]:
         sample: list[Example] = []
+        is_dev = "dev_corpus" in plan.roles
         for part in self._parts:
             n = 0
             for n, example in enumerate(self._read(part, plan, nlp), 1):
-                if n <= 2 and plan.is_dev:
+                if n <= 2 and is_dev:
                     sample.append(example)
                 yield example
-            _require(n, part)
-        if plan.is_dev:
+            _require(n, part, plan)
+        if is_dev:
             check_score_names(nlp, plan.config, sample)
 
     def _read(self, part: Part, plan: Plan, nlp: Language) -> Iterable[Example]:
@@ -248,7 +249,7 @@ class MixedCorpus:
                 trains = trains_of(example.reference)
                 shown: set[Label] = plan.labels(example, heads if trains is None else trains)
                 cover[i].see(example, {*shown, ("", part.name)})
-            _require(plan.sizes[i], part)
+            _require(plan.sizes[i], part, plan)
         # What is never drawn need not be shown.
         shares = self._make_rule(plan.sizes).shares(0)
         plan.cover = Cover.joined([part for part, share in zip(cover, shares, strict=True) if share > 0])
@@ -264,7 +265,7 @@ class MixedCorpus:
             room = len(plan.memory[part.name]) if self._in_memory else self._shuffle
             for n, example in enumerate(_shuffled(examples, room, generator), 1):  # noqa: B007
                 yield example
-            _require(n, part)
+            _require(n, part, plan)
 
     def _pass(self, plan: Plan, run: Run) -> Iterator[Example]:
         size = self._epoch_size or max(sum(plan.sizes), MOST + 1)
@@ -278,9 +279,10 @@ class MixedCorpus:
         self._next = run
 
 
-def _require(n: int, part: Part) -> None:
+def _require(n: int, part: Part, plan: Plan) -> None:
     if not n:
-        raise ValueError(Errors.T514.format(corpus=part.name))
+        where = " or ".join(f"training.{role}" for role in sorted(plan.roles)) or NAME
+        raise ValueError(Errors.T514.format(corpus=part.name, where=where))
 
 
 def _shuffled(examples: Iterable[Example], room: int, generator: random.Random) -> Iterator[Example]:

@@ -310,6 +310,7 @@ max_epochs = -1
 
 spacy.registry.readers("test_mixed.cats", func=lambda: cats(10))
 spacy.registry.readers("test_mixed.ents", func=lambda: ents(10))
+spacy.registry.readers("test_mixed.none", func=lambda: lambda nlp: [])
 
 
 def read_config(role, changes=None):
@@ -330,6 +331,24 @@ def test_in_a_config():
         ("train", {"corpora.train.sampling": None}, "T511"),
         ("train", {"training.frozen_components": ["ner"]}, r"T513.*corpora\.b.*'ner'.*frozen_components"),
         ("train", {"corpora.train.corpora.a.trains": ["textcat"]}, r"T512.*'textcat'.*textcat_multilabel"),
+        (
+            "train",
+            {"nlp.pipeline": ["sentencizer", "textcat_multilabel", "ner"]}
+            | {"components.sentencizer": {"factory": "sentencizer"}, "corpora.train.corpora.b.trains": ["sentencizer"]},
+            r"T527.*corpora\.b.*'sentencizer'.*\['textcat_multilabel', 'ner'\]",
+        ),
+        (
+            "train",
+            {"nlp.pipeline": ["tok2vec", "textcat_multilabel", "ner"]}
+            | {"components.tok2vec": {"factory": "tok2vec"}, "corpora.train.corpora.b.trains": ["tok2vec"]},
+            r"T527.*corpora\.b.*'tok2vec' \(tok2vec\)",
+        ),
+        ("dev", {"corpora.dev.corpora.b.reader": {"@readers": "test_mixed.none"}}, r"T514.*'b' of training\.dev_corpus"),
+        (
+            "train",
+            {"corpora.train.corpora.b.reader": {"@readers": "test_mixed.none"}},
+            r"T514.*'b' of training\.train_corpus",
+        ),
         ("train", {"corpora.dev.corpora.b.trains": ["textcat_multilabel"]}, r"T515.*'ner'.*\['b'\].*corpora\.dev"),
         ("dev", {"corpora.dev.sampling": "round_robin"}, "T525.*round_robin"),
         ("dev", {"training.score_weights": {"ents_g": 1.0}}, r"T523.*'ents_g'.*'ents_f'"),
