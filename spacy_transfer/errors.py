@@ -519,6 +519,13 @@ class Errors(metaclass=_Coded):
         "corpora.{corpus}.trains names {found!r} ({factory}), which has nothing to learn from annotation. Take it out; "
         "those that learn are {heads}."
     )
+    T528 = (
+        "{component!r} ({factory}) keeps what it has seen {least} times while it is initialised ({setting}), and from "
+        "corpora that are sampled spaCy shows it {most} examples: most would be lost. Write its labels from whole "
+        "corpora: spacy init labels CONFIG DIR --corpora.train.sampling null --corpora.train.weights null "
+        "--corpora.train.anneal 0 --training.max_epochs 0, and name the file in "
+        "[initialize.components.{component}.labels]; or set {setting} = 1."
+    )
     T540 = (
         "{key}.source = {source!r} is not a pipeline that can be loaded: {error}. Give its folder (of which meta.json "
         "and config.cfg are part), or the name of an installed package."

@@ -7,6 +7,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..errors import Errors
+
 MOST = 100
 """What `spacy train` reads for initialisation where max_epochs = -1."""
 Label = tuple[str, str]
@@ -35,6 +37,12 @@ _LABELS: dict[str, Callable[[Any, Doc], Iterable[str]]] = {
     ),
 }
 
+# What must have occurred how often to be kept.
+_THRESHOLDS: dict[str, tuple[str, Callable[[Any], int]]] = {
+    **dict.fromkeys(("parser", "beam_parser"), ("min_action_freq", lambda pipe: pipe.cfg["min_action_freq"])),
+    "trainable_lemmatizer": ("min_tree_freq", lambda pipe: pipe.min_tree_freq),
+}
+
 
 class LabelReader:
     """Which labels an example would show, of components that take theirs from examples.
@@ -45,11 +53,13 @@ class LabelReader:
 
     def __init__(self, nlp: Language, config: Mapping[str, Any]) -> None:
         given = config.get("initialize", {}).get("components", {})
-        self._pipes = {
-            name: (pipe, _LABELS[nlp.get_pipe_meta(name).factory])
+        by_examples = {
+            name: (pipe, nlp.get_pipe_meta(name).factory)
             for name, pipe in nlp.components
-            if nlp.get_pipe_meta(name).factory in _LABELS and given.get(name, {}).get("labels") is None
+            if given.get(name, {}).get("labels") is None
         }
+        self._pipes = {name: (pipe, _LABELS[kind]) for name, (pipe, kind) in by_examples.items() if kind in _LABELS}
+        self._counting = {name: found for name, found in by_examples.items() if found[1] in _THRESHOLDS}
 
     def __call__(self, example: Example, trains: Iterable[str]) -> set[Label]:
         """RETURNS (Set[Label]): The labels, by component.
@@ -63,6 +73,20 @@ class LabelReader:
                 pipe, read = self._pipes[name]
                 found.update((name, label) for label in read(pipe, example.reference) if label)
         return found
+
+    def check(self, trains: Iterable[str]) -> None:
+        """Whether a few examples of each label will do.
+
+        trains (Iterable[str]): Names of the components that learn.
+        RAISES (ValueError): When one of them must see all examples to be initialised, and has not been.
+        """
+        for name in trains:
+            pipe, factory = self._counting.get(name, (None, ""))
+            if pipe is not None and not pipe.labels:
+                setting, threshold = _THRESHOLDS[factory]
+                if threshold(pipe) > 1:
+                    found = {"component": name, "factory": factory, "setting": setting, "least": threshold(pipe)}
+                    raise ValueError(Errors.T528.format(**found, most=MOST))
 
     def known(self) -> set[Label]:
         """RETURNS (Set[Label]): What the components have learned of already."""

@@ -241,6 +241,7 @@ class MixedCorpus:
     def _count(self, plan: Plan, nlp: Language) -> None:
         """Go through all corpora once: how much they hold, and which examples show their labels."""
         plan.labels, heads = LabelReader(nlp, plan.config), list(plan.owners.heads)
+        plan.labels.check(name for name in heads if any(name in (part.trains or heads) for part in self._parts))
         plan.sizes = [0] * len(self._parts)
         cover = [Cover() for _ in self._parts]
         for i, part in enumerate(self._parts):

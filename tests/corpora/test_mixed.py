@@ -124,6 +124,35 @@ def test_more_labels_than_initialisation_can_see(nlp):
     assert len(list(mixed(whole, ents(10))(nlp))) == 130
 
 
+@pytest.mark.parametrize(
+    ("factory", "setting", "least"), [("parser", "min_action_freq", 30), ("trainable_lemmatizer", "min_tree_freq", 3)]
+)
+def test_what_counts_over_a_whole_corpus_cannot_begin_with_a_few_of_its_texts(factory, setting, least):
+    """spaCy's parser and lemmatizer drop what occurs seldom in the examples that they are initialised on."""
+
+    def read(nlp, **settings):
+        annotation = {"heads": [0, 0], "deps": ["ROOT", "dep"], "lemmas": ["c", "x"]}
+        corpus = Texts(lambda: ((f"c {i}", annotation) for i in range(50)))
+        blocks = {"a": {"reader": corpus, "trains": ["other"]}}
+        return list(create_mixed_corpus_v1(corpora=blocks, **{"sampling": "proportional", **settings})(nlp))
+
+    def make(**config):
+        nlp = spacy.blank("en")
+        nlp.add_pipe(factory, name="other", config=config)
+        return nlp
+
+    with pytest.raises(ValueError, match=rf"T528.*'other' \({factory}\).*{least} times.*{setting}.*other\.labels"):
+        read(make())
+    assert len(read(make(**{setting: 1}))) == 101
+    nlp = make()
+    whole = read(nlp, sampling=None)
+    nlp.initialize(lambda: whole)
+    assert len(read(nlp)) == 101  # It knows its labels.
+    nlp = make()
+    nlp.config["initialize"]["components"]["other"] = {"labels": {}}
+    assert len(read(nlp)) == 101
+
+
 def test_what_is_never_drawn_is_not_shown(nlp):
     read = mixed(cats(10), ents(10), sampling="weights", weights={"a": 1.0, "b": 0.0})
     assert names(read(nlp)) == ["c"] * 101
@@ -343,7 +372,11 @@ def test_in_a_config():
             | {"components.tok2vec": {"factory": "tok2vec"}, "corpora.train.corpora.b.trains": ["tok2vec"]},
             r"T527.*corpora\.b.*'tok2vec' \(tok2vec\)",
         ),
-        ("dev", {"corpora.dev.corpora.b.reader": {"@readers": "test_mixed.none"}}, r"T514.*'b' of training\.dev_corpus"),
+        (
+            "dev",
+            {"corpora.dev.corpora.b.reader": {"@readers": "test_mixed.none"}},
+            r"T514.*'b' of training\.dev_corpus",
+        ),
         (
             "train",
             {"corpora.train.corpora.b.reader": {"@readers": "test_mixed.none"}},
