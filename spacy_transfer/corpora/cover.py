@@ -53,7 +53,7 @@ class LabelReader:
 
     def __init__(self, nlp: Language, config: Mapping[str, Any]) -> None:
         given = config.get("initialize", {}).get("components", {})
-        by_examples = {
+        by_examples: dict[str, tuple[Any, str]] = {
             name: (pipe, nlp.get_pipe_meta(name).factory)
             for name, pipe in nlp.components
             if given.get(name, {}).get("labels") is None
