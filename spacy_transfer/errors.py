@@ -573,8 +573,8 @@ class Errors(metaclass=_Coded):
     )
     T556 = (
         "{key}.components: {name!r} has the labels {labels}, and {other!r} of {source!r} answers with {lacks} as well: "
-        "such a text would teach that none of its labels holds. Give it all labels of both, or rename those of the "
-        "source with spacy_transfer.rename_labels."
+        "such a text would teach that none of its labels holds. Give it all labels of both, or say by "
+        "{key}.label_map what those of the source are called here."
     )
     T557 = (
         "{key}.min_confidence = {found}: {name!r} is a textcat, to which a text without categories says that none "

@@ -114,22 +114,54 @@ def check_map(label_map: Mapping[str, str], pairs: Mapping[str, str], teacher: T
             raise ValueError(Errors.T548.format(problem=f"there is no label {label!r}", **facts))
 
 
-def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
+def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher, label_map: Mapping[str, str]) -> None:
     """A component that was initialised without a label of its source would learn from an answer with that label that
     none holds.
 
     nlp (Language): The pipeline in training.
     pairs (Mapping[str, str]): See `as_pairs`.
     teacher (Teacher): Whose labels they are.
-    RAISES (ValueError): When one lacks a label. Of entities it does not speak: those are added, or have errors of their
-        own.
+    label_map (Mapping[str, str]): Names here, by those there.
+    RAISES (ValueError): When one lacks a category, or several become one. Of entities it does not speak: those are
+        added, or have errors of their own, and several may become one.
     """
     for name, other in pairs.items():
         shared, own = teacher.shared[other], getattr(nlp.get_pipe(name), "labels", ())
-        lacks = sorted(set(shared["known"]).difference(own))
-        if CATS in shared["assigns"] and own and lacks:
+        if CATS not in shared["assigns"]:
+            continue
+        names = _unique_names(shared["known"], label_map, shared, name, teacher.key)
+        lacks = sorted(set(names).difference(own))
+        if own and lacks:
             facts = {"key": teacher.key, "name": name, "other": other, "source": teacher.source}
             raise ValueError(Errors.T556.format(lacks=lacks, labels=list(own), **facts))
+
+
+def translated(answer: Answer, label_map: Mapping[str, str]) -> Answer:
+    """An answer in the words of the pipeline in training.
+
+    answer (Answer): What `annotation` gives, with "confidence".
+    label_map (Mapping[str, str]): Names here, by those there. If several entities become one, so do their
+        probabilities.
+    RETURNS (Answer): With other tags, dependencies, entities and categories; nothing else is changed.
+    """
+    if not label_map:
+        return answer
+    found = dict(answer)
+    for part in ("token.tag", "token.pos", "deps"):
+        if part in found:
+            found[part] = [label_map.get(value, value) for value in found[part]]
+    if "ents" in found:
+        found["ents"] = [[start, end, label_map.get(label, label)] for start, end, label in found["ents"]]
+    if "cats" in found:
+        found["cats"] = {label_map.get(label, label): score for label, score in found["cats"].items()}
+    sure = found.get("confidence", {})
+    if "ents" in sure:
+        scores: dict[tuple[int, int, str], float] = {}
+        for start, end, label, score in sure["ents"]:
+            span = (start, end, label_map.get(label, label))
+            scores[span] = scores.get(span, 0.0) + score
+        found["confidence"] = {**sure, "ents": [[*span, score] for span, score in scores.items()]}
+    return found
 
 
 def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -> Answer:
@@ -143,14 +175,20 @@ def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -
     """
     if "labels" not in shared or not label_map:
         return dict(shared)
-    labels = shared["labels"]
-    facts = {"key": key, "name": name, "other": shared["component"], "source": shared["source"], "labels": labels}
+    names = _unique_names(shared["labels"], label_map, shared, name, key)
+    tags = _renamed_tags(shared, label_map)
+    return {**shared, "labels": names, **({} if tags is None else {"tags": tags})}
+
+
+def _unique_names(
+    labels: Sequence[str], label_map: Mapping[str, str], shared: Answer, name: str, key: str
+) -> list[str]:
     names = [label_map.get(label, label) for label in labels]
     twice = sorted({label for label in names if names.count(label) > 1})
     if twice:
+        facts = {"key": key, "name": name, "other": shared["component"], "source": shared["source"], "labels": labels}
         raise ValueError(Errors.T548.format(problem=f"several become one: {twice}", near=twice, **facts))
-    tags = _renamed_tags(shared, label_map)
-    return {**shared, "labels": names, **({} if tags is None else {"tags": tags})}
+    return names
 
 
 def _renamed_tags(shared: Answer, label_map: Mapping[str, str]) -> list[str] | None:

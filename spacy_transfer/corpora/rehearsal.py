@@ -15,7 +15,7 @@ from ..errors import Errors, Warnings
 from .answers import CATS, ENTS, Answer, Ask
 from .filling import Filter, deny_entities, fill, set_entities
 from .marks import copy_of, mark, set_open
-from .partners import as_pairs, check_here, check_labels, check_others, check_written
+from .partners import as_pairs, check_here, check_labels, check_map, check_others, check_written, translated
 from .teacher import Teacher
 from .texts import read_texts
 
@@ -36,6 +36,7 @@ def create_rehearsal_v1(
     new_labels: list[str] = [],  # noqa: B006 (confection needs a list; it is only read)
     new_in_texts: bool = True,
     beside: bool = False,
+    label_map: dict[str, str] = {},  # noqa: B006 (the same)
     field: str = "text",
     cache: Path | None = None,
     key: str = "corpora.train",
@@ -75,6 +76,8 @@ def create_rehearsal_v1(
         which stays as it is. It learns from raw texts that what the source finds there is nothing new: such tokens are
         "outside", of all others nothing is said, and texts without any are passed over. With `new_in_texts` false all
         tokens are "outside". New data is not completed.
+    label_map (Dict[str, str]): Names of labels here, by those in the source, where they differ. Several labels of
+        entities may become one. `new_labels` are names here.
     field (str): Key of the text in .jsonl.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
     key (str): Where this block stands, for messages.
@@ -104,6 +107,7 @@ def create_rehearsal_v1(
         frozenset(new_labels),
         new_in_texts,
         beside,
+        dict(label_map),
     )
 
 
@@ -136,6 +140,7 @@ class Rehearsal:
     new_labels (FrozenSet[str]): Labels that the new data decides on beside its own.
     new_in_texts (bool): Whether raw texts may hold entities of new labels.
     beside (bool): Whether what learns has other labels than the pipeline.
+    label_map (Dict[str, str]): Names of labels here, by those there.
     """
 
     def __init__(
@@ -148,12 +153,13 @@ class Rehearsal:
         least: float,
         complete: bool,
         new_labels: frozenset[str],
-        new_in_texts: bool = True,
-        beside: bool = False,
+        new_in_texts: bool,
+        beside: bool,
+        label_map: dict[str, str],
     ) -> None:
         self.corpus, self.teacher, self.pairs, self.raw, self.rounds = corpus, teacher, pairs, raw, rounds
         self.least, self.complete, self.new_labels = least, complete, new_labels
-        self.new_in_texts, self.beside = new_in_texts, beside
+        self.new_in_texts, self.beside, self.label_map = new_in_texts, beside, label_map
         self._news: News | None = None
         self._has_warned = False
         self._start = self._place = 0  # Among the raw texts: where a reading begins, and where it is.
@@ -178,7 +184,8 @@ class Rehearsal:
         key = self.teacher.key
         check_here(nlp, list(self.pairs), key)
         check_written(nlp, self.pairs, self.teacher)
-        check_labels(nlp, self.pairs, self.teacher)
+        check_map(self.label_map, self.pairs, self.teacher)
+        check_labels(nlp, self.pairs, self.teacher, self.label_map)
         silent = [other for other in self.pairs.values() if ENTS not in self.teacher.shared[other]["assigns"]]
         if self.beside and silent:
             wanted = f"false for what finds no entities: {', '.join(silent)}"
@@ -206,7 +213,8 @@ class Rehearsal:
 
     def _old_labels(self) -> set[str]:
         shared = [self.teacher.shared[other] for other in self.pairs.values()]
-        return {label for each in shared if ENTS in each["assigns"] for label in each["known"]} - self.new_labels
+        known = {label for each in shared if ENTS in each["assigns"] for label in each["known"]}
+        return {self.label_map.get(label, label) for label in known} - self.new_labels
 
     def _complete(self, nlp: Language, keep: Filter) -> Iterator[Example]:
         if not self.complete:
@@ -255,7 +263,7 @@ class Rehearsal:
     def _said(self, answers: dict[str, Answer]) -> Iterator[tuple[Answer, Any]]:
         for other in dict.fromkeys(self.pairs.values()):
             if answers[other]:
-                yield answers[other], self.teacher.shared[other]
+                yield translated(answers[other], self.label_map), self.teacher.shared[other]
 
 
 class News:

@@ -12,7 +12,7 @@ from ..errors import Errors, Warnings
 from .answers import CATS, WRITTEN, Answer, Ask
 from .filling import Filter, fill, set_entities
 from .marks import copy_of, set_soft
-from .partners import as_pairs, check_here, check_map, check_others, check_soft, check_written, renamed
+from .partners import as_pairs, check_here, check_map, check_others, check_soft, check_written, renamed, translated
 from .teacher import Teacher
 from .texts import read_texts
 
@@ -157,20 +157,10 @@ class Taught:
         return left
 
     def _write(self, example: Example, answer: Answer, about: Answer, same: bool) -> bool:
-        found = {**answer, "cats": _renamed_keys(answer.get("cats", {}), self.label_map)}
-        if not found["cats"]:
-            del found["cats"]
         if CATS not in about["assigns"] and not same:
             return False
-        for tag in ("token.tag", "token.pos"):
-            if tag in found:
-                found[tag] = [self.label_map.get(value, value) for value in found[tag]]
+        found = translated(answer, self.label_map)
         fill(example.reference, found, about["exclusive"], Filter())
         if "ents" in found and not example.reference.has_annotation("ENT_IOB"):
-            found["ents"] = [(a, b, self.label_map.get(label, label)) for a, b, label in found["ents"]]
             set_entities(example.reference, found, Filter(), outside=True)
         return True
-
-
-def _renamed_keys(cats: dict[str, float], label_map: dict[str, str]) -> dict[str, float]:
-    return {label_map.get(label, label): value for label, value in cats.items()}

@@ -11,6 +11,7 @@ from thinc.api import Adam
 
 from spacy_transfer.corpora.marks import corpus_of, may_train, open_of, trains_of
 from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
+from spacy_transfer.corpora.partners import translated
 from spacy_transfer.corpora.rehearsal import create_rehearsal_v1
 
 from .util import Counter, stock_pipeline
@@ -238,6 +239,27 @@ def test_another_name_here(make):
     assert old[0].reference.ents and may_train(old[0].reference, "names")
 
 
+def test_labels_of_other_names_here(make, stock):
+    """What is completed, rehearsed and decided on goes by the names here; two kinds of entities may become one."""
+    label_map = {"PERSON": "NAME", "GPE": "NAME", "animal": "pet"}
+    names = ["ner", "textcat"]
+    new, old = parts(make(new_data(student()), names, ratio=3.0, label_map=label_map)(student(*names)))
+    assert shown(new[0].reference)[0] == ("Anna", "NAME") and shown(new[0].reference)[5] == ("Rome", "NAME")
+    found = {ent.label_ for eg in old for ent in eg.reference.ents}
+    assert found == {"NAME"}
+    assert all(set(eg.reference.cats) == {"pet", "human"} for eg in (*new, *old))
+    _, old = parts(make(new_data(student()), ratio=3.0, label_map={"GPE": "PLACE"}, new_labels=["PLACE"])(student()))
+    assert {ent.label_ for eg in old for ent in eg.reference.ents} == {"PERSON"}
+
+
+def test_probabilities_of_kinds_that_become_one_add_up():
+    answer = {"ents": [[0, 1, "A"]], "confidence": {"ents": [[0, 1, "A", 0.5], [0, 1, "B", 0.4], [1, 2, "B", 0.1]]}}
+    found = translated(answer, {"A": "C", "B": "C"})
+    assert found["ents"] == [[0, 1, "C"]]
+    assert found["confidence"]["ents"] == [[0, 1, "C", pytest.approx(0.9)], [1, 2, "C", 0.1]]
+    assert answer["ents"] == [[0, 1, "A"]] and answer["confidence"]["ents"][0] == [0, 1, "A", 0.5]
+
+
 def test_each_text_is_annotated_once(make, monkeypatch):
     nlp, count = student(), Counter(monkeypatch, Tok2Vec)
     for reader in (make(new_data(nlp, n=20), ratio=2.0), make(new_data(nlp, n=20), ratio=2.0)):
@@ -336,6 +358,11 @@ def test_bad_input(make, stock, tmp_path, caplog):
         other_labels.get_pipe("textcat").add_label(label)
     with pytest.raises(ValueError, match=r"T556.*'textcat' has the labels \['animal', 'news'\].*\['human'\]"):
         read(["ner", "textcat"], nlp=other_labels)
+    assert read(["ner", "textcat"], nlp=other_labels, label_map={"human": "news"})
+    with pytest.raises(ValueError, match=r"T548.*no label 'GPEE'.*Near it: \['GPE', "):
+        read(label_map={"GPEE": "PLACE"})
+    with pytest.raises(ValueError, match=r"T548.*several become one: \['animal'\]"):
+        read(["ner", "textcat"], nlp=student("ner", "textcat"), label_map={"human": "animal"})
     with_frozen = student("ner", "textcat")
     with_frozen.config["training"]["frozen_components"] = ["textcat"]
     assert read(nlp=with_frozen)
