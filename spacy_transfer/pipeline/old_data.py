@@ -11,6 +11,7 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 
+from ..corpora.twins import twin
 from ..errors import Errors
 
 Data = Callable[[Language], Iterable[Example]] | Path | str
@@ -72,7 +73,16 @@ def _decided(doc: Doc, deciders: Sequence[Any]) -> dict[str, float]:
 
 
 def bare_doc(doc: Doc, nlp: Language) -> Doc:
-    """RETURNS (Doc): The tokens alone, in the vocabulary of a pipeline."""
+    """The tokens alone, as a reader gives them to a pipeline: they know what tokens such as "n't" stand for (NORM)
+    where the tokenizer made the doc; where it is made of words (gold_preproc, or spaces that are not known), they do
+    not.
+
+    doc (Doc): As a reader gave it.
+    nlp (Language): The pipeline.
+    RETURNS (Doc): In the vocabulary of the pipeline.
+    """
+    if any(token.norm != token.lex.norm for token in doc):
+        return twin(doc, nlp)
     words, spaces = [token.text for token in doc], [bool(token.whitespace_) for token in doc]
     return Doc(nlp.vocab, words=words, spaces=spaces)
 
