@@ -530,7 +530,10 @@ class Errors(metaclass=_Coded):
         "{key}.source = {source!r} is not a pipeline that can be loaded: {error}. Give its folder (of which meta.json "
         "and config.cfg are part), or the name of an installed package."
     )
-    T541 = "{key}.components: the pipeline {source!r} has no component {name!r}. It has {names}. Near it: {near}."
+    T541 = (
+        "{key}.components: the pipeline {source!r} has no component {name!r} at work. {off}It has {names}. Near it: "
+        "{near}."
+    )
     T542 = (
         "{key}.components: {name!r} of {source!r} writes {found}, which cannot be rehearsed. What can: tags, parts of "
         "speech, morphology, lemmas, dependencies, sentence starts, entities, and categories of docs."
@@ -579,6 +582,30 @@ class Errors(metaclass=_Coded):
     T557 = (
         "{key}.min_confidence = {found}: {name!r} is a textcat, to which a text without categories says that none "
         "holds, so it would unlearn where the source is not sure. Set 0, or take transfer_textcat."
+    )
+    T558 = (
+        "{key}.source = {source!r} has changed while it was asked: what is kept of its answers would be of two "
+        "pipelines. Start again, and train into another folder than this."
+    )
+    T559 = (
+        "{key}: {name!r} has a teacher already, by another reader around this one or inside it. A component learns "
+        "from one: name it in `components` of one of them."
+    )
+    T560 = (
+        "{key}: {path} cannot be read: {error}. Texts are UTF-8, a text on each line (.txt and any other name), JSON "
+        "objects (.jsonl) or docs (.spacy); a name that ends in .gz says that it is packed."
+    )
+    T561 = (
+        "{key}.new_labels names {label!r}, which neither the new data nor the source has. Nearest: {near}. Correct it, "
+        "or take it out."
+    )
+    T562 = (
+        "{key}.components: {name!r} has scheme = {own!r}, and {other!r} of {source!r} has {theirs!r}: the same tags mean "
+        "other things. Set components.{name}.scheme = {theirs!r}."
+    )
+    T563 = (
+        "{key}.source = {source!r} lies in --output {output}, where spacy train deletes model-best and model-last before "
+        "the first step. Give another folder as --output."
     )
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
@@ -709,7 +736,8 @@ class Errors(metaclass=_Coded):
     )
     T680 = (
         "training.before_update: the Fisher information of {names} would be estimated from zero examples. Give data "
-        'with texts that have tokens, or take importance = "equal", which needs none.'
+        "with texts that have tokens and that they learn from, name the others alone in components, or take "
+        'importance = "equal", which needs none.'
     )
     T681 = "training.before_update.{key} = {found}: it must be {wanted}."
     T682 = "{key}: {path} does not exist. Give a reader, a .spacy file or a folder of them, or a file of raw text."
@@ -900,6 +928,10 @@ class Warnings(metaclass=_Coded):
     )
     W541 = (
         "{key}: {count} of {total} texts have other tokens than their annotation. What is told of tokens is left out."
+    )
+    W542 = (
+        "{key}.source = {source!r} is a pipeline for {theirs!r}, and this one is for {own!r}. It reads these texts by "
+        "what it knows of another language."
     )
     W751 = (
         "{head}: {name!r} and {other!r} both write {what}. The first to write may keep the other from it, or be "

@@ -8,16 +8,14 @@ from typing import Any, Literal
 
 from spacy.language import Language
 from spacy.training import Example
-from spacy.ty import ListenedToComponent
 from spacy.util import logger
 
-from ..corpora.marks import may_train
 from ..errors import Errors
 from ..tuning.anchors import pull_of, strengths
 from .calibrate import corpus_of
 from .carry import load
 from .handles import add_gradient, flush, gradient_of, value_of
-from .importance import estimate_fisher
+from .importance import estimate_fisher, learned_from
 from .old_data import is_raw, own_answers, read_data
 from .old_weights import Found, OldWeights, old_components
 from .quiet import copy_of, same_random_state
@@ -144,7 +142,8 @@ class Anchor:
             fisher = estimate_fisher(old, self._examples(nlp, old), names)
             weights = OldWeights(old, names, fisher)
             mean = weights.mean_importance()
-            logger.info("Anchor: importance from %d texts, mean %.3g, of %s", fisher.count, mean, ", ".join(names))
+            counts = ", ".join(f"{name} ({fisher.counts[name]} texts)" for name in names)
+            logger.info("Anchor: importance, mean %.3g, of %s", mean, counts)
             if self.normalize and mean > 0.0:
                 weights.scale(1.0 / mean)
             return weights
@@ -220,7 +219,7 @@ class AnchoredUpdate:
             if name not in self._components or name in excluded:
                 continue
             flush(pipe)
-            n_docs = _count(examples, pipe, name, excluded)
+            n_docs = len(learned_from(examples, name, pipe, excluded))
             collected = collected_of(pipe)
             for key, (parameter, old) in self._look_up(name, pipe).items():
                 strength = self._strengths.get(key, 0.0)
@@ -255,15 +254,6 @@ class AnchoredUpdate:
                 trainable: Any = pipe
                 trainable.finish_update(sgd or self._optimizer)
         self._waiting.clear()
-
-
-def _count(examples: list[Example], pipe: Any, name: str, excluded: set[str]) -> int:
-    """How many examples have a loss that the weights of a component are part of: those that it learns from itself, and
-    those that anything learns from which listens to it."""
-    learners = {name}
-    if isinstance(pipe, ListenedToComponent):
-        learners |= set(pipe.listening_components) - excluded
-    return sum(any(may_train(eg.reference, learner) for learner in learners) for eg in examples)
 
 
 def update_beneath(nlp: Language) -> Any:

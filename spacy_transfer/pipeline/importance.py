@@ -13,6 +13,7 @@ from .._compat import drop_parser_dropout
 from ..backbones.layers import LayersShim
 from ..backbones.tunable import tunable_shims
 from ..backbones.tuned import TuningShim
+from ..corpora.marks import may_train
 from ..errors import Errors, Warnings
 from ..tuning.fisher import DiagonalFisher
 from .handles import drop_gradients, flush, gradient_of, has_weights
@@ -23,19 +24,19 @@ BAR_AFTER = 5.0
 
 
 def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Collection[str]) -> DiagonalFisher:
-    """One backward pass for each example, at dropout 0; squares of gradients are averaged. Texts without a token are
-    left out: they say nothing.
+    """One backward pass for each example, at dropout 0; squares of gradients are averaged, for each component over the
+    examples that it learns from. Texts without a token are left out: they say nothing.
 
     nlp (Language): A pipeline that serves for nothing else: what is frozen in it thaws, its dropout goes off for good.
     examples (Iterable[Example]): Gold side: what each component is to have said.
     components (Collection[str]): Names of those whose weights are weighed. What reads their rows, and what gives them
         rows, runs with them.
     RETURNS (DiagonalFisher): By COMPONENT.path.parameter.
-    RAISES (ValueError): When there is no example, none teaches anything, labels are unknown, or a gradient is not
-        finite.
+    RAISES (ValueError): When there is no example, or none that a component learns from; when none teaches anything,
+        labels are unknown, or a gradient is not finite.
     """
-    running = _connected(nlp, components)
-    excluded = [name for name in nlp.pipe_names if name not in running]
+    running = _connected(nlp, components) & set(nlp.pipe_names)
+    excluded = set(nlp.component_names) - running
     pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if name in components]
     for name, pipe in nlp.pipeline:
         if name in running and has_weights(pipe):
@@ -52,13 +53,30 @@ def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Coll
             raise ValueError(Errors.T684.format(labels=new, text=example.reference.text[:60]))
         for _, pipe in pipes:
             flush(pipe)
-        found = [(p.name, gradient_of(p)) for name, pipe in pipes for p in parameters_of(name, pipe)]
-        fisher.add((name, gradient) for name, gradient in found if gradient is not None)
+        for name, pipe in pipes:
+            if learned_from([example], name, pipe, excluded):
+                found = [(p.name, gradient_of(p)) for p in parameters_of(name, pipe)]
+                fisher.add(name, [(key, gradient) for key, gradient in found if gradient is not None])
         for name, pipe in nlp.pipeline:
             if name in running and has_weights(pipe):
                 drop_gradients(pipe)
     _check(fisher, pipes)
     return fisher
+
+
+def learned_from(examples: Iterable[Example], name: str, pipe: Any, excluded: Collection[str]) -> list[Example]:
+    """Examples that have a loss which the weights of a component are part of: those that it learns from itself, and
+    those that anything learns from which listens to it.
+
+    examples (Iterable[Example]): Some examples.
+    name (str), pipe (Pipe): The component.
+    excluded (Collection[str]): Names of components that do not learn now.
+    RETURNS (List[Example]): Those of them, in their order.
+    """
+    learners = {name}
+    if isinstance(pipe, ListenedToComponent):
+        learners |= set(pipe.listening_components).difference(excluded)
+    return [eg for eg in examples if any(may_train(eg.reference, learner) for learner in learners)]
 
 
 def _connected(nlp: Language, components: Collection[str]) -> set[str]:
@@ -108,14 +126,15 @@ def _no_dropout(module: Any) -> None:
 
 def _check(fisher: DiagonalFisher, pipes: Sequence[tuple[str, Any]]) -> None:
     names = [name for name, _ in pipes]
-    if not fisher.count:
-        raise ValueError(Errors.T680.format(names=names))
+    unseen = [name for name in names if not fisher.counts[name]]
+    if unseen:
+        raise ValueError(Errors.T680.format(names=unseen))
     if not fisher.is_finite():
         raise ValueError(Errors.T685.format(names=names))
     empty = [name for name, pipe in pipes if not any(p.name in fisher for p in parameters_of(name, pipe))]
     if empty == names:
-        raise ValueError(Errors.T686.format(names=names, count=fisher.count))
+        raise ValueError(Errors.T686.format(names=names, count=max(fisher.counts.values())))
     for name in empty:
         pipe = dict(pipes)[name]
         if parameters_of(name, pipe):
-            logger.warning(Warnings.W680.format(name=name, count=fisher.count))
+            logger.warning(Warnings.W680.format(name=name, count=fisher.counts[name]))

@@ -27,7 +27,7 @@ from .test_dropin import make as make_dropin
 from .test_ner import ENTITIES
 from .test_ner import TEXTS as NAMES
 from .test_ner import pipeline as ner_pipeline
-from .util import LISTENER, backbone_config, make_examples, make_pipeline
+from .util import LISTENER, TEXTS, backbone_config, make_examples, make_pipeline
 
 CNN = {
     "@architectures": "spacy.HashEmbedCNN.v2",
@@ -210,6 +210,56 @@ def test_importance_of_stock_ner_is_that_of_its_own_loss():
         expected = squares.get(p.name, value_of(p) * 0) / len(examples)
         numpy.testing.assert_allclose(fisher.mean(p.name, value_of(p)), expected, rtol=1e-4, atol=1e-12)
     assert sum(bool(array.any()) for array in squares.values()) > 5
+
+
+def two_heads(source):
+    """A pipeline with two heads, and texts that teach one of them each."""
+    fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config=backbone_config(source))
+    for name in ("transfer_tagger", "transfer_textcat"):
+        nlp.add_pipe(name)
+    nlp.initialize(lambda: make_examples(nlp))
+    for name in ("transfer_tagger", "transfer_textcat"):
+        output = nlp.get_pipe(name).model.get_ref("output")
+        output.set_param("W", numpy.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f"))
+    of_tagger, of_textcat = make_examples(nlp, TEXTS[:1] * 9), make_examples(nlp)
+    for name, examples in (("transfer_tagger", of_tagger), ("transfer_textcat", of_textcat)):
+        for example in examples:
+            mark(example.reference, name, [name])
+    return nlp, of_tagger, of_textcat
+
+
+def test_importance_is_a_mean_over_the_texts_that_teach_a_component(tiny_bert):
+    """Texts that teach others say nothing of a head, and must not make it look unimportant. A backbone is taught by the
+    texts of all its heads."""
+    nlp, of_tagger, of_textcat = two_heads(tiny_bert)
+    names = ["transfer_backbone", "transfer_tagger", "transfer_textcat"]
+    mixed = estimate_fisher(twin(nlp), [*of_tagger, *of_textcat], names)
+    alone = {
+        "transfer_tagger": estimate_fisher(twin(nlp), of_tagger, names[:2]),
+        "transfer_textcat": estimate_fisher(twin(nlp), of_textcat, [names[0], names[2]]),
+    }
+    for name, fisher in alone.items():
+        for p in parameters_of(name, nlp.get_pipe(name)):
+            expected = fisher.mean(p.name, value_of(p))
+            assert expected.any(), p.name
+            numpy.testing.assert_allclose(mixed.mean(p.name, value_of(p)), expected, rtol=1e-4, err_msg=p.name)
+    for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone")):
+        of = [fisher.mean(p.name, value_of(p)) for fisher in alone.values()]
+        expected = (9 * of[0] + len(TEXTS) * of[1]) / (9 + len(TEXTS))
+        numpy.testing.assert_allclose(mixed.mean(p.name, value_of(p)), expected, rtol=1e-4, atol=1e-12, err_msg=p.name)
+
+
+def test_texts_of_which_none_teaches_a_component(tiny_bert):
+    nlp, of_tagger, _ = two_heads(tiny_bert)
+    before = values(nlp)
+    with pytest.raises(ValueError, match=r"T680.*\['transfer_textcat'\].*zero examples"):
+        create_anchor_v1(targets="gold", data=lambda nlp: of_tagger)(nlp, {"step": 0, "epoch": 0})
+    assert "update" not in vars(nlp)
+    assert all((array == before[name]).all() for name, array in values(nlp).items())
+    anchor = create_anchor_v1(targets="gold", data=lambda nlp: of_tagger, components=["transfer_tagger"])
+    anchor(nlp, {"step": 0, "epoch": 0})
 
 
 # The pull
