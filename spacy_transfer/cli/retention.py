@@ -1,5 +1,6 @@
 """`python -m spacy transfer retention BEFORE AFTER DATA ...`: what a pipeline could do, and still can."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +75,7 @@ def retention(
         raise ValueError(Errors.T780.format(path=output))
     blocks: dict[str, dict[str, Any]] = {}
     for given in data:
-        name, path = given.split("=", 1) if "=" in given else (Path(given).stem, given)
+        name, path = _named(given)
         if name in blocks:
             raise ValueError(Errors.T783.format(name=name, given=data))
         blocks[name] = {"data": path, "scores": scores, "labels": labels, "agreement": agreement}
@@ -84,6 +85,14 @@ def retention(
     if output is not None:
         write_json(output, {"before": before, "after": after, "retention": as_json(rows)})
     return rows
+
+
+def _named(given: str) -> tuple[str, str]:
+    """Name and path. A path may have an equals sign in it, as in runs/lr=0.1/dev.spacy; a name has no folders."""
+    name, sign, path = given.partition("=")
+    if not sign or os.sep in name or "/" in name or Path(given).exists():
+        return Path(given).stem, given
+    return name, path
 
 
 def _split(names: str) -> list[str]:

@@ -436,6 +436,19 @@ def test_command_line(files, capsys):
         assert result.exit_code == 1 and message in result.output
 
 
+def test_folders_with_an_equals_sign_in_their_names(files, monkeypatch):
+    """What sweeps write: runs/lr=0.1/dev.spacy is a path, whether or not it is there. So is a file of such a name."""
+    monkeypatch.chdir(files)
+    old, gold = str(files / "old"), (files / "old.spacy").read_bytes()
+    (files / "runs" / "lr=0.1").mkdir(parents=True)
+    names = {"runs/lr=0.1/dev.spacy": "dev", "lr=0.2.spacy": "lr=0.2", "named=runs/lr=0.1/dev.spacy": "named"}
+    for given, name in names.items():
+        (files / given.removeprefix("named=")).write_bytes(gold)
+        assert {row.skill for row in retention(old, old, [given], scores=["ents_f"])} == {name}
+    with pytest.raises(ValueError, match=r"T682.*DATA\.dev\.data: .*lr=0\.3.dev\.spacy does not exist"):
+        retention(old, old, ["runs/lr=0.3/dev.spacy"])
+
+
 def test_settings_of_the_logger(tmp_path):
     skills = {"old": {"data": "old.spacy"}}
     with pytest.raises(ValueError, match="T780"):
