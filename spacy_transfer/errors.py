@@ -158,6 +158,13 @@ class Errors(metaclass=_Coded):
         "{labels}. Give every label one weight."
     )
     T310 = "initialize.components.{name}.positive_label = {label!r}: it must be one of two labels. Found: {labels}."
+    T311 = (
+        'components.{name}.class_weights = "balanced" counts labels, and saw only the first {count} examples: spaCy '
+        "passes no more to initialize when training.max_epochs = -1, and of sampled corpora they are chosen to show "
+        "rare labels. Give the weights as numbers, of all labels: class_weights = {{label: weight}} (balanced are "
+        "texts / (labels * texts of the label), and for labels that do not exclude each other texts without the label "
+        "/ texts with it). Or set training.max_epochs = 0, if corpora are read whole."
+    )
     T320 = (
         'initialize.components.{name}.fit = {found!r} is not known. It is "maxent" (solve the output layer before '
         "training begins) or null (start from zeros)."
@@ -426,6 +433,11 @@ class Errors(metaclass=_Coded):
         "components.{name}: the head to be carried has bounded, bounds = {found}, and this one {wanted}. Its numbers "
         "would mean something else here: use the same [components.{name}] bounds and model.bounded."
     )
+    T426 = (
+        "initialize.components.{name}.units: {label!r} = {found}. Give the names of targets, {labels}, and for each "
+        'its mean and standard deviation, two finite numbers of which the second is above 0: {{"NAME":[3.0,1.5]}}. (A '
+        "target that no example shows must stand in initialize.components.{name}.labels.)"
+    )
     T430 = (
         "components.{name}: the labels of its teacher ({other!r} of {source!r}) are others than its own. The teacher's "
         "alone: {theirs}; its own alone: {own}. Give the labels in [initialize.components.{name}], or label_map to the "
@@ -596,16 +608,16 @@ class Errors(metaclass=_Coded):
         "objects (.jsonl) or docs (.spacy); a name that ends in .gz says that it is packed."
     )
     T561 = (
-        "{key}.new_labels names {label!r}, which neither the new data nor the source has. Nearest: {near}. Correct it, "
+        "{key}.new_labels names {label!r}, which neither the new data nor the source nor what learns has. Nearest: {near}. Correct it, "
         "or take it out."
     )
     T562 = (
-        "{key}.components: {name!r} has scheme = {own!r}, and {other!r} of {source!r} has {theirs!r}: the same tags mean "
-        "other things. Set components.{name}.scheme = {theirs!r}."
+        "{key}.components: {name!r} has scheme = {own!r}, and {other!r} of {source!r} has {theirs!r}: the same tags "
+        "mean other things. Set components.{name}.scheme = {theirs!r}."
     )
     T563 = (
-        "{key}.source = {source!r} lies in --output {output}, where spacy train deletes model-best and model-last before "
-        "the first step. Give another folder as --output."
+        "{key}.source = {source!r} lies in --output {output}, where spacy train deletes model-best and model-last "
+        "before the first step. Give another folder as --output."
     )
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
@@ -740,11 +752,7 @@ class Errors(metaclass=_Coded):
         'importance = "equal", which needs none.'
     )
     T681 = "training.before_update.{key} = {found}: it must be {wanted}."
-    T682 = "{key}: {path} does not exist. Give a reader, a .spacy file or a folder of them, or a file of raw text."
-    T683 = (
-        '{key}: {path} cannot be read: {error}. It must be UTF-8 with a text a line, or .jsonl with the key "text" in '
-        "each line."
-    )
+    T682 = "{key}: {path} does not exist. Give a reader, a .spacy file or a folder of them, or raw text."
     T684 = (
         "training.before_update.data has labels that the old pipeline does not know: {labels} (first in {text!r}). "
         'Give data of the old task, or take targets = "predicted".'
@@ -904,6 +912,11 @@ class Warnings(metaclass=_Coded):
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
     W411 = (
         "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
+    )
+    W412 = (
+        "components.{name}: mean and scale of its targets come from {counts} numbers, since spaCy shows the first "
+        "{most} examples when training.max_epochs = -1. Where these are few, targets are badly standardised (one alone "
+        'has no spread, and its scale is 1). Give both: initialize.components.{name}.units = {{"NAME":[MEAN,SCALE]}}'
     )
     W360 = (
         "initialize.components.{name}.labels is read from elsewhere and was not changed. Write the labels anew before "

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import srsly
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 
+from ..corpora.texts import read_texts
 from ..corpora.twins import twin
 from ..errors import Errors
 
@@ -21,8 +21,7 @@ def read_data(nlp: Language, data: Data, key: str) -> Iterator[Example]:
     """Read texts.
 
     nlp (Language): Gives the vocabulary and the tokenizer.
-    data (Union[Callable, Path, str]): A reader; or a .spacy file or a folder of them; or raw text: a .jsonl file with
-        the key "text", or any other file with a text a line.
+    data (Union[Callable, Path, str]): A reader; or a .spacy file or a folder with such; or raw text, see `read_texts`.
     key (str): Where it was named, for messages.
     YIELDS (Example): Raw texts without annotation.
     RAISES (ValueError): When there is no such file, or it cannot be read.
@@ -33,16 +32,19 @@ def read_data(nlp: Language, data: Data, key: str) -> Iterator[Example]:
     path = Path(data)
     if not path.exists():
         raise ValueError(Errors.T682.format(key=key, path=path))
-    if path.is_dir() or path.suffix == ".spacy":
+    if not is_raw(path):
         yield from Corpus(path)(nlp)
         return
-    for text in _raw(path, key):
+    for text in read_texts(path, key):
         yield Example(nlp.make_doc(text), nlp.make_doc(text))
 
 
 def is_raw(data: Data) -> bool:
-    """RETURNS (bool): Whether texts come without annotation, for all that the name of a file tells."""
-    return not callable(data) and Path(data).suffix != ".spacy" and not Path(data).is_dir()
+    """RETURNS (bool): Whether texts come without annotation, for all that names of files tell."""
+    if callable(data):
+        return False
+    path = Path(data)
+    return next(path.rglob("*.spacy"), None) is None if path.is_dir() else path.suffix != ".spacy"
 
 
 def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
@@ -85,14 +87,3 @@ def bare_doc(doc: Doc, nlp: Language) -> Doc:
         return twin(doc, nlp)
     words, spaces = [token.text for token in doc], [bool(token.whitespace_) for token in doc]
     return Doc(nlp.vocab, words=words, spaces=spaces)
-
-
-def _raw(path: Path, key: str) -> Iterator[str]:
-    try:
-        if path.suffix == ".jsonl":
-            texts: Iterator[str] = (line["text"] for line in srsly.read_jsonl(path))
-        else:
-            texts = iter(path.read_text(encoding="utf8").splitlines())
-        yield from (text for text in texts if text.strip())
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(Errors.T683.format(key=key, path=path, error=repr(error))) from error

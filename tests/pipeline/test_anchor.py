@@ -1,6 +1,8 @@
 """Anchor.v1: importance against closed forms and plain torch, the pull against its formula, and what must not move."""
 
 import copy
+import gzip
+import json
 import random
 
 import numpy
@@ -8,18 +10,19 @@ import pytest
 import spacy
 import torch
 from spacy.pipeline.trainable_pipe import TrainablePipe
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from thinc.api import Model, fix_random_seed
 
 import spacy_transfer
 from spacy_transfer._compat import drop_parser_dropout
 from spacy_transfer.corpora.marks import mark
+from spacy_transfer.corpora.texts import read_texts
 from spacy_transfer.pipeline.anchoring import AnchoredUpdate, create_anchor_v1, release
 from spacy_transfer.pipeline.handles import value_of
 from spacy_transfer.pipeline.importance import estimate_fisher
 from spacy_transfer.pipeline.names import parameters_of
-from spacy_transfer.pipeline.old_data import own_answers
+from spacy_transfer.pipeline.old_data import is_raw, own_answers, read_data
 from spacy_transfer.pipeline.old_weights import Found, OldWeights
 from spacy_transfer.tuning.optimizers import sgd_v1
 
@@ -400,7 +403,7 @@ def test_what_learns_nothing_in_a_step_is_not_stepped(tmp_path):
     train_step(nlp, examples, plain_step())
     anchor = create_anchor_v1(importance="equal", source=str(tmp_path / "old"))
     anchor(nlp, {"step": 0, "epoch": 0})
-    blank = [Example(nlp.make_doc(t), spacy.tokens.Doc(nlp.vocab, words=t.split(), spaces=None)) for t in NAMES]
+    blank = [Example(nlp.make_doc(t), Doc(nlp.vocab, words=t.split(), spaces=None)) for t in NAMES]
     before = values(nlp)
     train_step(nlp, blank, plain_step())
     assert all((array == before[name]).all() for name, array in values(nlp).items())
@@ -709,14 +712,35 @@ def test_gold_labels_that_the_old_pipeline_does_not_know():
     assert nlp.get_pipe("ner").labels == ("LOC", "PER")
 
 
-def test_raw_text_of_both_kinds(tmp_path):
-    from spacy_transfer.pipeline.old_data import read_data
-
+def test_raw_text_of_all_kinds(tmp_path):
+    """As `Rehearsal.v1` and all others read it, a text a line: neither a form feed nor U+2028 ends one."""
     nlp = spacy.blank("en")
-    (tmp_path / "a.txt").write_text("one text\n\nanother\n", encoding="utf8")
-    (tmp_path / "a.jsonl").write_text('{"text": "one text"}\n{"text": "another"}\n', encoding="utf8")
-    for name in ("a.txt", "a.jsonl"):
-        assert [eg.text for eg in read_data(nlp, str(tmp_path / name), "data")] == ["one text", "another"]
-    (tmp_path / "b.jsonl").write_text('{"txt": "one"}\n', encoding="utf8")
-    with pytest.raises(ValueError, match="T683.*b.jsonl"):
-        list(read_data(nlp, tmp_path / "b.jsonl", "data"))
+    texts = ["one\x0ctext", "an\u2028other"]
+    lines, objects = "\n\n".join(texts) + "\n", "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "folder").mkdir()
+    for name, packed in (("a.txt", lines), ("a.jsonl", objects), ("folder/a.txt", lines)):
+        (tmp_path / name).write_text(packed, encoding="utf8")
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(packed.encode()))
+    (tmp_path / "folder" / "a.txt.gz").unlink()
+    for name in ("a.txt", "a.jsonl", "a.txt.gz", "a.jsonl.gz", "folder"):
+        assert is_raw(tmp_path / name)
+        found = [eg.text for eg in read_data(nlp, str(tmp_path / name), "data")]
+        assert found == list(read_texts(tmp_path / name, "data")) == texts
+    for line in ('{"txt": "one"}', '{"text": null}'):
+        (tmp_path / "b.jsonl").write_text(f"{line}\n", encoding="utf8")
+        with pytest.raises(ValueError, match=r"T552.*b\.jsonl, line 1"):
+            list(read_data(nlp, tmp_path / "b.jsonl", "data"))
+    (tmp_path / "blank.txt").write_text(" \n\n", encoding="utf8")
+    with pytest.raises(ValueError, match=r"T545.*blank\.txt"):
+        list(read_data(nlp, tmp_path / "blank.txt", "data"))
+
+
+def test_annotated_files_and_folders(tmp_path):
+    """A folder is annotated if there is a .spacy file anywhere in it, and raw text otherwise."""
+    nlp = spacy.blank("en")
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "readme.txt").write_text("no example\n", encoding="utf8")
+    DocBin(docs=[Doc(nlp.vocab, words=["one"], tags=["A"])]).to_disk(tmp_path / "folder" / "inner" / "a.spacy")
+    for path in (tmp_path / "folder", tmp_path / "folder" / "inner" / "a.spacy"):
+        assert not is_raw(path)
+        assert [[token.tag_ for token in eg.reference] for eg in read_data(nlp, path, "data")] == [["A"]]
