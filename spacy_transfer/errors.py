@@ -608,8 +608,8 @@ class Errors(metaclass=_Coded):
         "objects (.jsonl) or docs (.spacy); a name that ends in .gz says that it is packed."
     )
     T561 = (
-        "{key}.new_labels names {label!r}, which neither the new data nor the source nor what learns has. Nearest: {near}. Correct it, "
-        "or take it out."
+        "{key}.new_labels names {label!r}, which neither the new data nor the source nor what learns has. "
+        "Nearest: {near}. Correct it, or take it out."
     )
     T562 = (
         "{key}.components: {name!r} has scheme = {own!r}, and {other!r} of {source!r} has {theirs!r}: the same tags "
@@ -914,9 +914,9 @@ class Warnings(metaclass=_Coded):
         "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
     )
     W412 = (
-        "components.{name}: mean and scale of its targets come from {counts} numbers, since spaCy shows the first "
-        "{most} examples when training.max_epochs = -1. Where these are few, targets are badly standardised (one alone "
-        'has no spread, and its scale is 1). Give both: initialize.components.{name}.units = {{"NAME":[MEAN,SCALE]}}'
+        "components.{name}: mean and scale of its targets come from few numbers, {counts}, since spaCy shows only the "
+        "first {most} examples when training.max_epochs = -1. (One number has no spread: its scale is 1.) Give those of "
+        'the whole corpus: initialize.components.{name}.units = {{"NAME":[MEAN,SCALE]}}'
     )
     W360 = (
         "initialize.components.{name}.labels is read from elsewhere and was not changed. Write the labels anew before "
@@ -982,6 +982,15 @@ class Warnings(metaclass=_Coded):
     W680 = (
         "components.{name}: no text of {count} gave it a gradient, so none of its weights matters, and the anchor "
         "leaves them free. Give data that are annotated for it."
+    )
+    W780 = (
+        "training.logger.earlier: the gold side of {tasks} was another there: with agreement = true it is what the old "
+        "pipeline says. The matrix leaves out what it has of them. To have them compared, give all trainings the same "
+        "`before`, the pipeline before all of them, and the same data."
+    )
+    W781 = (
+        "training.logger.earlier: the pipeline before this training has other scores than any that stands there: "
+        "{scores}. The matrix keeps those. Go on from the pipeline that {stage!r} left (model-best), with the same data."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

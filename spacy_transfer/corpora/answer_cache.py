@@ -22,7 +22,8 @@ def doc_key(doc: Doc) -> bytes:
     """RETURNS (bytes): 16 bytes that stand for a text and its tokens."""
     digest = hashlib.blake2b(digest_size=16)
     for token in doc:
-        digest.update(token.text_with_ws.encode("utf8", errors="surrogatepass") + b"\x00")
+        text = token.text_with_ws.encode("utf8", errors="surrogatepass")
+        digest.update(len(text).to_bytes(4, "little") + text)
     return digest.digest()
 
 

@@ -1,21 +1,21 @@
 """What a component says of docs: what it writes, how sure of it it is, and its scores. All as arrays, numbers and
 strings, which can be kept on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
 from spacy.pipeline import EntityRecognizer, Tagger, TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Token
 
 Answer = dict[str, Any]
 WORDS = {"token.tag": "tag_", "token.pos": "pos_", "token.morph": "morph", "token.lemma": "lemma_"}
 """Of each token: what a component says that it writes, and where that stands."""
 TREE, STARTS, ENTS, CATS, ROWS = "token.dep", "token.is_sent_start", "doc.ents", "doc.cats", "doc.tensor"
 WRITTEN = (*WORDS, TREE, STARTS, ENTS, CATS)
-FORMAT = 2
+FORMAT = 3
 """Goes up when answers become others, so that those on disk are not taken for them."""
 BEAM = {"beam_width": 16, "beam_density": 1e-4}
 
@@ -39,17 +39,20 @@ class Ask:
         return sorted({*self.hard, *self.soft})
 
 
-def annotation(assigns: Sequence[str], doc: Doc) -> Answer:
+def annotation(assigns: Sequence[str], doc: Doc, known: Collection[str] = ()) -> Answer:
     """What a component has written.
 
     assigns (Sequence[str]): What it says that it writes.
     doc (Doc): The doc, with its annotation.
+    known (Collection[str]): Its labels; none where it does not tell. Of entities and categories others may stand on the
+        doc, of components of the same kind: they are not its answer.
     RETURNS (Answer): By attribute: values of tokens (strings), "heads" with "deps", "starts", "ents" (first token,
-        token after the last, label), "cats". An attribute that is empty everywhere is left out.
+        token after the last, label), "others" (the same of entities of other components), "cats". An attribute that is
+        empty everywhere is left out.
     """
     found: Answer = {}
     for name, attribute in WORDS.items():
-        values = [str(getattr(token, attribute)) for token in doc] if name in assigns else []
+        values = [_word(token, attribute) for token in doc] if name in assigns else []
         if any(values):
             found[name] = values
     if TREE in assigns and doc.has_annotation("DEP"):
@@ -57,10 +60,22 @@ def annotation(assigns: Sequence[str], doc: Doc) -> Answer:
     elif STARTS in assigns and doc.has_annotation("SENT_START"):
         found["starts"] = [bool(token.is_sent_start) for token in doc]
     if ENTS in assigns:
-        found["ents"] = [[ent.start, ent.end, ent.label_] for ent in doc.ents]
-    if CATS in assigns and doc.cats:
-        found["cats"] = {label: float(score) for label, score in doc.cats.items()}
+        ents = [[ent.start, ent.end, ent.label_] for ent in doc.ents]
+        found["ents"] = [ent for ent in ents if not known or ent[2] in known]
+        if others := [ent for ent in ents if ent not in found["ents"]]:
+            found["others"] = others
+    if CATS in assigns:
+        cats = {label: float(score) for label, score in doc.cats.items() if not known or label in known}
+        if cats:
+            found["cats"] = cats
     return found
+
+
+def _word(token: Token, attribute: str) -> str:
+    """A morphology that is known to have no features is written as CoNLL-U does; one that is not known is empty."""
+    if attribute == "morph":
+        return str(token.morph) or ("_" if token.has_morph() else "")
+    return str(getattr(token, attribute))
 
 
 def softness(pipe: Any, assigns: Sequence[str]) -> str | None:

@@ -1,6 +1,6 @@
 """An answer becomes annotation: where there is none, or none that can be right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,19 +25,21 @@ class Filter:
     decided: frozenset[str] = field(default_factory=frozenset)
 
 
-def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter) -> None:
+def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Mapping[str, float] | None = None) -> None:
     """Write an answer into a doc, where that has nothing. Of entities this does not speak: see `entities_of`.
 
     doc (Doc): Gets what is missing. Its tokens are those that were asked about.
-    answer (Answer): What `annotation` gives, with "confidence".
+    answer (Answer): What `annotation` gives, with "confidence" and "thresholds".
     exclusive (bool): Whether categories exclude each other.
     keep (Filter): What is taken of it.
+    given (Optional[Mapping[str, float]]): Categories that may exclude those of the answer; None for all of the doc.
     """
     sure = answer.get("confidence", {}).get("tokens")
     for name, attribute in WORDS.items():
         for i, value in enumerate(answer.get(name, ())):
             token = doc[i]
-            if value and not str(getattr(token, attribute)) and (sure is None or sure[i] >= keep.least):
+            is_known = token.has_morph() if attribute == "morph" else bool(getattr(token, attribute))
+            if value and not is_known and (sure is None or sure[i] >= keep.least):
                 _set(token, attribute, value)
     if "heads" in answer and not doc.has_annotation("DEP") and _agrees(doc, answer["heads"]):
         heads = numpy.array(answer["heads"], "int64") - numpy.arange(len(doc))
@@ -48,8 +50,11 @@ def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter) -> None:
         for token, starts in zip(doc, answer["starts"], strict=True):
             token.is_sent_start = starts
     # One category of several that exclude each other says all; of others each is known or missing on its own.
-    if "cats" in answer and not (exclusive and doc.cats):
-        doc.cats = {**_sure_cats(answer["cats"], exclusive, keep.least), **doc.cats}
+    given = doc.cats if given is None else given
+    says_all = any(score >= 0.5 for score in given.values()) or not given.keys().isdisjoint(answer.get("cats", {}))
+    if "cats" in answer and not (exclusive and says_all):
+        sure_cats = _sure_cats(answer["cats"], exclusive, keep.least, answer.get("thresholds", {}))
+        doc.cats = {**sure_cats, **doc.cats}
 
 
 def _agrees(doc: Doc, heads: Sequence[int]) -> bool:
@@ -72,11 +77,12 @@ def _set(token: Any, attribute: str, value: str) -> None:
         setattr(token, attribute, value)
 
 
-def _sure_cats(cats: dict[str, float], exclusive: bool, least: float) -> dict[str, float]:
+def _sure_cats(cats: dict[str, float], exclusive: bool, least: float, thresholds: dict[str, float]) -> dict[str, float]:
     if exclusive:
         best = max(cats, key=lambda label: cats[label])
         return {label: float(label == best) for label in cats} if cats[best] >= least else {}
-    return {label: float(score >= 0.5) for label, score in cats.items() if max(score, 1.0 - score) >= least}
+    sure = {label: score for label, score in cats.items() if max(score, 1.0 - score) >= least}
+    return {label: float(score >= thresholds.get(label, 0.5)) for label, score in sure.items()}
 
 
 def set_entities(
@@ -86,7 +92,7 @@ def set_entities(
 
     An entity that overlaps with one of the doc gives way to that. Left missing is what is less probable than the filter
     says, what has a label that other data decides on (but for what the doc itself calls outside: it has been looked
-    at), and the rest of an entity that gave way.
+    at) or is of another component, and the rest of an entity that gave way.
 
     doc (Doc): Keeps the entities that it has.
     answer (Answer): What `annotation` gives, with "confidence".
@@ -102,6 +108,8 @@ def set_entities(
         missing |= numpy.asarray(sure["outside"]) < keep.least
     for start, end in unknown:
         missing[start:end] = True
+    for start, end, _ in answer.get("others", ()):
+        missing[start:end] = silent[start:end]
     spans = list(doc.ents)  # With their ids in a knowledge base.
     for start, end, label in answer.get("ents", ()):
         here = slice(start, end)

@@ -28,13 +28,27 @@ def as_pairs(components: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     return dict(components) if isinstance(components, Mapping) else {name: name for name in components}
 
 
-def check_here(nlp: Language, names: Sequence[str], key: str) -> None:
+def cats_for(names: Sequence[str], nlp: Language, cats: Mapping[str, float]) -> dict[str, float]:
+    """Categories of a text that are about some classifiers: a text may have those of others as well.
+
+    names (Sequence[str]): Of the classifiers.
+    nlp (Language): The pipeline in training. Before they are initialised, all may be about them.
+    cats (Mapping[str, float]): The categories.
+    RETURNS (Dict[str, float]): Some of them.
+    """
+    own = {label for name in names for label in getattr(nlp.get_pipe(name), "labels", ())}
+    return {label: score for label, score in cats.items() if not own or label in own}
+
+
+def check_here(nlp: Language, names: Sequence[str], teacher: Teacher) -> None:
     """RAISES (ValueError): When the pipeline in training lacks a component, or has it frozen.
 
-    nlp (Language): The pipeline.
+    nlp (Language): The pipeline. A warning says it when it is of another language than the teacher.
     names (Sequence[str]): Of the components.
-    key (str): Where they stand in the config.
+    teacher (Teacher): Who teaches them.
     """
+    key = teacher.key
+    teacher.compare_language(nlp)
     known = [name for name, _ in nlp.components]
     frozen = nlp.config["training"].get("frozen_components", [])
     for name in names:
@@ -90,6 +104,17 @@ def check_soft(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> Non
             facts = {"key": teacher.key, "name": name, "other": other, "source": teacher.source}
             words = {"given": given or "none", "taken": taken or "none"}
             raise ValueError(Errors.T544.format(**facts, **words))
+        _check_scheme(nlp.get_pipe(name), name, teacher, other)
+
+
+def _check_scheme(pipe: Any, name: str, teacher: Teacher, other: str) -> None:
+    """BIO's tags are among those of BILUO, and mean other things there."""
+    shared, scheme = teacher.shared[other], getattr(pipe, "scheme", None)
+    parts = {tag[0] for tag in shared.get("tags", ()) if tag != "O"}
+    if scheme is not None and parts and parts != set(scheme.parts):
+        theirs = "biluo" if "U" in parts else "bio"
+        facts = {"key": teacher.key, "name": name, "other": other, "source": teacher.source}
+        raise ValueError(Errors.T562.format(own=pipe.kind, theirs=theirs, **facts))
 
 
 def _fits(pipe: Any, shared: Answer) -> bool:
@@ -139,7 +164,7 @@ def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher, labe
 def translated(answer: Answer, label_map: Mapping[str, str]) -> Answer:
     """An answer in the words of the pipeline in training.
 
-    answer (Answer): What `annotation` gives, with "confidence".
+    answer (Answer): What `annotation` gives, with "confidence" and "thresholds".
     label_map (Mapping[str, str]): Names here, by those there. If several entities become one, so do their
         probabilities.
     RETURNS (Answer): With other tags, dependencies, entities and categories; nothing else is changed.
@@ -152,8 +177,9 @@ def translated(answer: Answer, label_map: Mapping[str, str]) -> Answer:
             found[part] = [label_map.get(value, value) for value in found[part]]
     if "ents" in found:
         found["ents"] = [[start, end, label_map.get(label, label)] for start, end, label in found["ents"]]
-    if "cats" in found:
-        found["cats"] = {label_map.get(label, label): score for label, score in found["cats"].items()}
+    for part in ("cats", "thresholds"):
+        if part in found:
+            found[part] = {label_map.get(label, label): score for label, score in found[part].items()}
     sure = found.get("confidence", {})
     if "ents" in sure:
         scores: dict[tuple[int, int, str], float] = {}

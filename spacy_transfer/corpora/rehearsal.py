@@ -1,6 +1,7 @@
 """Rehearsal.v1: what the starting pipeline already does, between the new data, so that it is not forgotten."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..errors import Errors, Warnings
 from .answers import CATS, ENTS, Answer, Ask
 from .filling import Filter, deny_entities, fill, set_entities
 from .marks import copy_of, mark, set_open
-from .partners import as_pairs, check_here, check_labels, check_map, check_others, check_written, translated
+from .partners import as_pairs, cats_for, check_here, check_labels, check_map, check_others, check_written, translated
 from .teacher import Teacher
 from .texts import read_texts
 
@@ -182,7 +183,7 @@ class Rehearsal:
 
     def _check(self, nlp: Language) -> None:
         key = self.teacher.key
-        check_here(nlp, list(self.pairs), key)
+        check_here(nlp, list(self.pairs), self.teacher)
         check_written(nlp, self.pairs, self.teacher)
         check_map(self.label_map, self.pairs, self.teacher)
         check_labels(nlp, self.pairs, self.teacher, self.label_map)
@@ -209,7 +210,17 @@ class Rehearsal:
             # Beside the source stands a recognizer that has all labels of the new data to itself.
             old = set() if self.beside else self._old_labels()
             self._news = News(nlp, self.corpus(nlp) if finds else (), old, self.new_labels)
+            if finds:
+                self._check_new_labels(nlp, self._news.all_labels)
         return self._news
+
+    def _check_new_labels(self, nlp: Language, there: frozenset[str]) -> None:
+        shared = [self.teacher.shared[other] for other in self.pairs.values()]
+        known = {self.label_map.get(label, label) for each in shared for label in each["known"]} | there
+        known.update(*(getattr(nlp.get_pipe(name), "labels", ()) for name in self.pairs))
+        for label in sorted(self.new_labels - known):
+            near = get_close_matches(label, sorted(known), n=3, cutoff=0.4) or sorted(known)
+            raise ValueError(Errors.T561.format(key=self.teacher.key, label=label, near=near))
 
     def _old_labels(self) -> set[str]:
         shared = [self.teacher.shared[other] for other in self.pairs.values()]
@@ -223,8 +234,10 @@ class Rehearsal:
         for example, answers in self.teacher.annotate(self.corpus(nlp), lambda eg: eg.reference):
             # The reader may give the same doc once more: that must come as it was.
             reference = copy_of(example.reference)
+            cats = dict(reference.cats)
             for answer, shared in self._said(answers):
-                fill(reference, answer, shared["exclusive"], keep)
+                learners = [name for name, other in self.pairs.items() if other == shared["component"]]
+                fill(reference, answer, shared["exclusive"], keep, cats_for(learners, nlp, cats))
                 if ENTS in shared["assigns"]:
                     set_entities(reference, answer, keep)
             yield Example(example.predicted, reference)
@@ -248,7 +261,7 @@ class Rehearsal:
             self._place = place
             reference = doc.copy()
             for answer, shared in self._said(answers):
-                fill(reference, answer, shared["exclusive"], keep)
+                fill(reference, answer, shared["exclusive"], keep, {})
                 if ENTS in shared["assigns"]:
                     unknown = self._known(nlp).spans(reference) if self.new_in_texts else ()
                     set_entities(reference, answer, keep, unknown=unknown, outside=True)
@@ -263,7 +276,9 @@ class Rehearsal:
     def _said(self, answers: dict[str, Answer]) -> Iterator[tuple[Answer, Any]]:
         for other in dict.fromkeys(self.pairs.values()):
             if answers[other]:
-                yield translated(answers[other], self.label_map), self.teacher.shared[other]
+                shared = self.teacher.shared[other]
+                answer = {**answers[other], "thresholds": shared.get("thresholds", {})}
+                yield translated(answer, self.label_map), shared
 
 
 class News:

@@ -11,8 +11,18 @@ from spacy.util import logger
 from ..errors import Errors, Warnings
 from .answers import CATS, WRITTEN, Answer, Ask
 from .filling import Filter, fill, set_entities
-from .marks import copy_of, set_soft
-from .partners import as_pairs, check_here, check_map, check_others, check_soft, check_written, renamed, translated
+from .marks import copy_of, set_soft, soft_of
+from .partners import (
+    as_pairs,
+    cats_for,
+    check_here,
+    check_map,
+    check_others,
+    check_soft,
+    check_written,
+    renamed,
+    translated,
+)
 from .teacher import Teacher
 from .texts import read_texts
 
@@ -117,7 +127,7 @@ class Taught:
         self._has_warned = False
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        check_here(nlp, list(self.pairs), self.teacher.key)
+        check_here(nlp, list(self.pairs), self.teacher)
         check_soft(nlp, self.pairs, self.teacher)
         writing = {name: other for name, other in self.pairs.items() if self._writes(other)}
         check_written(nlp, writing, self.teacher)
@@ -131,8 +141,9 @@ class Taught:
         n_texts = n_other = 0
         for example, answers in self.teacher.annotate(self.corpus(nlp), lambda eg: eg.predicted):
             n_texts += 1
-            n_other += self._teach(example := Example(example.predicted, copy_of(example.reference)), answers, shared)
-            yield example
+            taught = Example(example.predicted, copy_of(example.reference))
+            n_other += self._teach(nlp, taught, answers, shared)
+            yield taught
         if n_other and not self._has_warned:
             self._has_warned = True
             logger.warning(Warnings.W541.format(key=self.teacher.key, count=n_other, total=n_texts))
@@ -140,27 +151,29 @@ class Taught:
     def _writes(self, other: str) -> bool:
         return other in self.teacher.ask.hard and bool(set(self.teacher.shared[other]["assigns"]) & set(WRITTEN))
 
-    def _teach(self, example: Example, answers: dict[str, Answer], shared: dict[str, Answer]) -> bool:
+    def _teach(self, nlp: Language, example: Example, answers: dict[str, Answer], shared: dict[str, Answer]) -> bool:
         """Whether something was left out, since the annotation has other tokens."""
         reference = example.reference
         same = len(reference) == len(example.predicted) and numpy.array_equal(
             reference.to_array("ORTH"), example.predicted.to_array("ORTH")
         )
-        left = False
+        left, cats = False, dict(reference.cats)
         for name, other in self.pairs.items():
             answer, about = answers[other], shared[name]
             if not answer:
                 continue
             if self._writes(other):
-                left |= not self._write(example, answer, about, same)
+                left |= not self._write(example, answer, about, same, cats_for([name], nlp, cats))
+            if soft_of([example], name)[0] is not None:
+                raise ValueError(Errors.T559.format(key=self.teacher.key, name=name))
             set_soft(reference, name, {"teacher": about, **answer["scores"], **self.settings})
         return left
 
-    def _write(self, example: Example, answer: Answer, about: Answer, same: bool) -> bool:
+    def _write(self, example: Example, answer: Answer, about: Answer, same: bool, cats: dict[str, float]) -> bool:
         if CATS not in about["assigns"] and not same:
             return False
-        found = translated(answer, self.label_map)
-        fill(example.reference, found, about["exclusive"], Filter())
+        found = translated({**answer, "thresholds": about.get("thresholds", {})}, self.label_map)
+        fill(example.reference, found, about["exclusive"], Filter(), cats)
         if "ents" in found and not example.reference.has_annotation("ENT_IOB"):
             set_entities(example.reference, found, Filter(), outside=True)
         return True

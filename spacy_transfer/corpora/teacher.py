@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import spacy
 from spacy import util
@@ -16,9 +16,12 @@ from spacy.language import Language
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
+from ..random_state import same_random_state
 from .answer_cache import AnswerCache, default_folder, doc_key
 from .answers import FORMAT, Answer, Ask, annotation, confidences, scores, softness
+from .output import check_stays
+from .twins import twin
 
 Item = TypeVar("Item")
 BATCH = 64
@@ -43,6 +46,8 @@ class Teacher:
         self._nlp: Language | None = None
         self._shared: dict[str, Answer] | None = None
         self._path: Path | None = None
+        self._opened: Path | None = None
+        self._has_compared = False
 
     @property
     def nlp(self) -> Language:
@@ -54,14 +59,29 @@ class Teacher:
     @property
     def shared(self) -> dict[str, Answer]:
         """RETURNS (Dict[str, Answer]): Of each component what is the same for all texts: what it writes ("assigns"),
-        the "kind" of its scores (None without), their "labels"."""
+        the "kind" of its scores (None without), their "labels", from which score on a category holds ("thresholds").
+        """
         if self._shared is None:
             with closing(self._open()) as cache:
                 self._shared = cache.get([_SHARED]).get(_SHARED)
                 if self._shared is None:
                     self._shared = {name: self._describe(name) for name in self.ask.names}
-                    cache.put([(_SHARED, self._shared)])
+                    self._put(cache, [(_SHARED, self._shared)])
+            for about in self._shared.values():
+                about["source"] = self.source  # A copy of a pipeline has the same fingerprint, and another name.
         return self._shared
+
+    def compare_language(self, nlp: Language) -> None:
+        """Warn, once, where a pipeline is of another language.
+
+        nlp (Language): The pipeline.
+        """
+        if not self._has_compared:
+            self._has_compared = True
+            theirs = util.load_config(self.path / "config.cfg")["nlp"]["lang"]
+            if "xx" not in (theirs, nlp.lang) and theirs != nlp.lang:
+                facts = {"key": self.key, "source": self.source, "theirs": theirs, "own": nlp.lang}
+                util.logger.warning(Warnings.W542.format(**facts))
 
     def annotate(
         self, items: Iterable[Item], doc_of: Callable[[Item], Doc]
@@ -82,50 +102,52 @@ class Teacher:
                 new = {key: doc for key, doc in zip(keys, docs, strict=True) if key not in known}
                 if new:
                     answers = dict(zip(new, self._answer(list(new.values())), strict=True))
-                    cache.put(answers.items())
+                    self._put(cache, answers.items())
                     known |= answers
                 for item, key in zip(batch, keys, strict=True):
                     yield item, known[key]
 
+    def _put(self, cache: AnswerCache, answers: Iterable[tuple[bytes, Any]]) -> None:
+        """Keep what this pipeline says, and no other that has taken its place meanwhile."""
+        if cache.path != self._cache_path():
+            raise ValueError(Errors.T558.format(key=self.key, source=self.source))
+        cache.put(answers)
+
     def _answer(self, docs: Sequence[Doc]) -> list[dict[str, Answer]]:
-        """To docs without tokens there is no answer."""
+        """To docs without tokens there is no answer. Loading layers of torch draws random numbers: a training must not
+        depend on what has been kept on disk."""
+        with same_random_state():
+            return self._ask(docs)
+
+    def _ask(self, docs: Sequence[Doc]) -> list[dict[str, Answer]]:
         answers: list[dict[str, Answer]] = [{name: {} for name in self.ask.names} for _ in docs]
         found = [answer for answer, doc in zip(answers, docs, strict=True) if len(doc)]
-        twins = [self._twin(doc) for doc in docs if len(doc)]
+        twins = [twin(doc, self.nlp) for doc in docs if len(doc)]
         shared = self.shared
         for name, pipe in self.nlp.pipeline:
             wanted = shared.get(name)
             # What a component thinks is asked for before it has written: to an ner, entities on a doc are given.
             if name in self.ask.soft and wanted and wanted["kind"] != "rows":
-                self._put(found, name, "scores", scores(pipe, wanted["kind"], twins)[1])
+                _add(found, name, "scores", scores(pipe, wanted["kind"], twins)[1])
             if name in self.ask.hard and self.ask.confidence and (sure := confidences(pipe, twins)) is not None:
-                self._put(found, name, "confidence", sure)
+                _add(found, name, "confidence", sure)
             if name == self.nlp.pipe_names[-1] and name not in self.ask.hard and (wanted or {}).get("kind") != "rows":
                 break
             twins = list(pipe.pipe(twins, batch_size=BATCH)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in twins]
             if name in self.ask.soft and wanted and wanted["kind"] == "rows":
-                self._put(found, name, "scores", scores(pipe, "rows", twins)[1])
+                _add(found, name, "scores", scores(pipe, "rows", twins)[1])
             if name in self.ask.hard and wanted:
                 for answer, doc in zip(found, twins, strict=True):
-                    answer[name] |= annotation(wanted["assigns"], doc)
+                    answer[name] |= annotation(wanted["assigns"], doc, wanted["known"])
         return answers
 
-    def _put(self, found: list[dict[str, Answer]], name: str, part: str, values: Sequence[Answer]) -> None:
-        for answer, value in zip(found, values, strict=True):
-            answer[name][part] = value
-
-    def _twin(self, doc: Doc) -> Doc:
-        """The doc in the teacher's vocabulary, with the same tokens. Where its tokenizer agrees, its own doc: that
-        knows what tokens such as "n't" stand for."""
-        words = [token.text for token in doc]
-        if len(doc.text) <= self.nlp.max_length:
-            own = self.nlp.make_doc(doc.text)
-            if [token.text for token in own] == words:
-                return own
-        return Doc(self.nlp.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
-
     def _describe(self, name: str) -> Answer:
-        pipe, assigns = self.nlp.get_pipe(name), list(self.nlp.get_pipe_meta(name).assigns)
+        with same_random_state():
+            return self._described(name)
+
+    def _described(self, name: str) -> Answer:
+        pipe: Any = self.nlp.get_pipe(name)
+        assigns = list(self.nlp.get_pipe_meta(name).assigns)
         kind = softness(pipe, assigns)
         exclusive = not isinstance(pipe, MultiLabel_TextCategorizer)
         found: Answer = {"assigns": assigns, "kind": kind, "exclusive": exclusive, "source": self.source}
@@ -134,6 +156,8 @@ class Teacher:
             "known": sorted(getattr(pipe, "labels", ())),
             "probabilities": name in self.ask.hard and confidences(pipe, []) is not None,
         }
+        if not exclusive:
+            found["thresholds"] = getattr(pipe, "thresholds", None) or dict.fromkeys(pipe.labels, pipe.cfg["threshold"])
         if kind is not None and name in self.ask.soft and kind != "rows":
             found |= scores(pipe, kind, [])[0]
         return found
@@ -154,7 +178,8 @@ class Teacher:
             if name not in nlp.pipe_names:
                 near = get_close_matches(name, nlp.pipe_names, n=3, cutoff=0.4) or "none"
                 facts = {"key": self.key, "source": self.source, "name": name, "near": near}
-                raise ValueError(Errors.T541.format(names=nlp.pipe_names, **facts))
+                off = f"It is disabled there, as are {nlp.disabled}. " if name in nlp.disabled else ""
+                raise ValueError(Errors.T541.format(names=nlp.pipe_names, off=off, **facts))
         last = max(nlp.pipe_names.index(name) for name in self.ask.names)
         for name in nlp.pipe_names[last + 1 :]:
             nlp.disable_pipe(name)
@@ -165,6 +190,7 @@ class Teacher:
         """RETURNS (Path): The pipeline's folder."""
         if self._path is None:
             self._path = self._find()
+            check_stays(self._path, self.key)
         return self._path
 
     def _find(self) -> Path:
@@ -182,9 +208,22 @@ class Teacher:
         return inner[0]
 
     def _open(self) -> AnswerCache:
+        path = self._cache_path()
+        if path != self._opened:
+            # The pipeline is another by now (trained anew in its folder): what is known of it is not.
+            self._nlp = self._shared = None
+            self._opened = path
+        return AnswerCache(path, self.key)
+
+    def _cache_path(self) -> Path:
         request = json.dumps([FORMAT, spacy.__version__, self.ask.hard, self.ask.soft, self.ask.confidence])
         name = hashlib.sha256(f"{pipeline_fingerprint(self.path)} {request}".encode()).hexdigest()[:24]
-        return AnswerCache(self.cache / f"{name}.sqlite", self.key)
+        return self.cache / f"{name}.sqlite"
+
+
+def _add(found: list[dict[str, Answer]], name: str, part: str, values: Sequence[Answer]) -> None:
+    for answer, value in zip(found, values, strict=True):
+        answer[name][part] = value
 
 
 def pipeline_fingerprint(folder: Path) -> str:

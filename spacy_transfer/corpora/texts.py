@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,18 +22,29 @@ def read_texts(path: Path, key: str, field: str = "text") -> Iterator[str]:
     key (str): Where it was named in the config, for messages.
     field (str): Key in the objects of .jsonl.
     YIELDS (str): The texts that are not blank.
-    RAISES (ValueError): When there is no file, no text, or no such field.
+    RAISES (ValueError): When there is no file, no text, no such field, or a file that is of another kind.
     """
     if not path.exists():
         raise ValueError(Errors.T553.format(key=key, path=path))
     found = False
     for file in _files(path):
-        for text in _of_file(file, field):
+        for text in _readable(_of_file(file, field), file, key):
             if text.strip():
                 found = True
                 yield text
     if not found:
         raise ValueError(Errors.T545.format(key=key, path=path))
+
+
+def _readable(texts: Iterator[str], path: Path, key: str) -> Iterator[str]:
+    try:
+        yield from texts
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error, _NoDocs) as error:
+        raise ValueError(Errors.T560.format(key=key, path=path, error=error)) from error
+
+
+class _NoDocs(ValueError):
+    """spaCy's error of a .spacy file does not name it."""
 
 
 def _files(path: Path) -> list[Path]:
@@ -46,13 +58,16 @@ def _of_file(path: Path, field: str) -> Iterator[str]:
     kind = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
     if kind == ".spacy":
         packed = path.read_bytes()
-        docs = DocBin().from_bytes(gzip.decompress(packed) if path.suffix == ".gz" else packed)
+        try:
+            docs = DocBin().from_bytes(gzip.decompress(packed) if path.suffix == ".gz" else packed)
+        except ValueError as error:
+            raise _NoDocs(str(error)) from error
         for doc in docs.get_docs(Vocab()):
             yield doc.text
         return
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as raw:
         # No universal newlines of str.splitlines: a form feed does not end a text.
-        for number, line in enumerate(io.TextIOWrapper(raw, encoding="utf8", errors="replace"), start=1):
+        for number, line in enumerate(io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n"), start=1):
             yield line.strip() if kind != ".jsonl" else _of_json(line, path, number, field) if line.strip() else ""
 
 

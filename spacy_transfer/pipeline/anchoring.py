@@ -10,7 +10,9 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.util import logger
 
+from ..corpora.output import check_stays
 from ..errors import Errors
+from ..random_state import same_random_state
 from ..tuning.anchors import pull_of, strengths
 from .calibrate import corpus_of
 from .carry import load
@@ -18,7 +20,7 @@ from .handles import add_gradient, flush, gradient_of, value_of
 from .importance import estimate_fisher, learned_from
 from .old_data import is_raw, own_answers, read_data
 from .old_weights import Found, OldWeights, old_components
-from .quiet import copy_of, same_random_state
+from .quiet import copy_of
 from .tasks import collected_of, without_surgery
 
 Importance = Literal["fisher", "equal"]
@@ -87,6 +89,8 @@ class Anchor:
         normalize: bool,
         then: Callable[[Language, dict[str, Any]], Any] | None,
     ) -> None:
+        if source is not None:
+            check_stays(source, KEY)
         self.strength, self.importance, self.source, self.components = strength, importance, source, components
         self.data, self.targets, self.max_examples, self.normalize = data, targets, max_examples, normalize
         self.then = then

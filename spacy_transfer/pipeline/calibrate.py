@@ -18,7 +18,8 @@ from spacy.util import logger
 
 from ..errors import Errors, Warnings
 from ..heads.calibration import HIGHEST, LOWEST, error_of, fit_temperature, mean_nll
-from .quiet import copy_of, same_random_state
+from ..random_state import same_random_state
+from .quiet import copy_of
 
 
 @dataclass

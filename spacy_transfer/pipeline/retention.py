@@ -14,8 +14,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import Errors
-from .old_data import Data, bare_doc, is_raw, own_answers, read_data
-from .quiet import same_random_state
+from ..random_state import same_random_state
+from .old_data import Data, bare_doc, fingerprint, is_raw, own_answers, read_data
 
 Scores = dict[str, dict[str, float]]
 """Scores by their names, by the names of skills."""
@@ -86,6 +86,9 @@ class OldSkills:
     before (Language): The pipeline as it was. It is not kept.
     skills (Sequence[Skill]): What is looked at.
     key (str): Where they were named, for messages.
+
+    `gold` has a fingerprint of the old pipeline's answers, by names of skills that take them for gold. It is not that
+    of its files: `before` may be in memory alone, and other files may give the same answers.
     """
 
     def __init__(self, before: Language, skills: Sequence[Skill], key: str) -> None:
@@ -94,6 +97,7 @@ class OldSkills:
         self._bare: dict[str, list[Doc]] = {}
         self._labels: dict[str, frozenset[str]] = {}
         self._names: dict[str, tuple[str, ...]] = {}
+        self.gold: dict[str, str] = {}
         self.before: Scores = {}
         for skill in self.skills:
             self._read(before, skill, f"{key}.{skill.name}")
@@ -123,6 +127,8 @@ class OldSkills:
         self._labels[skill.name] = frozenset(skill.labels) or own
         self._references[skill.name] = [example.reference for example in examples]
         self._bare[skill.name] = [example.predicted for example in examples]
+        if skill.agreement:
+            self.gold[skill.name] = fingerprint(self._references[skill.name], self._labels[skill.name])
 
     def _check_labels(self, before: Language, skill: Skill, key: str) -> None:
         known = _labels_of(self._references[skill.name]) | _entity_labels(before)

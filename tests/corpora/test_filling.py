@@ -3,6 +3,7 @@
 import pytest
 from spacy.tokens import Doc, Span
 
+from spacy_transfer.corpora.answers import annotation
 from spacy_transfer.corpora.filling import Filter, fill, set_entities
 
 WORDS = "Anna of Acme bought a Gizmo in Rome".split()
@@ -103,6 +104,38 @@ def test_entities_of_the_doc_keep_their_ids(nlp):
     made.set_ents([Span(made, 2, 3, "ORG", kb_id="Q1", span_id="id1")], default="outside")
     set_entities(made, {"ents": ENTS}, Filter())
     assert [(ent.text, ent.kb_id_, ent.ent_id_) for ent in made.ents][:2] == [("Anna", "", ""), ("Acme", "Q1", "id1")]
+
+
+def test_a_morphology_without_features_is_known(nlp):
+    """ "_" in CoNLL-U, and not the same as a morphology that nobody has looked at."""
+    made = nlp.make_doc("the sheep run fast")
+    made[1].set_morph("_")
+    fill(made, {"token.morph": ["Definite=Def", "Number=Sing", "_", ""]}, True, Filter())
+    assert [str(token.morph) for token in made] == ["Definite=Def", "", "", ""]
+    assert [token.has_morph() for token in made] == [True, True, True, False]
+    assert annotation(["token.morph"], made)["token.morph"] == ["Definite=Def", "_", "_", ""]
+
+
+def test_entities_of_other_components_are_left_open(nlp):
+    made = nlp.make_doc("Anna sees the dog here")
+    set_entities(made, {"ents": [[0, 1, "PERSON"]], "others": [[3, 4, "ANIMAL"]]}, Filter(), outside=True)
+    assert [token.ent_iob for token in made] == [3, 2, 2, 0, 2]
+    made.set_ents([], default="outside")
+    set_entities(made, {"ents": [[0, 1, "PERSON"]], "others": [[3, 4, "ANIMAL"]]}, Filter())
+    assert [token.ent_iob for token in made] == [3, 2, 2, 2, 2]
+
+
+def test_from_which_score_on_a_category_holds(nlp):
+    made = nlp.make_doc("text")
+    fill(made, {"cats": {"a": 0.4, "b": 0.4}, "thresholds": {"a": 0.3, "b": 0.5}}, False, Filter())
+    assert made.cats == {"a": 1.0, "b": 0.0}
+
+
+def test_categories_of_others_exclude_nothing(nlp):
+    made = nlp.make_doc("text")
+    made.cats = {"urgent": 1.0}
+    fill(made, {"cats": {"a": 0.1, "b": 0.9}}, True, Filter(), {})
+    assert made.cats == {"urgent": 1.0, "a": 0.0, "b": 1.0}
 
 
 def test_categories_beside_new_ones(nlp):

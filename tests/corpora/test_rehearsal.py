@@ -239,6 +239,30 @@ def test_another_name_here(make):
     assert old[0].reference.ents and may_train(old[0].reference, "names")
 
 
+def test_each_classifier_is_told_its_own_categories(make, tmp_path):
+    """Two in the source, of which one has labels that exclude each other; and of a third new data speaks."""
+    nlp = stock_pipeline(["textcat"])
+    more = nlp.add_pipe("textcat_multilabel")
+    docs = [nlp.make_doc(text) for text in RAW]
+    more.initialize(lambda: [Example.from_dict(doc, {"cats": {"long": 1.0, "short": 0.0}}) for doc in docs], nlp=nlp)
+    nlp.to_disk(tmp_path / "two")
+    corpus = new_data(student())
+    next(corpus(None)).reference.cats = {"urgent": 1.0}
+    said = nlp("the dog barks").cats
+    (tmp_path / "dog.txt").write_text("the dog barks")
+    settings = {"source": str(tmp_path / "two"), "texts": tmp_path / "dog.txt"}
+    for names in (["textcat"], ["textcat", "textcat_multilabel"], ["textcat_multilabel", "textcat"]):
+        here = student(*names)
+        for label in ("animal", "human"):
+            here.get_pipe("textcat").add_label(label)
+        new, old = parts(make(corpus, names, **settings)(here))
+        assert old[0].reference.cats["animal"] == 1.0 > old[0].reference.cats["human"]
+        for label in ("long", "short") if len(names) > 1 else ():
+            assert old[0].reference.cats[label] == float(said[label] >= 0.5)
+        assert ("long" in old[0].reference.cats) is (len(names) > 1)
+        assert new[0].reference.cats["urgent"] == 1.0 and {"animal", "human"} <= set(new[0].reference.cats)
+
+
 def test_labels_of_other_names_here(make, stock):
     """What is completed, rehearsed and decided on goes by the names here; two kinds of entities may become one."""
     label_map = {"PERSON": "NAME", "GPE": "NAME", "animal": "pet"}
@@ -345,6 +369,8 @@ def test_bad_input(make, stock, tmp_path, caplog):
         read(nlp=student("ner", "textcat"))
     with pytest.raises(ValueError, match=r"T550.*'senter'"):
         read(nlp=student("ner", "senter"))
+    with pytest.raises(ValueError, match=r"T561.*new_labels names 'PERSN'.*\['PERSON', "):
+        read(new_labels=["PERSN"])
     with pytest.raises(ValueError, match=r"T546.*rounds = 0"):
         read(rounds=0)
     with pytest.raises(ValueError, match=r"T551.*token\.tag.*token\.pos"):

@@ -1,5 +1,6 @@
 """A teacher is asked once about each text, over passes and processes, and answers as its pipeline does."""
 
+import shutil
 import sqlite3
 import time
 from itertools import islice
@@ -7,14 +8,29 @@ from itertools import islice
 import numpy
 import pytest
 import spacy
+import torch
 from spacy.pipeline import Tok2Vec
 from spacy.tokens import Doc
+from spacy.training import Example
 
+from spacy_transfer.corpora.answer_cache import doc_key
 from spacy_transfer.corpora.answers import Ask
 from spacy_transfer.corpora.teacher import BATCH, Teacher, pipeline_fingerprint
+from spacy_transfer.corpora.twins import twin
 
-from .util import TEXTS, Counter
+from .util import TEXTS, Counter, gold, stock_pipeline
 
+BILSTM = {
+    "@architectures": "spacy.Tok2Vec.v2",
+    "embed": {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": 16,
+        "attrs": ["NORM"],
+        "rows": [50],
+        "include_static_vectors": False,
+    },
+    "encode": {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 16, "depth": 1, "dropout": 0.0},
+}
 ALL = ("ner", "parser", "tagger", "textcat")
 
 
@@ -124,7 +140,7 @@ def test_tokens_are_those_of_the_student(stock, tmp_path):
 
 
 def test_exceptions_of_the_tokenizer_are_known_as_in_the_pipeline(stock, tmp_path):
-    nlp = teacher(stock, tmp_path)._twin(spacy.blank("en").make_doc("I can't"))
+    nlp = twin(spacy.blank("en").make_doc("I can't"), teacher(stock, tmp_path).nlp)
     assert [token.norm_ for token in nlp] == ["i", "can", "not"]
 
 
@@ -142,6 +158,93 @@ def test_another_pipeline_is_asked_anew(stock, tmp_path, monkeypatch):
     assert before[0]["textcat"]["cats"] != after[0]["textcat"]["cats"]
 
 
+def tags_by(asked, text):
+    return answers(asked, [text])[0]["tagger"]["token.tag"]
+
+
+def test_a_pipeline_that_changes_under_a_reader_is_read_again(tmp_path):
+    """Or what the old one says would be kept as the answer of the new."""
+    folder, cache = tmp_path / "pipeline", tmp_path / "cache"
+    stock_pipeline(["tagger"]).to_disk(folder)
+    asked = teacher(folder, cache, ("tagger",))
+    assert tags_by(asked, TEXTS[0])[0] == "NAME"
+    other = stock_pipeline(["tagger"], steps=0)
+    other.get_pipe("tagger").model.get_ref("softmax").set_param("b", numpy.array([0.0, 99.0], "f"))
+    time.sleep(0.01)
+    other.to_disk(folder)
+    assert set(tags_by(asked, TEXTS[1])) == {"WORD"}
+    assert tags_by(teacher(folder, cache, ("tagger",)), TEXTS[1]) == tags_by(asked, TEXTS[1])
+
+
+def test_a_pipeline_that_changes_while_it_is_asked(tmp_path):
+    folder = tmp_path / "pipeline"
+    nlp = stock_pipeline(["tagger"])
+    nlp.to_disk(folder)
+    asked = teacher(folder, tmp_path / "cache", ("tagger",))
+    stream = asked.annotate((nlp.make_doc(f"{i}") for i in range(2 * BATCH)), lambda doc: doc)
+    next(stream)
+    time.sleep(0.01)
+    nlp.to_disk(folder)
+    nlp.get_pipe("tagger").model.get_ref("softmax").set_param("b", numpy.array([0.0, 99.0], "f"))
+    nlp.to_disk(folder)
+    with pytest.raises(ValueError, match=r"T558.*corpora\.train\.source.*has changed"):
+        list(stream)
+
+
+def test_a_copy_of_a_pipeline_goes_by_its_own_name(stock, tmp_path):
+    assert teacher(stock, tmp_path / "cache").shared["ner"]["source"] == str(stock)
+    shutil.copytree(stock, tmp_path / "copy")
+    assert teacher(tmp_path / "copy", tmp_path / "cache").shared["ner"]["source"] == str(tmp_path / "copy")
+
+
+def test_asking_draws_no_random_numbers(tmp_path):
+    """Layers of torch are initialised while a pipeline is loaded: the same seed would give another training once all
+    answers are on disk."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": BILSTM}})
+    examples = [gold(nlp, text) for text in TEXTS]
+    nlp.initialize(lambda: examples)
+    nlp.to_disk(tmp_path / "pipeline")
+    before = torch.get_rng_state()
+    answers(teacher(tmp_path / "pipeline", tmp_path / "cache", ("tagger",)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_other_components_write_is_no_answer(tmp_path):
+    """Two classifiers, and a ruler before the recognizer of entities, write to the same place."""
+    nlp = stock_pipeline(["ner", "textcat"])
+    nlp.add_pipe("entity_ruler", before="ner").add_patterns([{"label": "ANIMAL", "pattern": "dog"}])
+    more = nlp.add_pipe("textcat_multilabel")
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    more.initialize(lambda: [Example.from_dict(doc, {"cats": {"long": 1.0, "short": 0.0}}) for doc in docs], nlp=nlp)
+    nlp.to_disk(tmp_path / "pipeline")
+    asked = teacher(tmp_path / "pipeline", tmp_path / "cache", ("entity_ruler", "ner", "textcat", "textcat_multilabel"))
+    (found,) = answers(asked, ["Bob sees the dog in Paris"])
+    assert set(found["textcat"]["cats"]) == {"animal", "human"}
+    assert set(found["textcat_multilabel"]["cats"]) == {"long", "short"}
+    assert found["entity_ruler"]["ents"] == [[3, 4, "ANIMAL"]]
+    assert {ent[2] for ent in found["ner"]["ents"]} <= {"PERSON", "GPE"}
+    assert found["ner"]["others"] == [[3, 4, "ANIMAL"]]
+    assert asked.shared["textcat_multilabel"]["thresholds"] == {"long": 0.5, "short": 0.5}
+
+
+def test_tokens_have_keys_of_their_own():
+    vocab = spacy.blank("en").vocab
+    one = Doc(vocab, words=["a\x00b"], spaces=[False])
+    assert doc_key(one) != doc_key(Doc(vocab, words=["a", "b"], spaces=[False, False]))
+
+
+def test_another_language_is_said_once(stock, tmp_path, caplog):
+    asked = teacher(stock, tmp_path)
+    asked.compare_language(spacy.blank("xx"))
+    teacher(stock, tmp_path).compare_language(spacy.blank("en"))
+    assert "W542" not in caplog.text
+    asked = teacher(stock, tmp_path)
+    for _ in range(2):
+        asked.compare_language(spacy.blank("de"))
+    assert caplog.text.count("W542") == 1 and "'en'" in caplog.text and "'de'" in caplog.text
+
+
 def test_components_after_the_last_one_are_left_out(stock, tmp_path):
     assert teacher(stock, tmp_path, ("tagger",)).nlp.pipe_names == ["tok2vec", "tagger"]
 
@@ -154,6 +257,11 @@ def test_errors(stock, tmp_path):
         answers(teacher(tmp_path / "empty", tmp_path))
     with pytest.raises(ValueError, match=r"T541.*'taggr'.*'tok2vec', 'tagger'.*Near it: \['tagger'\]"):
         answers(teacher(stock, tmp_path, ("taggr",)))
+    nlp = spacy.load(stock)
+    nlp.disable_pipe("ner")
+    nlp.to_disk(tmp_path / "disabled")
+    with pytest.raises(ValueError, match=r"T541.*'ner' at work.*disabled there.*It has"):
+        answers(teacher(tmp_path / "disabled", tmp_path))
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match=r"T549.*corpora\.train\.cache"):
         answers(teacher(stock, tmp_path / "file" / "cache"))

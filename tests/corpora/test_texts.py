@@ -35,6 +35,29 @@ def test_lines_are_read_one_at_a_time(tmp_path):
         next(stream)
 
 
+def test_a_mark_of_the_byte_order_is_no_text(tmp_path):
+    for name, text in (("a.txt", "one"), ("b.jsonl", '{"text": "one"}')):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        assert read(tmp_path / name) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("latin.txt", "Zo\u00eb lebt in K\u00f6ln".encode("latin-1")),
+        ("utf16.txt", "K\u00f6ln".encode("utf-16")),
+        ("a.txt.gz", b"not packed"),
+        ("short.txt.gz", gzip.compress(b"one text " * 100)[:-12]),
+        ("a.spacy", b"no docs"),
+        ("b.spacy.gz", gzip.compress(b"no docs")),
+    ],
+)
+def test_files_of_another_kind(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"T560.*corpora\.train.*{name}"):
+        read(tmp_path / name)
+
+
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match=r"T553.*corpora\.train\.texts.*none\.txt"):
         read(tmp_path / "none.txt")

@@ -456,6 +456,14 @@ def test_bad_input(teachers, tiny_bert, tmp_path):
         read({"transfer_textcat": "transfer_textcat_multilabel"}, teachers("multilabel"))
     with pytest.raises(ValueError, match=r"T544.*'transfer_regressor'"):
         read({"transfer_regressor": "transfer_textcat"})
+    inner = reading(teachers("textcat"), ["transfer_textcat"], [], tmp_path, corpus=lambda nlp: examples)
+    with pytest.raises(ValueError, match=r"T559.*'transfer_textcat' has a teacher already"):
+        read(["transfer_textcat"], corpus=inner)
+    bio = nlp.add_pipe("transfer_ner")
+    with pytest.raises(ValueError, match=r"T562.*'transfer_ner' has scheme = 'bio'.*'biluo'.*components\.transfer_ner"):
+        read(["transfer_ner"], teachers("ner"), partial=True)
+    assert bio.kind == "bio"
+    nlp.remove_pipe("transfer_ner")
     with pytest.raises(ValueError, match=r"T541.*no component 'textcat'.*transfer_textcat"):
         read({"transfer_textcat": "textcat"})
     nlp.add_pipe("textcat", name="stock")
