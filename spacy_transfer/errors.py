@@ -989,8 +989,8 @@ class Warnings(metaclass=_Coded):
         "`before`, the pipeline before all of them, and the same data."
     )
     W781 = (
-        "training.logger.earlier: the pipeline before this training has other scores than any that stands there: "
-        "{scores}. The matrix keeps those. Go on from the pipeline that {stage!r} left (model-best), with the same data."
+        "training.logger.earlier: the scores before this training are not those that were left: {scores}. The matrix "
+        "keeps what it had. Go on from the pipeline that {stage!r} left (model-best), and give the same data."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

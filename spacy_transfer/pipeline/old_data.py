@@ -1,5 +1,7 @@
 """Texts of an old task: annotated ones from a reader or a file, or raw ones with a pipeline's own answers."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,22 @@ def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
     for answer in answers:
         answer.cats = {**answer.cats, **_decided(answer, deciders)}
     return [Example(doc, answer) for doc, answer in zip(docs, answers, strict=True)]
+
+
+def fingerprint(docs: Iterable[Doc], labels: Iterable[str]) -> str:
+    """What is said of texts, whatever order they have.
+
+    docs (Iterable[Doc]): The texts, with annotation.
+    labels (Iterable[str]): Those of entities that are looked at.
+    RETURNS (str): sha256, 64 hex digits.
+    """
+    said = []
+    for doc in docs:
+        found = doc.to_json()
+        # Of real numbers the last digits hang on the machine.
+        found["cats"] = {label: round(score, 3) for label, score in found.get("cats", {}).items()}
+        said.append(json.dumps(found, sort_keys=True))
+    return hashlib.sha256(json.dumps([sorted(said), sorted(labels)]).encode()).hexdigest()
 
 
 def _decided(doc: Doc, deciders: Sequence[Any]) -> dict[str, float]:

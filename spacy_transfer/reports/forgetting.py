@@ -3,7 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ class ForgettingMatrix:
     tasks (Tuple[str, ...]): Names of the tasks.
     scores (NDArray[float64]): From 0 to 1, shape (n_stages, n_tasks); NaN where it was not measured.
     learned (Tuple[int, ...]): For each task the index of the stage that taught it.
+    gold (Mapping[str, str]): For each task whose gold side is what a pipeline says, a fingerprint of that.
     """
 
     stages: tuple[str, ...]
     tasks: tuple[str, ...]
     scores: NDArray[numpy.float64]
     learned: tuple[int, ...]
+    gold: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = (len(self.stages), len(self.tasks))
@@ -88,6 +90,7 @@ class ForgettingMatrix:
                 for name, line in zip(self.stages, self.scores, strict=True)
             ],
             "learned": dict(zip(self.tasks, (self.stages[i] for i in self.learned), strict=True)),
+            "gold": dict(self.gold),
             "forgetting": dict(zip(self.tasks, map(_number, self.forgetting()), strict=True)),
             "average_forgetting": _number(self.average_forgetting()),
             "backward_transfer": _number(self.backward_transfer()),
@@ -104,7 +107,7 @@ class ForgettingMatrix:
         """
         names = [stage["name"] for stage in data["stages"]]
         scores = {stage["name"]: stage["scores"] for stage in data["stages"]}
-        return cls.from_scores(names, data["tasks"], scores, data["learned"])
+        return cls.from_scores(names, data["tasks"], scores, data["learned"], data.get("gold"))
 
     @classmethod
     def from_scores(
@@ -113,18 +116,21 @@ class ForgettingMatrix:
         tasks: Sequence[str],
         scores: Mapping[str, Mapping[str, float | None]],
         learned: Mapping[str, str],
+        gold: Mapping[str, str] | None = None,
     ) -> "ForgettingMatrix":
         """Put a matrix together.
 
         stages (Sequence[str]), tasks (Sequence[str]): Names.
         scores (Mapping[str, Mapping[str, Optional[float]]]): By stage and task; what is missing was not measured.
         learned (Mapping[str, str]): Which stage taught a task.
+        gold (Optional[Mapping[str, str]]): Fingerprints of gold sides that are what a pipeline says.
         RETURNS (ForgettingMatrix): The matrix.
         """
         lines = [[scores.get(stage, {}).get(task) for task in tasks] for stage in stages]
         values = [[math.nan if value is None else value for value in line] for line in lines]
         array = numpy.array(values, dtype=numpy.float64).reshape(len(stages), len(tasks))
-        return cls(tuple(stages), tuple(tasks), array, tuple(list(stages).index(learned[task]) for task in tasks))
+        taught = tuple(list(stages).index(learned[task]) for task in tasks)
+        return cls(tuple(stages), tuple(tasks), array, taught, dict(gold or {}))
 
     def draw(self, path: str | Path, title: str = "") -> None:
         """Draw the matrix: numbers on colours, darker for better, a frame around the stage that taught a task.

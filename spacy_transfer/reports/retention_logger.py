@@ -2,15 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from spacy.language import Language
+from spacy.util import logger as log
 from spacy.util import registry
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..pipeline.carry import load
 from ..pipeline.retention import OldSkills, Scores, as_json, as_rows, as_text, number, skills_from
 from .forgetting import ForgettingMatrix, check_picture
@@ -19,6 +20,8 @@ LogStep = Callable[[dict[str, Any] | None], None]
 SetUp = Callable[..., tuple[LogStep, Callable[[], None]]]
 KEY = "training.logger"
 START = "start"
+SAME = 0.005
+"""Scores that are no farther apart may be those of the same pipeline."""
 
 
 def retention_logger_v1(
@@ -62,7 +65,7 @@ def retention_logger_v1(
         with _all_enabled(nlp):
             old = OldSkills(nlp if before is None else load(before, f"{KEY}.before"), found, f"{KEY}.skills")
         log_inner, finalize_inner = setup_inner(nlp, stdout, stderr)
-        course = Course(old, stage, history)
+        course = Course(old, stage, history, is_start=before is None)
         watch = AtEvaluation(nlp, old)
 
         def log_step(info: dict[str, Any] | None) -> None:
@@ -126,14 +129,24 @@ class Course:
     old (OldSkills): The skills.
     stage (str): What the training is called.
     history (Optional[ForgettingMatrix]): Of those before it.
+    is_start (bool): Whether the old pipeline is that which the training begins with. If not, it may be that of any
+        stage.
     """
 
-    def __init__(self, old: OldSkills, stage: str, history: ForgettingMatrix | None = None) -> None:
-        self.old, self.stage, self.history = old, stage, history
+    def __init__(
+        self, old: OldSkills, stage: str, history: ForgettingMatrix | None = None, *, is_start: bool = True
+    ) -> None:
+        self.old, self.stage = old, stage
         self.steps: list[tuple[int, float, Scores]] = []
         taken = (START,) if history is None else history.stages
         if stage in taken:
             raise ValueError(Errors.T781.format(stage=stage, taken=list(taken)))
+        self._start = {_task(skill, n): number(v) for skill, each in old.before.items() for n, v in each.items()}
+        self._gold = {_task(skill, n): mark for skill, mark in old.gold.items() for n in old.before[skill]}
+        if history is None:
+            history = ForgettingMatrix.from_scores([START], [], {}, {})
+        self._earlier = _comparable(history, self._start, self._gold)
+        self._begin = _stage_of(self._start, self._earlier, is_start)
 
     @property
     def last(self) -> Scores:
@@ -159,24 +172,15 @@ class Course:
 
     def matrix(self) -> ForgettingMatrix:
         """RETURNS (ForgettingMatrix): Of the trainings before this one, and of this one as it was best."""
-        now = {_task(skill, name): value for skill, each in self.best.items() for name, value in each.items()}
+        now = {_task(skill, name): number(v) for skill, each in self.best.items() for name, v in each.items()}
         is_new = {_task(s.name, name): s.new for s in self.old.skills for name in self.old.before[s.name]}
-        start = {_task(skill, n): number(v) for skill, each in self.old.before.items() for n, v in each.items()}
-        if self.history is None:
-            stages, tasks, scores, learned = [START], list(start), {START: start}, dict[str, str]()
-        else:
-            data = self.history.to_json()
-            stages, tasks = list(self.history.stages), list(self.history.tasks)
-            scores = {each["name"]: each["scores"] for each in data["stages"]}
-            learned = data["learned"]
-            # The pipeline as this training began is the one as the last training left it.
-            latest = scores[stages[-1]]
-            latest |= {task: value for task, value in start.items() if latest.get(task) is None}
-        tasks += [task for task in now if task not in tasks]
-        for task in tasks:
-            learned.setdefault(task, self.stage if is_new.get(task, True) else stages[-1])
-        clean = {task: number(value) for task, value in now.items()}
-        return ForgettingMatrix.from_scores([*stages, self.stage], tasks, {**scores, self.stage: clean}, learned)
+        data = self._earlier.to_json()
+        scores = {each["name"]: each["scores"] for each in data["stages"]}
+        scores[self._begin] |= {t: v for t, v in self._start.items() if scores[self._begin].get(t) is None}
+        tasks = [*data["tasks"], *(task for task in now if task not in data["tasks"])]
+        learned = {task: self.stage if is_new.get(task, True) else self._begin for task in tasks} | data["learned"]
+        gold = {**data["gold"], **self._gold}
+        return ForgettingMatrix.from_scores([*scores, self.stage], tasks, {**scores, self.stage: now}, learned, gold)
 
     def write(self, path: Path) -> None:
         """Write all numbers. A file that is there is replaced when the new one is whole.
@@ -219,6 +223,38 @@ def read_stages(path: str) -> ForgettingMatrix:
         return ForgettingMatrix.from_json(json.loads(Path(path).read_text(encoding="utf8"))["matrix"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(Errors.T782.format(path=path, error=repr(error))) from error
+
+
+def _comparable(
+    history: ForgettingMatrix, start: Mapping[str, float | None], gold: Mapping[str, str]
+) -> ForgettingMatrix:
+    """The matrix so far, without tasks whose gold answers are now those of another pipeline: they begin anew."""
+    other = [task for task in history.tasks if task in start and history.gold.get(task) != gold.get(task)]
+    if not other:
+        return history
+    log.warning(Warnings.W780.format(tasks=other))
+    data = history.to_json()
+    scores = {each["name"]: each["scores"] for each in data["stages"]}
+    tasks = [task for task in history.tasks if task not in other]
+    return ForgettingMatrix.from_scores(history.stages, tasks, scores, data["learned"], history.gold)
+
+
+def _stage_of(start: Mapping[str, float | None], earlier: ForgettingMatrix, is_start: bool) -> str:
+    """The stage whose pipeline has these scores: the last one where the training begins with it, or any."""
+    stages = {each["name"]: each["scores"] for each in earlier.to_json()["stages"]}
+    last = earlier.stages[-1]
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for stage in [last] if is_start else reversed(earlier.stages):
+        pairs = {task: (value, stages[stage].get(task)) for task, value in start.items()}
+        found[stage] = {task: (a, b) for task, (a, b) in pairs.items() if a is not None and b is not None}
+    gaps = {stage: max(abs(a - b) for a, b in pairs.values()) for stage, pairs in found.items() if pairs}
+    nearest = min(gaps, key=lambda stage: gaps[stage], default=last)
+    if gaps.get(nearest, 0.0) <= SAME:
+        return nearest
+    far = {task: pair for task, pair in found[nearest].items() if abs(pair[0] - pair[1]) > SAME}
+    scores = ", ".join(f"{task}: {a:.4f} (was {b:.4f} after {nearest!r})" for task, (a, b) in far.items())
+    log.warning(Warnings.W781.format(scores=scores, stage=last))
+    return last
 
 
 def _task(skill: str, score: str) -> str:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from spacy_transfer.cli.retention import retention
 from spacy_transfer.pipeline.old_data import own_answers
 from spacy_transfer.pipeline.retention import OldSkills, as_rows, as_text, skills_from
+from spacy_transfer.reports.forgetting import ForgettingMatrix
 from spacy_transfer.reports.retention_logger import Course, retention_logger_v1
 
 from ..pipeline.test_ner import ENTITIES
@@ -372,13 +373,14 @@ def test_logger_and_command(files):
     assert written == [row for row in found["last"] if row["skill"] == "names"]
 
 
-def course(stage, before, now, new=(), history=None):
+def course(stage, before, now, new=(), history=None, gold=None, is_start=True):
     """A training, from scores of skills: {"old": 0.9}."""
     given = {name: {"f": value} for name, value in before.items()}
     skills = [SimpleNamespace(name=name, new=name in new) for name in given]
-    found = Course(SimpleNamespace(skills=skills, before=given), stage, history)
+    old = SimpleNamespace(skills=skills, before=given, gold=gold or {})
+    found = Course(old, stage, history, is_start=is_start)
     found.add(1, 0.5, {name: {"f": value} for name, value in now.items()})
-    return found.matrix()
+    return ForgettingMatrix.from_json(json.loads(json.dumps(found.matrix().to_json())))
 
 
 def test_a_task_that_the_earlier_training_does_not_know_had_its_score_before_this_one():
@@ -400,6 +402,91 @@ def test_a_task_that_the_earlier_training_does_not_know_had_its_score_before_thi
     third = course("three", {"more": 0.1}, {"more": 0.2}, (), both)
     last = course("four", {"old": 0.6}, {"old": 0.5}, (), third).to_json()
     assert last["stages"][3]["scores"]["old f"] == 0.6 and last["learned"]["old f"] == "start"
+
+
+def column(matrix, task="agree f"):
+    return [stage["scores"][task] for stage in matrix.to_json()["stages"]]
+
+
+def test_agreement_with_another_pipeline_is_another_task(caplog):
+    """Of a column each score must mean the same, so those of stages with other gold answers are left out."""
+    first = course("one", {"agree": 1.0, "f1": 0.9}, {"agree": 0.9, "f1": 0.8}, gold={"agree": "A"})
+    same = course("two", {"agree": 0.9, "f1": 0.8}, {"agree": 0.8, "f1": 0.7}, history=first, gold={"agree": "A"})
+    assert column(same) == [1.0, 0.9, 0.8] and not caplog.records
+    other = course("two", {"agree": 1.0, "f1": 0.8}, {"agree": 0.95, "f1": 0.7}, history=first, gold={"agree": "B"})
+    assert column(other) == [None, 1.0, 0.95] and column(other, "f1 f") == [0.9, 0.8, 0.7]
+    found = other.to_json()
+    assert found["forgetting"] == {"agree f": pytest.approx(0.05), "f1 f": pytest.approx(0.2)}
+    assert found["learned"] == {"agree f": "one", "f1 f": "start"}
+    assert found["backward_transfer"] == pytest.approx((-0.05 - 0.2) / 2)
+    assert len(caplog.records) == 1 and "W780" in caplog.text and "'agree f'" in caplog.text
+    third = course("three", {"agree": 1.0}, {"agree": 0.9}, history=other, gold={"agree": "C"})
+    assert column(third) == [None, None, 1.0, 0.9]
+    # Where the earlier training does not measure it, it is no other; annotated data and answers are.
+    assert column(course("two", {"f1": 0.8}, {"f1": 0.7}, history=first)) == [1.0, 0.9, None]
+    caplog.clear()
+    assert column(course("two", {"agree": 0.9}, {"agree": 0.8}, history=first)) == [None, 0.9, 0.8]
+    assert "W780" in caplog.text
+
+
+def test_going_on_from_another_pipeline_than_the_last_training_left(caplog):
+    first = course("one", {"old": 0.9}, {"old": 0.8})
+    close = course("two", {"old": 0.804, "more": 0.6}, {"old": 0.7, "more": 0.5}, history=first)
+    assert column(close, "old f") == [0.9, 0.8, 0.7] and column(close, "more f") == [None, 0.6, 0.5]
+    assert not caplog.records
+    course("two", {"old": 0.9}, {"old": 0.7}, history=first)
+    assert "W781" in caplog.text and "old f: 0.9000 (was 0.8000 after 'one')" in caplog.text
+    # `before` may be the pipeline before all trainings.
+    caplog.clear()
+    first_of_all = {"old": 0.901, "more": 0.6}
+    named = course("two", first_of_all, {"old": 0.7, "more": 0.5}, history=first, is_start=False)
+    assert column(named, "old f") == [0.9, 0.8, 0.7] and column(named, "more f") == [0.6, None, 0.5]
+    assert named.to_json()["learned"]["more f"] == "start" and not caplog.records
+    course("two", {"old": 0.85}, {"old": 0.7}, history=first, is_start=False)
+    assert "W781" in caplog.text
+
+
+def test_fingerprint_of_answers(trained):
+    """That of the answers, whatever order texts have and wherever the pipeline is."""
+    nlp, examples = trained
+    other = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+
+    def gold(nlp, examples, **settings):
+        return OldSkills(nlp, skill(data=reader(examples), **settings), "skills").gold
+
+    own = gold(nlp, examples, agreement=True)
+    assert list(own) == ["old"] and gold(other, examples[::-1], agreement=True) == own
+    assert gold(nlp, examples) == {}
+    assert gold(nlp, examples[1:], agreement=True) != own
+    assert gold(nlp, examples, agreement=True, labels=["LOC"]) != own
+    other.get_pipe("transfer_ner").model.get_ref("output").get_param("W")[...] = 0.0
+    assert gold(other, examples, agreement=True) != own
+
+
+AGREEMENT = """
+[training.logger.skills.agree]
+data = ${paths.old}
+scores = ["tag_acc"]
+agreement = true
+"""
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_agreement_in_a_row_of_trainings(before, files, caplog):
+    """Without `before` it is with another pipeline in each; with the first one throughout, it is one column."""
+    name = f"row_{before}"
+    for stage, earlier, old in (("one", "null", "old"), ("two", f"{name}_one", f"{name}_one/model-best")):
+        path = earlier if earlier == "null" else json.dumps(str(files / f"{earlier}.json"))
+        logger = LOGGER.replace("EARLIER", path).replace("STAGE", stage) + AGREEMENT
+        given = json.dumps(None if before is None else (files / before).as_posix())
+        logger = logger.replace('v1"', f'v1"\nbefore = {given}', 1)
+        caplog.clear()
+        train(files, f"{name}_{stage}", logger, old=old)
+        assert ("W780" in caplog.text) == (before is None and stage == "two")
+        assert "W781" not in caplog.text
+    matrices = [json.loads((files / f"{name}_{stage}.json").read_text())["matrix"] for stage in ("one", "two")]
+    one, two = (column(ForgettingMatrix.from_json(matrix), "agree tag_acc") for matrix in matrices)
+    assert one[0] == 1.0 and two[:2] == ([None, 1.0] if before is None else one)
 
 
 def test_averages_are_scored_as_they_are_saved(files):
