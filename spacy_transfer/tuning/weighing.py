@@ -44,6 +44,9 @@ def build_task_weights_v1(
     - "dwa", dynamic weight averaging (Liu et al. 2019): tasks whose loss falls more slowly than that of others weigh
       more, by a softmax over L(last window) / L(window before), times the number of tasks. The paper takes epochs; a
       window is a number of steps here, since mixed corpora have no epochs. All weigh 1 until two windows have passed.
+      Another departure from the paper: weights below 1/100 are raised to that, and all then scaled so that they add up
+      to the number of tasks again. Otherwise a loss near 0 that rises a little would leave the other tasks next to
+      nothing until the next window is over.
     - "gradnorm" (Chen et al. 2018): weights move until the norms of the tasks' gradients are alike, but higher for
       tasks that learn more slowly. The gradients are those with respect to the rows, where they enter the backbone; the
       paper takes the last shared layer's weights. Steps are relative to the mean norm, and weights add up to the
@@ -136,7 +139,9 @@ class Uncertainty(Weights):
 
 
 class WeightAveraging(Weights):
-    """Liu, Johns and Davison 2019, arXiv 1803.10704, section 3.3."""
+    """Liu, Johns and Davison 2019, arXiv 1803.10704, section 3.3. Unlike there, no task weighs less than 1 / _MOST, but
+    for the sum: ratios have no bound, and the softmax of a large one is 1 for that task and 0 for all others. None
+    weighs more than there are tasks."""
 
     def __init__(self, settings: TaskWeights) -> None:
         super().__init__(settings)
@@ -158,7 +163,8 @@ class WeightAveraging(Weights):
         top = max(ratios.values(), default=0.0)
         shares = {task: math.exp((ratio - top) / self.settings.temperature) for task, ratio in ratios.items()}
         total = sum(shares.values())
-        self.factors = {task: len(shares) * share / total for task, share in shares.items()}
+        bounded = {task: max(1.0 / _MOST, len(shares) * share / total) for task, share in shares.items()}
+        self.factors = _summing_to_their_number(bounded)
 
 
 class GradNorm(Weights):
@@ -187,8 +193,7 @@ class GradNorm(Weights):
             sign = float(norms[task] > aim) - float(norms[task] < aim)
             moved = self.factors[task] - self.settings.rate * sign * self._norms[task] / mean
             self.factors[task] = max(1.0 / _MOST, moved)
-        total = sum(self.factors.values())
-        self.factors = {task: factor * len(self.factors) / total for task, factor in self.factors.items()}
+        self.factors = _summing_to_their_number(self.factors)
 
 
 _RULES: dict[str, type[Weights]] = {
@@ -205,6 +210,11 @@ def start(settings: TaskWeights) -> Weights:
     settings (TaskWeights): The settings.
     """
     return _RULES[settings.rule](settings)
+
+
+def _summing_to_their_number(factors: Mapping[str, float]) -> dict[str, float]:
+    total = sum(factors.values())
+    return {task: factor * len(factors) / total for task, factor in factors.items()}
 
 
 def _ratio(value: float, base: float) -> float:

@@ -79,6 +79,18 @@ def test_weight_averaging_counts_examples():
     assert one.of("a") == pytest.approx(two.of("a")) and one.of("a") < 1.0 < one.of("b")
 
 
+def test_weight_averaging_starves_nobody():
+    """A loss near 0 that comes back is hundreds of times what it was: the softmax of that would leave the others no
+    weight for a whole window. They keep a hundredth, and then all are made to add up again."""
+    weights = rule("dwa", window=1)
+    weights.learn(seen(a=1.0, b=2.0, c=1e-4))
+    weights.learn(seen(a=0.9, b=1.9, c=2e-2))
+    factors = numpy.array([0.01, 0.01, 3.0]) * 3 / 3.02
+    numpy.testing.assert_allclose([weights.of(task) for task in "abc"], factors)
+    weights.learn(seen(a=0.9, b=1.9, c=2e-2))
+    numpy.testing.assert_allclose([weights.of(task) for task in "abc"], 1.0)
+
+
 def test_weight_averaging_without_a_task():
     """Nothing is made of a task that never came, nor of losses that are 0."""
     weights = rule("dwa", window=1)
