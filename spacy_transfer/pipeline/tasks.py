@@ -177,7 +177,7 @@ class Tasks:
         if not self.gradients:
             return
         names, products = self.gradients.products()
-        for (i, first), (j, second) in combinations(enumerate(names), 2):
+        for (i, first), (j, second) in combinations(enumerate(names), 2) if self.is_watched else ():
             cosine = float(cosines(products)[i, j])
             if math.isfinite(cosine):
                 self._cosines.setdefault((first, second), []).append(cosine)

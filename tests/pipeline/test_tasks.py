@@ -202,6 +202,7 @@ def test_a_task_without_gradient_takes_no_part(build):
     nlp.update(untagged, sgd=False)
     pipe.steps.flush()
     assert pipe.tasks.gradients.products()[0] == ["textcat", "morphologizer"]
+    pipe.tasks.is_watched = True
     pipe.tasks.before_step(pipe)
     pipe.tasks.after_step()
     assert set(pipe.tasks.weights.factors) == {"morphologizer", "textcat"}
@@ -331,6 +332,7 @@ def test_plain_update_makes_the_same_steps(build):
 def test_logged_cosines_are_those_of_the_parameters(build):
     alone = each_alone(build, "bert")
     nlp, examples = build(surgery="pcgrad", weighing=settings(weights={"textcat": 2.0}))
+    nlp.get_pipe("transfer_backbone").tasks.is_watched = True
     step(nlp, examples, SGD(0.0))
     tasks, cosines = nlp.get_pipe("transfer_backbone").tasks.lines()
     assert "textcat loss" in tasks and "weight 2" in tasks and "tagger loss" in tasks
@@ -359,6 +361,18 @@ def test_logged_cosines_of_rows_are_of_docs_where_tasks_meet(build):
         nlp.update(batch, sgd=False, exclude=["textcat"] if batch is only_tags else [])
         pipe.finish_update(SGD(0.0))
     assert len(pipe.tasks.lines()) == 1, "tasks that never meet have no cosine"
+
+
+@pytest.mark.parametrize("surgery", [None, "pcgrad"])
+def test_cosines_that_nobody_asks_for_are_not_kept(build, surgery):
+    """Other loggers never ask, and a training has many steps."""
+    nlp, examples = build(surgery=surgery)
+    tasks = nlp.get_pipe("transfer_backbone").tasks
+    for is_watched in (False, True):
+        tasks.is_watched = is_watched
+        for _ in range(2):
+            step(nlp, examples, SGD(0.0))
+        assert {len(cosines) for cosines in tasks._cosines.values()} == ({2} if is_watched else set())
 
 
 def test_the_console_shows_tasks(tiny_bert, tmp_path):
