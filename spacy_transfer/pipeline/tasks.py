@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy
 from spacy.language import Language
+from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
 from thinc.api import Model, serialize_attr
 
@@ -50,6 +51,7 @@ class Tasks:
         self.is_watched = False
         self._map: Any = None
         self._weigh_themselves: set[str] = set()
+        self._report_means: set[str] = set()
         self.forget()
 
     def forget(self) -> None:
@@ -59,6 +61,7 @@ class Tasks:
         self._map = None
         self._before: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
+        self._size = 0
         self._step: dict[str, Seen] = {}
         self._shown: dict[str, Seen] = {}
         self._cosines: dict[tuple[str, str], list[float]] = {}
@@ -68,14 +71,17 @@ class Tasks:
     # Who they are
 
     def see(self, component: Any) -> None:
-        """Take note of whether a component scales its own loss.
+        """Take note of whether a component scales its own loss, and of what it reports.
 
         component (Pipe): A later component.
         """
-        name = getattr(component, "name", "")
+        name, kind = getattr(component, "name", ""), type(component)
         self._weigh_themselves.discard(name)
-        if hasattr(type(component), WEIGHT):
+        if hasattr(kind, WEIGHT):
             self._weigh_themselves.add(name)
+        self._report_means.discard(name)
+        if getattr(kind, "get_loss", None) is TextCategorizer.get_loss:
+            self._report_means.add(name)
 
     def check(self, listener_map: dict[str, Any]) -> None:
         """Look at the settings once the tasks are known.
@@ -140,6 +146,7 @@ class Tasks:
         """
         self._before = {task: losses.get(task, 0.0) for task in tasks}
         self._counts = {task: int(training_mask(examples, task).sum()) for task in tasks}
+        self._size = len(examples)
 
     def collect(self, pipe: Any, pending: PendingGradients, losses: Mapping[str, float]) -> None:
         """Send the gradients of a batch back, together or one task after the other, and take note of losses.
@@ -155,6 +162,9 @@ class Tasks:
             self.gradients.collect(pipe, pending)
         for task, squares in pending.squares.items():
             loss = float(losses.get(task, 0.0)) - float(self._before.get(task, 0.0))
+            if task in self._report_means:
+                # spaCy's text classifiers report the mean over all examples of a batch, other components a sum.
+                loss *= self._size
             if squares and self._counts.get(task) and math.isfinite(loss):
                 self._step.setdefault(task, Seen()).add(Seen(loss, self._counts[task], squares))
 

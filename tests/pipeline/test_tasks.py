@@ -237,6 +237,41 @@ def test_weights_scale_what_enters_the_backbone(build, surgery):
     same(found_gradients(nlp, [examples]), expected)
 
 
+@pytest.mark.parametrize("kind", ["textcat", "textcat_multilabel"])
+def test_the_mean_that_spacys_textcat_reports_is_no_sum(build, kind):
+    """The loss per example is the same however many times a batch holds it, in one part or in several."""
+    models = {"textcat_multilabel": {**HEADS["textcat"], "exclusive_classes": False}}
+    nlp, examples = build(heads=[kind, "tagger", "transfer_textcat"], models=models)
+    pipe, means = nlp.get_pipe("transfer_backbone"), []
+    for parts in ([examples], [examples * 5], [examples[:1], examples[1:]]):
+        losses = {}
+        for part in parts:
+            nlp.update(part, sgd=False, losses=losses)
+        pipe.steps.flush()
+        means.append({task: seen.mean for task, seen in pipe.tasks._step.items()})
+        pipe.tasks.drop()
+        if len(parts) == 1:
+            assert means[-1][kind] == pytest.approx(losses[kind]), "a mean already"
+            assert means[-1]["tagger"] == pytest.approx(losses["tagger"] / len(parts[0]))
+    assert means[0] == pytest.approx(means[1], rel=1e-4) and means[0] == pytest.approx(means[2], rel=1e-4)
+
+
+def test_the_mean_of_spacys_textcat_counts_its_own_examples(build):
+    """Those of other tasks have a part in the mean, and cost nothing."""
+    models = {"textcat_multilabel": {**HEADS["textcat"], "exclusive_classes": False}}
+    nlp, examples = build(heads=["textcat_multilabel", "tagger"], models=models)
+    for example in examples[1:]:
+        example.reference.cats = {}
+        mark(example.reference, "tags", ["tagger"])
+    pipe, means = nlp.get_pipe("transfer_backbone"), []
+    for batch in (examples, examples[:1]):
+        nlp.update(batch, sgd=False)
+        pipe.steps.flush()
+        means.append(pipe.tasks._step["textcat_multilabel"].mean)
+        pipe.tasks.drop()
+    assert means[0] == pytest.approx(means[1], rel=1e-4) and means[0] > 0.0
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_uncertainty_follows_the_losses_per_example(build, accumulate):
     """Against a loop in closed form over the losses that are logged; weights change after steps only."""
