@@ -32,8 +32,9 @@ class Head(TrainablePipe):
     @property
     def task_weight(self) -> float:
         """RETURNS (float): By how much the gradients of this task are scaled, in the head and so in the backbone."""
-        tok2vec = self.model.maybe_get_ref("tok2vec")
-        return 1.0 if tok2vec is None else float(tok2vec.attrs.get("task_weight", 1.0))
+        # The backbone tells the listener, and a head may have layers of its own over that.
+        found = (node.attrs["task_weight"] for node in self.model.walk() if "task_weight" in node.attrs)
+        return float(next(found, 1.0))
 
     def update(
         self,
@@ -68,7 +69,8 @@ class Head(TrainablePipe):
             backprop(self._sent_back(d_scores))
             losses[self.name] += loss
         else:
-            send_zeros(self.model.maybe_get_ref("tok2vec"))
+            for node in self.model.walk():
+                send_zeros(node)
         if sgd is not None:
             self.finish_update(sgd)
         return losses

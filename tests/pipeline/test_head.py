@@ -14,6 +14,8 @@ from .util import LISTENER, backbone_config, step
 
 WORDS = "cat dog car bird".split()
 STOCK = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96, "upstream": "*"}
+ENCODE = {"@architectures": "spacy.MaxoutWindowEncoder.v2", "width": 96, "depth": 1, "window_size": 1}
+NESTED = {"@architectures": "spacy.Tok2Vec.v2", "embed": STOCK, "encode": {**ENCODE, "maxout_pieces": 2}}
 TOKEN = {"@architectures": "spacy-transfer.TokenHead.v1", "tok2vec": LISTENER}
 CRF, SOFTMAX = {**TOKEN, "decoder": "crf"}, {**TOKEN, "decoder": "softmax"}
 BALANCED = {"class_weights": "balanced", "label_smoothing": 0.1, "focal": 1.0}
@@ -168,8 +170,9 @@ def test_a_batch_of_others_sends_nothing_back(case, tiny_bert):
     assert (loss, grads, sent) == (0.0, [], None)
 
 
+@pytest.mark.parametrize("tok2vec", [STOCK, NESTED], ids=["listener", "layers over it"])
 @pytest.mark.parametrize("is_last", [True, False])
-def test_spacys_own_tok2vec_still_learns_from_the_others(is_last):
+def test_spacys_own_tok2vec_still_learns_from_the_others(is_last, tok2vec):
     """It steps when the last of its listeners has called back: one that has nothing to say must not keep it waiting."""
     moved = []
     for trains in (["tagger"], None):
@@ -180,7 +183,7 @@ def test_spacys_own_tok2vec_still_learns_from_the_others(is_last):
             model = (
                 {"@architectures": "spacy.Tagger.v2", "tok2vec": dict(STOCK)}
                 if name == "tagger"
-                else {**SOFTMAX, "tok2vec": STOCK}
+                else {**SOFTMAX, "tok2vec": tok2vec}
             )
             nlp.add_pipe("tagger" if name == "tagger" else "transfer_tagger", name=name, config={"model": model})
         examples = [gold(nlp, text) for text in TEXTS]

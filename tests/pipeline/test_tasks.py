@@ -16,12 +16,18 @@ from spacy_transfer.tuning.optimizers import adamw_v1
 
 from ..tuning.test_weighing import pcgrad
 from .test_other_backbones import sources  # noqa: F401
-from .util import HEADS, make_examples, step, weights
+from .util import HEADS, LISTENER, make_examples, step, weights
 
 TASKS = ["tagger", "second tagger", "textcat"]
 WEIGHTS = "spacy-transfer.TaskWeights.v1"
 CNN = {"@architectures": "spacy-transfer.CNNContext.v1", "width": 16, "depth": 2}
 LSTM = {"@architectures": "spacy-transfer.BiLSTMContext.v1", "width": 16}
+ENCODE = {"@architectures": "spacy.MaxoutWindowEncoder.v2", "width": 16, "depth": 1, "window_size": 1}
+NESTED = {
+    "@architectures": "spacy.Tok2Vec.v2",
+    "embed": {**LISTENER, "width": 16},
+    "encode": {**ENCODE, "maxout_pieces": 2},
+}
 TUNED = {"tuning": {"@misc": "spacy-transfer.Tuning.v1", "freeze": 1, "checkpointing": True}}
 BACKBONES = {
     "bert": ("TransformerBackbone", None, {"window": 32, "overlap": 8}),
@@ -329,12 +335,15 @@ def test_weights_are_nowhere_once_saved(build):
     assert "task_weight" in listener.attrs, "the head's gradient is still to come"
 
 
-def test_heads_of_ours_scale_their_own_loss(build):
+@pytest.mark.parametrize("tok2vec", [LISTENER, NESTED], ids=["listener", "layers over it"])
+def test_heads_of_ours_scale_their_own_loss(build, tok2vec):
     """Once: the gradient in the head is the weight times the plain one, and so is that in the backbone."""
     found = []
+    model = {"@architectures": "spacy-transfer.TextCatHead.v1", "exclusive_classes": True, "tok2vec": tok2vec}
     for weight in (1.0, 0.25):
         given = settings(weights={"transfer_textcat": weight})
-        nlp, examples = build(heads=["transfer_textcat", "tagger"], weighing=given)
+        models = {"transfer_textcat": model}
+        nlp, examples = build(heads=["transfer_textcat", "tagger"], models=models, weighing=given)
         losses = {}
         nlp.update(examples, sgd=False, exclude=["tagger"], losses=losses)
         nlp.get_pipe("transfer_backbone").steps.flush()
