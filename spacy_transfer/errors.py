@@ -514,8 +514,8 @@ class Errors(metaclass=_Coded):
         "be left out for one of them. {way}"
     )
     T522 = (
-        "PerCorpusScorer.v1 has component = {component!r}, and no corpus of the examples names it. Those are named: "
-        "{named}. Nearest: {near}. Correct it, or add a development set for it."
+        "{key} has component = {component!r}, which {what}. Nearest: {near}. Correct it, or add a development set for "
+        "it."
     )
     T523 = (
         "training.score_weights names {found!r}, and there is no such score. Nearest: {near}. A score of one corpus is "
@@ -532,11 +532,20 @@ class Errors(metaclass=_Coded):
         "those that learn are {heads}."
     )
     T528 = (
-        "{component!r} ({factory}) keeps what it has seen {least} times while it is initialised ({setting}), and from "
-        "corpora that are sampled spaCy shows it {most} examples: most would be lost. Write its labels from whole "
-        "corpora: spacy init labels CONFIG DIR --corpora.train.sampling null --corpora.train.weights null "
-        "--corpora.train.anneal 0 --training.max_epochs 0, and name the file in "
-        "[initialize.components.{component}.labels]; or set {setting} = 1."
+        "{component!r} ({factory}) keeps {kept} by how often it sees them while it is initialised ({setting} = "
+        "{least}), and from corpora that are sampled spaCy shows it {most} examples: most would be lost. Write its "
+        "labels from whole corpora: spacy init labels CONFIG DIR --corpora.train.sampling null --corpora.train.weights "
+        "null --corpora.train.anneal 0 --training.max_epochs 0, and name the file in "
+        "[initialize.components.{component}.labels]{way}."
+    )
+    T529 = (
+        "corpora.{corpus}.trains is empty: no component would learn from this corpus, or be scored on it. Name some of "
+        "{heads}, give null for all, or take its block out."
+    )
+    T530 = (
+        "corpora.{corpus}.reader gives {found}. A reader is called with the pipeline, and gives Examples, as "
+        "spacy.Corpus.v1 does: Example.from_dict(nlp.make_doc(text), annotation), or Example(nlp.make_doc(doc.text), "
+        "doc) for a doc with annotation."
     )
     T540 = (
         "{key}.source = {source!r} is not a pipeline that can be loaded: {error}. Give its folder (of which meta.json "
@@ -914,9 +923,9 @@ class Warnings(metaclass=_Coded):
         "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
     )
     W412 = (
-        "components.{name}: mean and scale of its targets come from few numbers, {counts}, since spaCy shows only the "
-        "first {most} examples when training.max_epochs = -1. (One number has no spread: its scale is 1.) Give those of "
-        'the whole corpus: initialize.components.{name}.units = {{"NAME":[MEAN,SCALE]}}'
+        "components.{name}: mean and scale of its targets come from a part of the corpus (how many numbers: {counts}), "
+        "since spaCy shows only the first {most} examples when training.max_epochs = -1. One number has no spread, and "
+        'its scale is 1. Give those of the whole: initialize.components.{name}.units = {{"NAME":[MEAN,SCALE]}}'
     )
     W360 = (
         "initialize.components.{name}.labels is read from elsewhere and was not changed. Write the labels anew before "

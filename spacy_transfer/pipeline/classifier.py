@@ -225,6 +225,8 @@ class Classifier(Head, TextCategorizer):
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
         if fit is not None:
             check_is_whole(self.name, nlp, n_examples)
+        if self.cfg["class_weights"] == "balanced" and self.sees_a_part(nlp, n_examples):
+            raise ValueError(Errors.T311.format(name=self.name, count=n_examples))
         self._check_thresholds()
         self.cfg["weights"] = self._class_weights(own)
         sample = list(islice((eg for eg in own() if len(eg.reference)), 10)) or list(islice(own(), 10))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy
+from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
@@ -14,6 +15,7 @@ from .._compat import send_zeros
 from ..corpora.marks import may_train, training_mask
 from ..errors import Errors
 from ..heads.tokens import TokenScores
+from .maxent_start import STREAM_SAMPLE
 from .soft import Targets, lessons_of
 from .still import StillRows
 
@@ -172,6 +174,17 @@ class Head(TrainablePipe):
         RETURNS (Callable[[], Iterator[Example]]): Returns those that this component may learn from.
         """
         return lambda: (example for example in get_examples() if may_train(example.reference, self.name))
+
+    @staticmethod
+    def sees_a_part(nlp: Language | None, n_examples: int) -> bool:
+        """For `initialize`: what is counted over a corpus cannot be counted there.
+
+        nlp (Optional[Language]): The pipeline.
+        n_examples (int): How many examples came, those of others too.
+        RETURNS (bool): Whether they are only the beginning of a corpus that is streamed or sampled.
+        """
+        training = {} if nlp is None else nlp.config.interpolate().get("training", {})
+        return training.get("max_epochs") == -1 and n_examples == STREAM_SAMPLE
 
     # What stays
 

@@ -1,5 +1,6 @@
 """`transfer_regressor`: real numbers for each doc, or for each span of a group, on a head that transfers."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
+from ..corpora.marks import may_train
 from ..errors import Errors, Warnings
 from ..heads import regression as losses_of
 from .carry import carry_at_initialize, check_carry
@@ -214,6 +216,7 @@ class TransferRegressor(Head):
         *,
         nlp: Language | None = None,
         labels: list[str] | None = None,
+        units: dict[str, list[float]] | None = None,
         carry_from: str | None = None,
         carry_component: str | None = None,
         label_map: dict[str, str] | None = None,
@@ -226,6 +229,9 @@ class TransferRegressor(Head):
         nlp (Optional[Language]): The pipeline.
         labels (Optional[List[str]]): Names of the targets, if they are known already. With `source = "cats"` other
             categories are left alone then.
+        units (Optional[Dict[str, List[float]]]): Mean and standard deviation of targets, by name, where the training
+            examples do not tell: of a corpus that is streamed or sampled spaCy shows the first 100. Targets that are
+            carried keep theirs.
         carry_from (Optional[str]): A pipeline whose head is carried over, by the names of targets, with their mean and
             scale there: a folder or package.
         carry_component (Optional[str]): The component there; None for the one of this name, or the only regressor.
@@ -243,7 +249,11 @@ class TransferRegressor(Head):
             raise ValueError(Errors.T424.format(name=self.name, key=self.targets.spans_key))
         sample: list[Doc] = []
         found: list[dict[str, float]] = []
-        for example in self.own_examples(get_examples)():
+        n_examples = 0
+        for example in get_examples():
+            n_examples += 1
+            if not may_train(example.reference, self.name):
+                continue
             own = [values for _, values in self.targets.of_example(example, only=labels) if values]
             if len(sample) < 10:
                 sample.append(example.reference)
@@ -255,10 +265,18 @@ class TransferRegressor(Head):
             self._check_labels(names, list(labels))
         for label in names if labels is None else labels:
             self.add_label(label)
+        units = units or {}
+        self._check_units(units)
         truths, mask = self._as_arrays(found)
         self.model.initialize(X=sample, Y=truths)
-        losses_of.set_units(self.model, *losses_of.units(truths, mask))
-        carry_at_initialize(self, nlp, **carry)
+        pairs = zip(self.labels, *losses_of.units(truths, mask), strict=True)
+        mean, scale = zip(*(units.get(label, measured) for label, *measured in pairs), strict=True)
+        losses_of.set_units(self.model, mean, scale)
+        report = carry_at_initialize(self, nlp, **carry)
+        measured = [label for label in (self.labels if report is None else report.plan.new) if label not in units]
+        if measured and self.sees_a_part(nlp, n_examples):
+            counts = {label: sum(label in values for values in found) for label in measured}
+            warnings.warn(Warnings.W412.format(name=self.name, counts=counts, most=n_examples), stacklevel=2)
 
     def _as_arrays(self, found: list[dict[str, float]]) -> tuple[Any, Any]:
         """Targets, and 0 where there are none to learn from. A missing one is never trained on."""
@@ -277,6 +295,12 @@ class TransferRegressor(Head):
             same = [(p.targets.attribute, p.targets.spans_key) for p in (self, pipe)]
             if same[0] == same[1]:
                 raise ValueError(Errors.T421.format(name=self.name, other=other, attribute=same[0][0]))
+
+    def _check_units(self, units: dict[str, list[float]]) -> None:
+        for label, pair in units.items():
+            is_pair = len(pair) == 2 and all(map(math.isfinite, pair)) and pair[1] > 0.0
+            if label not in self.labels or not is_pair:
+                raise ValueError(Errors.T426.format(name=self.name, label=label, found=pair, labels=list(self.labels)))
 
     def _check_labels(self, names: list[str], labels: list[str]) -> None:
         unknown = [name for name in names if name not in labels]

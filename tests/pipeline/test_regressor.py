@@ -1,6 +1,7 @@
 """transfer_regressor: learning, masks, carriers of gold values, spans, saving, scores, errors."""
 
 import math
+import warnings
 
 import numpy
 import pytest
@@ -10,6 +11,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Corpus, Example
 from thinc.api import Adam
 
+from spacy_transfer.corpora.marks import mark
 from spacy_transfer.pipeline.targets import Targets, score_regression
 
 from .util import LISTENER, backbone_config, gradients
@@ -94,6 +96,75 @@ def test_the_first_loss_is_that_of_saying_the_mean(tiny_bert):
         assert train(nlp, examples, steps=1)[0] == pytest.approx(4.0, rel=1e-4)
         assert nlp.get_pipe(NAME).model.attrs["mean"] == pytest.approx([3.0 * unit])
         assert nlp.get_pipe(NAME).model.attrs["scale"] == pytest.approx([math.sqrt(2.5) * unit])
+
+
+def streamed(nlp, examples, **init):
+    """As `spacy train` initialises on a streamed corpus, of whose 100 examples few are the regressor's."""
+    others = [Example(nlp.make_doc("a dog"), nlp.make_doc("a dog")) for _ in range(100 - len(examples))]
+    for other in others:
+        mark(other.reference, "others", trains=["somebody_else"])
+    nlp.config["training"]["max_epochs"] = -1
+    nlp.config["initialize"]["components"][NAME] = init
+    nlp.initialize(lambda: [*examples, *others])
+    return nlp.get_pipe(NAME).model.attrs
+
+
+@pytest.mark.parametrize("config", [{}, BOUNDED])
+def test_mean_and_scale_of_a_streamed_corpus(tiny_bert, config):
+    """They are those of the examples that spaCy shows, one of which has no spread: that is said, and can be mended."""
+    nlp, examples = pipeline(tiny_bert, **config)
+    with pytest.warns(UserWarning, match=r"W412.*transfer_regressor.*'score': 1.*first 100.*units"):
+        assert streamed(nlp, examples[:1])["scale"] == [1.0]
+    nlp, examples = pipeline(tiny_bert, **config)
+    mean, scale = numpy.mean([number for _, number in DATA]), numpy.std([number for _, number in DATA])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        attrs = streamed(nlp, examples[:1], units={"score": [mean, scale]})
+    assert (attrs["mean"], attrs["scale"]) == ([mean], [scale])
+    losses = {}
+    nlp.update(examples, sgd=False, losses=losses)
+    assert losses[NAME] == pytest.approx(4.0, rel=1e-4), "that of saying the mean"
+
+
+def test_no_warning_where_a_corpus_is_read_whole(tiny_bert):
+    nlp, examples = pipeline(tiny_bert)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        nlp.initialize(lambda: examples * 25)
+        nlp.config["training"]["max_epochs"] = -1
+        nlp.initialize(lambda: examples * 24)
+
+
+def test_units_of_some_targets(tiny_bert, tmp_path):
+    """The others have those of the examples; what is carried keeps its own, without a warning."""
+    golds = [{"joy": 1.0, "fear": 2.0}, {"joy": 3.0}, {"fear": 4.0}, None]
+    nlp, examples = pipeline(tiny_bert, golds)
+    with pytest.warns(UserWarning, match=r"W412.*{'fear': 2}"):
+        attrs = streamed(nlp, examples, units={"joy": [10.0, 5.0]})
+    assert (attrs["mean"], attrs["scale"]) == ([10.0, 3.0], [5.0, 1.0])
+    nlp.to_disk(tmp_path)
+    nlp, examples = pipeline(tiny_bert, [{"joy": 1.0, "fear": 2.0, "anger": 3.0}, *golds[1:]])
+    with pytest.warns(UserWarning, match=r"W412.*{'anger': 1}"):
+        attrs = streamed(nlp, examples, carry_from=str(tmp_path))
+    assert (attrs["mean"], attrs["scale"]) == ([10.0, 3.0, 3.0], [5.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("units", "says"),
+    [
+        ({"scroe": [0.0, 1.0]}, r"T426.*'scroe'.*\['score'\]"),
+        ({"score": [0.0]}, r"T426.*'score'.*\[0\.0\]"),
+        ({"score": [0.0, 0.0]}, "T426"),
+        ({"score": [math.nan, 1.0]}, "T426"),
+        ({"score": [0.0, math.inf]}, "T426"),
+    ],
+)
+def test_units_that_are_none(tiny_bert, units, says):
+    nlp, examples = pipeline(tiny_bert)
+    nlp.get_pipe("transfer_backbone").initialize(lambda: examples, nlp=nlp)
+    with pytest.raises(ValueError, match=says):
+        nlp.get_pipe(NAME).initialize(lambda: examples, nlp=nlp, units=units)
+    assert not nlp.get_pipe(NAME).model.get_ref("output").has_param("W")
 
 
 def gold_loss(nlp, examples, scores):

@@ -106,6 +106,22 @@ def test_class_weights_given_and_balanced(tiny_bert):
         assert gradient[3, 1] == pytest.approx(expected[1] * -0.2, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["transfer_textcat", "transfer_textcat_multilabel"])
+def test_streamed_corpora_have_no_balance(tiny_bert, name):
+    """spaCy shows 100 examples of them, and sampled corpora have chosen which."""
+    nlp, examples = pipeline(tiny_bert, name=name, class_weights="balanced")
+    nlp.config["training"]["max_epochs"] = -1
+    with pytest.raises(ValueError, match=f"T311.*{name}.class_weights.*first 100 examples.*as numbers.*max_epochs = 0"):
+        nlp.initialize(lambda: examples * 25)
+    nlp.initialize(lambda: examples * 24)  # All that there are.
+    nlp.config["training"]["max_epochs"] = 0
+    nlp.initialize(lambda: examples * 25)
+    nlp, examples = pipeline(tiny_bert, name=name, class_weights={"pet": 0.5, "car": 2.0})
+    nlp.config["training"]["max_epochs"] = -1
+    nlp.initialize(lambda: examples * 25)
+    assert nlp.get_pipe(name).cfg["weights"] == [0.5, 2.0]
+
+
 def test_predictions_do_not_hang_on_the_batch(tiny_bert):
     """Docs without tokens are scored by the biases, whether or not other docs are beside them."""
     nlp, examples = pipeline(tiny_bert)
