@@ -18,7 +18,6 @@ OURS = {
     "transfer_rows",
 }
 """Factories whose components read the marks: see `marks.training_mask`."""
-_NEGATIVE = "doc.spans[{key!r}]"
 
 
 def _clear(*attributes: str) -> Callable[[Doc, Any], None]:
@@ -65,6 +64,7 @@ _READS = {
     **dict.fromkeys(("ner", "beam_ner", "transfer_ner", "entity_linker"), {"doc.ents"}),
     **dict.fromkeys(("textcat", "textcat_multilabel", "transfer_textcat", "transfer_textcat_multilabel"), {"doc.cats"}),
 }
+_SPANS = {"spancat", "spancat_singlelabel"}
 _BETTER = {
     "ner": "transfer_ner",
     "beam_ner": "transfer_ner",
@@ -121,11 +121,18 @@ class Owners:
         return _CLEAR[factory], self.heads[name]
 
     def _reads(self, name: str) -> set[str]:
-        pipe, factory = self.heads.get(name), self._factories.get(name, "")
+        pipe: Any = self.heads.get(name)
+        factory = self._factories.get(name, "")
         if factory == "transfer_tagger":
             return {f"token.{getattr(pipe, 'attribute', 'tag')}"}
-        key = _negative_key(pipe)
-        return _READS.get(factory, set()) | ({_NEGATIVE.format(key=key)} if key is not None else set())
+        if factory == "transfer_regressor" and pipe.targets.source == "cats":
+            return {"doc.cats"}
+        keys = {_negative_key(pipe)}
+        if factory == "transfer_regressor":
+            keys.add(pipe.targets.spans_key)
+        elif factory in _SPANS:
+            keys.add(pipe.key)
+        return _READS.get(factory, set()) | {f"doc.spans[{key!r}]" for key in keys if key is not None}
 
 
 def is_head(pipe: Any) -> bool:

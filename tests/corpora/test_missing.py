@@ -157,6 +157,29 @@ def test_two_heads_of_one_annotation():
     assert all(eg.reference.cats and not eg.reference.has_annotation("TAG") for eg in found)
 
 
+def test_numbers_in_categories_are_an_annotation_of_two_heads():
+    def make(**config):
+        nlp = pipeline("textcat_multilabel")
+        nlp.add_pipe("transfer_regressor", config=config)
+        return nlp
+
+    with pytest.raises(ValueError, match=r"T521.*'transfer_regressor' but not 'textcat_multilabel'.*doc\.cats"):
+        read(["transfer_regressor"])(make(source="cats"))
+    assert all(not eg.reference.cats for eg in read(["transfer_regressor"])(make(attribute="score")))
+
+
+@pytest.mark.parametrize(
+    ("owner", "config"),
+    [("transfer_regressor", {"attribute": "rate", "spans_key": "sc"}), ("spancat", {"spans_key": "sc"})],
+)
+def test_spans_that_are_an_annotation_of_two_heads(owner, config):
+    nlp = pipeline()
+    nlp.add_pipe("ner", config={"incorrect_spans_key": "sc", **NER})
+    nlp.add_pipe(owner, config=config)
+    with pytest.raises(ValueError, match=rf"T521.*'{owner}' but not 'ner'.*doc\.spans\['sc'\]"):
+        read([owner])(nlp)
+
+
 def test_a_tagger_of_parts_of_speech_leaves_the_tags():
     nlp = pipeline("tagger")
     nlp.add_pipe("transfer_tagger", config={"attribute": "pos"})
