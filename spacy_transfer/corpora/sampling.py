@@ -41,7 +41,9 @@ class Rule:
         """RETURNS (List[float]): The share of every corpus after so many draws. They add up to 1."""
         if self.sampling == "weights":
             return _normal(self._weights)
-        return _normal([size ** self._power(n_draws) for size in self._sizes])
+        # Of the largest size: a power of a size itself may be more than any number.
+        most = max(self._sizes)
+        return _normal([(size / most) ** self._power(n_draws) for size in self._sizes])
 
     def _power(self, n_draws: int) -> float:
         if self.sampling == "temperature":

@@ -35,6 +35,15 @@ def test_frequencies_are_the_rules(name):
     assert (found.sum(0) > 0).tolist() == (wanted.sum(0) > 0).tolist()
 
 
+@pytest.mark.parametrize(("temperature", "expected"), [(0.01, [1, 0, 0]), (1e-9, [1, 0, 0]), (1e9, [1 / 3] * 3)])
+def test_any_temperature_has_shares(temperature, expected):
+    """Powers of sizes may be no numbers; their shares are."""
+    shares = Rule("temperature", SIZES, temperature=temperature).shares(0)
+    assert shares == pytest.approx(expected, abs=1e-6)
+    close = Rule("temperature", [10**6, 10**6 - 1], temperature=1e-3).shares(0)
+    assert close[1] / close[0] == pytest.approx(numpy.exp(1000 * numpy.log1p(-1e-6)))
+
+
 def test_independent_draws_would_stray():
     found = random.Random(0).choices(range(3), [0.9, 0.09, 0.01], k=N)
     assert abs(numpy.cumsum(numpy.equal(found, 0) - 0.9)).max() > 20
