@@ -17,18 +17,31 @@ def create_task_batcher_v1(
     full, so that batches of a corpus come as often as its examples; at the end of a pass come those that are not full.
     Any other batcher mixes corpora in the order of the reader.
 
-    size (Union[int, Iterable[int]]): Of a batch; a schedule gives one for each batch.
+    size (Union[int, Iterable[int]]): Of a batch; a schedule gives one for each batch, and must not end.
     unit (str): What is counted: "examples", or "words" (tokens). An example of more words than `size` is a batch alone.
     RETURNS (Callable[[Iterable[Example]], Iterator[List[Example]]]): The batcher.
     """
-    if isinstance(size, int) and size < 1:
-        raise ValueError(Errors.T524.format(name="size", found=size, wanted="It must be 1 or more."))
+    if isinstance(size, int):
+        _check_size(size)
 
     def batch(examples: Iterable[Example]) -> Iterator[list[Example]]:
-        sizes: Any = repeat(size) if isinstance(size, int) else iter(size)
-        return _batches(examples, sizes, unit)
+        return _batches(examples, _sizes(size), unit)
 
     return batch
+
+
+def _check_size(size: Any) -> None:
+    if int(size) < 1:
+        wanted = "It must be 1 or more, each of a schedule too."
+        raise ValueError(Errors.T524.format(name="size", found=size, wanted=wanted))
+
+
+def _sizes(size: int | Iterable[int]) -> Iterator[int]:
+    for found in repeat(size) if isinstance(size, int) else size:
+        _check_size(found)
+        yield int(found)
+    wanted = "It has ended before the examples have. Give a number, or a schedule without end."
+    raise ValueError(Errors.T524.format(name="size", found=size, wanted=wanted))
 
 
 def _batches(examples: Iterable[Example], sizes: Iterator[int], unit: str) -> Iterator[list[Example]]:
@@ -39,12 +52,12 @@ def _batches(examples: Iterable[Example], sizes: Iterator[int], unit: str) -> It
         corpus = corpus_of(example.reference)
         length = len(example.predicted) if unit == "words" else 1
         if corpus not in limits:
-            limits[corpus] = int(next(sizes))
+            limits[corpus] = next(sizes)
         group = waiting.setdefault(corpus, [])
         if group and words[corpus] + length > limits[corpus]:
             yield waiting.pop(corpus)
             group = waiting[corpus] = []
-            words[corpus], limits[corpus] = 0, int(next(sizes))
+            words[corpus], limits[corpus] = 0, next(sizes)
         group.append(example)
         words[corpus] = words.get(corpus, 0) + length
         if words[corpus] >= limits[corpus]:

@@ -74,5 +74,24 @@ def test_errors():
         create_task_batcher_v1(size=0)
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ([2, 3], r"T524.*size = \[2, 3\]. It has ended"),
+        ([2, 3, 0], r"T524.*size = 0. It must be 1 or more, each of a schedule too"),
+        ([-1] * 200, "T524.*size = -1"),
+    ],
+)
+def test_schedules_that_are_wrong(nlp, size, message):
+    with pytest.raises(ValueError, match=message):
+        list(create_task_batcher_v1(size=size)(stream(nlp)))
+
+
+def test_a_schedule_goes_on_in_the_next_pass(nlp):
+    batch = create_task_batcher_v1(size=iter([2, *[100] * 9]))
+    examples = [eg for eg in stream(nlp) if corpus_of(eg.reference) == "a"]
+    assert [len(next(batch(examples))) for _ in range(2)] == [2, len(examples)]
+
+
 def test_registered():
     assert spacy.registry.get("batchers", "spacy-transfer.TaskBatcher.v1") is create_task_batcher_v1
