@@ -1,6 +1,6 @@
 """What is wrong with several corpora in the place where they are used, seen before anything is learned from them."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -10,7 +10,7 @@ from spacy.training import Example
 from ..errors import Errors
 from .missing import is_head
 
-NAME = "spacy-transfer.MixedCorpus.v1"
+NAME, SCORER = "spacy-transfer.MixedCorpus.v1", "spacy-transfer.PerCorpusScorer.v1"
 Trains = Mapping[str, Collection[str] | None]
 """By corpus: names of the components that learn from it; None for all."""
 
@@ -26,6 +26,8 @@ def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, 
     """
     heads = [name for name, pipe in nlp.components if is_head(pipe) and name not in frozen]
     for corpus, names in trains.items():
+        if names is not None and not names:
+            raise ValueError(Errors.T529.format(corpus=corpus, heads=heads))
         for name in names or ():
             if name not in nlp.component_names:
                 near = get_close_matches(name, nlp.component_names, n=3, cutoff=0.4) or list(nlp.component_names)
@@ -62,13 +64,36 @@ def mixed_blocks(config: Mapping[str, Any], role: str) -> Iterator[Mapping[str, 
     block: Any = config
     for key in str(config.get("training", {}).get(role) or "").split("."):
         block = block.get(key) if isinstance(block, Mapping) else None
+    yield from _calls(block, "@readers", NAME)
+
+
+def _calls(block: Any, registry: str, name: str) -> Iterator[Mapping[str, Any]]:
+    """YIELDS (Mapping[str, Any]): Blocks, in this block, of a registered function."""
     todo = [block]
     while todo:
         block = todo.pop()
         if isinstance(block, Mapping):
-            if block.get("@readers") == NAME:
+            if block.get(registry) == name:
                 yield block
             todo.extend(block.values())
+
+
+def examples_of(corpus: str, reader: Callable[[Language], Any], nlp: Language) -> Iterator[Example]:
+    """One reading by any reader.
+
+    corpus (str): Name of the corpus, for messages.
+    reader (Callable[[Language], Iterable[Example]]): The reader.
+    nlp (Language): The pipeline.
+    YIELDS (Example): What it gives.
+    RAISES (ValueError): When that is something else.
+    """
+    found = reader(nlp)
+    if not isinstance(found, Iterable):
+        raise ValueError(Errors.T530.format(corpus=corpus, found=repr(found)))
+    for example in found:
+        if not isinstance(example, Example):
+            raise ValueError(Errors.T530.format(corpus=corpus, found=f"a {type(example).__name__}"))
+        yield example
 
 
 def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling: str | None) -> set[str]:
@@ -85,6 +110,7 @@ def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling
     roles = roles_of(config, trains, sampling)
     is_dev = roles == {"dev_corpus"}  # What is frozen may be scored.
     check_components(nlp, trains, () if is_dev else training.get("frozen_components") or (), learn=not is_dev)
+    _check_scorers(nlp, config)
     if "train_corpus" in roles:
         max_epochs = training.get("max_epochs")
         if sampling is not None and max_epochs != -1:
@@ -95,6 +121,18 @@ def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling
     if "dev_corpus" in roles and sampling is not None:
         raise ValueError(Errors.T525.format(sampling=sampling))
     return roles
+
+
+def _check_scorers(nlp: Language, config: Mapping[str, Any]) -> None:
+    """A scorer is not told what components there are: so the name that it is given is checked here."""
+    for name, block in config.get("components", {}).items():
+        for scorer in _calls(block.get("scorer"), "@scorers", SCORER):
+            found = scorer["component"]
+            if found not in nlp.component_names:
+                near = get_close_matches(found, nlp.component_names, n=3, cutoff=0.4) or "none"
+                facts = {"key": f"components.{name}.scorer", "component": found, "near": near}
+                what = f"is no component of this pipeline ({nlp.component_names})"
+                raise ValueError(Errors.T522.format(what=what, **facts))
 
 
 def _check_development(nlp: Language, config: Mapping[str, Any], trains: Trains) -> None:

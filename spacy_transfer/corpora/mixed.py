@@ -12,7 +12,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..errors import Errors
-from .checks import NAME, check_score_names, check_use
+from .checks import NAME, check_score_names, check_use, examples_of
 from .cover import MOST, Cover, Label, LabelReader
 from .marks import copy_of, corpus_of, mark, trains_of
 from .missing import Owners
@@ -39,11 +39,11 @@ def create_mixed_corpus_v1(
     With a rule of sampling, for training, a pass is `epoch_size` draws, and training.max_epochs must be -1. A corpus
     that ends begins again. Draws follow the shares of the rule closely (see `sampling.Draws`). A pass begins
     with the few examples that show all labels of components that have not been initialised, since spaCy initialises on
-    100; one that is left early is begun again from there.
+    100 (categories where they hold, as far as there is room); one that is left early is begun again from there.
 
     corpora (Dict[str, Dict[str, Any]]): By name: `reader`, any reader; `trains`, names of the components that learn
-        from it, null for all, or for those that the reader itself has named; `limit`, the most examples of one
-        reading, 0 for all (a reader that has no end needs one).
+        from it (one at least), null for all, or for those that the reader itself has named; `limit`, the most examples
+        of one reading, 0 for all (a reader that has no end needs one).
     sampling (Optional[str]): "proportional" to the numbers of examples, or to their powers of 1 / `temperature`
         ("temperature"), "annealed" from proportional to equal, "round_robin", by `weights` ("weights"). None: all
         corpora whole, one after the other, as for development sets.
@@ -197,7 +197,8 @@ class MixedCorpus:
         """One reading of a corpus."""
         if part.name in plan.memory:
             return plan.memory[part.name]
-        found = (self._own(part, plan, example) for example in islice(part.reader(nlp), part.limit or None))
+        examples = islice(examples_of(part.name, part.reader, nlp), part.limit or None)
+        found = (self._own(part, plan, example) for example in examples)
         if self._in_memory:
             plan.memory[part.name] = list(found)
             return plan.memory[part.name]
@@ -228,9 +229,10 @@ class MixedCorpus:
         return Run(draws, [self._stream(part, plan, ref(nlp)) for part in self._parts], self._first(plan))
 
     def _first(self, plan: Plan, shown: Iterable[Label] = ()) -> list[Example]:
-        """The examples that show each corpus, and all labels that components do not have yet."""
+        """The examples that show each corpus, and all labels that components do not have yet; categories also where
+        they hold, as far as there is room."""
         assert plan.labels is not None
-        first = plan.cover.choose({*plan.labels.known(), *shown})
+        first = plan.cover.choose({*plan.labels.known(), *shown}, MOST)
         if len(first) > MOST:
             of = [corpus_of(example.reference) for example in first]
             each = ", ".join(f"{part.name}: {of.count(part.name)}" for part in self._parts)
@@ -247,9 +249,10 @@ class MixedCorpus:
         for i, part in enumerate(self._parts):
             for example in self._read(part, plan, nlp):
                 plan.sizes[i] += 1
-                trains = trains_of(example.reference)
-                shown: set[Label] = plan.labels(example, heads if trains is None else trains)
-                cover[i].see(example, {*shown, ("", part.name)})
+                marked = trains_of(example.reference)
+                trains = heads if marked is None else marked
+                shown, holding = plan.labels(example, trains), plan.labels.holding(example, trains)
+                cover[i].see(example, {*shown, ("", part.name)}, holding)
             _require(plan.sizes[i], part, plan)
         # What is never drawn need not be shown.
         shares = self._make_rule(plan.sizes).shares(0)

@@ -40,7 +40,9 @@ def score_per_corpus(examples: Iterable[Example], *, component: str, scorer: Sco
     if examples and not own:
         named = sorted({name for example in examples for name in trains_of(example.reference) or ()})
         near = get_close_matches(component, named, n=3, cutoff=0.4) or "none"
-        raise ValueError(Errors.T522.format(component=component, named=named, near=near))
+        what = f"is not among those that the corpora of the examples name ({named})"
+        facts = {"key": "PerCorpusScorer.v1", "component": component, "near": near}
+        raise ValueError(Errors.T522.format(what=what, **facts))
     scores = dict(scorer(own, **settings))
     by_corpus: dict[str, list[Example]] = {}
     for example in own:

@@ -1,6 +1,9 @@
 """Few examples that show all labels, against exhaustive search; what counts as a label of which component."""
 
+import os
 import random
+import subprocess
+import sys
 from itertools import combinations
 
 import pytest
@@ -8,7 +11,7 @@ from spacy.training import Example
 
 from spacy_transfer.corpora.cover import Cover, LabelReader
 
-from .readers import pipeline
+from .readers import HEADS, pipeline
 
 
 def shown_by(n_labels, n_examples, seed):
@@ -55,6 +58,43 @@ def test_covers_are_joined():
     assert Cover.joined([one, two]).choose() == Cover.joined([two, one]).choose() == ["b"]
 
 
+CHOICE = """
+import random
+from spacy_transfer.corpora.cover import Cover
+for seed in range(20):
+    generator, cover = random.Random(seed), Cover()
+    for i in range(60):
+        cover.see(i, {("ner", f"L{generator.randrange(12)}") for _ in range(generator.choice([1, 2, 2, 3]))})
+    print(cover.choose())
+"""
+
+
+def test_the_choice_does_not_hang_on_how_python_hashes_strings():
+    """Which differs from process to process: so would pipelines of the same seed."""
+
+    def choice(hash_seed):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        return subprocess.run([sys.executable, "-c", CHOICE], env=env, check=True, capture_output=True).stdout
+
+    assert choice("1") == choice("2")
+
+
+def test_where_a_label_holds_is_shown_as_far_as_there_is_room():
+    cover = Cover()
+    labels = [("x", str(i)) for i in range(9)]
+    cover.see("all named", labels)
+    for i in range(8):
+        cover.see(i, labels[i : i + 1], labels[i : i + 1])
+    assert cover.choose() == ["all named"]
+    assert sorted(cover.choose(most=99)[1:]) == list(range(8))
+    assert len(cover.choose(most=5)) == 5 and len(cover.choose(most=1)) == 1
+    assert cover.choose(labels, most=99) == []
+    assert Cover.joined([Cover(), cover]).choose(most=99) == cover.choose(most=99)
+    # What holds in a text that is shown already needs no other.
+    cover.see("all hold", labels, labels)
+    assert cover.choose(most=99) == ["all named", "all hold"]
+
+
 def test_labels_by_component():
     nlp = pipeline("tagger", "morphologizer", "parser", "ner", "textcat_multilabel", "trainable_lemmatizer", "spancat")
     nlp.add_pipe("transfer_tagger", config={"attribute": "pos"})
@@ -78,8 +118,8 @@ def test_labels_by_component():
     assert found == {
         "tagger": {"N"},
         "transfer_tagger": {"PROPN", "VERB"},
-        "morphologizer": {"PROPN|Number=Sing", "VERB|", "|"},
-        "parser": {"nsubj", "ROOT", "obj"},
+        "morphologizer": {"Number=Sing|POS=PROPN", "POS=VERB", "_"},
+        "parser": {"L-nsubj", "B-ROOT", "R-obj"},
         "ner": {"PER"},
         "textcat_multilabel": {"yes", "no"},
         "spancat": {"SPAN"},
@@ -89,3 +129,55 @@ def test_labels_by_component():
     assert LabelReader(nlp, given)(example, ["ner", "tagger"]) == {("tagger", "N")}
     nlp.get_pipe("tagger").add_label("N")
     assert ("tagger", "N") in read.known()
+
+
+def test_categories_that_hold():
+    nlp = pipeline("textcat_multilabel", "ner")
+    annotation = {"cats": {"yes": 1.0, "soft": 0.2, "no": 0.0}, "entities": [(0, 4, "PER")]}
+    example = Example.from_dict(nlp.make_doc("Anna sees"), annotation)
+    read = LabelReader(nlp, {})
+    assert read.holding(example, nlp.pipe_names) == {("textcat_multilabel", "yes"), ("textcat_multilabel", "soft")}
+    assert read.holding(example, ["ner"]) == set()
+
+
+def test_numbers_have_targets():
+    """A name for each where they stand in doc.cats, and the spans that count."""
+    nlp = pipeline()
+    nlp.add_pipe("transfer_regressor", name="price", config={"source": "cats"})
+    nlp.add_pipe("transfer_regressor", name="spans", config={"attribute": "rate", "spans_key": "sc"})
+    annotation = {"cats": {"price": 0.0, "age": 7.0}, "spans": {"sc": [(0, 4, "X")]}}
+    example = Example.from_dict(nlp.make_doc("Anna sees"), annotation)
+    read = LabelReader(nlp, {})
+    assert read(example, nlp.pipe_names) == {("price", "price"), ("price", "age")}
+    example.reference.spans["sc"][0]._.rate = 3.0
+    assert read(example, ["spans"]) == {("spans", "rate")}
+
+
+def annotated(nlp):
+    rows = [
+        {"pos": ["NOUN", "", "VERB"], "morphs": ["Number=Sing|Case=Nom", "", "Tense=Past"], "heads": [2, 2, 2]}
+        | {"deps": ["subj", "x", "root"]},
+        {"pos": ["X", "", "VERB"], "morphs": ["", "", ""], "heads": [1, 1, 0], "deps": ["subj", "ROOT", "x"]},
+        {"pos": ["X", "X", "X"], "heads": [0, 0, 0], "deps": ["ROOT", "", "x"]},
+    ]
+    crossing = {"heads": [2, 3, 2, 2, 1], "deps": ["x", "y", "ROOT", "z", "y"]}
+    yield from (Example.from_dict(nlp.make_doc("a b c"), row) for row in rows)
+    yield Example.from_dict(nlp.make_doc("a b c d e"), crossing)
+    yield Example.from_dict(nlp.make_doc("a text of which nothing is known"), {})
+    yield Example.from_dict(nlp.make_doc(""), {})
+
+
+@pytest.mark.parametrize("head", ["morphologizer", "parser"])
+def test_labels_are_called_as_spacy_calls_them(head):
+    """Those that are read are those that spaCy finds, crossing arcs included, and are known from then on."""
+    nlp = pipeline()
+    pipe = nlp.add_pipe(head, config=HEADS[head])
+    nlp.initialize(lambda: list(annotated(nlp))[:-1])
+    read = LabelReader(nlp, {})
+    found = set().union(*(read(example, [head]) for example in annotated(nlp)))
+    # The parser can always shift and reduce, break, and fall back on "dep".
+    always = {(head, name) for name in ("S", "D", "B", "L-dep", "R-dep")} if head == "parser" else set()
+    assert found and read.known() - always == found
+    if head == "parser":
+        assert any("||" in name for _, name in found)
+        assert {name for _, name in read.known()} == set(pipe.move_names)

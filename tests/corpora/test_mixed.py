@@ -124,8 +124,61 @@ def test_more_labels_than_initialisation_can_see(nlp):
     assert len(list(mixed(whole, ents(10))(nlp))) == 130
 
 
+def test_rare_categories_hold_somewhere_in_the_first_100(nlp):
+    """Where every text names all categories, one text shows them as labels; and then there is room for texts in which
+    they hold."""
+    labels = [f"L{i}" for i in range(40)]
+
+    def pairs():
+        for i in range(3000):
+            holds = labels[i - 2960] if i >= 2960 else "common"
+            yield f"c {i}", {"cats": {label: float(label == holds) for label in [*labels, "common", "never"]}}
+
+    first = list(islice(mixed(Texts(pairs), ents(3000))(nlp), 100))
+    cats = [eg.reference.cats for eg in first]
+    assert {label for each in cats for label, value in each.items() if value} == {*labels, "common"}
+    nlp.initialize(lambda: first)
+    assert "never" in nlp.get_pipe("textcat_multilabel").labels
+
+
+def test_all_targets_of_numbers_are_in_the_first_100():
+    nlp = pipeline("transfer_tagger")
+    nlp.add_pipe("transfer_regressor", config={"source": "cats"})
+    numbers = [("c", {"cats": {"price": float(i % 7)}}) for i in range(2000)]
+    corpus = Texts(lambda: [*numbers, ("c", {"cats": {"age": 1.0}})])
+    tags = Texts(lambda: [("x", {"tags": ["T"]})] * 2000)
+    blocks = {"a": {"reader": corpus, "trains": ["transfer_regressor"]}}
+    blocks["b"] = {"reader": tags, "trains": ["transfer_tagger"]}
+    first = islice(create_mixed_corpus_v1(corpora=blocks, sampling="proportional")(nlp), 100)
+    assert {label for eg in first for label in eg.reference.cats} == {"price", "age"}
+
+
+def test_all_moves_of_a_parser_are_in_the_first_100():
+    """Arcs that cross are lifted, and have labels of their own then."""
+
+    def make():
+        return pipeline("parser", "textcat_multilabel")
+
+    def pairs():
+        for _ in range(1000):
+            yield "a b c d", {"heads": [0, 0, 1, 2], "deps": ["ROOT", "x", "y", "z"]}
+        yield "a b c d e", {"heads": [2, 3, 2, 2, 1], "deps": ["x", "y", "ROOT", "z", "y"]}
+
+    blocks = {"a": {"reader": Texts(pairs), "trains": ["parser"]}}
+    blocks["b"] = {"reader": cats(1000), "trains": ["textcat_multilabel"]}
+    one, whole = make(), make()
+    read = create_mixed_corpus_v1(corpora=blocks, sampling="proportional")
+    one.initialize(lambda: islice(read(one), 100))
+    read_whole = create_mixed_corpus_v1(corpora=blocks)
+    whole.initialize(lambda: read_whole(whole))
+    assert "L-y||z" in one.get_pipe("parser").move_names
+    assert set(one.get_pipe("parser").move_names) == set(whole.get_pipe("parser").move_names)
+
+
 @pytest.mark.parametrize(
-    ("factory", "setting", "least"), [("parser", "min_action_freq", 30), ("trainable_lemmatizer", "min_tree_freq", 3)]
+    ("factory", "setting", "least"),
+    [("parser", "min_action_freq", 30), ("trainable_lemmatizer", "min_tree_freq", 3)]
+    + [("trainable_lemmatizer", "min_tree_freq", 1)],
 )
 def test_what_counts_over_a_whole_corpus_cannot_begin_with_a_few_of_its_texts(factory, setting, least):
     """spaCy's parser and lemmatizer drop what occurs seldom in the examples that they are initialised on."""
@@ -138,12 +191,16 @@ def test_what_counts_over_a_whole_corpus_cannot_begin_with_a_few_of_its_texts(fa
 
     def make(**config):
         nlp = spacy.blank("en")
-        nlp.add_pipe(factory, name="other", config=config)
+        nlp.add_pipe(factory, name="other", config={setting: least, **config})
         return nlp
 
-    with pytest.raises(ValueError, match=rf"T528.*'other' \({factory}\).*{least} times.*{setting}.*other\.labels"):
+    message = rf"T528.*'other' \({factory}\).*{setting} = {least}\).*other\.labels\]"
+    with pytest.raises(ValueError, match=message) as error:
         read(make())
-    assert len(read(make(**{setting: 1}))) == 101
+    # Trees cannot be told from labels, so the lemmatizer must see all examples, however few of each tree.
+    assert (f"or set {setting} = 1" in str(error.value)) == (factory == "parser")
+    if factory == "parser":
+        assert len(read(make(**{setting: 1}))) == 101
     nlp = make()
     whole = read(nlp, sampling=None)
     nlp.initialize(lambda: whole)
@@ -288,6 +345,20 @@ def test_settings_that_are_wrong(settings, message):
         mixed(cats(1), ents(1), **settings)
 
 
+@pytest.mark.parametrize("sampling", [None, "proportional"])
+@pytest.mark.parametrize(
+    ("reader", "message"),
+    [
+        (lambda nlp: [nlp.make_doc("a")], r"T530.*corpora\.b\.reader gives a Doc"),
+        (lambda nlp: None, r"T530.*corpora\.b\.reader gives None"),
+        (lambda nlp: 3, r"T530.*corpora\.b\.reader gives 3"),
+    ],
+)
+def test_readers_that_give_no_examples(nlp, reader, message, sampling):
+    with pytest.raises(ValueError, match=message):
+        list(mixed(cats(5), reader, sampling=sampling)(nlp))
+
+
 def test_no_corpora():
     with pytest.raises(ValueError, match="T526.*there are none"):
         create_mixed_corpus_v1(corpora={})
@@ -372,6 +443,8 @@ def test_in_a_config():
             | {"components.tok2vec": {"factory": "tok2vec"}, "corpora.train.corpora.b.trains": ["tok2vec"]},
             r"T527.*corpora\.b.*'tok2vec' \(tok2vec\)",
         ),
+        ("train", {"corpora.train.corpora.b.trains": []}, r"T529.*corpora\.b.*\['textcat_multilabel', 'ner'\]"),
+        ("dev", {"corpora.dev.corpora.b.trains": []}, r"T529.*corpora\.b"),
         (
             "dev",
             {"corpora.dev.corpora.b.reader": {"@readers": "test_mixed.none"}},
@@ -418,5 +491,12 @@ def test_score_weights_may_name_the_score_of_a_corpus():
     assert len(read_config("dev", changes)) == 20
     with pytest.raises(ValueError, match=r"T523.*'a_ents_f'.*'b_ents_f'"):
         read_config("dev", {**changes, "training.score_weights": {"a_ents_f": 1.0}})
-    with pytest.raises(ValueError, match=r"T522.*'nre'.*\['ner'\]"):
-        read_config("dev", {"components.ner.scorer": {**SCORER, "component": "nre"}})
+
+
+@pytest.mark.parametrize("role", ["train", "dev"])
+@pytest.mark.parametrize("trains", [["ner"], None])
+def test_a_scorer_of_a_component_that_is_not_there(role, trains):
+    """Examples cannot tell where a corpus is everybody's; and it is seen before training, not after the first steps."""
+    changes = {"components.ner.scorer": {**SCORER, "component": "nre"}, "corpora.dev.corpora.b.trains": trains}
+    with pytest.raises(ValueError, match=r"T522.*components\.ner\.scorer.*'nre'.*\['ner'\]"):
+        read_config(role, changes)
