@@ -566,7 +566,7 @@ class Errors(metaclass=_Coded):
         "transfer_tagger and transfer_ner from taggers and transfer_ner, transfer_rows from a backbone or a tok2vec. "
         "For spaCy's own heads take the reader spacy-transfer.Rehearsal.v1, or hard = true here."
     )
-    T545 = "{key}.texts = {path}: there is no text in it. Give a file with a text on each line, .jsonl, or .spacy."
+    T545 = "{key} = {path}: there is no text in it. Give a file with a text on each line, .jsonl, or .spacy."
     T546 = "{key}.{setting} = {found}: it must be {wanted}."
     T547 = (
         "{key} has neither corpus nor texts (or both). Give examples to learn from in [{key}.corpus], or a file of raw "
@@ -586,7 +586,7 @@ class Errors(metaclass=_Coded):
     )
     T551 = "{key}.components: {other!r} of {source!r} writes {found}, but {name!r} here {wanted}. Name one of its kind."
     T552 = "{path}, line {line}: no JSON object with a string under {field!r}. Found: {found!r}"
-    T553 = "{key}.texts = {path} does not exist. Give a file or a folder of raw texts."
+    T553 = "{key} = {path} does not exist. Give a file or a folder of raw texts."
     T554 = (
         "{key}.texts = {path}: {names} of the source finds nothing old in any of these texts, so "
         "they cannot tell what is nothing new. Give texts of the kind that it was trained on, or texts = null."

@@ -125,7 +125,7 @@ class RawTexts:
 
     def once(self, key: str) -> Iterator[str]:
         """YIELDS (str): The texts in the order of the file."""
-        yield from read_texts(self.path, key, self.field)
+        yield from read_texts(self.path, f"{key}.texts", self.field)
 
 
 class Rehearsal:

@@ -99,7 +99,7 @@ class Texts:
         self.path, self.field, self.key = Path(path), field, key
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        for text in read_texts(self.path, self.key, self.field):
+        for text in read_texts(self.path, f"{self.key}.texts", self.field):
             doc = nlp.make_doc(text)
             yield Example(doc, doc.copy())
 

@@ -85,7 +85,9 @@ def _decided(doc: Doc, deciders: Sequence[Any]) -> dict[str, float]:
     for pipe in deciders:
         scores = {label: doc.cats[label] for label in pipe.labels if label in doc.cats}
         if isinstance(pipe, MultiLabel_TextCategorizer):
-            found |= {label: float(score >= pipe.cfg.get("threshold", 0.5)) for label, score in scores.items()}
+            own = getattr(pipe, "thresholds", {})
+            least = {label: own.get(label, pipe.cfg.get("threshold", 0.5)) for label in scores}
+            found |= {label: float(score >= least[label]) for label, score in scores.items()}
         elif scores:
             best = max(scores, key=lambda label: scores[label])
             found |= {label: float(label == best) for label in scores}

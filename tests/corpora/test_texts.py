@@ -8,7 +8,7 @@ from spacy_transfer.corpora.texts import read_texts
 
 
 def read(path, **settings):
-    return list(read_texts(path, "corpora.train", **settings))
+    return list(read_texts(path, "corpora.train.texts", **settings))
 
 
 def test_every_kind_of_file(nlp, tmp_path):

@@ -116,6 +116,22 @@ def train_step(nlp, examples, optimizer, parts=1, exclude=()):
     optimizer.step_schedules()
 
 
+# What it says of texts itself
+
+
+@pytest.mark.parametrize("settings", [{"threshold": 0.3}, {"thresholds": {"a": 0.3, "b": 0.6}}])
+def test_own_answers_are_what_the_pipeline_decides(tiny_bert, settings):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config={**backbone_config(tiny_bert), "frozen": True})
+    pipe = nlp.add_pipe("transfer_textcat_multilabel", config=settings)
+    examples = [Example.from_dict(nlp.make_doc("a cat"), {"cats": {"a": 1.0, "b": 0.0}})]
+    nlp.initialize(lambda: examples)
+    pipe.model.get_ref("output").set_param("b", numpy.zeros(2, "f"))  # Every score is 0.5.
+    (answer,) = own_answers(nlp, examples)
+    assert answer.reference.cats == {"a": 1.0, "b": float(settings.get("thresholds", {}).get("b", 0.3) <= 0.5)}
+
+
 # Importance
 
 
