@@ -20,7 +20,7 @@ from ..heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
 from ..heads.maxent import Evidence, weigh
 from .carry import carry_at_initialize, check_carry
 from .head import Head
-from .maxent_start import check_is_whole, check_start, start_from_maxent
+from .maxent_start import check_start, start_from_maxent
 from .soft import Targets, label_loss, taught_labels
 
 ClassWeights = Literal["balanced"] | dict[str, float] | None
@@ -223,8 +223,8 @@ class Classifier(Head, TextCategorizer):
             raise ValueError(Errors.T307.format(name=self.name))
         if self.exclusive and len(self.labels) < 2:
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
-        if fit is not None:
-            check_is_whole(self.name, nlp, n_examples)
+        if fit is not None and self.sees_a_part(nlp, n_examples):
+            raise ValueError(Errors.T324.format(name=self.name, count=n_examples))
         if self.cfg["class_weights"] == "balanced" and self.sees_a_part(nlp, n_examples):
             raise ValueError(Errors.T311.format(name=self.name, count=n_examples))
         self._check_thresholds()

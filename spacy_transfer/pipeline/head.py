@@ -12,10 +12,10 @@ from spacy.training import Example, validate_examples
 from thinc.api import set_dropout_rate
 
 from .._compat import send_zeros
+from ..corpora.cover import MOST as STREAM_SAMPLE
 from ..corpora.marks import may_train, training_mask
 from ..errors import Errors
 from ..heads.tokens import TokenScores
-from .maxent_start import STREAM_SAMPLE
 from .soft import Targets, lessons_of
 from .still import StillRows
 

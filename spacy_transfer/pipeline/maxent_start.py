@@ -20,8 +20,6 @@ BATCH = 128
 """Docs whose rows are held at the same time."""
 BAR_AFTER = 5.0
 """Seconds after which a progress bar shows."""
-STREAM_SAMPLE = 100
-"""Examples that spaCy passes to `initialize` where the corpus is streamed."""
 
 
 def check_start(pipe: Any, nlp: Language | None, fit: str | None, strength: float | None) -> None:
@@ -45,18 +43,6 @@ def check_start(pipe: Any, nlp: Language | None, fit: str | None, strength: floa
     for node in pipe.model.walk():
         if nlp is None and isinstance(node, Tok2VecListener):
             raise ValueError(Errors.T326.format(name=pipe.name, upstream=node.upstream_name))
-
-
-def check_is_whole(name: str, nlp: Language | None, n_examples: int) -> None:
-    """Look whether the examples are only the beginning of a corpus.
-
-    name (str): Of the classifier.
-    nlp (Optional[Language]): The pipeline.
-    n_examples (int): How many examples came.
-    """
-    training = {} if nlp is None else nlp.config.interpolate().get("training", {})
-    if training.get("max_epochs") == -1 and n_examples == STREAM_SAMPLE:
-        raise ValueError(Errors.T324.format(name=name, count=n_examples))
 
 
 def start_from_maxent(
