@@ -71,15 +71,14 @@ TABLES = {
         "entities_ud_en_ewt": "entities.py ud_en_ewt --data {ud_en_ewt} --seeds 0",
     },
     "benchmarks_multitask": {
-        "multitask": "multitask.py quality --data {data} --seeds 0",
+        "multitask": "multitask.py quality --data {data}",
         "multitask_speed": "multitask.py speed --data {data}",
         "mixed_memory": "mixed_memory.py --texts {texts}",
         "distillation": "distillation.py clinc150 --data {clinc150}",
     },
     "benchmarks_forgetting": {
         "forgetting_extend": "forgetting.py extend --data {data} --method naive beside beside_minilm",
-        "forgetting_sequence": "forgetting.py sequence --data {data} --method naive soft",
-        "forgetting_sequence_0": "forgetting.py sequence --data {data} --method l2sp ewc lwf rehearsal joint --seeds 0",
+        "forgetting_sequence": "forgetting.py sequence --data {data}",
     },
 }
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}

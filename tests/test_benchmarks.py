@@ -124,15 +124,15 @@ def test_modes_of_labelling_fit_their_configs(script):
 
 
 @pytest.mark.parametrize("batches", ["task", "mixed"])
-def test_recipe_of_multitask_draws_what_each_task_alone_sees(script, batches):
+def test_recipe_of_multitask_takes_the_steps_of_all_tasks_alone(script, batches):
     multitask, runs = script("multitask"), script("runs")
     steps = multitask.steps_alone(False, 770)
     assert steps == {"textcat": 250, "ner": 400, "tagger": 900}
     config = runs.changed("multitask", multitask.make_changes(steps, batches))
     check(config)
     train = config["corpora"]["train"]
-    drawn = train["epoch_size"] * numpy.array(list(train["weights"].values())) / sum(train["weights"].values())
-    assert drawn.tolist() == pytest.approx([32 * n for n in steps.values()])
+    assert list(train["weights"]) == list(train["corpora"]) == list(steps)
+    assert train["epoch_size"] == 32 * sum(steps.values()) == 32 * sum(train["weights"].values())
     assert config["training"]["max_steps"] == sum(steps.values()) - 1
     for task in multitask.TASKS:
         multitask.settings_of(task, steps, batches, 770, False)
