@@ -210,7 +210,7 @@ def test_the_next_task_leaves_the_one_before(data, tmp_path, tiny_bert, monkeypa
         doc.set_ents([Span(doc, 2, 3, "FOOD")])
     DocBin(docs=docs).to_disk("new.spacy")
     (tmp_path / "raw.txt").write_text("\n".join(TEXTS))
-    given = {"paths.texts": str(tmp_path / "raw.txt"), "corpora.train.corpus.ratio": 2.0, **rates}
+    given = {"paths.texts": str(tmp_path / "raw.txt"), "corpora.train.ratio": 2.0, **rates}
     given |= {"training.max_steps": 100, "training.batcher.size": 12}
     after = run("ner_next", tmp_path / "new.spacy", tmp_path / "next", **given)
     assert after.get_pipe("transfer_ner").labels == ("FOOD", "NAME")
