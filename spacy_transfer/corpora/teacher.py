@@ -41,6 +41,7 @@ class Teacher:
     """
 
     def __init__(self, source: str, ask: Ask, *, key: str, cache: Path | None = None) -> None:
+        check_stays(source, key)  # Where nothing is initialised, no text is asked about before it is deleted.
         self.source, self.ask, self.key = source, ask, key
         self.cache = default_folder() if cache is None else Path(cache)
         self._nlp: Language | None = None
@@ -190,7 +191,6 @@ class Teacher:
         """RETURNS (Path): The pipeline's folder."""
         if self._path is None:
             self._path = self._find()
-            check_stays(self._path, self.key)
         return self._path
 
     def _find(self) -> Path:

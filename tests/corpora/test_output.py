@@ -31,7 +31,6 @@ def test_other_commands_delete_nothing(command, monkeypatch):
 
 def test_a_teacher_asks_before_it_is_too_late(monkeypatch, tmp_path):
     (tmp_path / "out" / "model-best").mkdir(parents=True)
-    (tmp_path / "out" / "model-best" / "config.cfg").write_text("")
     monkeypatch.setattr(sys, "argv", ["spacy", "train", "a.cfg", "-o", str(tmp_path / "out")])
     with pytest.raises(ValueError, match="T563"):
-        Teacher(str(tmp_path / "out" / "model-best"), Ask(("ner",)), key="corpora.train", cache=tmp_path).path  # noqa: B018
+        Teacher(str(tmp_path / "out" / "model-best"), Ask(("ner",)), key="corpora.train", cache=tmp_path)
