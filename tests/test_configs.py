@@ -109,6 +109,7 @@ def test_these_are_the_configs():
     assert sorted(path.stem for path in CONFIGS.glob("*.cfg")) == NAMES
 
 
+@pytest.mark.wheel
 @pytest.mark.parametrize("name", NAMES)
 def test_filled(name, tmp_path, where):
     path = CONFIGS / f"{name}.cfg"

@@ -12,6 +12,8 @@ import spacy
 
 import spacy_transfer
 
+pytestmark = pytest.mark.wheel
+
 FACTORIES = {
     "transfer_backbone",
     "transfer_ner",

@@ -149,3 +149,32 @@ def test_every_score_of_old_and_new_types_before_and_after(tmp_path, monkeypatch
         assert row["now"] == pytest.approx(now) and row["difference"] == pytest.approx(now - was)
     assert all(row["difference"] == 0 for row in found["after"]["b"])
     assert capsys.readouterr().out.count("ents_per_type.GPE.f") == 2
+
+
+def test_distributions_are_checked_against_the_checkout(tmp_path):
+    """A whole pair passes; one file too few or too many in either is named."""
+    import tarfile
+    import zipfile
+
+    check, root = script("check_distribution"), tmp_path / "checkout"
+    package = {"spacy_transfer/a.py", "spacy_transfer/py.typed"}
+    for name in {*package, *check.FILES, "tests/test_a.py", "tests/__pycache__/a.pyc"}:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+
+    def build(sdist, wheel):
+        with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+            for name in sdist:
+                archive.add(root / name, f"x-1.0/{name}")
+        with zipfile.ZipFile(tmp_path / "x.whl", "w") as archive:
+            for name in wheel:
+                archive.writestr(name, "")
+        found = check.problems_of_sdist(root, tmp_path / "x.tar.gz")
+        return found + check.problems_of_wheel(root, tmp_path / "x.whl")
+
+    sources, built = {*package, *check.FILES, "tests/test_a.py"}, {*package, "x-1.0.dist-info/licenses/LICENSE"}
+    assert build(sources, built) == []
+    assert build(sources - {"tests/test_a.py"}, built) == ["x.tar.gz lacks tests/test_a.py"]
+    assert build(sources, built - {"spacy_transfer/a.py"}) == ["x.whl lacks spacy_transfer/a.py"]
+    assert build(sources, built | {"tests/test_a.py"}) == ["x.whl holds tests/test_a.py, which is not of the package"]
+    assert build(sources, package) == ["x.whl lacks the license"]

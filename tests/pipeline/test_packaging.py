@@ -11,6 +11,8 @@ from spacy.cli.package import package
 
 from .util import make_pipeline, step
 
+pytestmark = pytest.mark.wheel
+
 TEXTS = ["the cat sees a dog", "a dog", "dogs see the big cat here. " * 8]
 
 PREDICT = """

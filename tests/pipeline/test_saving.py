@@ -13,6 +13,8 @@ import srsly
 
 from .util import make_examples, make_pipeline, step
 
+pytestmark = pytest.mark.wheel
+
 TEXTS = ["the cat sees a dog", "a dog", "", "dogs see the big cat here. " * 12]
 
 
