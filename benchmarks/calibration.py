@@ -32,7 +32,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
-from spacy_transfer.pipeline.calibrate import calibrate
+from spacy_transfer import calibrate
 
 KEPT = METRICS / "calibration"
 

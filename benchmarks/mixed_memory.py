@@ -19,8 +19,6 @@ from spacy.training import Example
 from spacy.util import minibatch
 from tqdm import tqdm
 
-from spacy_transfer.corpora.mixed import create_mixed_corpus_v1
-
 TOK2VEC = {"@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None, "width": 32, "depth": 1}
 TOK2VEC |= {"embed_size": 500, "window_size": 1, "maxout_pieces": 2, "subword_features": False}
 
@@ -61,7 +59,7 @@ def main() -> None:
         "tags": {"reader": reader(texts, opts.docs // 2, "tags"), "trains": ["tagger"]},
         "cats": {"reader": reader(texts, opts.docs // 2, "cats"), "trains": ["textcat_multilabel"]},
     }
-    read = create_mixed_corpus_v1(corpora=blocks, sampling="proportional")
+    read = spacy.registry.get("readers", "spacy-transfer.MixedCorpus.v1")(corpora=blocks, sampling="proportional")
     nlp = make_pipeline()
     optimizer = nlp.initialize(lambda: itertools.islice(read(nlp), 100))
     process, sizes, n = psutil.Process(), [], 0

@@ -1,6 +1,6 @@
 """Check what the two distributions hold: nothing of the project is missing, and the wheel brings nothing else.
 
-    python scripts/check_distribution.py SDIST.tar.gz WHEEL.whl
+python scripts/check_distribution.py SDIST.tar.gz WHEEL.whl
 """
 
 import sys

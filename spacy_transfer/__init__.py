@@ -18,6 +18,12 @@ _PLACES = {
     "carry_head": "pipeline.carry",
     "learn_only": "pipeline.still",
     "graft": "pipeline.graft",
+    "from_hf": "pipeline.hf",
+    "to_hf": "pipeline.hf_export",
+    "calibrate": "pipeline.calibrate",
+    "skills_from": "pipeline.retention",
+    "OldSkills": "pipeline.retention",
+    "ForgettingMatrix": "reports.forgetting",
 }
 __all__ = [*_PLACES]
 
