@@ -1,6 +1,6 @@
 """What the benchmarks share: pipelines to compare, timing in turn, and one table format.
 
-Every script prints rows `| what | measured | aim |`; `benchmarks/run.py` gathers them for the README.
+Every script prints rows `| what | measured | aim |`; `benchmarks/run.py` writes them into docs/benchmarks*.md.
 """
 
 import gzip

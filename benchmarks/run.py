@@ -1,9 +1,6 @@
-"""Run the benchmarks one after the other and gather their rows for the README, in five tables.
+"""Run the benchmarks one after the other and write their rows into five pages, docs/benchmarks*.md.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
-    python scripts/update_readme.py benchmarks=docs/benchmarks.md benchmarks-tuning=docs/benchmarks_tuning.md \\
-        benchmarks-heads=docs/benchmarks_heads.md benchmarks-multitask=docs/benchmarks_multitask.md \\
-        benchmarks-forgetting=docs/benchmarks_forgetting.md
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
 (PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/wikigold
@@ -25,6 +22,7 @@ from pathlib import Path
 
 from common import ROOT
 
+HEAD = "| what | measured | aim | `python benchmarks/` |\n"
 KEPT = ROOT / "metrics" / "benchmarks"
 # By the name of the file in docs/.
 TABLES = {
@@ -156,9 +154,13 @@ def rows_of(name: str, command: str, before: str, machine: str) -> str:
 
 def as_table(rows: Iterable[str], machine: str) -> str:
     """RETURNS (str): The table; empty if there are no rows."""
-    head = "| what | measured | aim | `python benchmarks/` |\n|---|---|---|---|\n"
     body = "".join(rows)
-    return f"{head}{body}\nMachine: {machine}.\n" if body else ""
+    return f"{HEAD}|---|---|---|---|\n{body}\nMachine: {machine}.\n" if body else ""
+
+
+def as_page(before: str, table: str) -> str:
+    """RETURNS (str): The page with a new table; what stands above the table stays."""
+    return before.split(HEAD, 1)[0] + table
 
 
 def main() -> None:
@@ -182,7 +184,7 @@ def main() -> None:
         before = page.read_text(encoding="utf8") if page.exists() else ""
         rows = {name: rows_of(name, text.format(**shown), before, machine) for name, text in commands.items()}
         if text := as_table(rows.values(), machine):
-            page.write_text(text, encoding="utf8")
+            page.write_text(as_page(before, text), encoding="utf8")
         if missing := [name for name, found in rows.items() if not found]:
             print(f"docs/{table}.md has no rows yet of: {', '.join(missing)}", file=sys.stderr)
     if failed:

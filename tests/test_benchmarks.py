@@ -39,9 +39,8 @@ def test_run_names_scripts_and_files_that_exist(script):
     for command in run.COMMANDS.values():
         assert (ROOT / "benchmarks" / command.split()[0]).exists(), command
         assert set(re.findall(r"{(\w+)}", command)) <= {"texts", "data", *run.FOLDERS}
-    readme = (ROOT / "README.md").read_text(encoding="utf8")
     for table in run.TABLES:
-        assert f"<!-- {table.replace('_', '-')} -->" in readme
+        assert run.HEAD in (ROOT / "docs" / f"{table}.md").read_text(encoding="utf8")
 
 
 def test_run_gathers_several_rows_and_goes_on_after_a_failure(kept, tmp_path, monkeypatch, capsys):
@@ -61,6 +60,9 @@ def test_run_gathers_several_rows_and_goes_on_after_a_failure(kept, tmp_path, mo
     table = kept.as_table(rows, "a machine")
     assert table.count("\n|") == 3 and table.endswith("\nMachine: a machine.\n")
     assert kept.as_table(rows[:1], "a machine") == ""
+    # What stands above the table of a page stays.
+    assert kept.as_page("# Title\n\n" + kept.as_table(["| old |\n"], "x"), table) == "# Title\n\n" + table
+    assert kept.as_page("", table) == table
     # What was not measured here stays as it is in the table, if that is of such a machine.
     monkeypatch.setattr(kept, "KEPT", tmp_path / "elsewhere")
     assert kept.rows_of("rows", "rows.py", table, "a machine") == rows[1]

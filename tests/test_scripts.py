@@ -60,8 +60,8 @@ def test_report(tmp_path):
     assert report.spread([1.0, 1.1, 5.0], gap=1) == [1.0, 2.0, 5.0]
 
 
-def test_readme_is_filled_between_markers():
-    fill = script("update_readme").fill
+def test_the_page_of_results_is_filled_between_markers():
+    fill = script("update_results").fill
     readme = "a\n<!-- x -->\nold\n<!-- /x -->\nb"
     once = fill(readme, "x", "| t |\n")
     assert once == "a\n<!-- x -->\n\n| t |\n\n<!-- /x -->\nb"
