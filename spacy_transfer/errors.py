@@ -315,7 +315,7 @@ class Errors(metaclass=_Coded):
     T391 = "component = {component!r}: {problem} Those that can be exported: {found}."
     T392 = (
         "component = {component!r} is spaCy's {factory!r}, which transformers has no class for. Train {ours!r} "
-        "instead, with one linear layer on the encoder (see spacy-transfer's README, 'From and to transformers')."
+        "instead, with one linear layer on the encoder (see docs/heads.md, 'From and to transformers')."
     )
     T393 = (
         "component = {component!r} cannot become a transformers model, since its classes cannot express this: "

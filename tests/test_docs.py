@@ -124,7 +124,9 @@ def test_every_public_name_is_in_the_reference():
     for name in set().union(*NAMES.values()) - COMMANDS:
         assert f"`{name}`" in REFERENCE, name
     for name in COMMANDS:
-        command = name.replace("transfer_", "transfer ", 1).replace("_", "-").replace("transfer debug", "debug transfer")
+        command = (
+            name.replace("transfer_", "transfer ", 1).replace("_", "-").replace("transfer debug", "debug transfer")
+        )
         assert f"`python -m spacy {command} " in REFERENCE, command
     for path in (ROOT / "configs").glob("*.cfg"):
         assert f"`{path.stem}`" in REFERENCE, path

@@ -71,7 +71,7 @@ def test_ci_runs_the_two_commands_as_they_stand():
 def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, minilm):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
-    data, use, code, labels, entities = blocks("python")
+    data, use, code, entities, labels = blocks("python")
     names = {}
 
     def execute(snippet):
@@ -88,6 +88,8 @@ def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, min
     assert len(list(tmp_path.glob("packages/en_topics-*/dist/*.whl"))) == 1
     assert found("out/model-last") == gold
     assert "business" in execute(use)
+    run("transfer report")
+    assert "business" in (tmp_path / "report.html").read_text(encoding="utf8")
     run("transfer fit")
     assert found("fitted") == gold
     (tmp_path / "dev.spacy").write_bytes((tmp_path / "train.spacy").read_bytes())
@@ -99,12 +101,12 @@ def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, min
     assert "business" in execute(code)
     assert found("topics") == gold
     spacy.load("topics").to_disk("other_pipeline")
+    printed = execute(entities)
+    assert "Susan PERSON 0." in printed and "London PLACE 0." in printed
     printed = execute(labels)
     assert "carried 2 (sport, money)" in printed and "new 1 (weather)" in printed
     rain = names["nlp"]("Rain and snow tonight.").cats
     assert max(rain, key=rain.get) == "weather"
-    printed = execute(entities)
-    assert "Susan PERSON 0." in printed and "London PLACE 0." in printed
     run("transfer graft")
     assert spacy.load("joined").pipe_names == ["transfer_backbone", "transfer_textcat", "second"]
 
@@ -144,7 +146,7 @@ def test_groups_of_the_optimizer():
 
 
 def test_readers_and_callbacks_for_old_knowledge():
-    section = ALL.split("## Nothing forgotten")[1].split("\n## ")[0]
+    section = ALL.split("\n## Rehearsal")[1].split("\n## Anchors")[0]
     around = '[paths]\ntrain = "train.spacy"\n[corpora]\n[training]\n'
     found = [Config().from_str(around + block) for block in re.findall(r"```\n(\[.*?)```", section, re.DOTALL)]
     rehearsal, teacher = (spacy.registry.resolve(block["corpora"])["train"] for block in found[:2])
@@ -155,7 +157,7 @@ def test_readers_and_callbacks_for_old_knowledge():
 
 def test_blocks_of_anchor_and_retention():
     """The table names all keys, and the blocks are whole."""
-    section = ALL[ALL.index("## Anchors, and what is lost") :].split("\n## ")[0]
+    section = ALL[ALL.index("## Anchors, and measuring what is lost") :].split("\n## ")[0]
     anchor = spacy.registry.get("callbacks", "spacy-transfer.Anchor.v1")
     block, logger = (block for block in section.split("```") if block.lstrip().startswith("[training."))
     config = Config().from_str("[training]\n" + block + logger)["training"]
