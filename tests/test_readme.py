@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.metadata import requires, version
 from inspect import signature
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -66,6 +67,13 @@ def test_ci_runs_the_two_commands_as_they_stand():
     assert len(commands) == 2
     for command in commands:
         assert command.replace("pip install", "pip install -q") in ci
+
+
+def test_the_cap_of_transformers_is_as_the_readme_says():
+    if not version("spacy-transformers").startswith("1.4."):
+        pytest.skip("the README tells of spacy-transformers 1.4")
+    caps = [each for each in requires("spacy-transformers") if each.startswith("transformers")]
+    assert re.search(r"`transformers(<[\d.]+)`", README)[1] in caps[0]
 
 
 def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, minilm):
