@@ -58,7 +58,12 @@ class Pipe(Protocol):
         """RETURNS (Sequence[str]): The labels."""
 
     def update(
-        self, examples: Iterable[Example], *, drop: float = 0.0, sgd: Optimizer | None = None, losses: Losses | None = None
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: Losses | None = None,
     ) -> Losses:
         """RETURNS (Dict[str, float]): The losses."""
 
