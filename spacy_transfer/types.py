@@ -1,14 +1,34 @@
-"""The arrays in which floors meet, and the names of the models that exchange them."""
+"""The types in which floors meet: rows, pipes, arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol, TypeAlias, cast
 
+import numpy
+from numpy.typing import NDArray
+from spacy.language import Language
 from spacy.tokens import Doc
-from thinc.api import Model
+from spacy.training import Example
+from thinc.api import Model, Optimizer
 from thinc.types import Floats2d
 
 BackboneT = Model[list[Doc], list[Floats2d]]
 """One array of shape (len(doc), width) for every doc."""
+
+Floats: TypeAlias = NDArray[numpy.floating]
+"""Real numbers in numpy's arrays, or in cupy's, which have the same methods."""
+Ints: TypeAlias = NDArray[numpy.integer]
+Bools: TypeAlias = NDArray[numpy.bool_]
+ArrayModule: TypeAlias = ModuleType
+"""numpy or cupy: the library that arrays belong to (`model.ops.xp`)."""
+
+Losses: TypeAlias = dict[str, float]
+"""By name of the component, as `nlp.update` fills it."""
+GetExamples: TypeAlias = Callable[[], Iterable[Example]]
+"""What `initialize` is given."""
+Config: TypeAlias = dict[str, Any]
+"""A block of a config: strings, numbers, lists and blocks, by key."""
 
 
 @dataclass
@@ -24,4 +44,51 @@ class Encoded:
 
 
 Encode = Callable[[BackboneT, list[Doc], bool], tuple[Encoded, Callable[[Encoded], list[Doc]]]]
-"""`model.attrs["encode"]`: forward with rows *and* document rows; the callback takes gradients of both."""
+"""Forward with rows *and* document rows; the callback takes gradients of both."""
+
+
+class Pipe(Protocol):
+    """A trainable component, ours or spaCy's own."""
+
+    name: str
+    model: Model
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """RETURNS (Sequence[str]): The labels."""
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: Losses | None = None,
+    ) -> Losses:
+        """RETURNS (Dict[str, float]): The losses."""
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step with the gradients that have been collected."""
+
+    def predict(self, docs: Iterable[Doc]) -> Any:
+        """RETURNS (Any): What `set_annotations` takes."""
+
+    def set_annotations(self, docs: Sequence[Doc], scores: Any) -> None:
+        """Write predictions to docs."""
+
+
+def pipe_of(nlp: Language, name: str) -> Pipe:
+    """RETURNS (Pipe): A component; whoever asks knows that it is trainable.
+
+    nlp (Language): The pipeline.
+    name (str): Name of the component.
+    """
+    return cast(Pipe, nlp.get_pipe(name))
+
+
+def pipes_of(nlp: Language) -> list[tuple[str, Pipe]]:
+    """RETURNS (List[Tuple[str, Pipe]]): Names and components. Functions among them have no model: see `has_weights`.
+
+    nlp (Language): The pipeline.
+    """
+    return cast(list[tuple[str, Pipe]], nlp.pipeline)

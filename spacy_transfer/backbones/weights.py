@@ -4,14 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from thinc.api import Model
-from thinc.util import torch2xp, xp2torch
 
-from .._compat import drop_gradient
-from ..tuning.anchors import pull_of
-from .shim import step_parameter
+from .parameter import Parameter, node_parameters, shim_parameters
 
 # Thinc names what combines layers after them: "softmax>>dropout", "with_array(softmax)". A path goes through them.
 COMBINES = re.compile(r">>|[|+(]")
@@ -19,80 +15,18 @@ COMBINES = re.compile(r">>|[|+(]")
 
 @dataclass(frozen=True)
 class Weight:
-    """One parameter of a node.
+    """One parameter of the layers.
 
-    owner (Model): The node.
-    own_name (str): Its name there.
+    parameter (Parameter): The parameter.
     part (int): In which part of the backbone it stands, counted from below.
     block (Model): The layer, with all its nodes.
     is_still (bool): Whether it never gets a gradient, whatever the tuning.
     """
 
-    owner: Any
-    own_name: str
+    parameter: Parameter
     part: int
     block: Model
     is_still: bool = False
-
-    @property
-    def value(self) -> Any:
-        return self.owner.get_param(self.own_name)
-
-    @property
-    def size(self) -> int:
-        return int(self.value.size)
-
-    @property
-    def has_gradient(self) -> bool:
-        return self.owner.has_grad(self.own_name)
-
-    def drop_gradient(self) -> None:
-        """Take the gradient away: one that is kept, though zero, would still move its parameter by momentum and
-        decay."""
-        drop_gradient(self.owner, self.own_name)
-
-    def pull(self, origin: Any, strength: float) -> None:
-        """Add strength * (weights - origin) to the gradient."""
-        self.owner.inc_grad(self.own_name, pull_of(self.value, origin, strength))
-
-    def step(self, optimizer: Any, scale: float) -> None:
-        """Step once with the gradient, and take it away.
-
-        optimizer (Optimizer): The optimizer.
-        scale (float): Factor on the rate.
-        """
-        node, name = self.owner, self.own_name
-        changed, _ = optimizer((node.id, name), node.get_param(name), node.get_grad(name), lr_scale=scale)
-        node.set_param(name, changed)
-        self.drop_gradient()
-
-
-@dataclass(frozen=True)
-class TorchWeight(Weight):
-    """One parameter of a torch module; the owner is its shim."""
-
-    @property
-    def parameter(self) -> Any:
-        return self.owner._model.get_parameter(self.own_name)
-
-    @property
-    def value(self) -> Any:
-        return torch2xp(self.parameter.detach())
-
-    @property
-    def has_gradient(self) -> bool:
-        return self.parameter.grad is not None
-
-    def drop_gradient(self) -> None:
-        self.parameter.grad = None
-
-    def pull(self, origin: Any, strength: float) -> None:
-        parameter = self.parameter
-        origin = xp2torch(origin, device=parameter.device)
-        parameter.grad.add_(pull_of(parameter.detach(), origin, strength))
-
-    def step(self, optimizer: Any, scale: float) -> None:
-        step_parameter(optimizer, (self.owner.id, self.own_name), self.parameter, scale)
 
 
 def find_weights(embeddings: Sequence[Model], rest: Sequence[Model]) -> dict[str, Weight]:
@@ -113,7 +47,7 @@ def find_weights(embeddings: Sequence[Model], rest: Sequence[Model]) -> dict[str
         for node, path in nodes:
             owner = f"{path}.{seen[path]}" if total[path] > 1 else path
             seen[path] += 1
-            found |= {f"{owner}.{weight.own_name}": weight for weight in _weights(node, part, block)}
+            found |= {f"{owner}.{weight.parameter.own_name}": weight for weight in _weights(node, part, block)}
     return found
 
 
@@ -141,10 +75,7 @@ def _nodes(node: Model, path: str, seen: set[int]) -> Iterator[tuple[Model, str]
 
 
 def _weights(node: Model, part: int, block: Model) -> Iterator[Weight]:
-    for name in node.param_names:
-        if node.has_param(name):
-            yield Weight(node, name, part, block, node.attrs.get("finetune") is False)
-    for shim in cast(Any, node.shims):
-        named_parameters = getattr(getattr(shim, "_model", None), "named_parameters", None)
-        for name, _ in [] if named_parameters is None else named_parameters():
-            yield TorchWeight(shim, name, part, block)
+    is_still = node.attrs.get("finetune") is False
+    yield from (Weight(parameter, part, block, is_still) for parameter in node_parameters(node))
+    for shim in node.shims:
+        yield from (Weight(parameter, part, block) for parameter in shim_parameters(shim))

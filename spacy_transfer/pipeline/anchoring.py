@@ -16,8 +16,8 @@ from ..random_state import same_random_state
 from ..tuning.anchors import pull_of, strengths
 from .calibrate import corpus_of
 from .carry import load
-from .handles import add_gradient, flush, gradient_of, value_of
 from .importance import estimate_fisher, learned_from
+from .names import flush
 from .old_data import is_raw, own_answers, read_data
 from .old_weights import Found, OldWeights, old_components
 from .quiet import copy_of
@@ -213,8 +213,9 @@ class AnchoredUpdate:
         for name in self._components:
             for key, (parameter, old) in self._old.look_up(name, self.nlp.get_pipe(name)).items():
                 if key in self._strengths:
-                    distance = value_of(parameter) - old.origin
-                    weight = pull_of(value_of(parameter), old.origin, self._strengths[key], old.importance)
+                    value = parameter.parameter.value
+                    distance = value - old.origin
+                    weight = pull_of(value, old.origin, self._strengths[key], old.importance)
                     total += 0.5 * float((weight * distance).sum())
         return total
 
@@ -230,13 +231,13 @@ class AnchoredUpdate:
                 if not strength:
                     continue
                 self._waiting[key] = self._waiting.get(key, 0) + n_docs
-                has_own = gradient_of(parameter) is not None if collected is None else collected.moves(parameter)
+                has_own = parameter.parameter.gradient is not None if collected is None else collected.moves(parameter)
                 if not has_own:
                     continue
                 factor = strength * self._waiting.pop(key)
-                pull = pull_of(value_of(parameter), old.origin, factor, old.importance)
+                pull = pull_of(parameter.parameter.value, old.origin, factor, old.importance)
                 if collected is None:
-                    add_gradient(parameter, pull)
+                    parameter.parameter.add_gradient(pull)
                 else:
                     collected.add(parameter, pull)
 

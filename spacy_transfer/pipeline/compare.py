@@ -10,7 +10,7 @@ from spacy.language import Language
 from spacy.ty import ListenedToComponent
 from thinc.api import Model
 
-from .names import parameters_of
+from .names import parameters_in
 
 # What a row does not hang on: where the weights came from, how many texts go through at a time, and what moves.
 IGNORED = {"source", "max_batch_items", "tuning", "name", "grad_factor", "tokenizer_config", "grad_scaler_config"}
@@ -84,9 +84,9 @@ def _weights(ours: Model, theirs: Model) -> list[str]:
 
 
 def _tensors(model: Model) -> Iterator[tuple[str, Any]]:
-    for parameter in parameters_of("", _Holder(model)):
-        if not parameter.is_torch:
-            yield parameter.name, model.ops.to_numpy(parameter.owner.get_param(parameter.own_name))
+    for named in parameters_in("", model):
+        if not named.is_torch:
+            yield named.name, model.ops.to_numpy(named.parameter.value)
     for number, shim in enumerate(shim for node in model.walk() for shim in node.shims):
         module: Any = getattr(shim, "_model", None)
         encoder: Any = getattr(shim, "encoder", None)
@@ -95,13 +95,6 @@ def _tensors(model: Model) -> Iterator[tuple[str, Any]]:
                 yield f"{number}.{name}", tensor.detach().float().cpu().numpy()
         elif isinstance(encoder, Model):
             yield from ((f"{number}{name}", array) for name, array in _tensors(encoder))
-
-
-class _Holder:
-    """A model as a component has it."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
 
 
 def _rest(model: Model) -> list[Any]:

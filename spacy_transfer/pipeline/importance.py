@@ -16,8 +16,7 @@ from ..backbones.tuned import TuningShim
 from ..corpora.marks import may_train
 from ..errors import Errors, Warnings
 from ..tuning.fisher import DiagonalFisher
-from .handles import drop_gradients, flush, gradient_of, has_weights
-from .names import parameters_of
+from .names import drop_gradients, flush, has_weights, parameters_of
 
 BAR_AFTER = 5.0
 """Seconds after which a progress bar shows."""
@@ -55,7 +54,7 @@ def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Coll
             flush(pipe)
         for name, pipe in pipes:
             if learned_from([example], name, pipe, excluded):
-                found = [(p.name, gradient_of(p)) for p in parameters_of(name, pipe)]
+                found = [(p.name, p.parameter.gradient) for p in parameters_of(name, pipe)]
                 fisher.add(name, [(key, gradient) for key, gradient in found if gradient is not None])
         for name, pipe in nlp.pipeline:
             if name in running and has_weights(pipe):

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
+from ..backbones.parameter import as_array
 from ..backbones.tunable import tunable_shims
 from ..tuning.surgery import cosines
 from .anchoring import update_beneath
-from .names import Parameter, parameters_of
+from .names import parameters_of
 from .surgery import Gradients, TaskGradients, check_passes, drop_all
 
 
@@ -129,17 +130,17 @@ class Lookahead:
     @contextlib.contextmanager
     def _shifted(self, gradient: Gradients) -> Iterator[None]:
         """The backbone a step further down a gradient."""
-        parameters = [p for p in parameters_of(self._backbone.name, self._backbone) if p.name in gradient]
-        kept = [_value(parameter).copy() for parameter in parameters]
-        steps = [_array(gradient[parameter.name]) for parameter in parameters]
+        named = [p for p in parameters_of(self._backbone.name, self._backbone) if p.name in gradient]
+        parameters, steps = [p.parameter for p in named], [as_array(gradient[p.name]) for p in named]
+        kept = [as_array(parameter.value).copy() for parameter in parameters]
         share = self._length * _norm(kept) / _norm(steps)
         try:
             for parameter, value, step in zip(parameters, kept, steps, strict=True):
-                _put(parameter, value - share * step)
+                parameter.put(value - share * step)
             yield
         finally:
             for parameter, value in zip(parameters, kept, strict=True):
-                _put(parameter, value)
+                parameter.put(value)
 
     @contextlib.contextmanager
     def _left_as_it_was(self) -> Iterator[None]:
@@ -162,30 +163,6 @@ def can_look(backbone: Any) -> None:
     backbone (Backbone): The component, with weights.
     """
     check_passes(backbone.name, parameters_of(backbone.name, backbone))
-
-
-def _value(parameter: Parameter) -> Any:
-    if parameter.is_torch:
-        return _array(parameter.owner._model.get_parameter(parameter.own_name).detach())
-    return parameter.owner.get_param(parameter.own_name)
-
-
-def _put(parameter: Parameter, value: Any) -> None:
-    if parameter.is_torch:
-        import torch
-        from thinc.util import xp2torch
-
-        tensor = parameter.owner._model.get_parameter(parameter.own_name)
-        with torch.no_grad():
-            tensor.copy_(xp2torch(value, device=tensor.device))
-    else:
-        parameter.owner.set_param(parameter.own_name, value)
-
-
-def _array(gradient: Any) -> Any:
-    from thinc.util import is_torch_array, torch2xp
-
-    return torch2xp(gradient) if is_torch_array(gradient) else gradient
 
 
 def _norm(arrays: list[Any]) -> float:

@@ -1,4 +1,4 @@
-"""What the parameters of a pipeline are called: COMPONENT.path.parameter."""
+"""The parameters of a pipeline, by name: COMPONENT.path.parameter."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,48 +8,64 @@ from typing import Any
 from thinc.api import Model
 
 from ..backbones.layers import LayersShim
+from ..backbones.parameter import Parameter, TorchParameter, node_parameters, shim_parameters
 from ..backbones.weights import COMBINES
+from ..tuning.torch_optimizer import TorchOptimizer
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter of a component.
+class NamedParameter:
+    """One parameter of a component, and what it is called.
 
     component (str): Name of the component.
     name (str): COMPONENT.path.parameter.
-    own_name (str): Its name in its node or shim.
-    owner (Any): The node or shim.
-    size (int): How many numbers it holds.
+    parameter (Parameter): The parameter itself.
     is_still (bool): Whether it is known that it never gets a gradient, whatever the tuning.
-    tuner (Any): The shim whose tuning counts for it, or else its owner.
+    tuner (Union[Model, Shim]): The shim whose tuning counts for it, or else its owner.
     tuned_name (str): Its name there.
     """
 
     component: str
     name: str
-    own_name: str
-    owner: Any
-    size: int
+    parameter: Parameter
     is_still: bool
     tuner: Any
     tuned_name: str
 
     @property
     def is_torch(self) -> bool:
-        return not isinstance(self.owner, Model)
+        """RETURNS (bool): Whether a module of torch holds it."""
+        return isinstance(self.parameter, TorchParameter)
+
+    def has_stepped(self, optimizer: Any) -> bool:
+        """RETURNS (bool): Whether an optimizer has stepped it before.
+
+        optimizer (Optimizer): Thinc's, or one of ours.
+        """
+        if isinstance(optimizer, TorchOptimizer):
+            return optimizer.has_met(self.parameter.key, is_torch=self.is_torch)
+        return self.parameter.key in optimizer.nr_update
 
 
-def parameters_of(component: str, pipe: Any) -> list[Parameter]:
+def parameters_of(component: str, pipe: Any) -> list[NamedParameter]:
     """All parameters of a component, in Thinc's nodes and in torch's modules.
 
     component (str): Name of the component.
     pipe (Any): The component. One without a model has no parameters.
-    RETURNS (List[Parameter]): Those that exist so far: before `initialize` there may be none.
+    RETURNS (List[NamedParameter]): Those that exist so far: before `initialize` there may be none.
     """
     model = getattr(pipe, "model", None)
-    if not isinstance(model, Model):
-        return []
-    found: list[Parameter] = []
+    return parameters_in(component, model) if isinstance(model, Model) else []
+
+
+def parameters_in(component: str, model: Model) -> list[NamedParameter]:
+    """All parameters of a model.
+
+    component (str): What the component is called.
+    model (Model): Its model.
+    RETURNS (List[NamedParameter]): Those that exist so far.
+    """
+    found: list[NamedParameter] = []
     claimed: set[int] = set()
     for node, path, is_still in _paths(component, model):
         for shim in node.shims:
@@ -57,23 +73,16 @@ def parameters_of(component: str, pipe: Any) -> list[Parameter]:
             owner = getattr(shim, "called", "") or (component if node is model else path)
             if isinstance(shim, LayersShim):
                 shim.bind(node)
-                found += [
-                    Parameter(
-                        component, f"{owner}.{name}", w.own_name, w.owner, w.size, is_still or w.is_still, shim, name
-                    )
-                    for name, w in shim.weights.items()
-                ]
-                claimed |= {id(weight.owner) for weight in shim.weights.values()}
+                for name, weight in shim.weights.items():
+                    own = is_still or weight.is_still
+                    found.append(NamedParameter(component, f"{owner}.{name}", weight.parameter, own, shim, name))
+                claimed |= {id(weight.parameter.owner) for weight in shim.weights.values()}
             elif id(shim) not in claimed:
-                found += [
-                    Parameter(component, f"{owner}.{name}", name, shim, tensor.numel(), is_still, shim, name)
-                    for name, tensor in _torch_parameters(shim)
-                ]
-        found += [
-            Parameter(component, f"{path}.{name}", name, node, int(node.get_param(name).size), is_still, node, name)
-            for name in node.param_names
-            if node.has_param(name) and id(node) not in claimed
-        ]
+                for p in shim_parameters(shim):
+                    found.append(NamedParameter(component, f"{owner}.{p.own_name}", p, is_still, shim, p.own_name))
+        if id(node) not in claimed:
+            for q in node_parameters(node):
+                found.append(NamedParameter(component, f"{path}.{q.own_name}", q, is_still, node, q.own_name))
     return found
 
 
@@ -90,10 +99,10 @@ def teach(optimizer: Any, pipes: Iterable[tuple[str, Any]]) -> None:
     shims: dict[int, str] = {}
     names = []
     for component, pipe in pipes:
-        for parameter in parameters_of(component, pipe):
-            owners = shims if parameter.is_torch else nodes
-            owners[parameter.owner.id] = parameter.name[: -len(parameter.own_name) - 1]
-            names.append(parameter.name)
+        for named in parameters_of(component, pipe):
+            owners = shims if named.is_torch else nodes
+            owners[named.parameter.owner.id] = named.name[: -len(named.parameter.own_name) - 1]
+            names.append(named.name)
     learn_names(nodes=nodes, shims=shims, parameters=names)
 
 
@@ -117,6 +126,28 @@ def _walk(node: Model, path: str, is_still: bool, seen: set[int]) -> Iterator[tu
         yield from _walk(layer, below, is_still, seen)
 
 
-def _torch_parameters(shim: Any) -> list[tuple[str, Any]]:
-    named_parameters = getattr(getattr(shim, "_model", None), "named_parameters", None)
-    return [] if named_parameters is None else list(named_parameters())
+def drop_gradients(pipe: Any) -> None:
+    """Forget all that a component has collected for the next step.
+
+    pipe (Pipe): The component.
+    """
+    steps: Any = getattr(pipe, "steps", None)
+    if hasattr(steps, "forget"):
+        steps.forget()
+    for named in parameters_of("", pipe):
+        named.parameter.clear_gradient()
+
+
+def flush(pipe: Any) -> None:
+    """Let a `transfer_backbone` send back at once what its heads have sent it; it would do so before its step.
+
+    pipe (Pipe): Any component.
+    """
+    pending = getattr(getattr(pipe, "steps", None), "pending", None)
+    if pending is not None and pending.has_arrived:
+        pipe.steps.flush()
+
+
+def has_weights(pipe: Any) -> bool:
+    """RETURNS (bool): Whether a component has a model of Thinc."""
+    return isinstance(getattr(pipe, "model", None), Model)

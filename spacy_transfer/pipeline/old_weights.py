@@ -10,9 +10,8 @@ from spacy.language import Language
 from ..errors import Errors
 from ..heads.labels import LabelPlan, move_axis
 from ..tuning.fisher import DiagonalFisher
-from .handles import value_of
 from .label_rows import EntityRows, LabelRows, TokenRows, label_rows
-from .names import Parameter, parameters_of
+from .names import NamedParameter, parameters_of
 
 Axes = dict[tuple[int, str], tuple[int, ...]]
 
@@ -68,9 +67,9 @@ class OldWeights:
                 rows, axes = _label_axes(name, pipe)
                 self._rows[name] = rows
                 for p in parameters_of(name, pipe):
-                    value = _copy(value_of(p))
+                    value = _copy(p.parameter.value)
                     self._old[p.name] = Old(value, None if fisher is None else fisher.mean(p.name, value))
-                    if (place := (p.owner.id, p.own_name)) in axes and not p.is_torch:
+                    if (place := p.parameter.key) in axes and not p.is_torch:
                         self._axes[p.name] = axes[place]
 
     def scale(self, factor: float) -> None:
@@ -86,24 +85,24 @@ class OldWeights:
         size = sum(_size(array) for array in known)
         return sum(float(array.sum()) for array in known) / size if size else 1.0
 
-    def look_up(self, name: str, pipe: Any, found: Found | None = None) -> dict[str, tuple[Parameter, Old]]:
+    def look_up(self, name: str, pipe: Any, found: Found | None = None) -> dict[str, tuple[NamedParameter, Old]]:
         """Find the old values of a component's parameters, in the shapes that they have now.
 
         name (str), pipe (Pipe): The component as it is now.
         found (Optional[Found]): Is told.
-        RETURNS (Dict[str, Tuple[Parameter, Old]]): By name of the parameter; what is not there is left out.
+        RETURNS (Dict[str, Tuple[NamedParameter, Old]]): By name of the parameter; what is not there is left out.
         """
         found = Found() if found is None else found
         rows = _label_axes(name, pipe)[0] if name in self._rows else ()
-        both: dict[str, tuple[Parameter, Old]] = {}
+        both: dict[str, tuple[NamedParameter, Old]] = {}
         for parameter in parameters_of(name, pipe):
             old = self._fit(parameter, self._old.get(parameter.name), rows, found)
             if old is not None:
                 both[parameter.name] = (parameter, old)
         return both
 
-    def _fit(self, parameter: Parameter, old: Old | None, rows: tuple[str, ...], found: Found) -> Old | None:
-        now = value_of(parameter)
+    def _fit(self, parameter: NamedParameter, old: Old | None, rows: tuple[str, ...], found: Found) -> Old | None:
+        now = parameter.parameter.value
         before = self._rows.get(parameter.component, ())
         axes = self._axes.get(parameter.name)
         if old is None or type(old.origin) is not type(now):

@@ -9,7 +9,7 @@ from ..tuning.policy import Policy, Tuning, depths
 from ..tuning.schedules import describe
 from ..tuning.table import Row
 from ..tuning.torch_optimizer import settings_of
-from .names import Parameter, parameters_of
+from .names import NamedParameter, parameters_of
 
 
 def overview(pipes: Iterable[tuple[str, Any]], optimizer: Any, *, excluded: Collection[str] = ()) -> list[Row]:
@@ -27,10 +27,10 @@ def overview(pipes: Iterable[tuple[str, Any]], optimizer: Any, *, excluded: Coll
     return rows
 
 
-def fates(parameters: Collection[Parameter], is_frozen: bool = False) -> dict[str, str]:
+def fates(parameters: Collection[NamedParameter], is_frozen: bool = False) -> dict[str, str]:
     """Whether each parameter moves at the step that its shim has reached.
 
-    parameters (Collection[Parameter]): Parameters of a component.
+    parameters (Collection[NamedParameter]): Parameters of a component.
     is_frozen (bool): Whether the whole component stays as it is.
     RETURNS (Dict[str, str]): By full name: "yes", "no", or "later".
     """
@@ -66,9 +66,9 @@ def ever_moving(policy: Policy, step: int) -> frozenset[str]:
     return policy.moving(step).union(*later)
 
 
-def _rows(parameters: list[Parameter], optimizer: Any, is_frozen: bool) -> list[Row]:
+def _rows(parameters: list[NamedParameter], optimizer: Any, is_frozen: bool) -> list[Row]:
     fate = fates(parameters, is_frozen)
-    buckets: dict[tuple, list[tuple[Parameter, int | None, float]]] = {}
+    buckets: dict[tuple, list[tuple[NamedParameter, int | None, float]]] = {}
     n_layers: dict[int, int] = {}
     for tuner, own in _by_tuner(parameters):
         depth, n_layers[id(tuner)] = _depths(tuner, own)
@@ -84,20 +84,20 @@ def _rows(parameters: list[Parameter], optimizer: Any, is_frozen: bool) -> list[
     for (trainable, group, rate, highest, schedule, layers), members in buckets.items():
         levels = tuple(sorted({depth for _, depth, _ in members if depth is not None}))
         decays = tuple(sorted({decay for _, _, decay in members}))
-        count = sum(parameter.size for parameter, _, _ in members)
+        count = sum(parameter.parameter.size for parameter, _, _ in members)
         component = members[0][0].component
         rows.append(Row(component, group, levels, layers, count, trainable, rate, highest, decays, schedule))
     return sorted(rows, key=lambda row: row.depths)
 
 
-def _by_tuner(parameters: Collection[Parameter]) -> list[tuple[Any, list[Parameter]]]:
-    tuners: dict[int, tuple[Any, list[Parameter]]] = {}
+def _by_tuner(parameters: Collection[NamedParameter]) -> list[tuple[Any, list[NamedParameter]]]:
+    tuners: dict[int, tuple[Any, list[NamedParameter]]] = {}
     for parameter in parameters:
         tuners.setdefault(id(parameter.tuner), (parameter.tuner, []))[1].append(parameter)
     return list(tuners.values())
 
 
-def _depths(tuner: Any, parameters: list[Parameter]) -> tuple[dict[str, int], int]:
+def _depths(tuner: Any, parameters: list[NamedParameter]) -> tuple[dict[str, int], int]:
     """How high the parameters under a shim stand, and how many layers it has; 0 for what has none."""
     if isinstance(tuner, Model):
         return {}, 0

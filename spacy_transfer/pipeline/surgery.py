@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy
 
-from .._compat import drop_gradient
 from ..backbones.graph import keep_graph
 from ..errors import Errors
 from ..tuning.surgery import project
 from .gradients import PendingGradients
-from .handles import add_gradient
-from .names import Parameter, parameters_of
+from .names import NamedParameter, parameters_of
 
 Gradients = dict[str, Any]
 """By full name of the parameter: tensors of torch, or arrays."""
@@ -58,24 +56,21 @@ class TaskGradients:
                 pending.backprop_task(task)
             _take(parameters, self._tasks.setdefault(task, {}))
 
-    def moves(self, parameter: Parameter) -> bool:
+    def moves(self, parameter: NamedParameter) -> bool:
         """RETURNS (bool): Whether anything but zeros has been collected for a parameter.
 
-        parameter (Parameter): One of the backbone's.
+        parameter (NamedParameter): One of the backbone's.
         """
         parts = (self._rest, *self._tasks.values())
         return any(parameter.name in own and bool(own[parameter.name].any()) for own in parts)
 
-    def add(self, parameter: Parameter, more: Any) -> None:
+    def add(self, parameter: NamedParameter, more: Any) -> None:
         """Add what is no task's to the coming step.
 
-        parameter (Parameter): One of the backbone's.
+        parameter (NamedParameter): One of the backbone's.
         more (Union[FloatsXd, Tensor]): Of its shape and library, without a loss scale.
         """
-        if parameter.is_torch:
-            tensor = parameter.owner._model.get_parameter(parameter.own_name)
-            tensor.grad = tensor.new_zeros(tensor.shape) if tensor.grad is None else tensor.grad
-        add_gradient(parameter, more)
+        parameter.parameter.add_gradient(more)
         _take([parameter], self._rest)
 
     def of(self, task: str) -> Gradients:
@@ -121,49 +116,36 @@ class TaskGradients:
                 total = found[0][1] if found[0][0] == 1.0 else found[0][1] * found[0][0]
                 for share, gradient in found[1:]:
                     total = total + (gradient if share == 1.0 else gradient * share)
-                _set(parameter, total)
+                parameter.parameter.set_gradient(total)
 
 
-def check_passes(name: str, parameters: list[Parameter]) -> None:
+def check_passes(name: str, parameters: list[NamedParameter]) -> None:
     """RAISES (ValueError): When a backbone has layers of torch that go back only once.
 
     name (str): Name of the backbone.
-    parameters (List[Parameter]): Its parameters.
+    parameters (List[NamedParameter]): Its parameters.
     """
     for parameter in parameters:
-        if parameter.is_torch and not getattr(parameter.owner, "keeps_graph", False):
-            raise ValueError(Errors.T664.format(name=name, found=type(parameter.owner).__name__))
+        if parameter.is_torch and not getattr(parameter.parameter.owner, "keeps_graph", False):
+            raise ValueError(Errors.T664.format(name=name, found=type(parameter.parameter.owner).__name__))
 
 
-def drop_all(parameters: list[Parameter]) -> None:
+def drop_all(parameters: list[NamedParameter]) -> None:
     """Take all gradients away.
 
-    parameters (List[Parameter]): Whose.
+    parameters (List[NamedParameter]): Whose.
     """
     _take(parameters, {})
 
 
-def _take(parameters: list[Parameter], into: Gradients) -> None:
+def _take(parameters: list[NamedParameter], into: Gradients) -> None:
     """Move gradients away from the parameters, and add them to what is there."""
     for parameter in parameters:
-        owner, name = parameter.owner, parameter.own_name
-        if parameter.is_torch:
-            tensor = owner._model.get_parameter(name)
-            gradient, tensor.grad = tensor.grad, None
-        else:
-            gradient = owner.get_grad(name) if owner.has_grad(name) else None
-            drop_gradient(owner, name)
+        gradient: Any = parameter.parameter.take_gradient()
         if gradient is not None and parameter.name in into:
             into[parameter.name] += gradient
         elif gradient is not None:
             into[parameter.name] = gradient
-
-
-def _set(parameter: Parameter, gradient: Any) -> None:
-    if parameter.is_torch:
-        parameter.owner._model.get_parameter(parameter.own_name).grad = gradient
-    else:
-        parameter.owner.set_grad(parameter.own_name, gradient)
 
 
 def _product(first: Gradients, second: Gradients) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..backbones.tunable import tunable_shims
 from ..tuning.table import show_count, show_depths, to_text
-from ..tuning.torch_optimizer import TorchOptimizer, rates_of
+from ..tuning.torch_optimizer import rates_of
 from .names import parameters_of, teach
 from .overview import overview
 
@@ -93,7 +93,7 @@ class Watch:
         policy = shim.policy
         if not moving:
             return "no layer moves"
-        sizes = {p.tuned_name: p.size for p in parameters_of(backbone.name, backbone) if p.tuner is shim}
+        sizes = {p.tuned_name: p.parameter.size for p in parameters_of(backbone.name, backbone) if p.tuner is shim}
         count = show_count(sum(sizes.get(name, 0) for name in moving))
         layers = show_depths({policy.depth[name] for name in moving}, policy.n_layers)
         return f"layers {layers} of {policy.n_layers} move ({count} parameters)"
@@ -109,8 +109,4 @@ def _tuned(backbone: Any) -> list[Any]:
 def _takes_part(name: str, pipe: Any, optimizer: Any) -> bool:
     """Whether any parameter of a component has been stepped, or none can be."""
     parameters = parameters_of(name, pipe)
-    if isinstance(optimizer, TorchOptimizer):
-        met = [optimizer.has_met((p.owner.id, p.own_name), is_torch=p.is_torch) for p in parameters]
-    else:
-        met = [(p.owner.id, p.own_name) in optimizer.nr_update for p in parameters]
-    return any(met) or not parameters
+    return any(p.has_stepped(optimizer) for p in parameters) or not parameters

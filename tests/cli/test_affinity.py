@@ -55,15 +55,15 @@ def shift(pipe, gradient, length):
     from spacy_transfer.pipeline.names import parameters_of
 
     parameters, begin = parameters_of(pipe.name, pipe), 0
-    gets = [p for p in parameters if gradient[begin : (begin := begin + p.size)].any()]
+    gets = [p for p in parameters if gradient[begin : (begin := begin + p.parameter.size)].any()]
 
     def tensor(p):
-        return p.owner._model.get_parameter(p.own_name).data.numpy() if p.is_torch else p.owner.get_param(p.own_name)
+        return numpy.asarray(p.parameter.value)
 
     norm = numpy.sqrt(sum((tensor(p).astype("d") ** 2).sum() for p in gets))
     begin = 0
     for p in parameters:
-        part = gradient[begin : (begin := begin + p.size)].reshape(tensor(p).shape)
+        part = gradient[begin : (begin := begin + p.parameter.size)].reshape(tensor(p).shape)
         tensor(p)[...] -= length * norm / numpy.linalg.norm(gradient) * part
 
 

@@ -19,7 +19,6 @@ from spacy_transfer._compat import drop_parser_dropout
 from spacy_transfer.corpora.marks import mark
 from spacy_transfer.corpora.texts import read_texts
 from spacy_transfer.pipeline.anchoring import AnchoredUpdate, create_anchor_v1, release
-from spacy_transfer.pipeline.handles import value_of
 from spacy_transfer.pipeline.importance import estimate_fisher
 from spacy_transfer.pipeline.names import parameters_of
 from spacy_transfer.pipeline.old_data import is_raw, own_answers, read_data
@@ -100,7 +99,7 @@ def plain_twin(nlp):
 
 def values(nlp, components=None):
     return {
-        p.name: numpy.array(value_of(p), copy=True)
+        p.name: numpy.array(p.parameter.value, copy=True)
         for name, pipe in nlp.pipeline
         if components is None or name in components
         for p in parameters_of(name, pipe)
@@ -153,7 +152,7 @@ def test_importance_of_a_linear_softmax_by_hand(tiny_bert):
     answers = own_answers(nlp, examples)
     fisher = estimate_fisher(nlp, answers, ["transfer_textcat"])
     like = pipe.model.get_ref("output").get_param("W")
-    names = {p.own_name: p.name for p in parameters_of("transfer_textcat", pipe)}
+    names = {p.parameter.own_name: p.name for p in parameters_of("transfer_textcat", pipe)}
     numpy.testing.assert_allclose(fisher.mean(names["W"], like), numpy.mean(expected_W, axis=0), rtol=1e-4)
     numpy.testing.assert_allclose(fisher.mean(names["b"], like[:, 0]), numpy.mean(expected_b, axis=0), rtol=1e-4)
 
@@ -185,7 +184,7 @@ def test_importance_of_an_encoder_against_plain_torch(tiny_bert):
     checked = 0
     for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone")):
         name = p.tuned_name.removeprefix("transformer.")
-        mine = fisher.mean(p.name, value_of(p))
+        mine = fisher.mean(p.name, p.parameter.value)
         torch.testing.assert_close(mine, sums[name] / len(examples), rtol=1e-3, atol=1e-9, msg=name)
         checked += bool(mine.any())
     assert checked > 20
@@ -206,7 +205,7 @@ def test_importance_is_without_dropout_and_of_what_is_frozen_as_yet(tiny_bert):
                     module.p = dropout
         fisher = estimate_fisher(nlp, examples, ["transfer_backbone"])
         parameters = parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone"))
-        found.append({p.name: fisher.mean(p.name, value_of(p)) for p in parameters})
+        found.append({p.name: fisher.mean(p.name, p.parameter.value) for p in parameters})
     assert found[0].keys() == found[1].keys()
     assert any(array.any() for array in found[0].values())
     for name, array in found[0].items():
@@ -220,14 +219,14 @@ def test_importance_of_stock_ner_is_that_of_its_own_loss():
     for example in examples:
         other.update([example], drop=0.0, sgd=False)
         for p in parameters_of("ner", other.get_pipe("ner")):
-            if p.owner.has_grad(p.own_name):
-                gradient = p.owner.get_grad(p.own_name)
+            if p.parameter.owner.has_grad(p.parameter.own_name):
+                gradient = p.parameter.owner.get_grad(p.parameter.own_name)
                 squares[p.name] = squares.get(p.name, 0.0) + gradient.astype("f8") ** 2
                 gradient[...] = 0
     fisher = estimate_fisher(nlp, examples, ["ner"])
     for p in parameters_of("ner", nlp.get_pipe("ner")):
-        expected = squares.get(p.name, value_of(p) * 0) / len(examples)
-        numpy.testing.assert_allclose(fisher.mean(p.name, value_of(p)), expected, rtol=1e-4, atol=1e-12)
+        expected = squares.get(p.name, p.parameter.value * 0) / len(examples)
+        numpy.testing.assert_allclose(fisher.mean(p.name, p.parameter.value), expected, rtol=1e-4, atol=1e-12)
     assert sum(bool(array.any()) for array in squares.values()) > 5
 
 
@@ -261,13 +260,15 @@ def test_importance_is_a_mean_over_the_texts_that_teach_a_component(tiny_bert):
     }
     for name, fisher in alone.items():
         for p in parameters_of(name, nlp.get_pipe(name)):
-            expected = fisher.mean(p.name, value_of(p))
+            expected = fisher.mean(p.name, p.parameter.value)
             assert expected.any(), p.name
-            numpy.testing.assert_allclose(mixed.mean(p.name, value_of(p)), expected, rtol=1e-4, err_msg=p.name)
+            numpy.testing.assert_allclose(mixed.mean(p.name, p.parameter.value), expected, rtol=1e-4, err_msg=p.name)
     for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone")):
-        of = [fisher.mean(p.name, value_of(p)) for fisher in alone.values()]
+        of = [fisher.mean(p.name, p.parameter.value) for fisher in alone.values()]
         expected = (9 * of[0] + len(TEXTS) * of[1]) / (9 + len(TEXTS))
-        numpy.testing.assert_allclose(mixed.mean(p.name, value_of(p)), expected, rtol=1e-4, atol=1e-12, err_msg=p.name)
+        numpy.testing.assert_allclose(
+            mixed.mean(p.name, p.parameter.value), expected, rtol=1e-4, atol=1e-12, err_msg=p.name
+        )
 
 
 def test_texts_of_which_none_teaches_a_component(tiny_bert):
@@ -473,7 +474,7 @@ def test_frozen_layers_stay_bit_for_bit(tiny_bert, tmp_path):
     nlp = type(nlp).from_config(config).from_bytes(nlp.to_bytes())
     noise = numpy.random.default_rng(0)
     for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone")):
-        value_of(p).add_(torch.tensor(noise.normal(size=tuple(value_of(p).shape)), dtype=torch.float32))
+        p.parameter.value.add_(torch.tensor(noise.normal(size=tuple(p.parameter.value.shape)), dtype=torch.float32))
     before = values(nlp)
     anchor = create_anchor_v1(importance="equal", source=str(tmp_path / "old"))
     anchor(nlp, {"step": 0, "epoch": 0})
@@ -523,7 +524,7 @@ def test_new_rows_of_stock_ner_are_free(use_upper):
     axes = {"W": 0, "b": 0} if use_upper else {"W": 1, "b": 0, "pad": 2}
     for name in found.partly:
         parameter, kept = both[name]
-        axis = axes[parameter.own_name]
+        axis = axes[parameter.parameter.own_name]
         for i, row in enumerate(now):
             mine, weight = kept.origin.take(i, axis), kept.importance.take(i, axis)
             assert (weight == (row in rows)).all()
@@ -536,7 +537,7 @@ def test_rows_go_by_their_labels_not_by_their_places(tiny_bert):
     nlp.initialize(lambda: examples)
     rng = numpy.random.default_rng(1)
     for p in parameters_of("transfer_ner", nlp.get_pipe("transfer_ner")):
-        p.owner.set_param(p.own_name, rng.normal(size=value_of(p).shape).astype("f"))
+        p.parameter.owner.set_param(p.parameter.own_name, rng.normal(size=p.parameter.value.shape).astype("f"))
     old = OldWeights(nlp, ["transfer_ner"], None)
     tags, origin = nlp.get_pipe("transfer_ner").tags, values(nlp)
     spacy_transfer.pipeline.labels.set_labels(nlp, "transfer_ner", ["NEW", "PER", "LOC"])

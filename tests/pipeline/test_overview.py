@@ -34,9 +34,9 @@ def snapshot(nlp):
     for name, pipe in nlp.pipeline:
         for p in parameters_of(name, pipe):
             if p.is_torch:
-                array = dict(p.owner.encoder.named_parameters())[p.own_name].detach().numpy()
+                array = dict(p.parameter.owner.encoder.named_parameters())[p.parameter.own_name].detach().numpy()
             else:
-                array = p.owner.get_param(p.own_name)
+                array = p.parameter.owner.get_param(p.parameter.own_name)
             found[p.name] = array.copy()
     return found
 
@@ -63,7 +63,7 @@ def test_names_are_paths_and_no_two_are_one(tiny_bert):
         "spancat.model.layernorm.G",
     } <= set(found)
     encoder = nlp.get_pipe("transfer_backbone").model.shims[0].encoder
-    sizes = [p.size for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone"))]
+    sizes = [p.parameter.size for p in parameters_of("transfer_backbone", nlp.get_pipe("transfer_backbone"))]
     assert sum(sizes) == sum(p.numel() for p in encoder.parameters())
 
 
@@ -225,7 +225,7 @@ def test_layers_by_rate_and_fate(tiny_bert):
         ("transfer_backbone", (2, 3), "yes", 0.1, (0.2,)),
         ("tagger", (), "yes", 0.1, (0.2,)),
     ]
-    total = sum(p.size for name, pipe in nlp.pipeline for p in parameters_of(name, pipe))
+    total = sum(p.parameter.size for name, pipe in nlp.pipeline for p in parameters_of(name, pipe))
     assert sum(row.count for row in rows) == total
 
 

@@ -92,12 +92,12 @@ def vector(pipe):
     parts = []
     for parameter in parameters_of(pipe.name, pipe):
         if parameter.is_torch:
-            gradient = parameter.owner._model.get_parameter(parameter.own_name).grad
+            gradient = parameter.parameter.owner._model.get_parameter(parameter.parameter.own_name).grad
             gradient = None if gradient is None else gradient.numpy()
         else:
-            has = parameter.owner.has_grad(parameter.own_name)
-            gradient = parameter.owner.get_grad(parameter.own_name) if has else None
-        parts.append(numpy.zeros(parameter.size) if gradient is None else gradient.ravel().astype("d"))
+            has = parameter.parameter.owner.has_grad(parameter.parameter.own_name)
+            gradient = parameter.parameter.owner.get_grad(parameter.parameter.own_name) if has else None
+        parts.append(numpy.zeros(parameter.parameter.size) if gradient is None else gradient.ravel().astype("d"))
     return numpy.concatenate(parts)
 
 
