@@ -118,6 +118,16 @@ class Errors(metaclass=_Coded):
         "source = {source!r}: it has a row for not one word of the training texts (the most frequent: {words}). Are "
         "vectors and texts of one language and one case? See case = 'fallback'."
     )
+    T211 = "{path} holds no word vectors. Give a file with a word and its numbers in each line."
+    T212 = (
+        "{path}: {where} has a value that is not a finite number (NaN, or larger than float32), and would make every "
+        "prediction NaN. Correct or remove it, or fetch the file again."
+    )
+    T213 = "{path}: an archive of word vectors must hold one file. Found: {found}. Unpack it, and name the file."
+    T214 = (
+        "{package} is installed, but cannot be imported: {error}. Its version does not go with those of other packages "
+        "(or its installation is damaged): install one that does."
+    )
     T251 = (
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."

@@ -1,7 +1,6 @@
 """`python -m spacy transfer lr-find CONFIG`: the learning rate range test on a config's own training."""
 
 import copy
-import importlib.util
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from spacy.util import registry, resolve_dot_names
 from wasabi import msg
 
 from ..errors import Errors
+from ..extras import import_extra
 from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
 from .app import transfer_cli
 from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
@@ -71,8 +71,7 @@ def check_picture(output: str) -> None:
     """
     if output == "-":
         return
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError(Errors.T720)
+    import_extra("matplotlib.figure", Errors.T720)
     if not Path(output).resolve().parent.is_dir():
         raise ValueError(Errors.T721.format(path=output))
 
