@@ -128,6 +128,8 @@ class Errors(metaclass=_Coded):
         "{package} is installed, but cannot be imported: {error}. Its version does not go with those of other packages "
         "(or its installation is damaged): install one that does."
     )
+    T215 = "{key} = {found!r}: it must be {wanted}."
+    T216 = "{key} = {found!r} is no regular expression: {error}"
     T251 = (
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."
@@ -648,6 +650,10 @@ class Errors(metaclass=_Coded):
         "training.optimizer.groups.{group} (group {group!r}) has the keys {found}; it must have 'pattern', of {known}."
     )
     T604 = "training.optimizer.groups.{group}.pattern = {pattern!r} (group {group!r}) is no regular expression: {error}"
+    T605 = (
+        "training.optimizer: Adafactor needs torch 2.5 or newer, and this is {version}. Install a newer torch, or take "
+        "another optimizer, such as 'spacy-transfer.AdamW.v1'."
+    )
     T610 = (
         'tuning.freeze = {found!r}: it must be null, "all", "embeddings", a number of layers, or a list of regular '
         "expressions over parameter names."

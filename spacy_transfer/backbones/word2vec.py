@@ -154,8 +154,8 @@ def _read_binary(begin: bytes, stream: IO[bytes], count: int, width: int, path: 
 
     begin (bytes): What has been read after the header.
     """
-    size, words, rows = 4 * width, [], bytearray()
-    at, ahead = 0, begin
+    words: Words = []
+    rows, size, at, ahead = bytearray(), 4 * width, 0, begin
     while len(words) < count:
         end = ahead.find(b" ", at)
         if end < 0 or len(ahead) < end + 1 + size:

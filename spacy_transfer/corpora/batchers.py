@@ -1,5 +1,6 @@
 """TaskBatcher.v1: batches of one corpus each."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from typing import Any, Literal
@@ -21,7 +22,7 @@ def create_task_batcher_v1(
     unit (str): What is counted: "examples", or "words" (tokens). An example of more words than `size` is a batch alone.
     RETURNS (Callable[[Iterable[Example]], Iterator[List[Example]]]): The batcher.
     """
-    if isinstance(size, int):
+    if isinstance(size, (int, float)) or not size:
         _check_size(size)
 
     def batch(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -31,13 +32,14 @@ def create_task_batcher_v1(
 
 
 def _check_size(size: Any) -> None:
-    if int(size) < 1:
-        wanted = "It must be 1 or more, each of a schedule too."
+    # Thinc's compounding schedules give fractions.
+    if not isinstance(size, (int, float)) or not 1 <= size < math.inf:
+        wanted = "It must be a number, 1 or more, or a schedule of such."
         raise ValueError(Errors.T524.format(name="size", found=size, wanted=wanted))
 
 
 def _sizes(size: int | Iterable[int]) -> Iterator[int]:
-    for found in repeat(size) if isinstance(size, int) else size:
+    for found in repeat(size) if isinstance(size, (int, float)) else size:
         _check_size(found)
         yield int(found)
     wanted = "It has ended before the examples have. Give a number, or a schedule without end."

@@ -156,7 +156,7 @@ def test_arrays_beside_a_word_list(kind, tmp_path):
 @pytest.mark.parametrize(
     ("name", "words", "says"),
     [
-        ("w.txt", "a\nb\nc\n".encode(), "T203.*3 words, but 2 rows"),
+        ("w.txt", b"a\nb\nc\n", "T203.*3 words, but 2 rows"),
         ("w.txt", "a\nü\n".encode("latin1"), "T205.*w.txt"),
         ("w.json", b"[1, 2]", "T205.*strings"),
         ("w.json", b"[1, ", "T205.*w.json"),
