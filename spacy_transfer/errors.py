@@ -816,7 +816,6 @@ class Errors(metaclass=_Coded):
         "without: --output -)"
     )
     T721 = "--output {path}: the folder does not exist. Make it, or name another."
-    T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     T761 = (
         "The logits of the pipeline and of transformers differ by {difference:.1e} on texts of our own, which is more "
         "than {most:.0e}. Nothing was written. Please report the checkpoint ({source!r}) and the version of "
@@ -1056,3 +1055,4 @@ class Warnings(metaclass=_Coded):
         "training.accumulate_gradient = {parts}, but training.batcher.size = {size}: a batch cannot be cut into more "
         "parts than it has texts, and is not cut at all then. Make the batches larger."
     )
+    W730 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."

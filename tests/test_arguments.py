@@ -195,6 +195,11 @@ def test_what_is_given_here_is_fine(where, name):
     make(where, name, {})
 
 
+def test_a_pattern_that_is_none():
+    with pytest.raises(ValueError, match=r"T216.*no_decay.*unterminated"):
+        make("optimizers", "AdamW", {"no_decay": "("})
+
+
 def test_nesterov_needs_momentum():
     with pytest.raises(ValueError, match="T215.*nesterov"):
         make("optimizers", "SGD", {"nesterov": True, "momentum": 0.0})

@@ -15,7 +15,7 @@ from spacy.ty import ListenedToComponent
 from spacy.util import registry, resolve_dot_names
 from wasabi import msg
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
 from .app import transfer_cli
@@ -165,7 +165,7 @@ def report(nlp: Any, found: Suggestion, base: float) -> None:
     """
     msg.good(f"Suggested rate: {found.rate:.2g}   (the loss is lowest at {found.minimum:.2g})")
     if found.still_falls:
-        msg.warn(Errors.T722.format(rate=f"{found.minimum:.2g}"))
+        msg.warn(Warnings.W730.format(rate=f"{found.minimum:.2g}"))
     block = nlp.config.interpolate()["training"]["optimizer"]
     peaks = _places(hold_at_peak(block))
     for key, place in _places(block).items():

@@ -34,7 +34,7 @@ def create_task_batcher_v1(
 def _check_size(size: Any) -> None:
     # Thinc's compounding schedules give fractions.
     if not isinstance(size, (int, float)) or not 1 <= size < math.inf:
-        wanted = "It must be a number, 1 or more, or a schedule of such."
+        wanted = "It must be 1 or more, each of a schedule too."
         raise ValueError(Errors.T524.format(name="size", found=size, wanted=wanted))
 
 
