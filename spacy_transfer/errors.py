@@ -130,6 +130,10 @@ class Errors(metaclass=_Coded):
     )
     T215 = "{key} = {found!r}: it must be {wanted}."
     T216 = "{key} = {found!r} is no regular expression: {error}"
+    T217 = (
+        "{path} cannot be read as annotated docs: {error} The file is cut short, damaged, or no .spacy file: make it "
+        "again with DocBin.to_disk or spacy convert."
+    )
     T251 = (
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."

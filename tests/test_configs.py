@@ -121,9 +121,12 @@ def test_the_last_step_is_evaluated(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_schedules_end_with_the_training(name):
-    """One override of the steps is enough."""
-    shorter = spacy.util.load_config(CONFIGS / f"{name}.cfg", overrides={"training.max_steps": 150}, interpolate=True)
-    assert {int(found) for found in re.findall(r"total_steps = (\d+)", shorter.to_str())} <= {150}
+    """They are numbers: with ${training.max_steps} here, nlp.resume_training() of what was trained fails, since spaCy
+    makes the optimizer of a block whose variables are not filled in."""
+    config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
+    steps = re.findall(r"total_steps = (.*)", config.to_str())
+    assert set(steps) <= {str(config["training"]["max_steps"])}
+    assert spacy.registry.resolve({"optimizer": config["training"]["optimizer"]})["optimizer"].learn_rate is not None
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "ner_anchor"])

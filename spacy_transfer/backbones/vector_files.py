@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import Errors, Warnings
 from ..extras import import_extra
+from ..installed import like
 from .sources import resolve_package
 from .word2vec import open_packed, read_word2vec
 
@@ -56,7 +57,7 @@ def read_vectors(source: str) -> VectorTable:
 
     if source.isidentifier() and is_package(source):
         return _read_spacy(source)
-    raise ValueError(Errors.T201.format(source=source, path=path.absolute()))
+    raise ValueError(Errors.T201.format(source=source, path=path.absolute()) + like(source))
 
 
 def _read_folder(path: Path, source: str) -> VectorTable:

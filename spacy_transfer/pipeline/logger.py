@@ -35,7 +35,7 @@ def console_logger_v1(
     RETURNS (Callable): The logger.
     """
     make = registry.get("loggers", "spacy.ConsoleLogger.v3")
-    bar = {True: "eval", False: None}.get(progress_bar, progress_bar)  # type: ignore[call-overload]
+    bar = ("eval" if progress_bar else None) if isinstance(progress_bar, bool) else progress_bar
     setup_rows = make(progress_bar=bar, console_output=console_output, output_file=output_file)
 
     def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> tuple[LogStep, Callable[[], None]]:
