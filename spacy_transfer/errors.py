@@ -118,6 +118,22 @@ class Errors(metaclass=_Coded):
         "source = {source!r}: it has a row for not one word of the training texts (the most frequent: {words}). Are "
         "vectors and texts of one language and one case? See case = 'fallback'."
     )
+    T211 = "{path} holds no word vectors. Give a file with a word and its numbers in each line."
+    T212 = (
+        "{path}: {where} has a value that is not a finite number (NaN, or larger than float32), and would make every "
+        "prediction NaN. Correct or remove it, or fetch the file again."
+    )
+    T213 = "{path}: an archive of word vectors must hold one file. Found: {found}. Unpack it, and name the file."
+    T214 = (
+        "{package} is installed, but cannot be imported: {error}. Its version does not go with those of other packages "
+        "(or its installation is damaged): install one that does."
+    )
+    T215 = "{key} = {found!r}: it must be {wanted}."
+    T216 = "{key} = {found!r} is no regular expression: {error}"
+    T217 = (
+        "{path} cannot be read as annotated docs: {error} The file is cut short, damaged, or no .spacy file: make it "
+        "again with DocBin.to_disk or spacy convert."
+    )
     T251 = (
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."
@@ -638,6 +654,10 @@ class Errors(metaclass=_Coded):
         "training.optimizer.groups.{group} (group {group!r}) has the keys {found}; it must have 'pattern', of {known}."
     )
     T604 = "training.optimizer.groups.{group}.pattern = {pattern!r} (group {group!r}) is no regular expression: {error}"
+    T605 = (
+        "training.optimizer: Adafactor needs torch 2.5 or newer, and this is {version}. Install a newer torch, or take "
+        "another optimizer, such as 'spacy-transfer.AdamW.v1'."
+    )
     T610 = (
         'tuning.freeze = {found!r}: it must be null, "all", "embeddings", a number of layers, or a list of regular '
         "expressions over parameter names."
@@ -800,7 +820,6 @@ class Errors(metaclass=_Coded):
         "without: --output -)"
     )
     T721 = "--output {path}: the folder does not exist. Make it, or name another."
-    T722 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     T761 = (
         "The logits of the pipeline and of transformers differ by {difference:.1e} on texts of our own, which is more "
         "than {most:.0e}. Nothing was written. Please report the checkpoint ({source!r}) and the version of "
@@ -1040,3 +1059,4 @@ class Warnings(metaclass=_Coded):
         "training.accumulate_gradient = {parts}, but training.batcher.size = {size}: a batch cannot be cut into more "
         "parts than it has texts, and is not cut at all then. Make the batches larger."
     )
+    W730 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."

@@ -111,6 +111,42 @@ def test_these_are_the_configs():
 
 @pytest.mark.wheel
 @pytest.mark.parametrize("name", NAMES)
+def test_the_last_step_is_evaluated(name):
+    """Otherwise model-best is never the finished model. Where epochs end the training, no number of steps is known."""
+    training = spacy.util.load_config(CONFIGS / f"{name}.cfg")["training"]
+    if training["max_steps"]:
+        assert training["max_steps"] % training["eval_frequency"] == 0
+    else:
+        assert training["max_epochs"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_schedules_end_with_the_training(name):
+    """They are numbers: with ${training.max_steps} here, nlp.resume_training() of what was trained fails, since spaCy
+    makes the optimizer of a block whose variables are not filled in."""
+    config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
+    steps = re.findall(r"total_steps = (.*)", config.to_str())
+    assert set(steps) <= {str(config["training"]["max_steps"])}
+    assert spacy.registry.resolve({"optimizer": config["training"]["optimizer"]})["optimizer"].learn_rate is not None
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ner_anchor"])
+def test_our_logger_is_one_word_away(name):
+    """As docs/tuning.md says. (In ner_anchor the other logger of ours has it inside.)"""
+    given = {"training.logger.@loggers": "spacy-transfer.ConsoleLogger.v1"}
+    config = spacy.util.load_config(CONFIGS / f"{name}.cfg", overrides=given, interpolate=True)
+    assert callable(spacy.registry.resolve({"logger": config["training"]["logger"]})["logger"])
+
+
+@pytest.mark.parametrize("bar", [True, False, None, "train", "eval"])
+def test_our_logger_takes_what_spacys_take(bar, data, tmp_path, capsys):
+    given = {"@loggers": "spacy-transfer.ConsoleLogger.v1", "progress_bar": bar, "console_output": True}
+    given["output_file"] = str(tmp_path / "rows.jsonl")
+    run("textcat_vectors", data, tmp_path / "out", **{f"training.logger.{key}": given[key] for key in given})
+    assert "rate 0.0" in capsys.readouterr().out and (tmp_path / "rows.jsonl").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_filled(name, tmp_path, where):
     path = CONFIGS / f"{name}.cfg"
     fill_config(tmp_path / "filled.cfg", path, silent=True)

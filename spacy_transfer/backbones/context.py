@@ -6,6 +6,7 @@ from typing import Any
 from thinc.api import Linear, Model, chain, get_torch_default_device, torch2xp, with_array, xp2torch
 from thinc.types import Floats2d
 
+from ..checks import BELOW_ONE, COUNT, require
 from .graph import is_graph_kept
 from .products import by_numpy
 from .shim import SafetensorsShim
@@ -24,6 +25,7 @@ def build_cnn_context_v1(
     maxout_pieces (int): Pieces of the maxout.
     RETURNS (Model[List[Floats2d], List[Floats2d]]): The layer: shape (n_tokens, width) for every doc.
     """
+    require("context", COUNT, width=width, depth=depth, window_size=window_size, maxout_pieces=maxout_pieces)
     encode = _registered("spacy.MaxoutWindowEncoder.v2")(width, window_size, maxout_pieces, depth)
     inner: Model = chain(with_array(Linear(nO=width)), encode)
     return Model("transfer_cnn", _cnn_forward, init=_cnn_init, layers=[inner], dims={"nI": None, "nO": width})
@@ -39,6 +41,8 @@ def build_bilstm_context_v1(
     dropout (float): Between layers in training.
     RETURNS (Model[List[Floats2d], List[Floats2d]]): The layer: shape (n_tokens, width) for every doc.
     """
+    require("context", COUNT, width=width, depth=depth)
+    require("context", BELOW_ONE, dropout=dropout)
     return Model(
         "transfer_bilstm",
         _lstm_forward,

@@ -1,5 +1,6 @@
 """TransformerModel.v1: a drop-in for the architecture of the same name of spacy-transformers, with tuning."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from spacy.util import SimpleFrozenDict
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
+from ..checks import COUNT_OR_NONE, Range, require
 from ..tuning.policy import Tuning
 from .states import CacheSettings, StatesDtype
 
@@ -55,6 +57,7 @@ def build_transformer_model_v1(
     """
     from .dropin_model import DropInModel
 
+    require("model", COUNT_OR_NONE, cache_mb=cache_mb, cache_disk_mb=cache_disk_mb)
     return DropInModel(
         name,
         get_spans,
@@ -95,6 +98,7 @@ def build_tok2vec_transformer_v1(
     """
     from .._compat import spacy_transformers_classes
 
+    require("model", Range(-math.inf), grad_factor=grad_factor)
     theirs = spacy_transformers_classes()
     model = build_transformer_model_v1(
         name=name,

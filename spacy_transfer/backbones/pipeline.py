@@ -14,6 +14,7 @@ from thinc.api import Model, set_dropout_rate
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from ..installed import like
 from ..tuning.policy import Tuning
 from .layers import LayersShim, check_keys, is_still
 from .parameter import as_array
@@ -208,7 +209,7 @@ def _load(source: str) -> Any:
     if not (source.isidentifier() and is_package(source)) and not (path / "config.cfg").exists():
         inner = list(path.glob("*/config.cfg")) if path.is_dir() else []
         if len(inner) != 1:
-            raise ValueError(Errors.T251.format(source=source))
+            raise ValueError(Errors.T251.format(source=source) + like(source))
         path = inner[0].parent
     return spacy.load(path if path.exists() else source)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import Errors
+from ..installed import like
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
@@ -66,7 +67,7 @@ def resolve_source(source: str) -> Source:
     # A path that is not there is a slip of the pen, not a hub id: only a plain "org/name" goes to the hub.
     if not _HUB_ID.match(source) or source.startswith((".", "/", "~")):
         tried = f"the folder {path.absolute()} and an installed spaCy pipeline"
-        raise ValueError(Errors.T100.format(source=source, tried=tried))
+        raise ValueError(Errors.T100.format(source=source, tried=tried) + like(source))
     return _classify(_from_hub(source), source)
 
 
@@ -123,7 +124,7 @@ def _from_hub(source: str) -> Path:
         return folder
     except (RepositoryNotFoundError, HFValidationError) as error:
         tried = "a folder, an installed spaCy pipeline and an id on the hub"
-        raise ValueError(Errors.T100.format(source=source, tried=tried)) from error
+        raise ValueError(Errors.T100.format(source=source, tried=tried) + like(source)) from error
     except (OSError, HfHubHTTPError, ValueError) as error:
         offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
-        raise ValueError(Errors.T106.format(source=source, offline=offline)) from error
+        raise ValueError(Errors.T106.format(source=source, offline=offline) + like(source)) from error

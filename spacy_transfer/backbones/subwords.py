@@ -58,16 +58,20 @@ def fnv1a(data: bytes) -> int:
 
 
 def _model2vec(state: dict[str, Any]) -> MakeRow:
+    """The mean over pieces that are known, as Model2Vec has it; of a word without any, the row of the unknown piece."""
     from tokenizers import Tokenizer
 
     tokenizer, data = Tokenizer.from_str(state["tokenizer"]), state["data"]
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    unknown = tokenizer.token_to_id("[UNK]")
+    # Older pipelines do not say which row is that of unknown pieces. They keep their zeros.
+    unknown = state.get("unknown", tokenizer.token_to_id("[UNK]"))
+    otherwise = data[state["unknown"]] if "unknown" in state else None
 
     def row(word: str) -> Floats | None:
-        ids = [i for i in tokenizer.encode(word, add_special_tokens=False).ids if i != unknown]
-        return data[ids].mean(axis=0) if ids else None
+        ids = tokenizer.encode(word, add_special_tokens=False).ids
+        known = [i for i in ids if i != unknown]
+        return data[known].mean(axis=0) if known else otherwise if ids else None
 
     return row
 

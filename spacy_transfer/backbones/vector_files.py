@@ -1,7 +1,12 @@
 """Readers of word vector files: one table of words and rows, and what makes rows for words that are not in it."""
 
-import logging
+import lzma
+import struct
 import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +15,14 @@ import numpy
 from numpy.typing import NDArray
 
 from ..errors import Errors, Warnings
+from ..extras import import_extra
+from ..installed import like
 from .sources import resolve_package
+from .word2vec import open_packed, read_word2vec
 
 Floats = NDArray[numpy.float32]
+
+_FASTTEXT = (793712314).to_bytes(4, "little")
 
 
 @dataclass
@@ -32,7 +42,8 @@ class VectorTable:
 def read_vectors(source: str) -> VectorTable:
     """Read vectors of any format.
 
-    source (str): A file (GloVe, word2vec text or binary, fastText .vec or .bin, .npy beside a word list), a folder
+    source (str): A file (GloVe, word2vec text or binary, fastText .vec or .bin, .npy beside a word list; text and
+        binary may be packed by gzip, bzip2, xz or zip), a folder
         (Model2Vec, .npy and word list, a spaCy pipeline), `package:NAME/path`, or the name of a spaCy pipeline.
     RETURNS (VectorTable): Words and rows.
     RAISES (ValueError): When there is no such source, or the file is damaged.
@@ -46,7 +57,7 @@ def read_vectors(source: str) -> VectorTable:
 
     if source.isidentifier() and is_package(source):
         return _read_spacy(source)
-    raise ValueError(Errors.T201.format(source=source, path=path.absolute()))
+    raise ValueError(Errors.T201.format(source=source, path=path.absolute()) + like(source))
 
 
 def _read_folder(path: Path, source: str) -> VectorTable:
@@ -63,26 +74,57 @@ def _read_folder(path: Path, source: str) -> VectorTable:
 def _read_file(path: Path) -> VectorTable:
     if path.suffix == ".npy":
         return _read_npy(path)
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic == (793712314).to_bytes(4, "little"):
-        return _read_fasttext(path)
-    return _read_word2vec(path)
+    try:
+        with ExitStack() as stack:
+            stream: Any = open_packed(path, stack)
+            if not stream.peek(4)[:4] == _FASTTEXT:
+                words, data = read_word2vec(stream, path)
+                return _table(words, data, path)
+    # What the standard library says of packed files that are damaged.
+    except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise ValueError(Errors.T205.format(path=path, error=error)) from error
+    return _read_fasttext(path)
 
 
-def _table(words: list[str], data: Any, path: Path, **rest: Any) -> VectorTable:
+def _table(words: Sequence[Any], data: Any, path: Path, **rest: Any) -> VectorTable:
     """Hash the words; of a word that comes twice the first row is kept."""
     from spacy.strings import get_string_id
 
     if len(words) != len(data):
         raise ValueError(Errors.T203.format(path=path, words=len(words), rows=len(data)))
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError(Errors.T205.format(path=path, error="not all of its words are strings"))
+    data = _check_rows(data, path, lambda row: f"row {row + 1}, word {words[row]!r}")
     keys = numpy.fromiter((get_string_id(word) for word in words), dtype=numpy.uint64, count=len(words))
     _, first = numpy.unique(keys, return_index=True)
     if len(first) < len(keys):
         warnings.warn(Warnings.W201.format(path=path, count=len(keys) - len(first)), stacklevel=2)
         first.sort()
         keys, data = keys[first], data[first]
-    return VectorTable(keys, numpy.ascontiguousarray(data, dtype=numpy.float32), **rest)
+    return VectorTable(keys, data, **rest)
+
+
+def _check_rows(data: Any, path: Any, where: Callable[[int], str]) -> Floats:
+    """A NaN in one row would make all predictions NaN, without a word.
+
+    data (ArrayXd): The table, on any device.
+    path (Union[str, Path]): For errors.
+    where (Callable[[int], str]): Says which row it is.
+    RETURNS (Floats2d): The table as float32 in the main memory.
+    """
+    data = data if isinstance(data, numpy.ndarray) else data.get()
+    if data.ndim != 2 or data.dtype.kind not in "fiu":
+        problem = f"it holds {data.dtype} of the shape {data.shape}, not numbers of the shape (words, width)"
+        raise ValueError(Errors.T205.format(path=path, error=problem))
+    if not data.size:
+        raise ValueError(Errors.T211.format(path=path))
+    with numpy.errstate(over="ignore"):
+        data = numpy.ascontiguousarray(data, dtype=numpy.float32)
+    # Minimum and maximum pass NaN on, and need no memory.
+    if not numpy.isfinite([data.min(), data.max()]).all():
+        row = next(i for i, values in enumerate(data) if not numpy.isfinite(values).all())
+        raise ValueError(Errors.T212.format(path=path, where=where(row)))
+    return data
 
 
 def _read_npy(path: Path) -> VectorTable:
@@ -91,77 +133,39 @@ def _read_npy(path: Path) -> VectorTable:
         raise ValueError(Errors.T204.format(path=path, found=[file.name for file in lists]))
     try:
         data = numpy.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(Errors.T205.format(path=path, error=error)) from error
-    if data.ndim != 2:
-        raise ValueError(Errors.T205.format(path=path, error=f"its shape is {data.shape}, not (words, width)"))
-    return _table(_read_words(lists[0]), data, path)
+        words = _read_words(lists[0])
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(Errors.T205.format(path=f"{path} (words: {lists[0].name})", error=error)) from error
+    if not isinstance(data, numpy.ndarray):
+        raise ValueError(Errors.T205.format(path=path, error="it is an archive of several arrays"))
+    return _table(words, data, path)
 
 
-def _read_words(path: Path) -> list[str]:
+def _read_words(path: Path) -> list[Any]:
     if path.suffix == ".txt":
-        return path.read_text(encoding="utf8").splitlines()
+        # At line feeds alone: words may hold other signs that end a line.
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
     if path.suffix == ".json":
         import srsly
 
         return list(srsly.read_json(path))
-    parquet = _extra("pyarrow.parquet")
+    parquet = import_extra("pyarrow.parquet", Errors.T207.format(module="pyarrow"))
     return parquet.read_table(path).column(0).to_pylist()
 
 
-def _read_word2vec(path: Path) -> VectorTable:
-    """GloVe, word2vec (text and binary) and fastText's .vec, read by gensim."""
-    models = _extra("gensim.models")
-    with path.open("rb") as file:
-        first, second = file.readline().split(), file.readline()
-    has_header = len(first) == 2 and first[0].isdigit() and first[1].isdigit()
-    binary = has_header and _is_binary(second, int(first[1]))
-    duplicates = _Counter()
-    logger = logging.getLogger("gensim.models.keyedvectors")
-    logger.addHandler(duplicates)
-    propagate, logger.propagate = logger.propagate, False
-    try:
-        vectors = models.KeyedVectors.load_word2vec_format(str(path), binary=binary, no_header=not has_header)
-    except (ValueError, EOFError, IndexError, UnicodeDecodeError) as error:
-        raise ValueError(Errors.T205.format(path=path, error=error or "it ends in the middle of a row")) from error
-    finally:
-        logger.removeHandler(duplicates)
-        logger.propagate = propagate
-    # gensim leaves empty places at the end for words that came twice.
-    words = [word for word in vectors.index_to_key if word is not None]
-    if has_header and len(words) + duplicates.count < int(first[0]):
-        lacks = f"its first line promises {int(first[0])} words, but there are {len(words)}"
-        raise ValueError(Errors.T205.format(path=path, error=lacks))
-    if duplicates.count:
-        warnings.warn(Warnings.W201.format(path=path, count=duplicates.count), stacklevel=2)
-    return _table(words, vectors.vectors[: len(words)], path)
-
-
-def _is_binary(row: bytes, width: int) -> bool:
-    try:
-        return len(row.decode("utf8").split()) < width
-    except UnicodeDecodeError:
-        return True
-
-
-class _Counter(logging.Handler):
-    """Counts the duplicate words that gensim logs one by one."""
-
-    count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.count += "duplicate word" in record.getMessage()
-
-
 def _read_fasttext(path: Path) -> VectorTable:
-    fasttext = _extra("gensim.models.fasttext")
+    fasttext = import_extra("gensim.models.fasttext", Errors.T207.format(module="gensim"))
     try:
         vectors = fasttext.load_facebook_vectors(str(path))
-    except (ValueError, EOFError, OSError, AssertionError, NotImplementedError) as error:
-        raise ValueError(Errors.T205.format(path=path, error=error)) from error
+    except (ValueError, EOFError, OSError, AssertionError, NotImplementedError, struct.error, MemoryError) as error:
+        raise ValueError(Errors.T205.format(path=path, error=error or "it is cut short")) from error
+    ngrams = vectors.vectors_ngrams
+    if len(ngrams):
+        ngrams = _check_rows(ngrams, path, lambda row: f"row {row + 1} of the character n-grams")
     subwords = {
         "kind": "fasttext",
-        "data": numpy.asarray(vectors.vectors_ngrams, dtype=numpy.float32),
+        "data": ngrams,
         "min_n": int(vectors.min_n),
         "max_n": int(vectors.max_n),
     }
@@ -171,15 +175,26 @@ def _read_fasttext(path: Path) -> VectorTable:
 def _read_model2vec(path: Path) -> VectorTable:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
 
+    file = path / "model.safetensors"
     try:
-        tensors = load_file(path / "model.safetensors")
-    except SafetensorError as error:
-        raise ValueError(Errors.T205.format(path=path / "model.safetensors", error=error)) from error
+        tensors = load_file(file)
+    except (SafetensorError, TypeError, OSError) as error:
+        raise ValueError(Errors.T205.format(path=file, error=error)) from error
     if "embeddings" not in tensors:
-        raise ValueError(Errors.T205.format(path=path / "model.safetensors", error="it has no tensor 'embeddings'"))
-    data = numpy.ascontiguousarray(tensors["embeddings"], dtype=numpy.float32)
-    subwords = {"kind": "model2vec", "data": data, "tokenizer": (path / "tokenizer.json").read_text(encoding="utf8")}
+        raise ValueError(Errors.T205.format(path=file, error="it has no tensor 'embeddings'"))
+    data = _check_rows(tensors["embeddings"], file, lambda row: f"row {row + 1}")
+    try:
+        tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+    except Exception as error:  # Nothing more exact is raised there.
+        raise ValueError(Errors.T205.format(path=path / "tokenizer.json", error=error)) from error
+    if tokenizer.get_vocab_size() > len(data):
+        raise ValueError(Errors.T203.format(path=file, words=tokenizer.get_vocab_size(), rows=len(data)))
+    unknown = tokenizer.token_to_id(str(getattr(tokenizer.model, "unk_token", None)))
+    subwords = {"kind": "model2vec", "data": data, "tokenizer": tokenizer.to_str()}
+    if unknown is not None:
+        subwords["unknown"] = unknown
     return VectorTable(numpy.zeros(0, numpy.uint64), numpy.zeros((0, data.shape[1]), numpy.float32), subwords)
 
 
@@ -190,6 +205,8 @@ def _read_spacy(source: str | Path) -> VectorTable:
     vectors: Any = nlp.vocab.vectors
     if not vectors.shape[0]:
         raise ValueError(Errors.T206.format(source=source))
+    words = {int(row): nlp.vocab.strings[key] for key, row in vectors.key2row.items()}
+    data = _check_rows(vectors.data, source, lambda row: f"row {row + 1} ({words.get(row)!r})")
     if vectors.mode == "floret":
         subwords = {"kind": "floret", "data": vectors.to_bytes(exclude=["strings"])}
         return VectorTable(numpy.zeros(0, numpy.uint64), numpy.zeros((0, vectors.shape[1]), numpy.float32), subwords)
@@ -197,14 +214,4 @@ def _read_spacy(source: str | Path) -> VectorTable:
     rows = numpy.fromiter(vectors.key2row.values(), dtype=numpy.int64, count=len(vectors.key2row))
     # Pruned vectors share rows between words; a table of its own per word keeps fine-tuning simple.
     order = numpy.argsort(rows, kind="stable")
-    data = vectors.data if isinstance(vectors.data, numpy.ndarray) else vectors.data.get()
-    return VectorTable(keys[order], numpy.ascontiguousarray(data[rows[order]], dtype=numpy.float32))
-
-
-def _extra(module: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(Errors.T207.format(module=module.split(".")[0])) from error
+    return VectorTable(keys[order], numpy.ascontiguousarray(data[rows[order]]))

@@ -15,6 +15,7 @@ from spacy.tokens import Doc
 from thinc.api import Linear, Model, with_array
 from thinc.types import Floats2d
 
+from ..checks import COUNT, COUNT_OR_NONE, require
 from ..errors import Errors
 from ..tuning.policy import Tuning
 from .layers import LayersShim, check_keys, is_still
@@ -57,6 +58,8 @@ def build_vectors_backbone_v1(
         pulls the table; the other layers begin at random.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
+    require("model", COUNT, width=width)
+    require("model", COUNT_OR_NONE, prune=prune)
     _check_tuning(tuning, finetune)
     lookup: Model = Model(
         "transfer_vector_lookup",

@@ -1,6 +1,5 @@
 """`python -m spacy transfer affinity CONFIG`: which of the tasks on one backbone help or harm which."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from spacy.util import registry, resolve_dot_names
 from wasabi import msg
 
 from ..errors import Errors, Warnings
+from ..extras import import_extra
 from .app import transfer_cli
 from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
@@ -65,8 +65,7 @@ def check_arguments(steps: int, every: int, length: float, out: str) -> None:
         raise ValueError(Errors.T770.format(steps=steps, every=every, length=length))
     if out == "-":
         return
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError(Errors.T771)
+    import_extra("matplotlib.figure", Errors.T771)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(Errors.T772.format(path=out))

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 from spacy import util
-from spacy.training import Corpus
 from wasabi import msg
 
 from .._compat import spacy_cli_parts
@@ -62,12 +61,13 @@ def calibrate_pipeline(
     thresholds (bool): Fit thresholds too.
     RETURNS (List[Calibrated]): What was done.
     """
+    from ..corpora.docs import read_examples
     from ..pipeline.calibrate import calibrate
 
     if output_path is not None:
         check_output(output_path)
     nlp = util.load_model(pipeline)
-    examples = list(Corpus(data_path)(nlp))
+    examples = list(read_examples(nlp, data_path))
     done = calibrate(nlp, examples, components=components, per_label_thresholds=thresholds)
     if output_path is not None:
         save(nlp, output_path)

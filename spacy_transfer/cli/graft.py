@@ -9,6 +9,7 @@ from spacy import util
 from wasabi import msg
 
 from ..errors import Errors
+from ..installed import like
 from .app import transfer_cli
 from .fit import check_output, save
 from .prepare import errors_in_one_line
@@ -87,7 +88,7 @@ def _load(path: str) -> Any:
     try:
         return spacy.load(path)
     except OSError as error:
-        raise ValueError(Errors.T756.format(path=path)) from error
+        raise ValueError(Errors.T756.format(path=path) + like(path)) from error
 
 
 def _names(given: list[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """`python -m spacy transfer lr-find CONFIG`: the learning rate range test on a config's own training."""
 
 import copy
-import importlib.util
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,8 @@ from spacy.ty import ListenedToComponent
 from spacy.util import registry, resolve_dot_names
 from wasabi import msg
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
+from ..extras import import_extra
 from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
 from .app import transfer_cli
 from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
@@ -71,8 +71,7 @@ def check_picture(output: str) -> None:
     """
     if output == "-":
         return
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError(Errors.T720)
+    import_extra("matplotlib.figure", Errors.T720)
     if not Path(output).resolve().parent.is_dir():
         raise ValueError(Errors.T721.format(path=output))
 
@@ -166,7 +165,7 @@ def report(nlp: Any, found: Suggestion, base: float) -> None:
     """
     msg.good(f"Suggested rate: {found.rate:.2g}   (the loss is lowest at {found.minimum:.2g})")
     if found.still_falls:
-        msg.warn(Errors.T722.format(rate=f"{found.minimum:.2g}"))
+        msg.warn(Warnings.W730.format(rate=f"{found.minimum:.2g}"))
     block = nlp.config.interpolate()["training"]["optimizer"]
     peaks = _places(hold_at_peak(block))
     for key, place in _places(block).items():

@@ -9,6 +9,7 @@ from wasabi import msg
 
 from .._compat import spacy_cli_parts
 from ..errors import Errors
+from ..installed import like
 from .app import transfer_cli
 from .prepare import CodePath, UseGpu, errors_in_one_line
 
@@ -53,8 +54,8 @@ def report(
     RETURNS (Dict[str, Dict[str, str]]): Scores with their intervals, by head.
     """
     import spacy
-    from spacy.training import Corpus
 
+    from ..corpora.docs import read_examples
     from ..reports.page import make_page
     from ..reports.parts import collect
 
@@ -65,8 +66,8 @@ def report(
     try:
         nlp = spacy.load(pipeline)
     except OSError as error:
-        raise ValueError(Errors.T736.format(pipeline=pipeline, error=error)) from error
-    examples = list(Corpus(data)(nlp))
+        raise ValueError(Errors.T736.format(pipeline=pipeline, error=error) + like(pipeline)) from error
+    examples = list(read_examples(nlp, data))
     parts = collect(nlp, examples, resamples=resamples, most=mistakes)
     page = make_page(parts, _facts(nlp, pipeline, data, len(examples)), resamples=resamples)
     # Beside the place first: what fails on the way leaves an old page as it was.

@@ -1,13 +1,16 @@
 """TaskBatcher.v1: batches of one corpus each."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any, Literal
 
 from spacy.training import Example
 
+from ..checks import COUNT, Range
 from ..errors import Errors
 from .marks import corpus_of
+
+_WANTED = "It must be 1 or more, each of a schedule too."
 
 
 def create_task_batcher_v1(
@@ -21,8 +24,9 @@ def create_task_batcher_v1(
     unit (str): What is counted: "examples", or "words" (tokens). An example of more words than `size` is a batch alone.
     RETURNS (Callable[[Iterable[Example]], Iterator[List[Example]]]): The batcher.
     """
-    if isinstance(size, int):
-        _check_size(size)
+    is_schedule = isinstance(size, Iterable) and not isinstance(size, (str, Mapping)) and size != []
+    if not is_schedule and size not in COUNT:
+        raise ValueError(Errors.T524.format(name="size", found=size, wanted=_WANTED))
 
     def batch(examples: Iterable[Example]) -> Iterator[list[Example]]:
         return _batches(examples, _sizes(size), unit)
@@ -31,13 +35,13 @@ def create_task_batcher_v1(
 
 
 def _check_size(size: Any) -> None:
-    if int(size) < 1:
-        wanted = "It must be 1 or more, each of a schedule too."
-        raise ValueError(Errors.T524.format(name="size", found=size, wanted=wanted))
+    # Thinc's compounding schedules give fractions.
+    if size not in Range(1):
+        raise ValueError(Errors.T524.format(name="size", found=size, wanted=_WANTED))
 
 
 def _sizes(size: int | Iterable[int]) -> Iterator[int]:
-    for found in repeat(size) if isinstance(size, int) else size:
+    for found in repeat(size) if isinstance(size, (int, float)) else size:
         _check_size(found)
         yield int(found)
     wanted = "It has ended before the examples have. Give a number, or a schedule without end."

@@ -2,13 +2,15 @@
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from spacy.language import Language
-from spacy.training import Corpus, Example
+from spacy.training import Example
 
 from ..errors import Errors
+from .docs import read_examples
 
 
 def create_held_out_corpus_v1(
@@ -28,7 +30,7 @@ def create_held_out_corpus_v1(
     if not 0.0 < share < 1.0:
         raise ValueError(Errors.T502.format(part=part, found=share))
     if dev_path is not None:
-        return Corpus(path if part == "train" else dev_path)
+        return partial(read_examples, path=path if part == "train" else dev_path)
     return HeldOutCorpus(path, part, share, seed)
 
 
@@ -42,11 +44,10 @@ class HeldOutCorpus:
     """
 
     def __init__(self, path: Path, part: Literal["train", "dev"], share: float, seed: int) -> None:
-        self._corpus = Corpus(path)
         self._path, self._part, self._share, self._seed = path, part, share, seed
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        examples = list(self._corpus(nlp))
+        examples = list(read_examples(nlp, self._path))
         if len(examples) < 2:
             raise ValueError(Errors.T503.format(path=self._path, count=len(examples)))
         n_held = min(max(1, round(len(examples) * self._share)), len(examples) - 1)

@@ -108,10 +108,10 @@ def check_rule(
     weights (Optional[Mapping[str, float]]): By corpus.
     RAISES (ValueError): With the key and the way out.
     """
-    if sampling == "temperature" and not (math.isfinite(temperature) and temperature > 0.0):
+    if not (math.isfinite(temperature) and temperature > 0.0):
         wanted = "It must be more than 0; 1 is proportional, and the higher, the more equal."
         raise ValueError(Errors.T518.format(name="temperature", found=temperature, sampling=sampling, wanted=wanted))
-    if (sampling == "annealed") != (anneal > 0):
+    if anneal < 0 or (sampling == "annealed") != (anneal > 0):
         wanted = 'It is the number of draws after which all corpora have equal shares, for sampling = "annealed" alone.'
         raise ValueError(Errors.T518.format(name="anneal", found=anneal, sampling=sampling, wanted=wanted))
     if (sampling == "weights") != (weights is not None):

@@ -17,6 +17,7 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 
 from ..errors import Errors, Warnings
+from ..installed import like
 from ..random_state import same_random_state
 from .answer_cache import AnswerCache, default_folder, doc_key
 from .answers import FORMAT, Answer, Ask, annotation, confidences, scores, softness
@@ -201,7 +202,7 @@ class Teacher:
         if (folder / "config.cfg").exists():
             return folder
         if len(inner) != 1:
-            error = "there is no such folder and no such package"
+            error = "there is no such folder and no such package." + like(self.source)
             if folder.is_dir():
                 error = f"{folder} holds no config.cfg" if not inner else f"it holds several: {[p.name for p in inner]}"
             raise ValueError(Errors.T540.format(key=self.key, source=self.source, error=error))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, glorot_uniform_init, noop, zero_init
 from thinc.types import Floats2d
 
+from ..checks import BELOW_ONE, COUNT, POSITIVE, require
 from ..errors import Errors
 from .layer_norm import build_layer_norm
 from .pooling import build_unit_length
@@ -29,6 +30,10 @@ def hidden_layers(
     layer_norm (Optional[float]): Epsilon of a layer norm after each of the layers; None for none.
     RETURNS (Model[Floats2d, Floats2d]): The layers.
     """
+    for width in widths:
+        require("model", COUNT, hidden=width)
+    require("model", BELOW_ONE, dropout=dropout)
+    require("model", POSITIVE, layer_norm=layer_norm)
     layers: list[Model] = []
     for width in widths:
         layers += [_dropout(dropout), _hidden(width, activation)]

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from thinc.api import Model
 from thinc.types import Floats1d, Floats2d
 
+from ..errors import Errors
+
 PoolingKind = Literal["mean", "max", "first", "attention"]
 
 
@@ -16,6 +18,8 @@ def build_pooling(kinds: Sequence[PoolingKind]) -> Model[list[Floats2d], Floats2
         mean weighted by the softmax of each row's product with a learned query; Yang et al. 2016, one head).
     RETURNS (Model[List[Floats2d], Floats2d]): Shape (n_docs, width * len(kinds)).
     """
+    if not kinds:
+        raise ValueError(Errors.T215.format(key="model.pooling", found=kinds, wanted="a list of one kind or more"))
     return Model(
         "transfer_pooling",
         forward,

@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Linear, Model, zero_init
 from thinc.types import Floats2d
 
+from ..checks import COUNT, require
 from .layers import Activation, grow_output, hidden_layers, init_pooled, states
 from .pooling import PoolingKind, build_pooling
 
@@ -49,6 +50,7 @@ def build_regression_head_v1(
         the targets, shape (n_docs, n_targets) or (n_spans, n_targets). The backward pass takes gradients with respect
         to `standardize`d numbers.
     """
+    require("model", COUNT, nO=nO)
     output: Model = Linear(nO=nO, init_W=zero_init)
     rows: Model = Model("transfer_span_rows", forward_rows, init=init_rows, layers=[tok2vec], dims={"nO": None})
     return Model(

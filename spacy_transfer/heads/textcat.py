@@ -7,6 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Linear, Model, zero_init
 from thinc.types import Floats2d
 
+from ..checks import COUNT, require
 from .layers import Activation, grow_output, hidden_layers, init_pooled, states
 from .pooling import PoolingKind, build_pooling
 
@@ -42,6 +43,7 @@ def build_textcat_head_v1(
         gradients with respect to the *logits*, as Thinc's Softmax does. Predicting divides logits by
         `model.attrs["temperature"]`; training does not.
     """
+    require("model", COUNT, nO=nO)
     pool = build_pooling(pooling)
     # Zero weights send no gradient to the backbone in the first step: until the head knows a direction, there
     # is nothing a pretrained backbone should learn from it.

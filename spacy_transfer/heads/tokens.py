@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Linear, Model, noop, zero_init
 from thinc.types import Floats2d
 
+from ..checks import COUNT, require
 from .crf import Transitions
 from .layers import Activation, grow_output, hidden_layers, init_hidden, init_output
 
@@ -82,6 +83,7 @@ def build_token_head_v1(
         neighbours. The backward pass takes the gradients of all these. `model.attrs["temperature"]` divides them where
         components make probabilities of them.
     """
+    require("model", COUNT, bilstm=bilstm, nO=nO)
     # Zeros for the same reason as in TextCatHead: the first step must not pull the backbone anywhere.
     output: Model = Linear(nO=nO, init_W=zero_init)
     context: Model = noop() if bilstm is None else _bilstm(bilstm)

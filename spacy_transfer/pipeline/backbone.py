@@ -23,6 +23,7 @@ from ..backbones.own import replace_listener, replace_listener_config
 from ..backbones.states import CacheSettings
 from ..backbones.tunable import tunable_shims
 from ..backbones.tuned import TuningShim
+from ..checks import COUNT_OR_NONE, require
 from ..errors import Errors
 from ..tuning.weighing import TaskWeights
 from ..types import Encoded
@@ -90,6 +91,7 @@ def make_backbone(
         at the price of a backward pass for each task; null adds them up.
     RETURNS (Backbone): The component.
     """
+    require(f"components.{name}", COUNT_OR_NONE, cache_mb=cache_mb, cache_disk_mb=cache_disk_mb)
     cache = CacheSettings(cache_mb, cache_disk_mb, cache_dtype)
     tasks: dict[str, Any] = {"weighing": weighing, "surgery": surgery}
     return Backbone(nlp.vocab, model, name, frozen=frozen, cache=cache, keep_rows=keep_rows, **tasks)

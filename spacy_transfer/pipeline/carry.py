@@ -13,6 +13,7 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.labels import LabelPlan, between
+from ..installed import like
 from .compare import backbone_of, differences
 from .label_rows import ClassifierRows, label_rows
 from .labels import find_pipe, set_labels
@@ -209,7 +210,7 @@ def load(source: str, key: str) -> Language:
     try:
         return spacy.load(source)
     except OSError as error:
-        raise ValueError(Errors.T372.format(key=key, source=source)) from error
+        raise ValueError(Errors.T372.format(key=key, source=source) + like(source)) from error
 
 
 def _matching(rows: LabelRows, nlp: Language, called: str, component: str | None) -> str:

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..checks import NOT_NEGATIVE, SHARE, require
 from ..corpora.marks import may_train
 from ..errors import Errors
 from ..heads.calibration import LabelDecisions
@@ -44,6 +45,9 @@ class Classifier(Head, TextCategorizer):
         focal: float = 0.0,
     ) -> None:
         super().__init__(vocab, model, name, threshold=threshold, scorer=scorer)
+        require(f"components.{name}", SHARE, threshold=threshold)
+        if isinstance(class_weights, dict):
+            require(f"components.{name}.class_weights", NOT_NEGATIVE, **class_weights)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
         if not 0.0 <= focal < float("inf"):

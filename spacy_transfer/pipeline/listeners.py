@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..checks import COUNT, require
 from ..errors import Errors
 
 DOCUMENT_KEY = "spacy_transfer_document"
@@ -65,6 +66,7 @@ def build_listener_v1(*, upstream: str = "*", width: int | None = None) -> Model
         backbone can be swapped without an edit here.
     RETURNS (Model[List[Doc], List[Floats2d]]): The listener: shape (len(doc), width) for every doc.
     """
+    require("tok2vec", COUNT, width=width)
     return TransferListener(upstream, width)
 
 
@@ -75,6 +77,7 @@ def build_document_listener_v1(*, upstream: str = "*", width: int | None = None)
     width (Optional[int]): Width of its rows; null to fill it in at initialisation.
     RETURNS (Model[List[Doc], Floats2d]): The listener: shape (n_docs, width).
     """
+    require("tok2vec", COUNT, width=width)
     return DocumentListener(upstream, width)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any, Literal
 
 from spacy.language import Language
@@ -17,23 +18,25 @@ LogStep = Callable[[dict[str, Any] | None], None]
 
 def console_logger_v1(
     *,
-    progress_bar: Literal["train", "eval"] | None = None,
+    progress_bar: bool | Literal["train", "eval"] | None = None,
     console_output: bool = True,
-    output_file: str | None = None,
+    output_file: str | Path | None = None,
 ) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
-    """spaCy's console logger (`spacy.ConsoleLogger.v3`, whose arguments these are). Before the training it prints the
-    table of parameter groups, and after each row the rates of the step before it, which layers of each
+    """spaCy's console logger, with the arguments of `spacy.ConsoleLogger.v1` to `.v3`. Before the training it prints
+    the table of parameter groups, and after each row the rates of the step before it, which layers of each
     `transfer_backbone` move, and of its tasks, where there are several, the loss per example and the weight, and the
     mean cosine between the gradients of any two since the row before: of the parameters' gradients with
     `surgery = "pcgrad"`, and otherwise of those of the rows, in docs that give both tasks a gradient.
 
-    progress_bar (Optional[str]): "train" for a bar to the end, "eval" for one to the next evaluation.
+    progress_bar (Union[bool, str, None]): "train" for a bar to the end, "eval" or true for one to the next evaluation,
+        null or false for none.
     console_output (bool): Print to the console.
-    output_file (Optional[str]): A jsonl file for the rows.
+    output_file (Union[str, Path, None]): A jsonl file for the rows.
     RETURNS (Callable): The logger.
     """
     make = registry.get("loggers", "spacy.ConsoleLogger.v3")
-    setup_rows = make(progress_bar=progress_bar, console_output=console_output, output_file=output_file)
+    bar = ("eval" if progress_bar else None) if isinstance(progress_bar, bool) else progress_bar
+    setup_rows = make(progress_bar=bar, console_output=console_output, output_file=output_file)
 
     def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> tuple[LogStep, Callable[[], None]]:
         if console_output:

@@ -10,8 +10,9 @@ from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
-from spacy.training import Corpus, Example
+from spacy.training import Example
 
+from ..corpora.docs import read_examples
 from ..corpora.texts import read_texts
 from ..corpora.twins import twin
 from ..errors import Errors
@@ -35,7 +36,7 @@ def read_data(nlp: Language, data: Data, key: str) -> Iterator[Example]:
     if not path.exists():
         raise ValueError(Errors.T682.format(key=key, path=path))
     if not is_raw(path):
-        yield from Corpus(path)(nlp)
+        yield from read_examples(nlp, path)
         return
     for text in read_texts(path, key):
         yield Example(nlp.make_doc(text), nlp.make_doc(text))

@@ -1,6 +1,5 @@
 """Forgetting over several trainings: a matrix of stages and tasks, and what can be told from it."""
 
-import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from ..errors import Errors
+from ..extras import import_extra
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,7 @@ def check_picture(path: str | Path) -> None:
     path (Union[str, Path]): The file.
     RAISES (ImportError, ValueError): When not.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError(Errors.T798)
+    import_extra("matplotlib.figure", Errors.T798)
     if Path(path).suffix not in (".png", ".svg", ".pdf") or not Path(path).resolve().parent.is_dir():
         raise ValueError(Errors.T799.format(path=path))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
+from ..extras import import_extra
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -157,14 +158,11 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
 
 def _peft(method: str) -> tuple[Any, dict[str, Any]]:
     """peft, and its methods that can be injected, by name in lower case."""
-    try:
-        import peft
-        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
-    except ImportError as error:
-        raise ImportError(Errors.T642.format(method=method)) from error
+    missing = Errors.T642.format(method=method)
+    peft, mapping = import_extra("peft", missing), import_extra("peft.mapping", missing)
     known = {}
-    for kind in PEFT_TYPE_TO_TUNER_MAPPING:
-        config = PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
+    for kind in mapping.PEFT_TYPE_TO_TUNER_MAPPING:
+        config = mapping.PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
         if config is not None and not issubclass(config, peft.PromptLearningConfig):
             known[str(getattr(kind, "value", kind)).lower()] = config
     return peft, known

@@ -1,17 +1,38 @@
 """Groups of parameters, found by regular expressions over names, and the names that they are found by."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from ..checks import NOT_NEGATIVE, require
 from ..errors import Errors
 
 Key = tuple[int, str]
 GroupSettings = dict[str, dict[str, Any]]
 
+PLACE = "training.optimizer"
 _GROUP_KEYS = ("pattern", "learn_rate", "weight_decay")
+
+
+def first_rate(key: str, rate: Any) -> tuple[float, Iterator[float] | None]:
+    """Take the first learning rate.
+
+    key (str): Where it stands in the config.
+    rate (Union[float, Iterable[float]]): The rate, or a schedule.
+    RETURNS (Tuple[float, Optional[Iterator[float]]]): The rate, and the schedule without it.
+    RAISES (ValueError): When it is no rate.
+    """
+    first, schedule = rate, None
+    # Texts and blocks can be gone through as well, but are no schedules.
+    if isinstance(rate, Iterable) and not isinstance(rate, (str, Mapping)):
+        schedule = iter(rate)
+        first = next(schedule, None)
+    if first not in NOT_NEGATIVE:
+        wanted = "a number of 0 or more, or a schedule of such (a block with @schedules)"
+        raise ValueError(Errors.T215.format(key=key, found=rate if schedule is None else [first], wanted=wanted))
+    return float(first), schedule
 
 
 @dataclass(frozen=True)
@@ -40,18 +61,22 @@ class Group:
     """
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:
+        settings = settings if isinstance(settings, dict) else {str(settings): None}
         unknown = sorted(set(settings) - set(_GROUP_KEYS))
         if unknown or "pattern" not in settings:
             raise ValueError(Errors.T603.format(group=name, found=sorted(settings), known=list(_GROUP_KEYS)))
         try:
             self.pattern = re.compile(settings["pattern"])
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ValueError(Errors.T604.format(group=name, pattern=settings["pattern"], error=error)) from error
         self.name = name
         self.weight_decay: float | None = settings.get("weight_decay")
-        rate = settings.get("learn_rate")
-        self.schedule: Iterator[float] | None = None if rate is None or isinstance(rate, (int, float)) else iter(rate)
-        self.rate: float | None = next(self.schedule) if self.schedule is not None else rate
+        place, rate = f"{PLACE}.groups.{name}", settings.get("learn_rate")
+        require(place, NOT_NEGATIVE, weight_decay=self.weight_decay)
+        self.rate: float | None = None
+        self.schedule: Iterator[float] | None = None
+        if rate is not None:
+            self.rate, self.schedule = first_rate(f"{place}.learn_rate", rate)
 
     def move_on(self) -> None:
         """Take the next rate of the schedule; the last one stays."""

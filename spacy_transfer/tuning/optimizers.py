@@ -1,14 +1,14 @@
 """The registered optimizers, each of torch's own kernels: groups with rates of their own, clipping by global norm."""
 
-from typing import TYPE_CHECKING, Any, cast
+import math
+from typing import Any, cast
 
 from thinc.api import Optimizer
 
-from .groups import GroupSettings
+from ..checks import BELOW_ONE, NOT_NEGATIVE, Range, require
+from ..errors import Errors
+from .groups import PLACE, GroupSettings
 from .torch_optimizer import TorchOptimizer
-
-if TYPE_CHECKING:
-    pass
 
 # Biases, and gains of normalisation, under the names that encoders of transformers and Thinc layers give them.
 # The end is \Z, since configs take a $ for the beginning of a variable, and double it whenever they are saved.
@@ -36,6 +36,9 @@ def adamw_v1(
     """
     import torch
 
+    require(PLACE, BELOW_ONE, beta1=beta1, beta2=beta2)
+    require(PLACE, NOT_NEGATIVE, eps=eps)
+
     def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(params, lr=0.0, betas=(beta1, beta2), eps=eps, weight_decay=0.0, fused=True)
 
@@ -62,6 +65,10 @@ def sgd_v1(
     RETURNS (Optimizer): The optimizer.
     """
     import torch
+
+    require(PLACE, BELOW_ONE, momentum=momentum)
+    if nesterov and not momentum:
+        raise ValueError(Errors.T215.format(key=f"{PLACE}.nesterov", found=True, wanted="false where momentum is 0"))
 
     def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.SGD(params, lr=0.0, momentum=momentum, nesterov=nesterov, fused=True)
@@ -93,6 +100,9 @@ def rmsprop_v1(
     """
     import torch
 
+    require(PLACE, BELOW_ONE, alpha=alpha, momentum=momentum)
+    require(PLACE, NOT_NEGATIVE, eps=eps)
+
     def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
         settings = {"alpha": alpha, "eps": eps, "momentum": momentum, "centered": centered}
         return torch.optim.RMSprop(params, lr=0.0, foreach=True, **cast(Any, settings))
@@ -122,6 +132,11 @@ def adafactor_v1(
     RETURNS (Optimizer): The optimizer.
     """
     import torch
+
+    if not hasattr(torch.optim, "Adafactor"):
+        raise ImportError(Errors.T605.format(version=torch.__version__))
+    require(PLACE, Range(-math.inf, 0), beta2_decay=beta2_decay)
+    require(PLACE, Range(1), clip_threshold=clip_threshold)
 
     def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.Adafactor(params, lr=0.0, beta2_decay=beta2_decay, d=clip_threshold, foreach=True)

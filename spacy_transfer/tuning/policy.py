@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
+from ..checks import NOT_NEGATIVE
 from ..errors import Errors
 
 # Where the number of the layer stands in the names of the encoders of transformers: encoder.layer.3.x (BERT,
@@ -78,6 +79,8 @@ def build_tuning_v1(
     checkpointing (bool): Gradient checkpointing (Chen et al. 2016): less memory, about a third more time.
     RETURNS (Tuning): The settings.
     """
+    if isinstance(freeze, str) and freeze.isdecimal():
+        freeze = int(freeze)  # What confection before 1.0 makes of a number, where a text is allowed, too.
     if isinstance(freeze, str) and freeze not in ("all", "embeddings"):
         raise ValueError(Errors.T610.format(found=freeze))
     if isinstance(freeze, int) and freeze < 0:
@@ -108,7 +111,7 @@ def _check_adapter(adapter: dict[str, Any] | None, freeze: Freeze) -> None:
 
 def _check_anchor(anchor: Anchor, freeze: Freeze) -> None:
     strengths = [anchor] if isinstance(anchor, (int, float)) else list((anchor or {}).values())
-    if any(strength < 0 for strength in strengths):
+    if any(strength not in NOT_NEGATIVE for strength in strengths):
         raise ValueError(Errors.T611.format(key="anchor", found=anchor, wanted="0 or more"))
     if anchor is not None and freeze == "all":
         raise ValueError(Errors.T612)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..checks import NOT_NEGATIVE, POSITIVE, SHARE, Range, require
 from ..errors import Errors
 
 
@@ -17,7 +18,7 @@ def linear_v1(*, learn_rate: float, total_steps: int, warmup_steps: int = 0) -> 
     warmup_steps (int): Steps of the warm-up.
     RETURNS (Iterator[float]): Rates.
     """
-    _check(total_steps, warmup_steps)
+    _check(total_steps, warmup_steps, learn_rate=learn_rate)
 
     def rate(step: int) -> float:
         return learn_rate * max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
@@ -34,7 +35,7 @@ def cosine_v1(*, learn_rate: float, total_steps: int, warmup_steps: int = 0, low
     lowest (float): The rate at the end.
     RETURNS (Iterator[float]): Rates.
     """
-    _check(total_steps, warmup_steps)
+    _check(total_steps, warmup_steps, learn_rate=learn_rate, lowest=lowest)
 
     def rate(step: int) -> float:
         share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
@@ -59,7 +60,9 @@ def one_cycle_v1(
     start_divisor (float), end_divisor (float): How far below the highest the cycle begins, and below that ends.
     RETURNS (Iterator[float]): Rates.
     """
-    _check(total_steps, 0)
+    _check(total_steps, 0, learn_rate=learn_rate)
+    require("OneCycle.v1", SHARE, warmup_share=warmup_share)
+    require("OneCycle.v1", POSITIVE, start_divisor=start_divisor, end_divisor=end_divisor)
     first = learn_rate / start_divisor
     top = warmup_share * total_steps - 1
     last = total_steps - 1
@@ -87,7 +90,9 @@ def slanted_triangular_v1(
     ratio (float): The highest rate over the lowest.
     RETURNS (Iterator[float]): Rates.
     """
-    _check(total_steps, 0)
+    _check(total_steps, 0, learn_rate=learn_rate)
+    require("SlantedTriangular.v1", Range(high=1, has_low=False, has_high=False), warmup_share=warmup_share)
+    require("SlantedTriangular.v1", Range(1), ratio=ratio)
     cut = max(1, math.floor(total_steps * warmup_share))
 
     def rate(step: int) -> float:
@@ -105,6 +110,7 @@ def inverse_sqrt_v1(*, learn_rate: float, warmup_steps: int) -> Iterator[float]:
     warmup_steps (int): Steps of the warm-up, at least 1.
     RETURNS (Iterator[float]): Rates.
     """
+    require("InverseSqrt.v1", NOT_NEGATIVE, learn_rate=learn_rate)
     if warmup_steps < 1:
         raise ValueError(Errors.T601.format(warmup=warmup_steps, total="this schedule needs at least 1"))
     falling = _warm(lambda step: learn_rate * math.sqrt(warmup_steps / step), learn_rate, warmup_steps)
@@ -129,7 +135,8 @@ def describe(schedule: Any) -> tuple[str, float | None]:
     return schedule.__name__, next((float(known[key]) for key in _HIGHEST if key in known), None)
 
 
-def _check(total_steps: int, warmup_steps: int) -> None:
+def _check(total_steps: int, warmup_steps: int, **rates: float) -> None:
+    require("A schedule", NOT_NEGATIVE, **rates)
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(Errors.T601.format(warmup=warmup_steps, total=f"total_steps = {total_steps}"))
 

@@ -1,7 +1,6 @@
 """Torch's optimizers behind Thinc's interface: the gradients of a step are collected, clipped and stepped together."""
 
 import math
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,8 +8,9 @@ from spacy.util import SimpleFrozenDict
 from thinc.api import Optimizer
 from thinc.util import xp2torch
 
+from ..checks import NOT_NEGATIVE, compile_pattern, require
 from ..errors import Errors
-from .groups import Groups, GroupSettings, Key, Names, ParameterSettings
+from .groups import PLACE, Groups, GroupSettings, Key, Names, ParameterSettings, first_rate
 
 if TYPE_CHECKING:
     import torch
@@ -51,11 +51,14 @@ class TorchOptimizer(Optimizer):
         use_averages: bool,
         groups: GroupSettings | None,
     ) -> None:
-        rate: Any = learn_rate
+        require(PLACE, NOT_NEGATIVE, weight_decay=weight_decay, grad_clip=grad_clip)
+        rate, schedule = first_rate(f"{PLACE}.learn_rate", learn_rate)
         super().__init__(rate, L2=0.0, grad_clip=0.0, use_averages=use_averages)
+        if schedule is not None:
+            self.schedules["learn_rate"] = cast(Any, schedule)
         self._make = make
         self._weight_decay = weight_decay
-        self._no_decay = re.compile(no_decay) if no_decay else None
+        self._no_decay = compile_pattern(f"{PLACE}.no_decay", no_decay) if no_decay else None
         self._max_norm = grad_clip
         self._groups = Groups(groups)
         self._names = Names()

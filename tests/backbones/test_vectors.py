@@ -309,9 +309,3 @@ def test_pipeline_without_vectors(docs):
 def test_before_initialize(docs):
     with pytest.raises(ValueError, match="T208"):
         build_vectors_backbone_v1(source="x").predict(docs)
-
-
-def test_missing_extra(tmp_path, docs, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "gensim.models", None)
-    with pytest.raises(ImportError, match=r"T207.*spacy-transfer\[vectors\]"):
-        build(write_text(tmp_path / "v.vec"), docs)

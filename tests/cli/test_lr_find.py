@@ -1,8 +1,8 @@
 """The range test: the curve against a closed form, the run against the plain loop, the picture, the errors."""
 
-import importlib.util
 import math
 import re
+import sys
 
 import numpy
 import pytest
@@ -197,6 +197,12 @@ def test_command_prints_what_to_set_and_draws(tiny_bert, tmp_path):
     assert own == pytest.approx(rate) and heads == pytest.approx(50 * rate, rel=0.05)
 
 
+def test_a_loss_that_still_falls_is_a_warning(tiny_bert, tmp_path, capsys):
+    falling = range_test.suggest(range_test.rates_between(1e-6, 1e-3, 50), list(numpy.linspace(1.0, 0.2, 50)))
+    lr_find.report(ready(tmp_path, tiny_bert, ADAMW), falling, 0.1)
+    assert "[W730] The loss was still falling at the last rate" in capsys.readouterr().out
+
+
 def test_what_is_missing_is_said_before_the_work(tiny_bert, tmp_path, monkeypatch):
     monkeypatch.setattr(lr_find, "initialise", lambda *_, **__: pytest.fail("worked"))
     config = write_training(tmp_path, tiny_bert)
@@ -204,8 +210,7 @@ def test_what_is_missing_is_said_before_the_work(tiny_bert, tmp_path, monkeypatc
     assert code == 1 and "T721" in out
     code, out = invoke(config, "--low", 2, "--output", "-")
     assert code == 1 and "T621" in out
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, out = invoke(config, "--output", tmp_path / "curve.png")
     assert code == 1 and "T720" in out and "pip install" in out
 

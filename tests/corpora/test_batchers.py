@@ -95,3 +95,9 @@ def test_a_schedule_goes_on_in_the_next_pass(nlp):
 
 def test_registered():
     assert spacy.registry.get("batchers", "spacy-transfer.TaskBatcher.v1") is create_task_batcher_v1
+
+
+@pytest.mark.parametrize("size", [2.5, 0, -1, None, "4", [], {}, float("nan")])
+def test_sizes_that_are_none(size):
+    with pytest.raises(ValueError, match="T524.*size"):
+        create_task_batcher_v1(size=size)

@@ -5,6 +5,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_transfer.corpora.held_out import create_held_out_corpus_v1
+from spacy_transfer.pipeline.old_data import read_data
 
 
 @pytest.fixture
@@ -42,3 +43,14 @@ def test_errors(nlp, path, tmp_path):
 
 def test_registered():
     assert spacy.registry.get("readers", "spacy-transfer.HeldOutCorpus.v1") is create_held_out_corpus_v1
+
+
+@pytest.mark.parametrize("harm", [lambda data: b"", lambda data: b"no DocBin", lambda data: data[:-20]])
+def test_a_damaged_file_is_named(nlp, path, harm, tmp_path):
+    good, bad = path, tmp_path / "bad.spacy"
+    bad.write_bytes(harm(good.read_bytes()))
+    for settings in ({"path": bad}, {"path": good, "dev_path": bad}, {"path": tmp_path}):
+        with pytest.raises(ValueError, match="T217.*bad.spacy"):
+            list(create_held_out_corpus_v1(part="dev", **settings)(nlp))
+    with pytest.raises(ValueError, match="T217.*bad.spacy"):
+        list(read_data(nlp, str(bad), "data"))

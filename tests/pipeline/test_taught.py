@@ -14,8 +14,9 @@ from spacy_transfer.corpora.rehearsal import create_rehearsal_v1
 from spacy_transfer.corpora.taught import create_teacher_v1
 from spacy_transfer.heads.crf import Chain, Transitions
 from spacy_transfer.heads.soft import soft_crf_loss
+from spacy_transfer.heads.tokens import TokenScores
 from spacy_transfer.pipeline.callbacks import create_leave_out_v1
-from spacy_transfer.pipeline.soft import lessons_of
+from spacy_transfer.pipeline.soft import Targets, lessons_of
 
 from ..corpora.util import TEXTS, Counter, gold, stock_pipeline
 from .util import LISTENER, backbone_config, step
@@ -504,3 +505,13 @@ def test_answers_that_do_not_fit(teachers, tiny_bert, tmp_path):
     regressor = nlp.get_pipe("transfer_regressor")
     with pytest.raises(ValueError, match=r"T434.*'tags'"):
         regressor.soft_loss(taught[:1], None, lessons_of(taught[:1], "transfer_regressor")[0].targets)
+
+
+def test_rows_of_another_width(nlp):
+    nlp.add_pipe("transfer_rows")
+    doc = nlp.make_doc("Anna sings")
+    taught = [Example(nlp.make_doc("Anna sings"), doc)]
+    targets = Targets({"kind": "rows"}, [{"rows": numpy.ones((2, 3), dtype="f")}], 1.0, 1.0, False)
+    scores = TokenScores(numpy.ones((2, 5), dtype="f"), [2], None)
+    with pytest.raises(ValueError, match="T432.*3 numbers.*5"):
+        nlp.get_pipe("transfer_rows").soft_loss(taught, scores, targets)

@@ -1,0 +1,31 @@
+"""Reading .spacy files."""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from spacy.language import Language
+from spacy.training import Corpus, Example
+from spacy.training.corpus import walk_corpus
+
+from ..errors import Errors
+
+
+def read_examples(nlp: Language, path: Path | str) -> Iterator[Example]:
+    """What `spacy.training.Corpus` gives; an error names the file.
+
+    nlp (Language): The pipeline, for its tokenizer.
+    path (Path): A .spacy file, or a folder of them.
+    YIELDS (Example): The examples.
+    RAISES (ValueError): When a file is damaged, or is no .spacy file.
+    """
+    for file in walk_corpus(path, ".spacy"):
+        reader = Corpus(file)(nlp)
+        while True:
+            try:
+                example = next(reader)
+            except StopIteration:
+                break
+            except (ValueError, KeyError, IndexError, TypeError, OSError, zlib.error) as error:
+                raise ValueError(Errors.T217.format(path=file, error=error)) from error
+            yield example

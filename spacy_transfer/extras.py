@@ -1,0 +1,24 @@
+"""Imports of libraries that come with an extra."""
+
+import importlib
+from typing import Any
+
+from .errors import Errors
+
+
+def import_extra(module: str, missing: str) -> Any:
+    """Import a library where it is used.
+
+    module (str): Its name.
+    missing (str): The message for when it is not installed.
+    RETURNS (ModuleType): The module.
+    RAISES (ImportError): When it is not installed, or is but fails to import: another message, since installing it
+        again would not help.
+    """
+    package = module.split(".")[0]
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # Versions that do not go together raise anything.
+        if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] == package:
+            raise ImportError(missing) from error
+        raise ImportError(Errors.T214.format(package=package, error=f"{type(error).__name__}: {error}")) from error
