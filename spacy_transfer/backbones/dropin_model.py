@@ -13,7 +13,7 @@ from ..tuning.policy import Tuning
 from .dropin_shim import DropInShim
 from .encoder import Precision
 from .sources import resolve_source
-from .states import CacheSettings
+from .row_cache import CacheSettings
 
 TransformerModel: Any = spacy_transformers_classes().TransformerModel
 

@@ -21,7 +21,7 @@ from .scale import LossScale
 from .shim import dump_tensors, read_state
 from .sources import fingerprint, resolve_source
 from .split import can_split, kept_states, upper_output
-from .states import CacheSettings
+from .row_cache import CacheSettings
 from .tuned import TuningShim
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class DropInShim(TuningShim, HFShim):
         self.source, self.fingerprint = source, ""
         self.precision: Precision = precision
         self.loss_scale = None if scaling is None else LossScale(**scaling)
-        self.cache_settings = cache
+        self.serve(self.owner, cache)
         self._coming = 0
         self._waits = False
         self._owed: Any = None
