@@ -364,8 +364,9 @@ class Errors(metaclass=_Coded):
         "{head}: the backbone that it listens to (upstream = {upstream!r}) did not run on the doc {text!r}; there are "
         "rows of: {found}. Enable {backbone!r}; if it is in [training] frozen_components, put it into "
         "annotating_components too, or better: set frozen = true in its own block. A doc that was copied, or comes "
-        "from bytes or another pipeline, has none of its rows: run this pipeline on it. Rehearse by "
-        "'spacy-transfer.Rehearsal.v1', not by nlp.rehearse."
+        "from bytes or another pipeline, has none of its rows: run this pipeline on it. A head that was sourced needs "
+        "its backbone too, or its listener in 'replace_listeners'. Rehearse by 'spacy-transfer.Rehearsal.v1', not by "
+        "nlp.rehearse."
     )
     T403 = (
         "components.{head}.model.tok2vec.width = {found}, but the rows of {backbone!r} are {width} wide. Set it to "
@@ -395,9 +396,9 @@ class Errors(metaclass=_Coded):
         "Take a corpus by 'spacy-transfer.Rehearsal.v1' in [corpora.train], which teaches what the old pipeline says."
     )
     T451 = (
-        "components.{head} is to learn from {length} tokens of the doc {text!r}, of which {backbone!r} has made {found} "
-        "rows: a component of annotating_components has merged or split tokens in between. Put it before {backbone!r}, "
-        "or leave it out of annotating_components."
+        "components.{head} is to learn from {length} tokens of the doc {text!r}, but {backbone!r} has made {found} rows "
+        "of it: a component of annotating_components has merged or split tokens in between. Put it before "
+        "{backbone!r}, or leave it out of annotating_components."
     )
     T452 = (
         "{head}: no backbone is connected to its listener (upstream = {upstream!r}); on the doc {text!r} are rows of: "

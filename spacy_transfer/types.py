@@ -29,7 +29,7 @@ Encode = Callable[[BackboneT, list[Doc], bool], tuple[Encoded, Callable[[Encoded
 
 @dataclass(frozen=True)
 class BackboneHooks:
-    """`model.attrs["backbone"]`: what one of our backbones does beyond the contract. It is not saved: the builder brings
+    """`model.attrs["backbone"]`: what one of our backbones does beyond the contract. It is not saved: the builder sets
     it again.
 
     encode (Optional[Encode]): Gives rows of documents too; null where they are the mean of the token rows.

@@ -17,11 +17,11 @@ from ..tuning.policy import Tuning
 from .dropin_files import read_files, write_files
 from .encoder import Precision, check_precision
 from .pretrained import build_encoder, read_weights
+from .row_cache import CacheSettings
 from .scale import LossScale
 from .shim import dump_tensors, read_state
 from .sources import fingerprint, resolve_source
 from .split import can_split, kept_states, upper_output
-from .row_cache import CacheSettings
 from .tuned import TuningShim
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from torch.nn.functional import embedding_bag
 
 from .alignment import Alignment
 from .packed import can_pack, packed_states
-from .split import can_split, lower_states, upper_states
 from .row_cache import RowCache, window_key
+from .split import can_split, lower_states, upper_states
 from .windows import Windows, batch_windows
 
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -7,7 +7,7 @@ backbone remembers which rows are its own (`BackboneRows`), and a listener is li
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
@@ -161,12 +161,14 @@ class Link:
     backbone (Optional[str]): Name of the backbone; None for a listener that no backbone has found yet.
     rows (Optional[BackboneRows]): Of the backbone.
     weight (float): By how much the head scales its own loss, for the batch that it read last.
+    sample (WeakSet[Doc]): Docs that no backbone has seen: from them a head infers shapes while it is initialised.
     """
 
     head: str | None = None
     backbone: str | None = None
     rows: BackboneRows | None = None
     weight: float = 1.0
+    sample: "WeakSet[Doc]" = field(default_factory=WeakSet)
 
     def __reduce__(self) -> tuple[type["Link"], tuple[str | None, str | None]]:
         return Link, (self.head, self.backbone)
@@ -233,12 +235,6 @@ class TransferListener(Tok2VecListener):
         self._outputs: Any = None
         self._backprop: Any = None
         self.link = Link()
-        # While heads are initialised they infer shapes from docs that no backbone has seen.
-        self.infers_shapes = False
-
-    def expect_rows(self) -> None:
-        """From now on a doc without rows is an error."""
-        self.infers_shapes = False
 
 
 class DocumentListener(TransferListener):
@@ -295,7 +291,7 @@ def init_listener(model: TransferListener, X: Any = None, Y: Any = None) -> None
     """A head is being initialised: its backbone must have been found by now."""
     if model.link.backbone is None:
         raise ValueError(Errors.T401.format(upstream=model.upstream_name))
-    model.infers_shapes = True
+    model.link.sample = WeakSet(X or ())
 
 
 def forward(model: TransferListener, docs: list[Doc], is_train: bool) -> tuple[Any, Callable]:
@@ -304,7 +300,7 @@ def forward(model: TransferListener, docs: list[Doc], is_train: bool) -> tuple[A
     if is_train and (learned := model.link.learn(model, docs, per_document)) is not None:
         return learned
     found = model.link.find(model, docs, per_document)
-    if model.infers_shapes and not is_train and all(kept is None for kept in found):
+    if not is_train and docs and all(doc in model.link.sample for doc in docs) and not any(found):
         width = model.get_dim("nO")
         if per_document:
             return model.ops.alloc2f(len(docs), width), _no_backprop
@@ -353,6 +349,16 @@ def links_of(model: Any) -> Iterator[Link]:
     for node in model.walk() if isinstance(model, Model) else ():
         if (link := link_of(node)) is not None:
             yield link
+
+
+def name_head(model: Model, head: str) -> None:
+    """Let the listeners of a head know its name before a backbone has found them, for messages.
+
+    model (Model): The head's.
+    head (str): Name of the component.
+    """
+    for link in links_of(model):
+        link.head = head
 
 
 def connect(listener: Tok2VecListener, rows: BackboneRows, head: str) -> None:

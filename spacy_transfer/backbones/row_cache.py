@@ -1,4 +1,4 @@
-"""What does not change between epochs is computed once: rows of a frozen backbone, and states at a freezing boundary."""
+"""A cache for what is the same in every epoch: rows of a frozen backbone, and states at a freezing boundary."""
 
 import hashlib
 import os

@@ -8,9 +8,9 @@ from ..errors import Errors
 from ..tuning.adapters import has_adapter, inject, merge, plain_name, trainable_names
 from ..tuning.anchors import pull, strengths
 from ..tuning.policy import Policy, Tuning
+from .row_cache import RowCache
 from .scale import LossScale
 from .shim import SafetensorsShim
-from .row_cache import RowCache
 from .tunable import Tunable
 
 if TYPE_CHECKING:

@@ -209,9 +209,6 @@ class Backbone(Tok2Vec):
         self.steps.settle()
         self._require_weights()
         self._connect_copies()
-        for listener in self.listeners:
-            if isinstance(listener, TransferListener):
-                listener.expect_rows()
         return encode(self.model, docs, False)[0] if self._cache is None else self._encode_frozen(docs)
 
     def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
@@ -309,9 +306,6 @@ class Backbone(Tok2Vec):
         """Leave a batch where the listeners look for it."""
         self._connect_copies()
         self.batch = batch
-        for listener in self.listeners:
-            if isinstance(listener, TransferListener):
-                listener.expect_rows()
 
     def finish_update(self, sgd: Any) -> None:
         """The backward pass for the gradients of all heads, then the optimizer's step.

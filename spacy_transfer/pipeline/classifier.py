@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..backbones.listeners import name_head
 from ..corpora.marks import may_train
 from ..errors import Errors
 from ..heads.calibration import LabelDecisions
@@ -44,6 +45,7 @@ class Classifier(Head, TextCategorizer):
         focal: float = 0.0,
     ) -> None:
         super().__init__(vocab, model, name, threshold=threshold, scorer=scorer)
+        name_head(model, name)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
         if not 0.0 <= focal < float("inf"):

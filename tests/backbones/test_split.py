@@ -10,8 +10,8 @@ import transformers
 
 from spacy_transfer.backbones.buffers import Buffers, can_buffer, can_buffer_embeddings
 from spacy_transfer.backbones.packed import can_pack, packed_states
-from spacy_transfer.backbones.split import can_split, lower_states, upper_states
 from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, window_key
+from spacy_transfer.backbones.split import can_split, lower_states, upper_states
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 30}
 RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}

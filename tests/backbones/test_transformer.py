@@ -6,7 +6,6 @@ import torch
 from thinc.api import Adam
 from transformers import AutoModel, AutoTokenizer
 
-
 from spacy_transfer.backbones.outputs import encode
 from spacy_transfer.backbones.packed import can_pack
 from spacy_transfer.backbones.transformer import build_transformer_backbone_v1

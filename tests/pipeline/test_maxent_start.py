@@ -9,7 +9,6 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Config
 
-
 from .util import LISTENER, TEXTCAT, backbone_config, weights
 
 HEAD = {"@architectures": "spacy-transfer.TextCatHead.v1", "tok2vec": LISTENER}
