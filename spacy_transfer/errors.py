@@ -396,8 +396,8 @@ class Errors(metaclass=_Coded):
         "Take a corpus by 'spacy-transfer.Rehearsal.v1' in [corpora.train], which teaches what the old pipeline says."
     )
     T451 = (
-        "components.{head} is to learn from {length} tokens of the doc {text!r}, but {backbone!r} has made {found} rows "
-        "of it: a component of annotating_components has merged or split tokens in between. Put it before "
+        "components.{head} is to learn from {length} tokens of the doc {text!r}, but {backbone!r} has made {found} "
+        "rows of it: a component of annotating_components has merged or split tokens in between. Put it before "
         "{backbone!r}, or leave it out of annotating_components."
     )
     T452 = (

@@ -244,8 +244,8 @@ class Backbone(Tok2Vec):
 
         def make(lacking: list[int]) -> list[Any]:
             encoded, _ = encode(self.model, [docs[i] for i in lacking], False)
-            pairs = zip(encoded.rows, encoded.documents, strict=True)
-            return [ops.xp.concatenate([rows, document[None]]) for rows, document in pairs]
+            documents: Any = encoded.documents
+            return [ops.xp.concatenate([r, d[None]]) for r, d in zip(encoded.rows, documents, strict=True)]
 
         found = [ops.asarray2f(array) for array in self._cache.gather([doc_key(doc) for doc in docs], make)]
         documents = [array[-1] for array in found]
