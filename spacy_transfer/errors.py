@@ -377,9 +377,12 @@ class Errors(metaclass=_Coded):
         "head in [nlp] pipeline, and name it in the listener's 'upstream' (or '*')."
     )
     T402 = (
-        "A head found no rows on a doc: the backbone (upstream = {upstream!r}) did not run. Enable it; if it is in "
-        "[training] frozen_components, put it into annotating_components too, or better: set frozen = true in its "
-        "own block."
+        "{head}: the backbone that it listens to (upstream = {upstream!r}) did not run on the doc {text!r}; there are "
+        "rows of: {found}. Enable {backbone!r}; if it is in [training] frozen_components, put it into "
+        "annotating_components too, or better: set frozen = true in its own block. A doc that was copied, or comes "
+        "from bytes or another pipeline, has none of its rows: run this pipeline on it. A head that was sourced needs "
+        "its backbone too, or its listener in 'replace_listeners'. Rehearse by 'spacy-transfer.Rehearsal.v1', not by "
+        "nlp.rehearse."
     )
     T403 = (
         "components.{head}.model.tok2vec.width = {found}, but the rows of {backbone!r} are {width} wide. Set it to "
@@ -403,6 +406,21 @@ class Errors(metaclass=_Coded):
     T410 = (
         "components.{name}.{key} says how the gradients of several tasks come together in the backbone, but {how}: it "
         "takes none. Set {key} = null, or let something move."
+    )
+    T450 = (
+        "{name}: nlp.rehearse gives a backbone no gradients of its heads (spaCy applies those of one component only). "
+        "Take a corpus by 'spacy-transfer.Rehearsal.v1' in [corpora.train], which teaches what the old pipeline says."
+    )
+    T451 = (
+        "components.{head} is to learn from {length} tokens of the doc {text!r}, but {backbone!r} has made {found} "
+        "rows of it: a component of annotating_components has merged or split tokens in between. Put it before "
+        "{backbone!r}, or leave it out of annotating_components."
+    )
+    T452 = (
+        "{head}: no backbone is connected to its listener (upstream = {upstream!r}); on the doc {text!r} are rows of: "
+        "{found}. Was the backbone renamed: correct 'upstream'. Was the head disabled when the pipeline was loaded: "
+        "load it enabled, and switch it off by nlp.disable_pipe. Was it sourced without its backbone: source that too, "
+        "or name the listener in 'replace_listeners' of its block."
     )
     T411 = (
         "components.{name}.attribute = {attribute!r}: {place}._.{attribute} is declared already, with a getter, setter "
@@ -945,6 +963,10 @@ class Warnings(metaclass=_Coded):
         "components.{name}: mean and scale of its targets come from a part of the corpus (how many numbers: {counts}), "
         "since spaCy shows only the first {most} examples when training.max_epochs = -1. One number has no spread, and "
         'its scale is 1. Give those of the whole: initialize.components.{name}.units = {{"NAME":[MEAN,SCALE]}}'
+    )
+    W450 = (
+        "cache_disk_mb: the temporary file in {folder} cannot be written: {error}. What it holds is used; the rest is "
+        "computed anew in each epoch. Point TMPDIR to a disk with room, or set cache_disk_mb = 0."
     )
     W360 = (
         "initialize.components.{name}.labels is read from elsewhere and was not changed. Write the labels anew before "

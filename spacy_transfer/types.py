@@ -92,3 +92,28 @@ def pipes_of(nlp: Language) -> list[tuple[str, Pipe]]:
     nlp (Language): The pipeline.
     """
     return cast(list[tuple[str, Pipe]], nlp.pipeline)
+
+
+@dataclass(frozen=True)
+class BackboneHooks:
+    """`model.attrs["backbone"]`: what one of our backbones does beyond the contract. It is not saved: the builder sets
+    it again.
+
+    encode (Optional[Encode]): Gives rows of documents too; null where they are the mean of the token rows.
+    is_still (Optional[Callable[[Model], bool]]): Whether no parameter moves in the coming step.
+    reads_empty (bool): A batch of empty docs has something to read as well.
+    reads_corpus (bool): `initialize` wants all training texts, not a sample.
+    """
+
+    encode: Encode | None = None
+    is_still: Callable[[BackboneT], bool] | None = None
+    reads_empty: bool = False
+    reads_corpus: bool = False
+
+
+def hooks_of(model: BackboneT) -> BackboneHooks:
+    """RETURNS (BackboneHooks): Those of a backbone; of any other tok2vec none.
+
+    model (Model[List[Doc], List[Floats2d]]): The backbone.
+    """
+    return model.attrs.get("backbone", BackboneHooks())

@@ -11,7 +11,7 @@ from thinc.types import Floats2d, Ragged
 
 from ..checks import COUNT_OR_NONE, Range, require
 from ..tuning.policy import Tuning
-from .states import CacheSettings, StatesDtype
+from .row_cache import CacheDtype, CacheSettings
 
 _NOTHING: dict[str, Any] = SimpleFrozenDict()
 
@@ -28,7 +28,7 @@ def build_transformer_model_v1(
     tuning: Tuning | None = None,
     cache_mb: int = 512,
     cache_disk_mb: int = 0,
-    cache_dtype: StatesDtype = "float32",
+    cache_dtype: CacheDtype = "float32",
 ) -> Model[list[Doc], Any]:
     """For the component `transformer` of spacy-transformers, in the place of `spacy-transformers.TransformerModel.v3`,
     whose arguments it takes. Heads and their `TransformerListener` stay as they are.
@@ -85,7 +85,7 @@ def build_tok2vec_transformer_v1(
     tuning: Tuning | None = None,
     cache_mb: int = 512,
     cache_disk_mb: int = 0,
-    cache_dtype: StatesDtype = "float32",
+    cache_dtype: CacheDtype = "float32",
 ) -> Model[list[Doc], list[Floats2d]]:
     """The drop-in inside one head, without a component `transformer`: what `nlp.replace_listeners` leaves, in the place
     of `spacy-transformers.Tok2VecTransformer.v3`.

@@ -12,8 +12,8 @@ from ..errors import Errors
 from ..tuning.policy import Tuning
 from .dropin_shim import DropInShim
 from .encoder import Precision
+from .row_cache import CacheSettings
 from .sources import resolve_source
-from .states import CacheSettings
 
 TransformerModel: Any = spacy_transformers_classes().TransformerModel
 

@@ -17,11 +17,11 @@ from ..tuning.policy import Tuning
 from .dropin_files import read_files, write_files
 from .encoder import Precision, check_precision
 from .pretrained import build_encoder, read_weights
+from .row_cache import CacheSettings
 from .scale import LossScale
 from .shim import dump_tensors, read_state
 from .sources import fingerprint, resolve_source
 from .split import can_split, kept_states, upper_output
-from .states import CacheSettings
 from .tuned import TuningShim
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class DropInShim(TuningShim, HFShim):
         self.source, self.fingerprint = source, ""
         self.precision: Precision = precision
         self.loss_scale = None if scaling is None else LossScale(**scaling)
-        self.cache_settings = cache
+        self.serve(self.owner, cache)
         self._coming = 0
         self._waits = False
         self._owed: Any = None

@@ -14,8 +14,8 @@ from torch.nn.functional import embedding_bag
 
 from .alignment import Alignment
 from .packed import can_pack, packed_states
+from .row_cache import RowCache, window_key
 from .split import can_split, lower_states, upper_states
-from .states import StateCache
 from .windows import Windows, batch_windows
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -47,7 +47,7 @@ class Pass:
     document (str): What stands for a doc: the "mean" over all states, or the first special token's ("cls");
         of a doc with several windows the mean of theirs.
     n_lower (int): How many layers, from the bottom, make the states that `cache` keeps.
-    cache (Optional[StateCache]): Keeps those states; null to run all layers.
+    cache (Optional[RowCache]): Keeps those states; null to run all layers.
     checkpointing (bool): Compute what is inside a layer again in the backward pass instead of keeping it.
     """
 
@@ -55,7 +55,7 @@ class Pass:
     precision: Precision
     document: Literal["mean", "cls"]
     n_lower: int = 0
-    cache: StateCache | None = None
+    cache: RowCache | None = None
     checkpointing: bool = False
 
 
@@ -174,11 +174,11 @@ class Encoder(nn.Module):
             states = output.last_hidden_state if self.mix is None else self.mix(list(output.hidden_states))
         return states.reshape(-1, states.shape[-1]), numpy.arange(portion.count) * portion.longest
 
-    def _kept(self, how: Pass) -> StateCache | None:
+    def _kept(self, how: Pass) -> RowCache | None:
         """A mix of all layers wants the states of all of them anew."""
         return how.cache if self.mix is None and how.n_lower < _n_layers(self.config) else None
 
-    def _kept_states(self, portion: "_Portion", cache: StateCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
+    def _kept_states(self, portion: "_Portion", cache: RowCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
         """States at the boundary, laid end to end: from the cache, and by one pass for the windows it lacks."""
 
         def make(lacking: list[int]) -> list[NDArray[numpy.float32]]:
@@ -186,7 +186,8 @@ class Encoder(nn.Module):
             with torch.no_grad():
                 return numpy.split(lower(part).float().cpu().numpy(), part.begins[1:])
 
-        return torch.from_numpy(cache.gather(portion.windows(), make)).to(portion.device)
+        kept = cache.gather([window_key(ids) for ids in portion.windows()], make)
+        return torch.from_numpy(numpy.concatenate(kept)).to(portion.device)
 
     def _nothing(self, device: torch.device) -> Tensor:
         return torch.zeros((0, self.width), device=device)

@@ -86,7 +86,8 @@ class LayersShim(Tunable, Shim):
     def copy(self) -> "LayersShim":
         """RETURNS (LayersShim): One for a copy of the node, to which it is bound when that is used."""
         twin = type(self)(self.tuning)
-        twin.steps, twin.owner, twin.cache_settings = self.steps, self.owner, self.cache_settings
+        twin.steps = self.steps
+        twin.serve(self.owner, self.cache_settings)
         twin._origin = copy.deepcopy(self._origin)
         return twin
 
@@ -172,7 +173,7 @@ class LayersShim(Tunable, Shim):
 
 
 def is_still(model: Model) -> bool:
-    """RETURNS (bool): Whether no parameter moves in the coming step: `model.attrs["is_still"]`."""
+    """RETURNS (bool): Whether no parameter moves in the coming step: see `BackboneHooks`."""
     shim: Any = model.shims[0]
     shim.bind(model)
     return shim.is_still

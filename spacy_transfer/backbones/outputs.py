@@ -6,7 +6,7 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.types import Floats2d
 
-from ..types import BackboneT, Encoded
+from ..types import BackboneT, Encoded, hooks_of
 
 
 def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
@@ -17,14 +17,14 @@ def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, 
     is_train (bool): Keep what the backward pass needs.
     RETURNS (Tuple[Encoded, Callable]): The rows, and a callback that takes gradients of the same shapes.
     """
-    if not any(len(doc) for doc in docs) and not (docs and model.attrs.get("reads_empty")):
-        # Stock encoders cannot do with nothing at all.
+    hooks = hooks_of(model)
+    if not any(len(doc) for doc in docs) and not (docs and hooks.reads_empty):
+        # spaCy's encoders fail on a batch without tokens.
         width = model.get_dim("nO")
         nothing = Encoded([model.ops.alloc2f(0, width) for _ in docs], model.ops.alloc2f(len(docs), width))
         return nothing, lambda grads: docs
-    own = model.attrs.get("encode")
-    if own is not None:
-        return own(model, docs, is_train)
+    if hooks.encode is not None:
+        return hooks.encode(model, docs, is_train)
     rows, backprop_rows = model(docs, is_train)
     documents = model.ops.alloc2f(len(docs), model.get_dim("nO"))
     for i, doc_rows in enumerate(rows):

@@ -16,6 +16,7 @@ from thinc.types import Floats2d
 from ..errors import Errors
 from ..installed import like
 from ..tuning.policy import Tuning
+from ..types import BackboneHooks
 from .layers import LayersShim, check_keys, is_still
 from .parameter import as_array
 from .sources import resolve_package
@@ -41,7 +42,7 @@ def build_pipeline_backbone_v1(
     """
     check_keys(tuning, "PipelineBackbone")
     own = {"source": source, "component": component}
-    attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "is_still": is_still}
+    attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "backbone": BackboneHooks(is_still=is_still)}
     shim: Any = PipelineShim(tuning)
     return Model("transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[shim])
 

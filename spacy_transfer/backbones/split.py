@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .states import StateCache
+from .row_cache import RowCache, window_key
 
 # Where the list of layers is. DeBERTa-v2 is left out where it has a convolution after its first layer.
 _LAYERS = {
@@ -91,12 +91,12 @@ def upper_output(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) 
             hook.remove()
 
 
-def kept_states(transformer: Any, n_lower: int, cache: StateCache, **inputs: Any) -> Tensor:
+def kept_states(transformer: Any, n_lower: int, cache: RowCache, **inputs: Any) -> Tensor:
     """States before layer `n_lower`, from a cache, and by one pass for the windows that it lacks.
 
     transformer (nn.Module): An encoder for which `can_split` holds, and in which nothing moves below layer `n_lower`.
     n_lower (int): How many layers to run.
-    cache (StateCache): Knows windows by the ids inside their mask.
+    cache (RowCache): Knows windows by the ids inside their mask.
     inputs: What the encoder's forward pass takes: a rectangle, filled up on the right.
     RETURNS (Tensor): Shape (n_windows, longest, width); zeros outside the mask.
     """
@@ -109,8 +109,8 @@ def kept_states(transformer: Any, n_lower: int, cache: StateCache, **inputs: Any
             states = lower_states(transformer, n_lower, **some).float().cpu().numpy()
         return [found[inside[i]] for i, found in zip(lacking, states, strict=True)]
 
-    windows = [row[is_inside] for row, is_inside in zip(ids, inside, strict=True)]
-    flat = torch.from_numpy(cache.gather(windows, make)).to(mask.device)
+    keys = [window_key(row[is_inside]) for row, is_inside in zip(ids, inside, strict=True)]
+    flat = torch.from_numpy(numpy.concatenate(cache.gather(keys, make))).to(mask.device)
     hidden = flat.new_zeros((*mask.shape, flat.shape[1]))
     hidden[mask] = flat
     return hidden

@@ -17,7 +17,7 @@ from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from ..errors import Errors
 from ..tuning.adapters import plain_name, read_adapter, save_adapter
 from ..tuning.policy import Tuning
-from ..types import Encoded
+from ..types import BackboneHooks, Encoded
 from .alignment import align, token_spans
 from .graph import is_graph_kept
 from .memory import FreeMemory
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .encoder import Encoder, Pass, Pieces
     from .pretrained import Pretrained
-    from .states import StateCache
+    from .row_cache import RowCache
 
 _ADAPTER = "adapter."  # Of the adapter's names in what is saved.
 _MIX = ("mix.weights", "mix.gamma")
@@ -98,12 +98,8 @@ def build_transformer_backbone_v1(
         init=init,
         dims={"nO": None},
         attrs={
-            "settings": settings,
-            "encode": encode,
-            "reads_empty": document == "cls",
+            "backbone": BackboneHooks(encode, is_still, reads_empty=document == "cls"),
             "fingerprint": "",
-            "tuning": tuning,
-            "is_still": is_still,
         },
         shims=[TransformerShim(settings)],
     )
@@ -155,9 +151,8 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
     """Read the source. Weights that came with a saved pipeline are replaced."""
     from .pretrained import read_source
 
-    settings: Settings = model.attrs["settings"]
-    pretrained = read_source(settings.source)
     shim = cast(TransformerShim, model.shims[0])
+    pretrained = read_source(shim.settings.source)
     shim.start(pretrained)
     model.attrs["fingerprint"] = pretrained.fingerprint
     model.set_dim("nO", shim.encoder.width, force=True)
@@ -290,7 +285,7 @@ class TransformerShim(TuningShim):
 
         return outputs, backward
 
-    def _pass(self, n_lower: int = 0, cache: "StateCache | None" = None) -> "Pass":
+    def _pass(self, n_lower: int = 0, cache: "RowCache | None" = None) -> "Pass":
         from .encoder import Pass
 
         settings = self.settings

@@ -5,7 +5,7 @@ from typing import Any
 from thinc.api import Model
 
 from ..tuning.policy import Policy, Tuning
-from .states import CacheSettings
+from .row_cache import CacheSettings
 
 
 class Tunable:
@@ -14,10 +14,10 @@ class Tunable:
     """
 
     owner = "transfer_backbone"
+    cache_settings = CacheSettings()
     tuning: Tuning | None
     policy: Policy | None
     steps: int
-    cache_settings: CacheSettings
 
     def begin_tuning(self, tuning: Tuning | None) -> None:
         """Hold a tuning whose policy is yet to be worked out, at step 0.
@@ -25,10 +25,17 @@ class Tunable:
         tuning (Optional[Tuning]): What moves; null for everything.
         """
         self.tuning, self.policy, self.steps = tuning, None, 0
-        self.cache_settings = CacheSettings()
         self._strengths: dict[str, float] = {}
         self._origin: dict[str, Any] = {}
         self._n_docs = 0
+
+    def serve(self, owner: str, cache: CacheSettings) -> None:
+        """Take what the component says.
+
+        owner (str): Its name, for messages.
+        cache (CacheSettings): How much is kept of states at the freezing boundary.
+        """
+        self.owner, self.cache_settings = owner, cache
 
     @property
     def is_still(self) -> bool:

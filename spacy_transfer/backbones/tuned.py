@@ -8,9 +8,9 @@ from ..errors import Errors
 from ..tuning.adapters import has_adapter, inject, merge, plain_name, trainable_names
 from ..tuning.anchors import pull, strengths
 from ..tuning.policy import Policy, Tuning
+from .row_cache import RowCache
 from .scale import LossScale
 from .shim import SafetensorsShim
-from .states import StateCache
 from .tunable import Tunable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class TuningShim(Tunable, SafetensorsShim):
         self.loss_scale: LossScale | None = None
         self._plain: list[str] = []
         self._stage = -1
-        self._cache: StateCache | None = None
+        self._cache: RowCache | None = None
 
     # Setting up
 
@@ -108,11 +108,11 @@ class TuningShim(Tunable, SafetensorsShim):
         if self._strengths and not self._origin:
             self.remember_origin(self.read_origin)
 
-    def states_below(self) -> tuple[int, StateCache | None]:
-        """RETURNS (Tuple[int, Optional[StateCache]]): How many layers stay as they are, and what keeps their states."""
+    def states_below(self) -> tuple[int, RowCache | None]:
+        """RETURNS (Tuple[int, Optional[RowCache]]): How many layers stay as they are, and what keeps their states."""
         n_lower = 0 if self.policy is None else self.policy.n_lower(self.steps)
-        if n_lower and self._cache is None and self.cache_settings.memory_mb + self.cache_settings.disk_mb > 0:
-            self._cache = StateCache(self.cache_settings)
+        if n_lower and self._cache is None and self.cache_settings.is_on:
+            self._cache = RowCache(self.cache_settings)
         return n_lower, self._cache if n_lower else None
 
     def finish_update(self, optimizer: Any) -> None:

@@ -18,6 +18,7 @@ from thinc.types import Floats2d
 from ..checks import COUNT, COUNT_OR_NONE, require
 from ..errors import Errors
 from ..tuning.policy import Tuning
+from ..types import BackboneHooks
 from .layers import LayersShim, check_keys, is_still
 from .lookup import Lookup
 from .weights import Weight, find_weights
@@ -73,7 +74,8 @@ def build_vectors_backbone_v1(
         layers.append(with_array(Linear(nO=width)))
     if context is not None:
         layers.append(context)
-    attrs = {"source": source, "prune": prune, "reads_corpus": True, "fingerprint": "", "is_still": is_still}
+    hooks = BackboneHooks(is_still=is_still, reads_corpus=True)
+    attrs = {"source": source, "prune": prune, "fingerprint": "", "backbone": hooks}
     shims: Any = [VectorsShim(tuning)]
     return Model("transfer_vectors", forward, init=init, layers=layers, dims={"nO": None}, attrs=attrs, shims=shims)
 

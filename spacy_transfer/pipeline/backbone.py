@@ -17,18 +17,25 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, set_dropout_rate
 from thinc.types import Floats2d
 
-from ..backbones.cache import RowCache
+from ..backbones.listeners import (
+    BackboneRows,
+    Batch,
+    DocumentListener,
+    TransferListener,
+    connect,
+    disconnect,
+    link_of,
+)
 from ..backbones.outputs import encode
 from ..backbones.own import replace_listener, replace_listener_config
-from ..backbones.states import CacheSettings
+from ..backbones.row_cache import CacheSettings, RowCache, doc_key, weights_mark
 from ..backbones.tunable import tunable_shims
 from ..backbones.tuned import TuningShim
 from ..checks import COUNT_OR_NONE, require
 from ..errors import Errors
 from ..tuning.weighing import TaskWeights
-from ..types import Encoded
+from ..types import Encoded, hooks_of
 from .gradients import PendingGradients
-from .listeners import DOCUMENT_KEY, DocumentListener, TransferListener, drop_rows_after
 from .saving import read_checked, write_checksum
 from .steps import Steps
 from .tasks import Surgery, Tasks, check_moves
@@ -82,8 +89,8 @@ def make_backbone(
     frozen (bool): Leave the weights as they are, and compute each text once a training.
     cache_mb (int): The most megabytes that are kept in memory between the epochs of a training: rows of a frozen
         backbone, or states at the boundary where its lower layers are frozen.
-    cache_disk_mb (int): The most megabytes of such states in a temporary file, once memory is full.
-    cache_dtype (str): Keep states as "float32", or as "float16" in half the room.
+    cache_disk_mb (int): The most megabytes of them in a temporary file, once memory is full.
+    cache_dtype (str): Keep them as "float32", or as "float16" in half the room.
     keep_rows (bool): Leave the rows in `doc.tensor` after the last listener has read them.
     weighing (Optional[TaskWeights]): How much each component that listens counts: a block
         `spacy-transfer.TaskWeights.v1`; null for all alike.
@@ -125,17 +132,27 @@ class Backbone(Tok2Vec):
         self.frozen = frozen
         self.cache = cache or CacheSettings(512)
         self.keep_rows = keep_rows
+        self.batch: Batch | None = None
+        self._rows: BackboneRows | None = None
         self._cache: RowCache | None = None
+        self._mark = 0
         self.steps = Steps(self)
         self.tasks = Tasks(name, weighing, surgery)
         self.watch = Watch()
         for shim in tunable_shims(model):
-            shim.cache_settings, shim.owner = self.cache, name
+            shim.serve(name, self.cache)
         # Looked up by nlp.replace_listeners.
         self.model.attrs["replace_listener"] = replace_listener
         self.model.attrs["replace_listener_cfg"] = partial(replace_listener_config, frozen=frozen)
 
     # Listeners
+
+    @property
+    def rows(self) -> BackboneRows:
+        """RETURNS (BackboneRows): What this backbone has left on docs."""
+        if self._rows is None:
+            self._rows = BackboneRows(self)
+        return self._rows
 
     def find_listeners(self, component: Any) -> None:
         """Connect what listens in a later component, and remember the component: see `finish_update`.
@@ -144,19 +161,36 @@ class Backbone(Tok2Vec):
         """
         self.watch.see(self.listener_map, component)
         self.tasks.see(component)
+        disconnect(getattr(component, "model", None), self.rows)
         super().find_listeners(component)
 
     def add_listener(self, listener: Tok2VecListener, component_name: str) -> None:
         """Connect a listener of a later component. One without a width takes this backbone's, if it is known."""
         super().add_listener(listener, component_name)
-        if isinstance(listener, TransferListener):
-            listener.is_linked = True
+        is_stock = not isinstance(listener, TransferListener)
+        if is_stock and listener.upstream_name == "*" and self._has_later_encoder:
+            return  # It takes the nearest encoder of any kind.
+        connect(listener, self.rows, component_name)
         if self.model.has_dim("nO"):
             self._agree_on_width(listener, component_name)
-        if not self.keep_rows:
-            drop_rows_after(listener, self)
+
+    @property
+    def _has_later_encoder(self) -> bool:
+        later = self.watch.later(self.listener_map)
+        return any(isinstance(component, Tok2Vec) for component in later.values())
+
+    def _connect_copies(self) -> None:
+        """What was copied or pickled with its heads is linked by names; see `Link`."""
+        for head, listeners in self.listener_map.items():
+            for listener in listeners:
+                link = link_of(listener)
+                if link is not None and link.rows is None and link.backbone == self.name:
+                    connect(listener, self.rows, head)
 
     def _agree_on_width(self, listener: Tok2VecListener, component_name: str) -> None:
+        link = link_of(listener)
+        if link is None or link.rows is not self.rows:
+            return
         width = self.model.get_dim("nO")
         if not listener.has_dim("nO"):
             listener.set_dim("nO", width)
@@ -176,25 +210,23 @@ class Backbone(Tok2Vec):
         docs = list(docs)
         self.steps.settle()
         self._require_weights()
-        for listener in self.listeners:
-            if isinstance(listener, TransferListener):
-                listener.infers_shapes = False
-        return self._encode_frozen(docs) if self._cache is not None else encode(self.model, docs, False)[0]
+        self._connect_copies()
+        return encode(self.model, docs, False)[0] if self._cache is None else self._encode_frozen(docs)
 
     def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
-        """Leave the rows on the docs: in `doc.tensor`, and document rows where a listener reads them.
+        """Leave the rows on the docs: in `doc.tensor`, and where the listeners of this backbone find them.
 
         docs (Sequence[Doc]): The docs.
         encoded (Encoded): From `predict`.
         """
         wants_documents = any(isinstance(listener, DocumentListener) for listener in self.listeners)
+        is_lasting = self._has_later_encoder
         for i, doc in enumerate(docs):
-            rows = encoded.rows[i]
-            assert rows.shape[0] == len(doc)
             # A slice would keep the whole batch alive for as long as the doc lives.
-            doc.tensor = rows.copy()  # type: ignore[assignment]
-            if wants_documents:
-                doc.user_data[DOCUMENT_KEY] = encoded.documents[i].copy()
+            rows: Any = encoded.rows[i].copy()
+            assert len(rows) == len(doc)
+            doc.tensor = rows
+            self.rows.put(doc, rows, encoded.documents[i].copy() if wants_documents else None, is_lasting)
 
     @contextlib.contextmanager
     def without_cache(self) -> Iterator[None]:
@@ -206,18 +238,20 @@ class Backbone(Tok2Vec):
             self._cache = cache
 
     def _encode_frozen(self, docs: list[Doc]) -> Encoded:
-        """What the cache knows, and one pass for the rest."""
-        cache = self._cache
-        assert cache is not None
-        keys, known = cache.get(docs)
-        fresh = [i for i, rows in enumerate(known) if rows is None]
-        if fresh:
-            encoded, _ = encode(self.model, [docs[i] for i in fresh], False)
-            for row, i in enumerate(fresh):
-                known[i] = cache.put(keys[i], encoded.rows[row], encoded.documents[row])
-        found = [rows for rows in known if rows is not None]
-        documents: Any = self.model.ops.xp.stack([document for _, document in found])
-        return Encoded([rows for rows, _ in found], documents)
+        """What the cache knows, and one pass for the rest. The last row of what is kept is the doc's own."""
+        mark = weights_mark(self.model)
+        if self._cache is None or mark != self._mark:
+            self._cache, self._mark = RowCache(self.cache), mark
+        ops: Any = self.model.ops
+
+        def make(lacking: list[int]) -> list[Any]:
+            encoded, _ = encode(self.model, [docs[i] for i in lacking], False)
+            documents: Any = encoded.documents
+            return [ops.xp.concatenate([r, d[None]]) for r, d in zip(encoded.rows, documents, strict=True)]
+
+        found = [ops.asarray2f(array) for array in self._cache.gather([doc_key(doc) for doc in docs], make)]
+        documents = [array[-1] for array in found]
+        return Encoded([array[:-1] for array in found], ops.xp.stack(documents) if found else ops.alloc2f(0, 0))
 
     # Training
 
@@ -246,40 +280,34 @@ class Backbone(Tok2Vec):
         self.steps.settle()
         self._require_weights()
         docs = [eg.predicted for eg in examples]
-        scales = self.tasks.begin(self.listener_map)
+        scales, weights = self.tasks.begin(self.listener_map)
         if self._is_still:
-            self._send(docs, self._rows_of_frozen(docs), None)
+            encoded = self._encode_frozen(docs) if self.cache.is_on else encode(self.model, docs, False)[0]
+            self._send(Batch(docs, encoded, None, weights))
             return losses
         self._cache = None  # Its rows are those of weights that move from now on.
         set_dropout_rate(self.model, drop)
         encoded, backprop = encode(self.model, docs, True)
         pending = PendingGradients(encoded, backprop, losses, self.name, scales)
         self.tasks.note(self.listener_map, examples, losses)
-        self._send(docs, encoded, pending)
+        self._send(Batch(docs, encoded, pending, weights))
         self.steps.begin(pending, losses, sgd)
         return losses
+
+    def rehearse(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """RAISES (ValueError): Always: see `spacy-transfer.Rehearsal.v1`."""
+        raise ValueError(Errors.T450.format(name=self.name))
 
     @property
     def _is_still(self) -> bool:
         """Whether nothing moves in the coming step: frozen for good, or as yet (`head_first`)."""
-        is_still = self.model.attrs.get("is_still")
+        is_still = hooks_of(self.model).is_still
         return self.frozen or (is_still is not None and is_still(self.model))
 
-    def _rows_of_frozen(self, docs: list[Doc]) -> Encoded:
-        if self._cache is None and self.cache.memory_mb > 0:
-            self._cache = RowCache(self.cache.memory_mb * 2**20, str(self.model.attrs.get("fingerprint", "")))
-        return encode(self.model, docs, False)[0] if self._cache is None else self._encode_frozen(docs)
-
-    def _send(self, docs: list[Doc], encoded: Encoded, pending: PendingGradients | None) -> None:
-        batch_id = Tok2VecListener.get_batch_id(docs)
-        for head, listeners in self.listener_map.items():
-            for listener in listeners:
-                if isinstance(listener, DocumentListener):
-                    add = _drop_gradient if pending is None else partial(pending.add_documents, head)
-                    listener.receive(batch_id, encoded.documents, add)
-                else:
-                    add = _drop_gradient if pending is None else partial(pending.add_rows, head)
-                    listener.receive(batch_id, encoded.rows, add)
+    def _send(self, batch: Batch) -> None:
+        """Leave a batch where the listeners look for it."""
+        self._connect_copies()
+        self.batch = batch
 
     def finish_update(self, sgd: Any) -> None:
         """The backward pass for the gradients of all heads, then the optimizer's step.
@@ -306,7 +334,7 @@ class Backbone(Tok2Vec):
         """
         validate_get_examples(get_examples, "Backbone.initialize")
         self._forget()
-        most = None if self.model.attrs.get("reads_corpus") else 10
+        most = None if hooks_of(self.model).reads_corpus else 10
         docs = [example.x for example in islice(get_examples(), most)]
         if not docs:
             raise ValueError(Errors.T404.format(name=self.name))
@@ -336,7 +364,7 @@ class Backbone(Tok2Vec):
     def _forget(self) -> None:
         self.steps.forget()
         self.tasks.forget()
-        self._cache = None
+        self._cache = self.batch = None
 
     def _require_weights(self) -> None:
         if not self.model.has_dim("nO"):
@@ -347,8 +375,10 @@ class Backbone(Tok2Vec):
     def _settle_for_good(self) -> None:
         """Nobody saves between a backbone and its heads: what they owe to a batch is in, or does not come."""
         self.steps.settle(is_over=True)
-        if self.steps.pending is None:
-            self.tasks.clear(self.listener_map)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        self._settle_for_good()
+        return super().__reduce_ex__(protocol)
 
     def to_bytes(self, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> bytes:
         """RETURNS (bytes): The component. A step that waits is made first."""
@@ -399,7 +429,3 @@ class Backbone(Tok2Vec):
         if shim is None:
             raise ValueError(Errors.T648.format(name=self.name, what=what))
         return shim
-
-
-def _drop_gradient(d_rows: Any) -> list[Doc]:
-    return []

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..backbones.listeners import name_head
 from ..checks import NOT_NEGATIVE, SHARE, require
 from ..corpora.marks import may_train
 from ..errors import Errors
@@ -48,6 +49,7 @@ class Classifier(Head, TextCategorizer):
         require(f"components.{name}", SHARE, threshold=threshold)
         if isinstance(class_weights, dict):
             require(f"components.{name}.class_weights", NOT_NEGATIVE, **class_weights)
+        name_head(model, name)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
         if not 0.0 <= focal < float("inf"):

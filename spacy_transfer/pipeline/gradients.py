@@ -47,6 +47,19 @@ class PendingGradients:
         self._name = name
         self._scales = scales or {}
         self._parts: dict[str, _Part] = {}
+        self._readers: set[str] = set()
+
+    def note_read(self, head: str) -> None:
+        """A head has read its rows: what it has to send comes with the same update.
+
+        head (str): Name of the component.
+        """
+        self._readers.add(head)
+
+    @property
+    def was_read(self) -> bool:
+        """Whether any head has read its rows, so that heads have run."""
+        return bool(self._readers)
 
     @property
     def has_arrived(self) -> bool:

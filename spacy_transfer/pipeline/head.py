@@ -12,6 +12,7 @@ from spacy.training import Example, validate_examples
 from thinc.api import set_dropout_rate
 
 from .._compat import send_zeros
+from ..backbones.listeners import links_of
 from ..corpora.cover import MOST as STREAM_SAMPLE
 from ..corpora.marks import may_train, training_mask
 from ..errors import Errors
@@ -34,9 +35,7 @@ class Head(TrainablePipe):
     @property
     def task_weight(self) -> float:
         """RETURNS (float): By how much the gradients of this task are scaled, in the head and so in the backbone."""
-        # The backbone tells the listener, and a head may have layers of its own over that.
-        found = (node.attrs["task_weight"] for node in self.model.walk() if "task_weight" in node.attrs)
-        return float(next(found, 1.0))
+        return next((link.weight for link in links_of(self.model)), 1.0)
 
     def update(
         self,
@@ -76,6 +75,10 @@ class Head(TrainablePipe):
         if sgd is not None:
             self.finish_update(sgd)
         return losses
+
+    def rehearse(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """RAISES (ValueError): Always: see `spacy-transfer.Rehearsal.v1`."""
+        raise ValueError(Errors.T450.format(name=self.name))
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
         """Summed loss of a batch, and its gradient with respect to the logits, which is exactly 0 for examples that

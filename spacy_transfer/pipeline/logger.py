@@ -44,7 +44,7 @@ def console_logger_v1(
             for _, pipe in nlp.components:
                 tasks = getattr(pipe, "tasks", None)
                 if isinstance(tasks, Tasks):
-                    tasks.is_watched = True
+                    tasks.follow()
         log_row, finalize = setup_rows(nlp, stdout, stderr)
 
         def log_step(info: dict[str, Any] | None) -> None:
@@ -74,7 +74,7 @@ def planned_table(nlp: Language, optimizer: Any = None) -> str:
     pipes = [(name, pipe) for name, pipe in nlp.components if name in frozen or name in nlp.pipe_names]
     for _, pipe in pipes:
         if hasattr(pipe, "watch"):
-            pipe.watch.is_announced = True
+            pipe.watch.spare_table()
     teach(optimizer, [(name, pipe) for name, pipe in pipes if name not in frozen])
     return to_text(overview(pipes, optimizer, excluded=frozen))
 

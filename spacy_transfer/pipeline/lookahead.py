@@ -117,7 +117,6 @@ class Lookahead:
         update_beneath(self._nlp)(batch, drop=0.0, sgd=False, losses=losses, **settings)
         pending = backbone.steps.pending
         backbone.steps.forget()
-        backbone.tasks.clear(backbone.listener_map)
         if gradients is not None and pending is not None and pending.problem is None:
             gradients.collect(backbone, pending)
         for name, pipe in self._nlp.pipeline:

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
+from ..backbones.listeners import name_head
 from ..corpora.marks import may_train
 from ..errors import Errors, Warnings
 from ..heads import regression as losses_of
@@ -110,6 +111,7 @@ class TransferRegressor(Head):
         scorer: Callable | None = None,
     ) -> None:
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
+        name_head(model, name)
         self.cfg: dict[str, Any] = {"labels": []}
         self.targets = Targets(name, attribute, source, spans_key, check_bounds(name, bounds))
         self.loss, self.delta = loss, delta

@@ -9,6 +9,7 @@ from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
+from ..backbones.listeners import name_head
 from ..corpora.marks import soft_of
 from ..errors import Errors
 from ..heads.soft import row_loss
@@ -46,6 +47,7 @@ class TransferRows(Head):
         self.vocab = vocab
         self.model = model
         self.name = name
+        name_head(model, name)
         self.cfg: dict[str, Any] = {}
 
     def predict(self, docs: Iterable[Doc]) -> list[None]:

@@ -21,7 +21,6 @@ class Steps:
         self.pending: PendingGradients | None = None
         self._pipe = pipe
         self._losses: dict[str, float] = {}
-        self._losses_before: dict[str, float] = {}
         self._owed: Any = None
         self._has_gradient = False
 
@@ -32,7 +31,7 @@ class Steps:
         losses (Dict[str, float]): What the heads add their losses to.
         optimizer (Optional[Optimizer]): Makes the step as soon as they are in; null if somebody will call `finish`.
         """
-        self.pending, self._losses, self._losses_before = pending, losses, dict(losses)
+        self.pending, self._losses = pending, losses
         if optimizer is not None:
             self._owed = optimizer
 
@@ -42,11 +41,8 @@ class Steps:
         RAISES (ValueError): When it is not finite. What had been collected before is forgotten as well.
         """
         pending, self.pending = self.pending, None
-        losses, self._losses, self._losses_before = self._losses, {}, {}
-        if pending is None:
-            return
-        self._pipe.tasks.clear(self._pipe.listener_map)
-        if not pending.has_arrived:
+        losses, self._losses = self._losses, {}
+        if pending is None or not pending.has_arrived:
             return
         problem = pending.problem
         if problem is not None:
@@ -90,23 +86,15 @@ class Steps:
     def forget(self) -> None:
         """Drop what waits."""
         self.pending = self._owed = None
-        self._losses, self._losses_before = {}, {}
+        self._losses = {}
         self._has_gradient = False
 
     @property
     def _waits_for_heads(self) -> bool:
-        """Whether nothing has come of the last batch. Where an earlier one has left a gradient, it is not waited for
-        any longer than until other components have run: none of them may have anything to send."""
-        if self.pending is None or self.pending.has_arrived:
-            return False
-        return not (self._has_gradient and self._others_have_run)
-
-    @property
-    def _others_have_run(self) -> bool:
-        """Nobody tells the backbone where in a batch it is asked for a step. But who learns adds to its loss, which
-        makes a new number of it, even of 0."""
-        before = self._losses_before
-        return any(name not in before or loss is not before[name] for name, loss in self._losses.items())
+        """Whether no head has read the rows of the last batch so far. Nobody tells the backbone where in a batch it is
+        asked for a step; but once a head has read, those that send anything have sent it when the step comes."""
+        pending = self.pending
+        return pending is not None and not pending.has_arrived and not pending.was_read
 
     def _step(self, optimizer: Any) -> None:
         """A step without a gradient would still decay weights and move them by old momentum: there is none."""

@@ -13,6 +13,7 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
+from ..backbones.listeners import has_rows
 from ..errors import Errors
 from ..heads.crf import crf_loss, softmax_loss, viterbi
 from ..heads.token_decisions import TagDecisions
@@ -209,7 +210,8 @@ class TransferTagger(TokenPipe):
         """For the scorer: decisions about tokens that carry the tag that was decided on. None where the rows are gone:
         a tag's probability is on no doc, and it takes the head, not the backbone, to say it again."""
         examples = [eg for eg in examples if len(eg.predicted)]
-        if any(not eg.predicted.tensor.size for eg in examples) or not self.model.get_ref("output").has_param("W"):
+        is_ready = self.model.get_ref("output").has_param("W")
+        if not is_ready or not has_rows(self.model, [eg.predicted for eg in examples]):
             return None
         found = self.decisions(examples)
         own = self.own_examples(lambda: examples)()

@@ -11,7 +11,7 @@ import numpy
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
-from thinc.api import Model, serialize_attr
+from thinc.api import Model
 
 from ..backbones.tunable import tunable_shims
 from ..corpora.marks import training_mask
@@ -24,16 +24,7 @@ from .surgery import TaskGradients, check_passes
 
 Surgery = Literal["pcgrad"]
 WEIGHT = "task_weight"
-"""Attribute of a listener. A head that knows of it scales its own loss, and so what it sends."""
-
-
-class TaskWeight(float):
-    """A weight that is never saved with the model in whose attributes it stands."""
-
-
-@serialize_attr.register(TaskWeight)
-def _never(_: Any, value: Any, name: str, model: Model) -> bytes:
-    raise TypeError  # Thinc leaves the attribute out.
+"""Property of a component that scales its own loss, and so what it sends."""
 
 
 class Tasks:
@@ -48,7 +39,7 @@ class Tasks:
         self._name = name
         self._weighing = weighing
         self.gradients = TaskGradients(name) if surgery is not None else None
-        self.is_watched = False
+        self._is_followed = False
         self._map: Any = None
         self._weigh_themselves: set[str] = set()
         self._report_means: set[str] = set()
@@ -107,35 +98,30 @@ class Tasks:
         if self.gradients is not None:
             check_passes(self._name, parameters_of(self._name, pipe))
 
+    def add_up(self) -> None:
+        """From now on gradients of tasks are added up, in the parameters."""
+        self.gradients = None
+
+    def follow(self) -> None:
+        """Keep what `lines` tells of cosines: somebody asks for it from time to time."""
+        self._is_followed = True
+
     # A batch
 
-    def begin(self, listener_map: dict[str, Any]) -> dict[str, float]:
-        """Tell the heads what they weigh in the coming batch.
+    def begin(self, listener_map: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """What tasks weigh in the coming batch.
 
         listener_map (Dict[str, List[Tok2VecListener]]): Listeners, by the component they are in.
-        RETURNS (Dict[str, float]): What the gradients of tasks are to be multiplied with that do not know of it.
+        RETURNS (Tuple[Dict[str, float], Dict[str, float]]): Factors on the gradients of tasks that do not know of it,
+            and weights for those that scale their own loss.
         """
         self.check(listener_map)
-        self.clear(listener_map)
-        scales = {}
-        for task, listeners in listener_map.items() if self.weights is not None else ():
-            weight = self.weights.of(task)  # type: ignore[union-attr]
-            if task not in self._weigh_themselves:
-                scales[task] = weight
-            elif weight != 1.0:
-                for listener in listeners:
-                    listener.attrs[WEIGHT] = TaskWeight(weight)
-        return scales
-
-    def clear(self, listener_map: dict[str, Any]) -> None:
-        """Leave nothing behind in the listeners.
-
-        listener_map (Dict[str, List[Tok2VecListener]]): Listeners, by the component they are in.
-        """
-        for listeners in listener_map.values():
-            for listener in listeners:
-                if isinstance(listener.attrs.get(WEIGHT), TaskWeight):
-                    del listener.attrs[WEIGHT]
+        if self.weights is None:
+            return {}, {}
+        weights = {task: self.weights.of(task) for task in listener_map}
+        themselves = self._weigh_themselves
+        scales = {task: weight for task, weight in weights.items() if task not in themselves}
+        return scales, {task: weight for task, weight in weights.items() if task in themselves}
 
     def note(self, tasks: Collection[str], examples: Sequence[Example], losses: Mapping[str, float]) -> None:
         """Remember what the losses are before the heads have run: the same dictionary has them afterwards.
@@ -171,7 +157,7 @@ class Tasks:
     def _compare_rows(self, pending: PendingGradients) -> None:
         """Without surgery the only gradients that tasks have apart are those of rows: told of the docs in which they
         meet."""
-        for first, second in combinations(pending.tasks, 2) if self.is_watched else ():
+        for first, second in combinations(pending.tasks, 2) if self._is_followed else ():
             found = pending.products(first, second)
             if found is not None:
                 product, *squares = found
@@ -187,7 +173,7 @@ class Tasks:
         if not self.gradients:
             return
         names, products = self.gradients.products()
-        for (i, first), (j, second) in combinations(enumerate(names), 2) if self.is_watched else ():
+        for (i, first), (j, second) in combinations(enumerate(names), 2) if self._is_followed else ():
             cosine = float(cosines(products)[i, j])
             if math.isfinite(cosine):
                 self._cosines.setdefault((first, second), []).append(cosine)
@@ -247,7 +233,7 @@ def without_surgery(nlp: Language) -> None:
     """
     for _, pipe in nlp.pipeline:
         if collected_of(pipe) is not None:
-            pipe.tasks.gradients = None  # type: ignore[attr-defined]
+            pipe.tasks.add_up()  # type: ignore[attr-defined]
 
 
 def check_moves(name: str, model: Model, frozen: bool, settings: Iterable[tuple[str, Any]]) -> None:

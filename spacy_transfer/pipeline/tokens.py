@@ -14,6 +14,7 @@ from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Model
 
+from ..backbones.listeners import name_head
 from ..errors import Errors, Warnings
 from ..heads.crf import Transitions
 from ..heads.soft import tag_marginals
@@ -57,6 +58,7 @@ class TokenPipe(Head):
         self.vocab = vocab
         self.model = model
         self.name = name
+        name_head(model, name)
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": []}
 

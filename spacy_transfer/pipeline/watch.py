@@ -21,7 +21,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.rates: dict[str, float] = {}
-        self.is_announced = False
+        self._is_announced = False
         self._map: Any = None
         self._later: dict[str, Any] = {}
         self._optimizer: Any = None
@@ -43,6 +43,17 @@ class Watch:
         # A function (@Language.component) has no name, and nothing to learn.
         if hasattr(component, "name"):
             self._later[component.name] = component
+
+    def later(self, listener_map: dict[str, Any]) -> dict[str, Any]:
+        """RETURNS (Dict[str, Pipe]): Later components that have been seen so far, by their names.
+
+        listener_map (Dict[str, List[Tok2VecListener]]): As it is now.
+        """
+        return self._later if self._map is listener_map else {}
+
+    def spare_table(self) -> None:
+        """Somebody else shows the table of groups."""
+        self._is_announced = True
 
     def meet(self, backbone: Any, optimizer: Any) -> None:
         """Look at an optimizer before it steps.
@@ -70,12 +81,11 @@ class Watch:
         return [self._describe(backbone, shim, shim.policy.moving(shim.steps)) for shim in _tuned(backbone)]
 
     def _pipes(self, backbone: Any) -> list[tuple[str, Any]]:
-        later = self._later if self._map is backbone.listener_map else {}
-        return [(backbone.name, backbone), *later.items()]
+        return [(backbone.name, backbone), *self.later(backbone.listener_map).items()]
 
     def _announce(self, backbone: Any, optimizer: Any) -> None:
         """Log the table. Not before the second step: by then it shows who takes part in the training at all."""
-        if self.is_announced or not self.rates or not logger.isEnabledFor(logging.INFO):
+        if self._is_announced or not self.rates or not logger.isEnabledFor(logging.INFO):
             return
         pipes = self._pipes(backbone)
         excluded = [name for name, pipe in pipes[1:] if not _takes_part(name, pipe, optimizer)]

@@ -10,8 +10,8 @@ import transformers
 
 from spacy_transfer.backbones.buffers import Buffers, can_buffer, can_buffer_embeddings
 from spacy_transfer.backbones.packed import can_pack, packed_states
+from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, window_key
 from spacy_transfer.backbones.split import can_split, lower_states, upper_states
-from spacy_transfer.backbones.states import CacheSettings, StateCache
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 30}
 RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
@@ -104,13 +104,13 @@ def test_packed_training_drops_out():
 
 
 def test_states_go_to_memory_then_to_disk_and_then_nowhere():
-    cache = StateCache(CacheSettings(memory_mb=1, disk_mb=1))
+    cache = RowCache(CacheSettings(memory_mb=1, disk_mb=1))
     rng = numpy.random.default_rng(0)
     arrays = [rng.normal(size=(100, 1000)).astype("f") for _ in range(6)]  # 0.4 MB each
-    keys = [cache.key(numpy.arange(i, i + 3)) for i in range(6)]
+    keys = [window_key(numpy.arange(i, i + 3)) for i in range(6)]
     for key, array in zip(keys, arrays, strict=True):
-        cache.put(key, array)
-    assert [key in cache for key in keys] == [True] * 4 + [False] * 2
+        cache.gather([key], lambda lacking, array=array: [array])
+    assert [cache.get(key) is not None for key in keys] == [True] * 4 + [False] * 2
     assert cache.used <= 2**20 and cache.used_on_disk <= 2**20
     for key, array in list(zip(keys, arrays, strict=True))[3::-1]:
         assert (cache.get(key) == array).all()
@@ -119,9 +119,10 @@ def test_states_go_to_memory_then_to_disk_and_then_nowhere():
 def test_half_precision_takes_half_the_room():
     sizes = {}
     for dtype in ("float32", "float16"):
-        cache = StateCache(CacheSettings(memory_mb=1, dtype=dtype))
+        cache = RowCache(CacheSettings(memory_mb=1, dtype=dtype))
         array = numpy.linspace(-3, 3, 1000, dtype="f").reshape(10, 100)
-        cache.put(b"x", array)
+        (first,) = cache.gather([b"x"], lambda lacking, array=array: [array])
+        assert (first == cache.get(b"x")).all()  # Whether it was here before makes no difference.
         sizes[dtype] = cache.used
         assert cache.get(b"x").dtype == numpy.float32
         numpy.testing.assert_allclose(cache.get(b"x"), array, atol=0 if dtype == "float32" else 2e-3)

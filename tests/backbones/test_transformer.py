@@ -6,6 +6,7 @@ import torch
 from thinc.api import Adam
 from transformers import AutoModel, AutoTokenizer
 
+from spacy_transfer.backbones.outputs import encode
 from spacy_transfer.backbones.packed import can_pack
 from spacy_transfer.backbones.transformer import build_transformer_backbone_v1
 from spacy_transfer.types import Encoded
@@ -44,11 +45,11 @@ def test_rows_are_those_of_automodel(minilm, nlp):
     doc = nlp.make_doc(text)
     expected, states, _ = plain_rows(minilm, text, doc)
     model = build(minilm, window=256)
-    encoded, _ = model.attrs["encode"](model, [doc], False)
+    encoded, _ = encode(model, [doc], False)
     assert numpy.abs(encoded.rows[0] - expected).max() <= 1e-5
     assert numpy.abs(encoded.documents[0] - states.mean(0)).max() <= 1e-5
     model = build(minilm, window=256, document="cls")
-    assert numpy.abs(model.attrs["encode"](model, [doc], False)[0].documents[0] - states[0]).max() <= 1e-5
+    assert numpy.abs(encode(model, [doc], False)[0].documents[0] - states[0]).max() <= 1e-5
 
 
 def test_a_batch_gives_what_each_doc_gives(tiny_bert, docs):
@@ -184,7 +185,7 @@ def test_gradients_are_those_of_autograd(tiny_bert, nlp):
     d_rows = [rng.normal(size=(len(doc), 16)).astype("f") for doc in docs]
     d_documents = rng.normal(size=(2, 16)).astype("f")
     model = build(tiny_bert)
-    _, backprop = model.attrs["encode"](model, docs, True)
+    _, backprop = encode(model, docs, True)
     backprop(Encoded(d_rows, d_documents))
     ours = {name: p.grad for name, p in model.shims[0].encoder.transformer.named_parameters()}
 

@@ -3,10 +3,11 @@
 import numpy
 import pytest
 import spacy
+from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import SGD, Adam
 
-from spacy_transfer.backbones.cache import RowCache
+from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, doc_key, weights_mark
 
 from .util import (
     HEADS,
@@ -146,7 +147,8 @@ def test_document_listener_has_its_own_gradient_path(tiny_bert):
     assert numpy.abs(weights(nlp) - before).max() > 1e-3
     doc = nlp("the cat sees a dog")
     row = nlp.get_pipe("transfer_backbone").predict([nlp.make_doc(doc.text)]).documents[0]
-    assert (doc.user_data["spacy_transfer_document"] == row).all()
+    read = nlp.get_pipe("transfer_textcat").model.get_ref("tok2vec").predict([doc])
+    assert (read == row).all() and not doc.user_data
     again = spacy.blank("en").from_config(nlp.config).from_bytes(nlp.to_bytes())
     assert again(doc.text).cats == doc.cats
 
@@ -202,26 +204,76 @@ def test_no_cache_in_a_loaded_pipeline(tiny_bert, monkeypatch):
 
 def test_full_cache_admits_no_more(nlp):
     docs = [nlp.make_doc(text) for text in ("a b c", "d e f", "g h")]
-    cache = RowCache(2 * 4 * 16 * 4, "x")
-    keys, known = cache.get(docs)
-    assert known == [None] * 3
-    row = numpy.ones(16, dtype="f")
-    for key, doc in zip(keys, docs, strict=True):
-        cache.put(key, numpy.ones((len(doc), 16), dtype="f"), row)
-    assert [rows is not None for rows in cache.get(docs)[1]] == [True, True, False]
-    assert cache.used <= cache.max_bytes
+    cache = RowCache(CacheSettings(memory_mb=1))
+    rows = numpy.ones((120_000,), dtype="f")  # 0.46 MB
+    for doc in docs:
+        cache.gather([doc_key(doc)], lambda lacking: [rows])
+    assert [cache.get(doc_key(doc)) is not None for doc in docs] == [True, True, False]
+    assert cache.used <= 2**20
 
 
-def test_cache_key_knows_text_tokens_and_backbone(nlp):
-    from spacy.tokens import Doc
-
-    cache = RowCache(1000, "x")
+def test_cache_key_knows_text_and_tokens(nlp):
     doc = nlp.make_doc("a bc")
     other_tokens = Doc(nlp.vocab, words=["a b", "c"], spaces=[False, False])
     assert other_tokens.text == doc.text
-    assert cache.key(doc) != cache.key(other_tokens)
-    assert cache.key(doc) != RowCache(1000, "y").key(doc)
-    assert cache.key(doc) == cache.key(nlp.make_doc("a bc"))
+    assert doc_key(doc) != doc_key(other_tokens)
+    assert doc_key(doc) == doc_key(nlp.make_doc("a bc"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_frozen_rows_go_to_disk_and_take_the_precision(tiny_bert, monkeypatch, dtype):
+    """Without memory all of them are on disk; none is computed twice, and they are the computed ones to rounding."""
+    nlp, examples, optimizer = make_pipeline(
+        tiny_bert, ["tagger"], frozen=True, cache_mb=0, cache_disk_mb=8, cache_dtype=dtype
+    )
+    plain = [doc.tensor for doc in nlp.pipe(eg.text for eg in examples)]
+    seen, sizes = count_cut(nlp, monkeypatch), {"float32": 4, "float16": 2}
+    for _ in range(3):
+        step(nlp, examples, optimizer)
+    assert sorted(seen) == sorted(eg.text for eg in examples)
+    cache = nlp.get_pipe("transfer_backbone")._cache
+    assert cache.used == 0
+    assert cache.used_on_disk == sum(len(rows) + 1 for rows in plain) * 16 * sizes[dtype]
+    for doc, rows in zip(nlp.pipe(eg.text for eg in examples), plain, strict=True):
+        numpy.testing.assert_allclose(doc.tensor, rows, atol=1e-6 if dtype == "float32" else 2e-3)
+        assert dtype == "float32" or (doc.tensor == doc.tensor.astype("float16")).all()
+
+
+def test_a_disk_that_is_full_ends_no_training(tiny_bert, monkeypatch):
+    nlp, examples, optimizer = make_pipeline(tiny_bert, ["tagger"], frozen=True, cache_mb=0, cache_disk_mb=8)
+
+    def full(**settings):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.warns(UserWarning, match="W450.*No space left.*cache_disk_mb = 0"):
+        step(nlp, examples, optimizer)
+    assert step(nlp, examples, optimizer)["tagger"] > 0
+
+
+def test_rows_of_other_weights_are_not_taken(tiny_bert, monkeypatch):
+    """Frozen, then other weights come from bytes: computed again, whoever loaded them."""
+    nlp, examples, optimizer = make_pipeline(tiny_bert, ["tagger"], frozen=True)
+    backbone = nlp.get_pipe("transfer_backbone")
+    moving, _, _ = make_pipeline(tiny_bert, ["tagger"])
+    for _ in range(3):
+        step(moving, examples, optimizer)
+    step(nlp, examples, optimizer)
+    mark = weights_mark(backbone.model)
+    backbone.model.from_bytes(moving.get_pipe("transfer_backbone").model.to_bytes())
+    assert weights_mark(backbone.model) != mark
+    for eg in examples:
+        numpy.testing.assert_allclose(nlp(eg.text).tensor, moving(eg.text).tensor, atol=1e-6)
+
+
+def test_the_mark_of_weights_knows_layers_of_thinc():
+    from thinc.api import Linear, chain
+
+    model = chain(Linear(4, 4), Linear(4, 4)).initialize()
+    mark = weights_mark(model)
+    assert weights_mark(model) == mark
+    model.layers[1].get_param("b")[2] += 1e-3
+    assert weights_mark(model) != mark
 
 
 def test_default_cache_holds_500_bbc_articles():

@@ -9,8 +9,6 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam, Config
 
-from spacy_transfer.pipeline.listeners import DOCUMENT_KEY
-
 from .util import LISTENER, TEXTCAT, backbone_config, weights
 
 HEAD = {"@architectures": "spacy-transfer.TextCatHead.v1", "tok2vec": LISTENER}
@@ -73,7 +71,7 @@ def test_nothing_else_moves_and_no_rows_are_left(tiny_bert):
     assert hidden.to_bytes() == before.to_bytes()
     for example in examples:
         for doc in (example.reference, example.predicted):
-            assert doc.tensor.size == 0 and DOCUMENT_KEY not in doc.user_data
+            assert doc.tensor.size == 0 and not doc.user_data
     assert nlp.get_pipe("transfer_backbone").steps.pending is None
     assert nlp.get_pipe("transfer_backbone")._cache is None
 

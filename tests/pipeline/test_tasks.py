@@ -208,7 +208,7 @@ def test_a_task_without_gradient_takes_no_part(build):
     nlp.update(untagged, sgd=False)
     pipe.steps.flush()
     assert pipe.tasks.gradients.products()[0] == ["textcat", "morphologizer"]
-    pipe.tasks.is_watched = True
+    pipe.tasks.follow()
     pipe.tasks.before_step(pipe)
     pipe.tasks.after_step()
     assert set(pipe.tasks.weights.factors) == {"morphologizer", "textcat"}
@@ -326,13 +326,11 @@ def test_weights_are_nowhere_once_saved(build):
     head = nlp.get_pipe("transfer_textcat")
     listener = head.model.get_ref("tok2vec")
     nlp.get_pipe("transfer_backbone").update(examples)
-    assert listener.attrs["task_weight"] == 0.5
+    listener([eg.predicted for eg in examples], is_train=True)
+    assert head.task_weight == 0.5
     assert head.to_bytes() == plain.get_pipe("transfer_textcat").to_bytes()
-    step(nlp, examples, SGD(0.1))
-    assert "task_weight" not in listener.attrs
-    nlp.get_pipe("transfer_backbone").update(examples)
-    nlp.to_bytes()
-    assert "task_weight" in listener.attrs, "the head's gradient is still to come"
+    nlp.update(examples, sgd=False, exclude=["transfer_backbone"], annotates=["transfer_backbone"])
+    assert head.task_weight == 1.0, "no batch of the backbone, no weight"
 
 
 @pytest.mark.parametrize("tok2vec", [LISTENER, NESTED], ids=["listener", "layers over it"])
@@ -376,7 +374,7 @@ def test_plain_update_makes_the_same_steps(build):
 def test_logged_cosines_are_those_of_the_parameters(build):
     alone = each_alone(build, "bert")
     nlp, examples = build(surgery="pcgrad", weighing=settings(weights={"textcat": 2.0}))
-    nlp.get_pipe("transfer_backbone").tasks.is_watched = True
+    nlp.get_pipe("transfer_backbone").tasks.follow()
     step(nlp, examples, SGD(0.0))
     tasks, cosines = nlp.get_pipe("transfer_backbone").tasks.lines()
     assert "textcat loss" in tasks and "weight 2" in tasks and "tagger loss" in tasks
@@ -389,7 +387,7 @@ def test_logged_cosines_are_those_of_the_parameters(build):
 def test_logged_cosines_of_rows_are_of_docs_where_tasks_meet(build):
     nlp, examples = build(heads=["tagger", "textcat"])
     pipe = nlp.get_pipe("transfer_backbone")
-    pipe.tasks.is_watched = True
+    pipe.tasks.follow()
     for i in (0, 1):
         reference = examples[i].reference
         reference.from_array(["TAG"], numpy.zeros(len(reference), dtype="uint64"))
@@ -413,7 +411,8 @@ def test_cosines_that_nobody_asks_for_are_not_kept(build, surgery):
     nlp, examples = build(surgery=surgery)
     tasks = nlp.get_pipe("transfer_backbone").tasks
     for is_watched in (False, True):
-        tasks.is_watched = is_watched
+        if is_watched:
+            tasks.follow()
         for _ in range(2):
             step(nlp, examples, SGD(0.0))
         assert {len(cosines) for cosines in tasks._cosines.values()} == ({2} if is_watched else set())

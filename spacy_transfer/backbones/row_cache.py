@@ -1,0 +1,164 @@
+"""A cache for what is the same in every epoch: rows of a frozen backbone, and states at a freezing boundary."""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import IO, Any, Literal
+
+import numpy
+from numpy.typing import NDArray
+from spacy.attrs import NORM, ORTH, SPACY
+from spacy.tokens import Doc
+from thinc.api import Model, to_numpy
+
+from ..errors import Warnings
+
+CacheDtype = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """How much is kept, and how.
+
+    memory_mb (int): The most megabytes in memory.
+    disk_mb (int): The most megabytes in a temporary file, once memory is full.
+    dtype (str): "float32", or "float16" for half the room at a precision of about 1e-3.
+    """
+
+    memory_mb: int = 0
+    disk_mb: int = 0
+    dtype: CacheDtype = "float32"
+
+    @property
+    def is_on(self) -> bool:
+        """RETURNS (bool): Whether anything is kept at all."""
+        return self.memory_mb > 0 or self.disk_mb > 0
+
+
+def doc_key(doc: Doc) -> bytes:
+    """RETURNS (bytes): 16 bytes that stand for the text, its tokens and their norms. The hash of every word and whether
+    a space follows say what the text is; building it would cost more.
+
+    doc (Doc): The doc.
+    """
+    return hashlib.blake2b(doc.to_array([ORTH, SPACY, NORM]).tobytes(), digest_size=16).digest()
+
+
+def window_key(ids: NDArray[numpy.int64]) -> bytes:
+    """RETURNS (bytes): 16 bytes that stand for a window.
+
+    ids (NDArray[int64]): Its pieces, special tokens included.
+    """
+    return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
+
+
+def weights_mark(model: Model) -> int:
+    """A number that changes when weights do: rows belong to the weights that made them. Torch counts the changes of a
+    tensor; Thinc does not, so some numbers of each array are looked at.
+
+    model (Model): A backbone.
+    RETURNS (int): The number.
+    """
+    marks: list[Any] = []
+    for node in model.walk():
+        for name in node.param_names:
+            if node.has_param(name):
+                array: Any = node.get_param(name)
+                some = array.reshape(-1)[:: max(1, array.size // 256)]
+                marks.append((id(array), to_numpy(some).tobytes()))
+        for shim in node.shims:
+            encoder = vars(shim).get("encoder")
+            if isinstance(encoder, Model):
+                marks.append(weights_mark(encoder))
+            if hasattr(shim._model, "parameters"):
+                marks += [(tensor.data_ptr(), tensor._version) for tensor in shim._model.parameters()]
+    return hash(tuple(marks))
+
+
+class RowCache:
+    """Arrays of float32, by keys of 16 bytes: in memory up to a bound, then on disk. When both are full nothing more is
+    admitted: over epochs each key comes round once, and dropping the least recently used would drop each one just
+    before its turn. A copy, or what is pickled, is empty.
+
+    settings (CacheSettings): Bounds and precision.
+    """
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self.settings = settings
+        self.used = self.used_on_disk = 0
+        self._in_memory: dict[bytes, Any] = {}
+        self._on_disk: dict[bytes, tuple[int, tuple[int, ...]]] = {}
+        self._file: IO[bytes] | None = None
+        self._is_full = False
+        self._process = os.getpid()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type["RowCache"], tuple[CacheSettings]]:
+        return RowCache, (self.settings,)
+
+    def __len__(self) -> int:
+        return len(self._in_memory) + len(self._on_disk)
+
+    def get(self, key: bytes) -> Any:
+        """RETURNS (Optional[FloatsXd]): The array, float32; None where it is not here. It must not be written to.
+
+        key (bytes): The key.
+        """
+        found = self._in_memory.get(key)
+        if found is None and key in self._on_disk:
+            with self._lock:
+                found = self._read(*self._on_disk[key])
+        return None if found is None else found.astype(numpy.float32, copy=False)
+
+    def gather(self, keys: Sequence[bytes], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
+        """Arrays that are here, and the rest made at once, and kept.
+
+        keys (Sequence[bytes]): The keys.
+        make (Callable[[List[int]], Sequence[FloatsXd]]): Takes the places of the keys that are lacking, and gives the
+            array of each.
+        RETURNS (List[FloatsXd]): For each key, in the precision of the settings: so it makes no difference what was
+            here before.
+        """
+        found = {key: self.get(key) for key in keys}
+        lacking = {key: i for i, key in enumerate(keys) if found[key] is None}
+        made = make(list(lacking.values())) if lacking else ()
+        for key, array in zip(lacking, made, strict=True):
+            kept = array.astype(self.settings.dtype)  # A copy: a slice would keep its whole batch alive.
+            self._put(key, kept)
+            found[key] = kept.astype(numpy.float32, copy=False)
+        return [found[key] for key in keys]
+
+    def _put(self, key: bytes, kept: Any) -> None:
+        if self.used + kept.nbytes <= self.settings.memory_mb * 2**20:
+            self._in_memory[key] = kept
+            self.used += kept.nbytes
+        elif self.used_on_disk + kept.nbytes <= self.settings.disk_mb * 2**20 and not self._is_full:
+            with self._lock:
+                self._write(key, kept)
+
+    def _write(self, key: bytes, kept: Any) -> None:
+        if self._process != os.getpid():
+            return  # The file and its position are the parent's.
+        try:
+            self._file = self._file or tempfile.TemporaryFile(prefix="spacy-transfer-")
+            self._file.seek(self.used_on_disk)
+            self._file.write(to_numpy(kept).tobytes())
+            self._file.flush()
+        except OSError as error:
+            self._is_full = True
+            warnings.warn(Warnings.W450.format(folder=tempfile.gettempdir(), error=error), stacklevel=2)
+            return
+        self._on_disk[key] = (self.used_on_disk, kept.shape)
+        self.used_on_disk += kept.nbytes
+
+    def _read(self, begin: int, shape: tuple[int, ...]) -> Any:
+        if self._file is None or self._process != os.getpid():
+            return None
+        dtype = numpy.dtype(self.settings.dtype)
+        self._file.seek(begin)
+        data = self._file.read(int(numpy.prod(shape)) * dtype.itemsize)
+        return numpy.frombuffer(data, dtype).reshape(shape)
