@@ -13,6 +13,7 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.labels import LabelPlan, between
+from ..random_state import same_random_state
 from .compare import backbone_of, differences
 from .label_rows import ClassifierRows, label_rows
 from .labels import find_pipe, set_labels
@@ -207,7 +208,8 @@ def load(source: str, key: str) -> Language:
     RETURNS (Language): The pipeline.
     """
     try:
-        return spacy.load(source)
+        with same_random_state():
+            return spacy.load(source)
     except OSError as error:
         raise ValueError(Errors.T372.format(key=key, source=source)) from error
 
