@@ -137,6 +137,10 @@ class Errors(metaclass=_Coded):
         "saved pipeline."
     )
     T304 = "components.{name}: label {label!r} has the value {found} in the text {text!r}. Values lie between 0 and 1."
+    T339 = (
+        "components.{name}: label {label!r} has the value {found} in the text {text!r}, which is no number. Give 1.0 "
+        "where it holds and 0.0 where it does not, and leave it out of doc.cats where nobody knows."
+    )
     T305 = (
         "components.{name}: the labels {labels} are all 1.0 in the text {text!r}, but labels exclude each other here. "
         "Correct doc.cats, or use 'transfer_textcat_multilabel'."

@@ -80,8 +80,6 @@ def init_hidden(hidden: Model[Floats2d, Floats2d], width: int) -> int:
             width = layer.get_dim("nO")
         if layer.param_names:
             layer.initialize()
-        elif "nI" in layer.dim_names and layer.layers:
-            layer.set_dim("nI", None, force=True)  # type: ignore[arg-type]
     return width
 
 

@@ -181,7 +181,13 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
         for label, value in (thresholds or {}).items():
             if not 0.0 <= value <= 1.0:
                 raise ValueError(Errors.T353.format(name=self.name, label=label, found=value))
-        self.cfg["thresholds"] = None if thresholds is None else dict(thresholds)
+        self._own_thresholds = None if thresholds is None else dict(thresholds)
+        self.cfg["thresholds"] = self._own_thresholds
+
+    def begin_anew(self, labels: Iterable[str]) -> None:
+        """Thresholds that were fitted are forgotten too."""
+        super().begin_anew(labels)
+        self.cfg["thresholds"] = self._own_thresholds
 
     @property
     def thresholds(self) -> dict[str, float]:
