@@ -26,7 +26,7 @@ LOGGER = {"@loggers": "spacy-transfer.ConsoleLogger.v1", "console_output": True}
 
 
 def states():
-    found = [random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
+    found = [random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
     return [repr(state) for state in found]
 
 
@@ -77,7 +77,9 @@ def test_a_head_that_is_carried_draws_nothing(tiny_bert, tmp_path):
     nlp = spacy.util.load_model_from_config(start(tiny_bert, tmp_path, {}), auto_fill=True)
     nlp = init_nlp(nlp.config)
     nlp.to_disk(tmp_path / "old")
-    carry = registry.callbacks.get("spacy-transfer.CarryHead.v1")(components={"transfer_textcat": str(tmp_path / "old")})
+    carry = registry.callbacks.get("spacy-transfer.CarryHead.v1")(
+        components={"transfer_textcat": str(tmp_path / "old")}
+    )
     before = states()
     carry(nlp)
     assert states() == before and set(nlp.get_pipe("transfer_textcat").labels) == set(WORDS)

@@ -133,3 +133,16 @@ def test_two_classifiers_with_labels_of_their_own(tiny_bert):
     examples[0].reference.cats["p"] = examples[0].reference.cats["q"] = 1.0
     with pytest.raises(ValueError, match="T305.*components.two"):
         nlp.update(examples)
+
+
+def test_two_recognizers_keep_their_probabilities(tiny_bert):
+    nlp, _ = build(tiny_bert, "crf")
+    nlp.add_pipe("transfer_ner", name="second", config={"model": HEADS["crf"][1]})
+    begin(nlp, examples_for(nlp))
+    text = "aab aba xyz zyx"
+    with nlp.select_pipes(disable=["second"]):
+        alone = [(e.start, e.end, e._.confidence) for e in nlp(text).ents]
+    doc = nlp(text)
+    kept = {(e.start, e.end): e._.confidence for e in doc.ents}
+    assert alone and all(kept[start, end] == sure < 1.0 for start, end, sure in alone)
+    assert {"transfer_ner", "second"} <= set(doc.spans)
