@@ -275,8 +275,8 @@ class Errors(metaclass=_Coded):
     T353 = "components.{name}.thresholds: {label!r} has {found}. A threshold lies between 0 and 1."
     T354 = "components.NAME.scorer.bins = {found}: it must be 1 or more (15 is usual)."
     T355 = (
-        "components.{name}: on the {count} labels to calibrate on, its scores are not finite (NaN or infinite), so that "
-        "no temperature can be fitted. The training has diverged: train again with a lower learning rate."
+        "components.{name}: on the {count} labels to calibrate on, its scores are not finite (NaN or infinite), so "
+        "that no temperature can be fitted. The training has diverged: train with a lower learning rate."
     )
     T356 = (
         "{path}: of its {count} texts none has a gold label for a component that can be calibrated (or, for "

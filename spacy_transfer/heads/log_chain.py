@@ -7,8 +7,8 @@ import numpy
 
 Array = Any
 _ROOM = 2**16
-"""How many numbers stand in one temporary array of all pairs of tags: it fits the processor's cache. One array of (tags,
-tags) is always allowed."""
+"""How many numbers stand in one temporary array of all pairs of tags: it fits the processor's cache. One item
+is always allowed."""
 _TINY = 1e-250
 """A sum of products of this size may have lost terms that were too small for a float."""
 

@@ -96,7 +96,8 @@ def calibrate(
     components (Optional[Sequence[str]]): Which; None for all that can be calibrated and have gold labels there.
     per_label_thresholds (bool): Fit a threshold for each label too, where labels do not exclude each other.
     RETURNS (List[Calibrated]): What was done, in the order of the pipeline.
-    RAISES (ValueError): When a component is named that cannot be calibrated, or has no gold labels; or its scores are not finite.
+    RAISES (ValueError): When a component is named that cannot be calibrated, or has no gold labels; or its
+            scores are not finite.
     """
     parts = _decisions(nlp, examples, _wanted(nlp, components))
     for name, found in parts.items():

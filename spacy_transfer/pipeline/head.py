@@ -191,7 +191,7 @@ class Head(TrainablePipe):
 
     @property
     def given_labels(self) -> list[str]:
-        """RETURNS (List[str]): Labels that were added by hand; those that an earlier `initialize` found do not count."""
+        """RETURNS (List[str]): Labels that were added by hand; those that `initialize` found do not count."""
         labels = list(self.labels)
         if not self.model.get_ref("output").has_param("W"):
             return labels

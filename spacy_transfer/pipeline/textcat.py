@@ -196,7 +196,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
         return {label: own.get(label, self.cfg["threshold"]) for label in self.labels}
 
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
-        """For each label a threshold: see `heads.thresholds`. A label that always holds, or never, keeps the one it has.
+        """For each label a threshold: see `heads.thresholds`. A label that always holds, or never, keeps its own.
 
         parts (List[LabelDecisions]): Decisions on texts that were not trained on.
         RETURNS (Optional[Dict[str, float]]): The thresholds that were found.

@@ -115,9 +115,9 @@ def test_viterbi_is_exhaustive_search(kind, dtype):
     for seed in range(5):
         _, scores, transitions, known = case(kind, seed)
         masked = numpy.where(known, scores, -numpy.inf).astype(dtype)
-        for given in (scores.astype(dtype), masked):
-            found = viterbi(given, LENGTHS, transitions)
-            for part, tags in docs(given, found):
+        for some in (scores.astype(dtype), masked):
+            found = viterbi(some, LENGTHS, transitions)
+            for part, tags in docs(some, found):
                 best, _ = max(every(part, transitions), key=lambda pair: pair[1])
                 assert tuple(tags) == best
 
