@@ -153,6 +153,10 @@ class Errors(metaclass=_Coded):
         "saved pipeline."
     )
     T304 = "components.{name}: label {label!r} has the value {found} in the text {text!r}. Values lie between 0 and 1."
+    T339 = (
+        "components.{name}: label {label!r} has the value {found} in the text {text!r}, which is no number. Give 1.0 "
+        "where it holds and 0.0 where it does not, and leave it out of doc.cats where nobody knows."
+    )
     T305 = (
         "components.{name}: the labels {labels} are all 1.0 in the text {text!r}, but labels exclude each other here. "
         "Correct doc.cats, or use 'transfer_textcat_multilabel'."
@@ -286,6 +290,14 @@ class Errors(metaclass=_Coded):
     T352 = "components.{name}.thresholds: {label!r} is no label of this component. Near it: {labels}."
     T353 = "components.{name}.thresholds: {label!r} has {found}. A threshold lies between 0 and 1."
     T354 = "components.NAME.scorer.bins = {found}: it must be 1 or more (15 is usual)."
+    T355 = (
+        "components.{name}: on the {count} labels to calibrate on, its scores are not finite (NaN or infinite), so "
+        "that no temperature can be fitted. The training has diverged: train with a lower learning rate."
+    )
+    T356 = (
+        "{path}: of its {count} texts none has a gold label for a component that can be calibrated (or, for "
+        "'transfer_ner', an entity that it predicts). Give texts with annotation, in a .spacy file."
+    )
     T380 = (
         "source = {source!r} has no classification head: config.json says architectures = {found}. Give a checkpoint "
         "of a ...ForSequenceClassification or ...ForTokenClassification. (An encoder alone goes into "
@@ -1002,7 +1014,7 @@ class Warnings(metaclass=_Coded):
     )
     W350 = (
         "components.{name}: on the {count} labels to calibrate on, no temperature between {low} and {high} is best "
-        "(all of them right, or nothing learned). It stays at 1. Give more texts."
+        "(all of them right, or nothing learned). It is {found:.3g} now. Give more texts."
     )
     W351 = (
         "components.{name}: none of the {count} texts to calibrate on has a gold label for it (or, for 'transfer_ner', "

@@ -5,18 +5,28 @@ import random
 from collections.abc import Iterator
 
 import numpy
+from thinc.compat import has_cupy_gpu
 
 
 @contextlib.contextmanager
 def same_random_state() -> Iterator[None]:
-    """Give the random generators of Python, NumPy and torch (GPUs included) back their state."""
+    """Give the random generators of Python, NumPy, CuPy and torch (GPUs included) back their state."""
     import torch
 
     states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    cupy_state = None
+    if has_cupy_gpu:
+        import cupy
+
+        # CuPy's generators give no state away: another one is drawn from in the meantime.
+        cupy_state = cupy.random.get_random_state()
+        cupy.random.set_random_state(cupy.random.RandomState(0))
     try:
         yield
     finally:
+        if cupy_state is not None:
+            cupy.random.set_random_state(cupy_state)
         random.setstate(states[0])
         numpy.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])

@@ -6,6 +6,7 @@ from typing import Any
 from thinc.api import Linear, Model, chain, get_torch_default_device, torch2xp, with_array, xp2torch
 from thinc.types import Floats2d
 
+from .._compat import drop_gradient
 from ..checks import BELOW_ONE, COUNT, require
 from .graph import is_graph_kept
 from .products import by_numpy
@@ -69,7 +70,11 @@ def _cnn_forward(model: ContextT, rows: list[Floats2d], is_train: bool) -> tuple
 
 def _cnn_init(model: ContextT, X: Any = None, Y: Any = None) -> None:
     inner = model.layers[0]
-    inner.layers[0].layers[0].set_dim("nI", model.get_dim("nI"))
+    for node in inner.walk():
+        for name in node.param_names:
+            node.set_param(name, None)
+            drop_gradient(node, name)
+    inner.layers[0].layers[0].set_dim("nI", model.get_dim("nI"), force=True)
     inner.initialize()
 
 

@@ -8,6 +8,7 @@ from spacy import util
 from wasabi import msg
 
 from .._compat import spacy_cli_parts
+from ..errors import Errors
 from .app import transfer_cli
 from .fit import check_output, save
 from .prepare import CodePath, UseGpu, errors_in_one_line
@@ -60,6 +61,7 @@ def calibrate_pipeline(
     components (Optional[List[str]]): Which; None for all that can be calibrated.
     thresholds (bool): Fit thresholds too.
     RETURNS (List[Calibrated]): What was done.
+    RAISES (ValueError): When nothing in the texts can be calibrated on; nothing is saved then.
     """
     from ..corpora.docs import read_examples
     from ..pipeline.calibrate import calibrate
@@ -69,6 +71,8 @@ def calibrate_pipeline(
     nlp = util.load_model(pipeline)
     examples = list(read_examples(nlp, data_path))
     done = calibrate(nlp, examples, components=components, per_label_thresholds=thresholds)
+    if not done:
+        raise ValueError(Errors.T356.format(path=data_path, count=len(examples)))
     if output_path is not None:
         save(nlp, output_path)
     return done

@@ -3,6 +3,7 @@
 Every head joins by its decisions: an object with `nll(temperature)` and `confidences(temperature)`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -96,7 +97,9 @@ def fit_temperature(parts: Sequence[Decisions]) -> float | None:
     """
 
     def loss(log: float) -> float:
-        return mean_nll(parts, float(numpy.exp(log)))
+        # Every comparison with a NaN is false, and argmin takes it for the lowest: it must be the highest.
+        found = mean_nll(parts, float(numpy.exp(log)))
+        return found if math.isfinite(found) else math.inf
 
     low, high = float(numpy.log(LOWEST)), float(numpy.log(HIGHEST))
     # Not every loss has one minimum alone: that of entities goes by marginals. The lowest of some is looked into.
@@ -104,9 +107,9 @@ def fit_temperature(parts: Sequence[Decisions]) -> float | None:
     losses = [loss(place) for place in places]
     at = int(numpy.argmin(losses))
     best = minimum(loss, places[max(at - 1, 0)], places[min(at + 1, _PLACES - 1)])
-    if best - low < 1e-3 or high - best < 1e-3 or loss(best) >= min(losses[0], losses[-1]):
+    if best - low < 1e-3 or high - best < 1e-3 or not loss(best) < min(losses[0], losses[-1]):
         return None
-    return float(numpy.exp(best))
+    return float(numpy.exp(best)) if loss(best) < loss(0.0) else 1.0
 
 
 def minimum(function: Callable[[float], float], low: float, high: float) -> float:

@@ -3,7 +3,8 @@
 Sequences are not padded: tokens are put in the order of their positions, so that those at one position stand side by
 side, longest sequence first, and a loop over positions sees only sequences that are still going on. Memory is that of
 the tokens, whatever the lengths. Sums run in float64 and as scaled probabilities (Rabiner 1989), where each position is
-one matrix product. What may not be has the score -inf: it gets probability 0 and no gradient.
+one matrix product; where a float cannot hold those, as logs. What may not be has the score -inf: it gets probability 0
+and no gradient.
 """
 
 from collections.abc import Callable
@@ -13,9 +14,13 @@ from typing import Any
 
 import numpy
 
+from .log_chain import LogChain, chunks, finite_max
+
 Array = Any
-_LEAST = 1e-290
-"""What is divided by; below it quotients overflow, as at very low temperatures."""
+_WIDEST = 250.0
+"""Scores that lie further apart, as at very low temperatures, are summed as logs: their exponentials would be lost."""
+_LEAST = 1e-150
+"""So are sequences in which a position has less than this share of what was possible."""
 
 
 @dataclass
@@ -93,12 +98,19 @@ class Chain:
     def __init__(self, scores: Array, lengths: Array, transitions: Transitions) -> None:
         self.packing = Packing(lengths)
         packed = numpy.asarray(scores, dtype="d")[self.packing.order]
-        self._highest = _finite_max(packed, axis=1)
-        self._weights = numpy.exp(packed - self._highest[:, None])
-        self._shifts = [_finite_max(part) for part in (transitions.start, transitions.matrix, transitions.end)]
-        parts = zip((transitions.start, transitions.matrix, transitions.end), self._shifts, strict=True)
-        self._start, self._matrix, self._end = (numpy.exp(part - shift) for part, shift in parts)
-        self._run_forward()
+        self._highest = finite_max(packed, axis=1)
+        below = packed - self._highest[:, None]
+        parts = (transitions.start, transitions.matrix, transitions.end)
+        self._shifts = [finite_max(part) for part in parts]
+        shifted = [part - shift for part, shift in zip(parts, self._shifts, strict=True)]
+        self._logs: LogChain | None = None
+        if _spread(below) + max(map(_spread, shifted)) <= _WIDEST:
+            self._weights = numpy.exp(below)
+            self._start, self._matrix, self._end = map(numpy.exp, shifted)
+            self._run_forward()
+            if min(self._scale.min(initial=1.0), self._end_scale.min(initial=1.0)) > _LEAST:
+                return
+        self._logs = LogChain(self.packing, packed, transitions.map(lambda part: numpy.asarray(part, "d")))
 
     def _run_forward(self) -> None:
         """`_alpha`: of each tag, given all up to its token; `_scale`: what each position was divided by."""
@@ -109,7 +121,6 @@ class Chain:
             reached = self._start if before is None else before[: b - a] @ self._matrix
             now = reached * weights[a:b]
             scale = now.sum(axis=1)
-            # A sequence that cannot be keeps zeros, and its scale shows it.
             before = now / numpy.where(scale > 0, scale, 1.0)[:, None]
             self._alpha[a:b], self._scale[a:b] = before, scale
         last = self._alpha[self._last_places()]
@@ -124,16 +135,16 @@ class Chain:
     def log_z(self) -> Array:
         """Log of the summed exp-scores of all sequences of tags, shape (n_sequences,): 0 for a sequence of no tokens,
         -inf where nothing is allowed."""
+        if self._logs is not None:
+            return self._logs.log_z
         packing, lengths = self.packing, self.packing.lengths
-        with numpy.errstate(divide="ignore"):
-            each = numpy.log(self._scale) + self._highest
-            ends = numpy.log(self._end_scale)
+        each = numpy.log(self._scale) + self._highest
         start, step, end = self._shifts
         total = numpy.zeros(len(lengths))
         full = lengths > 0
         if full.any():
             sums = numpy.add.reduceat(each[packing.place], packing.first[full])
-            total[full] = sums + ends + start + end + step * (lengths[full] - 1)
+            total[full] = sums + numpy.log(self._end_scale) + start + end + step * (lengths[full] - 1)
         return total
 
     @cached_property
@@ -142,7 +153,7 @@ class Chain:
         beta = numpy.empty_like(self._alpha)
         full = self.packing.lengths > 0
         scale = numpy.ones(len(self.packing.lengths))
-        scale[full] = numpy.where(self._end_scale > _LEAST, self._end_scale, 1.0)
+        scale[full] = self._end_scale
         ends = self._end / scale[self.packing.by_length][:, None]
         steps = self._scaled_weights
         for i in reversed(range(len(self.packing.slices))):
@@ -157,12 +168,16 @@ class Chain:
 
     @cached_property
     def _scaled_weights(self) -> Array:
-        return self._weights / numpy.where(self._scale > _LEAST, self._scale, 1.0)[:, None]
+        return self._weights / self._scale[:, None]
+
+    @cached_property
+    def _marginals(self) -> Array:
+        return self._alpha * self._beta if self._logs is None else self._logs.marginals
 
     @property
     def marginals(self) -> Array:
         """Probability of every tag at every token, shape (n_tokens, n_tags)."""
-        return (self._alpha * self._beta)[self.packing.place]
+        return self._marginals[self.packing.place]
 
     def expected(self, shares: Array) -> tuple[Array, Transitions]:
         """Gradient of the weighted sum of `log_z` with respect to all scores: how often each is expected to be used.
@@ -172,14 +187,17 @@ class Chain:
         """
         packing = self.packing
         share = numpy.asarray(shares, "d")[packing.sequence[packing.order]][:, None]
-        marginals = self._alpha * self._beta * share
+        marginals = self._marginals * share
         n_first = packing.slices[0][1] if packing.slices else 0
         sizes = numpy.array([b - a for a, b in packing.slices[:-1]], dtype="int64")
         counts = numpy.array([b - a for a, b in packing.slices[1:]], dtype="int64")
         later = numpy.arange(n_first, packing.n_tokens)
         before = later - numpy.repeat(sizes, counts)
-        after = (self._scaled_weights * self._beta * share)[later]
-        matrix = (self._alpha[before].T @ after) * self._matrix
+        if self._logs is not None:
+            matrix = self._logs.pairs(before, later, share[later, 0])
+        else:
+            after = (self._scaled_weights * self._beta * share)[later]
+            matrix = (self._alpha[before].T @ after) * self._matrix
         transitions = Transitions(marginals[:n_first].sum(axis=0), matrix, marginals[self._last_places()].sum(axis=0))
         return marginals[packing.place], transitions
 
@@ -197,12 +215,17 @@ class Chain:
         packing, sizes = self.packing, numpy.asarray(ends) - starts
         begins = numpy.cumsum(sizes) - sizes
         place = packing.place[numpy.arange(sizes.sum()) + numpy.repeat(starts - begins, sizes)]
+        last, tag = numpy.asarray(ends) - 1, tags[begins + sizes - 1]
+        is_inner = packing.position[last] + 1 < packing.lengths[packing.sequence[last]]
+        if self._logs is not None:
+            after = numpy.full(len(last), -1)
+            after[is_inner] = packing.place[last[is_inner] + 1]
+            return numpy.clip(self._logs.spans(place, tags, begins, may_follow[tag], after), 0.0, 1.0)
         steps = self._scaled_weights[place, tags]
         steps[1:] *= self._matrix[tags[:-1], tags[1:]]
         steps[begins] = self._alpha[packing.place[starts], tags[begins]]
-        last, tag = numpy.asarray(ends) - 1, tags[begins + sizes - 1]
         closing = self._beta[packing.place[last], tag]
-        inner = numpy.flatnonzero(packing.position[last] + 1 < packing.lengths[packing.sequence[last]])
+        inner = numpy.flatnonzero(is_inner)
         after = packing.place[last[inner] + 1]
         follows = (self._matrix * may_follow)[tag[inner]] * self._scaled_weights[after] * self._beta[after]
         closing[inner] = follows.sum(axis=1)
@@ -225,7 +248,7 @@ def viterbi(scores: Array, lengths: Array, transitions: Transitions) -> Array:
         if before is None:
             best[a:b] += start
         else:
-            best[a:b] += (before[: b - a].T[:, :, None] + matrix[:, None, :]).max(axis=0)
+            best[a:b] += _best_before(before[: b - a], matrix)
         before = best[a:b]
     tags = numpy.zeros(packing.n_tokens, dtype="int64")
     after: Array = tags[:0]
@@ -234,6 +257,15 @@ def viterbi(scores: Array, lengths: Array, transitions: Transitions) -> Array:
         tags[c:b] = (best[c:b] + end).argmax(axis=1)
         after = tags[a:b]
     return tags[packing.place]
+
+
+def _best_before(before: Array, matrix: Array) -> Array:
+    """The best score of each tag over all tags before it, shape (n_sequences, n_tags). Only some of the tags before
+    stand beside all others at a time: an array of all pairs would be many times as large as the scores."""
+    found, scores = numpy.full(before.shape, -numpy.inf, before.dtype), before.T[:, :, None]
+    for part in chunks(len(matrix), before.size):
+        numpy.maximum(found, (scores[part] + matrix[part, None]).max(axis=0), out=found)
+    return found
 
 
 def crf_loss(
@@ -291,6 +323,6 @@ def softmax_loss(scores: Array, allowed: Array) -> tuple[float, Array]:
     return float(-numpy.log(mass).sum()), probabilities - kept / mass
 
 
-def _finite_max(values: Array, axis: int | None = None) -> Array:
-    highest = numpy.max(values, axis=axis, initial=-numpy.inf)
-    return numpy.where(numpy.isfinite(highest), highest, 0.0)
+def _spread(below: Array) -> float:
+    """How far numbers lie below 0. What is not allowed does not count."""
+    return -float(numpy.where(numpy.isneginf(below), 0.0, below).min(initial=0.0))

@@ -15,11 +15,16 @@ def build_layer_norm(width: int, epsilon: float) -> Model[Floats2d, Floats2d]:
     RETURNS (Model[Floats2d, Floats2d]): The layer.
     """
     dims: dict[str, int | None] = {"nI": width, "nO": width}
-    model: Model = Model("transfer_layer_norm", forward, dims=dims, params={"G": None, "b": None})
+    model: Model = Model("transfer_layer_norm", forward, init=init, dims=dims, params={"G": None, "b": None})
     model.attrs["epsilon"] = epsilon
-    model.set_param("G", model.ops.alloc1f(width) + 1)
-    model.set_param("b", model.ops.alloc1f(width))
+    init(model)
     return model
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Begin as the plain normalisation."""
+    model.set_param("G", model.ops.alloc1f(model.get_dim("nO")) + 1)
+    model.set_param("b", model.ops.alloc1f(model.get_dim("nO")))
 
 
 def forward(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:

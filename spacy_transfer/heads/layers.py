@@ -6,6 +6,7 @@ from typing import Any, Literal
 from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, glorot_uniform_init, noop, zero_init
 from thinc.types import Floats2d
 
+from .._compat import drop_gradient
 from ..checks import BELOW_ONE, COUNT, POSITIVE, require
 from ..errors import Errors
 from .layer_norm import build_layer_norm
@@ -78,11 +79,23 @@ def init_hidden(hidden: Model[Floats2d, Floats2d], width: int) -> int:
     RETURNS (int): Of what they give.
     """
     for layer in hidden.walk():
-        if layer.has_dim("nI") is None and layer.has_dim("nO") and layer.has_param("W") is None:
-            layer.set_dim("nI", width)
-            layer.initialize()
+        forget(layer)
+        if "W" in layer.param_names:
+            layer.set_dim("nI", width, force=True)
             width = layer.get_dim("nO")
+        if layer.param_names:
+            layer.initialize()
     return width
+
+
+def forget(node: Model) -> None:
+    """Take the weights and gradients of a node away, so that it begins anew, in another size too.
+
+    node (Model): The node.
+    """
+    for name in node.param_names:
+        node.set_param(name, None)
+        drop_gradient(node, name)
 
 
 def init_output(model: Model, output: Model, width: int, Y: Any) -> None:
@@ -93,10 +106,13 @@ def init_output(model: Model, output: Model, width: int, Y: Any) -> None:
     width (int): Of what that reads.
     Y (Optional[Floats2d]): A row for all labels; None where the head knows their number.
     """
+    forget(output)
+    if "temperature" in model.attrs:
+        model.attrs["temperature"] = 1.0
     if Y is not None:
         model.set_dim("nO", Y.shape[1], force=True)
     output.set_dim("nO", model.get_dim("nO"), force=True)
-    output.set_dim("nI", width)
+    output.set_dim("nI", width, force=True)
     output.initialize()
 
 
@@ -155,11 +171,12 @@ def init_pooled(model: Model, X: Any = None, Y: Any = None) -> None:
     tok2vec.initialize(X=X)
     width = tok2vec.get_dim("nO")
     if context is not None:
-        context.set_dim("nI", width)
+        context.set_dim("nI", width, force=True)
         context.initialize()
         width = context.get_dim("nO")
     if tok2vec.attrs.get("rows_per") != "document":
-        pool.set_dim("nI", width)
+        forget(pool)
+        pool.set_dim("nI", width, force=True)
         pool.initialize()
         width = pool.get_dim("nO")
     width = init_hidden(hidden, width)

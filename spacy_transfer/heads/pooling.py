@@ -63,7 +63,7 @@ def forward(
 def init(model: Model[list[Floats2d], Floats2d], X: Any = None, Y: Any = None) -> None:
     """Needs "nI". Attention starts from a query of zeros, which is the mean."""
     width = model.get_dim("nI")
-    model.set_dim("nO", width * len(model.attrs["kinds"]))
+    model.set_dim("nO", width * len(model.attrs["kinds"]), force=True)
     if "attention" in model.attrs["kinds"]:
         model.set_param("Q", model.ops.alloc1f(width))
 

@@ -113,7 +113,7 @@ def init_rows(model: Model, X: Any = None, Y: Any = None) -> None:
     """The width is that of the backbone."""
     (tok2vec,) = model.layers
     tok2vec.initialize(X=X)
-    model.set_dim("nO", tok2vec.get_dim("nO"))
+    model.set_dim("nO", tok2vec.get_dim("nO"), force=True)
     if "rows_per" in tok2vec.attrs:
         model.attrs["rows_per"] = tok2vec.attrs["rows_per"]
 

@@ -11,7 +11,7 @@ from thinc.types import Floats2d
 
 from ..checks import COUNT, require
 from .crf import Transitions
-from .layers import Activation, grow_output, hidden_layers, init_hidden, init_output
+from .layers import Activation, forget, grow_output, hidden_layers, init_hidden, init_output
 
 Decoder = Literal["softmax", "crf"]
 PARTS = ("start", "matrix", "end")
@@ -147,13 +147,14 @@ def init(model: HeadT, X: Any = None, Y: Any = None) -> None:
     tok2vec, context, hidden, output = model.layers[:4]
     tok2vec.initialize(X=X)
     width = tok2vec.get_dim("nO")
-    if context.has_dim("nI") is None:
-        context.set_dim("nI", width)
+    if "nI" in context.dim_names:
+        context.set_dim("nI", width, force=True)
         context.initialize()
         width = context.get_dim("nO")
     width = init_hidden(hidden, width)
     init_output(model, output, width, Y)
     if model.has_ref("transitions"):
+        forget(model.get_ref("transitions"))
         _grow(model.get_ref("transitions"), model.get_dim("nO"))
 
 

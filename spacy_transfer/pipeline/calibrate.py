@@ -4,6 +4,7 @@ A component joins with `model.attrs["temperature"]`, which predicting divides lo
 `decisions(examples)`, which gives what `heads.calibration` works on, and with `fit_thresholds(decisions)`.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ def calibrate(
     components (Optional[Sequence[str]]): Which; None for all that can be calibrated and have gold labels there.
     per_label_thresholds (bool): Fit a threshold for each label too, where labels do not exclude each other.
     RETURNS (List[Calibrated]): What was done, in the order of the pipeline.
-    RAISES (ValueError): When a component is named that cannot be calibrated, or has no gold labels.
+    RAISES (ValueError): When a component is named that cannot be calibrated, or has no gold labels; or its
+            scores are not finite.
     """
     parts = _decisions(nlp, examples, _wanted(nlp, components))
     for name, found in parts.items():
@@ -144,13 +146,19 @@ def _decisions(nlp: Language, examples: Sequence[Example], wanted: Sequence[str]
 
 def _fit(pipe: Any, parts: list[Any], per_label_thresholds: bool) -> Calibrated:
     attrs = pipe.model.attrs
-    before, best, count = attrs["temperature"], fit_temperature(parts), sum(map(len, parts))
+    before, count = attrs["temperature"], sum(map(len, parts))
+    if not math.isfinite(mean_nll(parts, 1.0)):
+        raise ValueError(Errors.T355.format(name=pipe.name, count=count))
+    best = fit_temperature(parts)
+    # The search may stop in another valley than that of before; what is chosen is never worse.
+    tried = [1.0, before] if best is None else [best, before]
+    after = min(tried, key=lambda temperature: mean_nll(parts, temperature))
     if best is None:
-        shown = Warnings.W350.format(name=pipe.name, count=count, low=LOWEST, high=HIGHEST)
+        shown = Warnings.W350.format(name=pipe.name, count=count, low=LOWEST, high=HIGHEST, found=after)
         warnings.warn(shown, stacklevel=3)
-    attrs["temperature"] = 1.0 if best is None else best
-    both = before, attrs["temperature"]
-    nll = mean_nll(parts, both[0]), mean_nll(parts, both[1])
+    both = before, after
+    attrs["temperature"] = after
+    nll = mean_nll(parts, before), mean_nll(parts, after)
     ece = error_of(parts, both[0]), error_of(parts, both[1])
     thresholds = pipe.fit_thresholds(parts) if per_label_thresholds else None
     return Calibrated(pipe.name, count, both[1], nll, ece, thresholds)  # type: ignore[arg-type]

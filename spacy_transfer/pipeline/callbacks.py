@@ -8,6 +8,7 @@ from spacy.language import Language
 
 from ..backbones.tuned import TuningShim
 from ..errors import Errors
+from .quiet import copy_of
 
 
 def create_merge_adapters_v1() -> Callable[[Language], Language]:
@@ -27,7 +28,7 @@ def merged_copy(nlp: Language) -> Language:
     """
     if not any(shim.adapter is not None for _, shim in _tuned(nlp)):
         return nlp
-    copy = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+    copy = copy_of(nlp)
     for name, shim in _tuned(copy):
         if shim.adapter is not None:
             shim.merge_adapter()
@@ -66,7 +67,7 @@ def create_leave_out_v1(
             if name not in nlp.component_names:
                 near = get_close_matches(name, nlp.component_names, n=3, cutoff=0.4) or "none"
                 raise ValueError(Errors.T435.format(name=name, names=nlp.component_names, near=near))
-        copy = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+        copy = copy_of(nlp)
         for name in components:
             copy.remove_pipe(name)
         return copy if then is None else then(copy)

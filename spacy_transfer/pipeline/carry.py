@@ -14,6 +14,7 @@ from thinc.api import Model
 from ..errors import Errors, Warnings
 from ..heads.labels import LabelPlan, between
 from ..installed import like
+from ..random_state import same_random_state
 from .compare import backbone_of, differences
 from .label_rows import ClassifierRows, label_rows
 from .labels import find_pipe, set_labels
@@ -208,7 +209,8 @@ def load(source: str, key: str) -> Language:
     RETURNS (Language): The pipeline.
     """
     try:
-        return spacy.load(source)
+        with same_random_state():
+            return spacy.load(source)
     except OSError as error:
         raise ValueError(Errors.T372.format(key=key, source=source) + like(source)) from error
 

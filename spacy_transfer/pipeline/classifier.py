@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import islice
+from numbers import Real
 from typing import Any, Literal
 
+import numpy
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.tokens import Doc
@@ -176,12 +178,39 @@ class Classifier(Head, TextCategorizer):
         return truths, mask
 
     def check_gold(self, examples: Iterable[Example]) -> None:
-        """RAISES (ValueError): When categories are no probabilities, or those that exclude each other do not."""
+        """RAISES (ValueError): When categories are no probabilities, or those that exclude each other do not. Labels of
+        other components do not count."""
+        labels = set(self.labels)
         for example in examples:
-            problem = self._problem_of(example.reference.cats)
-            if problem is not None:
-                message, facts = problem
-                raise ValueError(message.format(name=self.name, text=example.reference.text[:60], **facts))
+            self._check(example, labels)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): The scorer's.
+
+        RAISES (ValueError): When a category is no number.
+        """
+        examples = list(examples)
+        for example in examples:
+            cats = {label: value for label, value in example.reference.cats.items() if label in self.labels}
+            self._raise(example, self._no_number(cats))
+        return super().score(examples, **kwargs)
+
+    def _check(self, example: Example, labels: set[str] | None) -> dict[str, float]:
+        """The categories that are this component's: of some labels, or if that is None, of all."""
+        cats = example.reference.cats
+        own = cats if labels is None else {label: value for label, value in cats.items() if label in labels}
+        self._raise(example, self._no_number(own) or self._problem_of(own))
+        return own
+
+    def _raise(self, example: Example, problem: tuple[str, dict[str, Any]] | None) -> None:
+        if problem is not None:
+            message, facts = problem
+            raise ValueError(message.format(name=self.name, text=example.reference.text[:60], **facts))
+
+    @staticmethod
+    def _no_number(cats: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        wrong = [label for label, value in cats.items() if not isinstance(value, Real | numpy.bool_)]
+        return (Errors.T339, {"label": wrong[0], "found": repr(cats[wrong[0]])}) if wrong else None
 
     def _problem_of(self, cats: dict[str, float]) -> tuple[str, dict[str, Any]] | None:
         for label, value in cats.items():
@@ -211,20 +240,20 @@ class Classifier(Head, TextCategorizer):
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         check_start(self, nlp, fit, strength)
         check_carry(self.name, fit=fit, **carry)
-        self.still = None
         n_examples, n_labelled, is_taught, own = 0, 0, False, self.own_examples(get_examples)
+        found: dict[str, None] = dict.fromkeys(labels or ())
+        known = None if labels is None else {*found, *self.given_labels}
         for example in get_examples():
             n_examples += 1
             if not may_train(example.reference, self.name):
                 continue
-            self.check_gold([example])
-            n_labelled += bool(example.reference.cats)
+            cats = self._check(example, known)
+            n_labelled += bool(cats)
             taught = taught_labels(example, self.name)
             is_taught |= bool(taught)
-            for label in (*example.reference.cats, *taught) if labels is None else ():
-                self.add_label(label)
-        for label in labels or ():
-            self.add_label(label)
+            if labels is None:
+                found |= dict.fromkeys((*cats, *taught))
+        self.begin_anew(found)
         if not (n_labelled or is_taught) or not self.labels:
             raise ValueError(Errors.T307.format(name=self.name))
         if self.exclusive and len(self.labels) < 2:

@@ -16,6 +16,7 @@ from ..backbones.listeners import links_of
 from ..corpora.cover import MOST as STREAM_SAMPLE
 from ..corpora.marks import may_train, training_mask
 from ..errors import Errors
+from ..heads.layers import forget
 from ..heads.tokens import TokenScores
 from .soft import Targets, lessons_of
 from .still import StillRows
@@ -31,6 +32,8 @@ class Head(TrainablePipe):
 
     still: StillRows | None = None
     """What of the weights stays; see `spacy_transfer.learn_only`."""
+    _given: tuple[str, ...] = ()
+    _initialized: tuple[str, ...] | None = None
 
     @property
     def task_weight(self) -> float:
@@ -188,6 +191,27 @@ class Head(TrainablePipe):
         """
         training = {} if nlp is None else nlp.config.interpolate().get("training", {})
         return training.get("max_epochs") == -1 and n_examples == STREAM_SAMPLE
+
+    @property
+    def given_labels(self) -> list[str]:
+        """RETURNS (List[str]): Labels that were added by hand; those that `initialize` found do not count."""
+        labels = list(self.labels)
+        if not self.model.get_ref("output").has_param("W"):
+            return labels
+        before = labels if self._initialized is None else self._initialized
+        return [*self._given, *(label for label in labels if label not in before)]
+
+    def begin_anew(self, labels: Iterable[str]) -> None:
+        """For `initialize`: forget what was learned, and take labels. A second time gives what the first gave.
+
+        labels (Iterable[str]): Those that were found or asked for; they come after those that were added by hand.
+        """
+        self._given, self.still = tuple(self.given_labels), None
+        forget(self.model.get_ref("output"))
+        self.cfg["labels"] = []
+        for label in (*self._given, *labels):
+            self.add_label(label)
+        self._initialized = tuple(self.labels)
 
     # What stays
 

@@ -60,7 +60,8 @@ def make_ner(
         place of looking for the best well-formed tags; so heads from elsewhere are read (see `read_leniently`). With
         the softmax decoder only.
     spans_key (str): `doc.spans[spans_key]` gets the entities again, and its attrs["scores"] their probabilities;
-        they are in `ent._.confidence` as well.
+        they are in `ent._.confidence` as well. Where another `transfer_ner` has left its own there, the component's
+        name is the key.
     incorrect_spans_key (Optional[str]): `doc.spans` of that key in training texts holds what is known to be no entity
         of its label.
     scorer (Optional[Callable]): The scorer.
@@ -281,7 +282,14 @@ class TransferNER(TokenPipe):
             a, b = bounds[i], bounds[i + 1]
             spans = [Span(doc, starts[j] - begin, ends[j] - begin, labels[j]) for j in range(a, b)]
             attrs = {"scores": values[a:b], MARK: self.name}
-            doc.spans[self.spans_key] = SpanGroup(doc, name=self.spans_key, attrs=attrs, spans=spans)
+            key = self._key(doc)
+            doc.spans[key] = SpanGroup(doc, name=key, attrs=attrs, spans=spans)
+
+    def _key(self, doc: Doc) -> str:
+        """Where this component's entities go: under its own name, where another one has left its entities."""
+        group = doc.spans.get(self.spans_key)
+        is_own = group is None or group.attrs.get(MARK, self.name) == self.name
+        return self.spans_key if is_own else self.name
 
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient. Tokens without annotation, and those of entities that cross tokens,
@@ -332,7 +340,7 @@ class TransferNER(TokenPipe):
         outside = by_doc(of_tags[:, 0].astype("f"), scores.lengths)
         twins = [doc.copy() for doc in docs]
         self.set_annotations(twins, self.predict(docs))
-        groups = [doc.spans[self.spans_key] for doc in twins]
+        groups = [doc.spans[self._key(doc)] for doc in twins]
         ents = [
             [[e.start, e.end, e.label_, score] for e, score in zip(group, group.attrs["scores"], strict=True)]
             for group in groups

@@ -2,12 +2,15 @@
 
 from spacy.language import Language
 
+from ..random_state import same_random_state
+
 
 def copy_of(nlp: Language) -> Language:
-    """A pipeline of its own with the same weights, of which nothing comes back. It draws random numbers: see
-    `same_random_state`.
+    """A pipeline of its own with the same weights, of which nothing comes back. Building it draws random numbers, which
+    are given back.
 
     nlp (Language): The pipeline.
     RETURNS (Language): The copy.
     """
-    return type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+    with same_random_state():
+        return type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())

@@ -246,7 +246,6 @@ class TransferRegressor(Head):
         validate_get_examples(get_examples, "TransferRegressor.initialize")
         check_carry(self.name, **carry)
         self._check_others(nlp)
-        self.still = None
         if self.targets.spans_key is not None and self.model.get_ref("tok2vec").attrs.get("rows_per") == "document":
             raise ValueError(Errors.T424.format(name=self.name, key=self.targets.spans_key))
         sample: list[Doc] = []
@@ -265,8 +264,7 @@ class TransferRegressor(Head):
             raise ValueError(Errors.T417.format(name=self.name, wanted=self.targets.as_text()))
         if labels is not None:
             self._check_labels(names, list(labels))
-        for label in names if labels is None else labels:
-            self.add_label(label)
+        self.begin_anew(names if labels is None else labels)
         units = units or {}
         self._check_units(units)
         truths, mask = self._as_arrays(found)

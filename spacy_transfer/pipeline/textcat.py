@@ -13,7 +13,8 @@ from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from ..errors import Errors
-from ..heads.calibration import LabelDecisions, best_threshold
+from ..heads.calibration import LabelDecisions
+from ..heads.thresholds import fit_thresholds
 from .classifier import Classifier
 
 DEFAULT_MODEL = """
@@ -180,7 +181,13 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
         for label, value in (thresholds or {}).items():
             if not 0.0 <= value <= 1.0:
                 raise ValueError(Errors.T353.format(name=self.name, label=label, found=value))
-        self.cfg["thresholds"] = None if thresholds is None else dict(thresholds)
+        self._own_thresholds = None if thresholds is None else dict(thresholds)
+        self.cfg["thresholds"] = self._own_thresholds
+
+    def begin_anew(self, labels: Iterable[str]) -> None:
+        """Thresholds that were fitted are forgotten too."""
+        super().begin_anew(labels)
+        self.cfg["thresholds"] = self._own_thresholds
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -189,7 +196,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
         return {label: own.get(label, self.cfg["threshold"]) for label in self.labels}
 
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
-        """For each label the threshold of the highest F1. A label that always holds, or never, keeps the one it has.
+        """For each label a threshold: see `heads.thresholds`. A label that always holds, or never, keeps its own.
 
         parts (List[LabelDecisions]): Decisions on texts that were not trained on.
         RETURNS (Optional[Dict[str, float]]): The thresholds that were found.
@@ -199,12 +206,8 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
             numpy.concatenate(arrays)
             for arrays in zip(*((part.scores(temperature), part.truths, part.mask) for part in parts), strict=True)
         )
-        found: dict[str, float] = {}
-        for j, label in enumerate(self.labels):
-            known = mask[:, j] > 0
-            best = best_threshold(scores[known, j], truths[known, j])
-            if best is not None:
-                found[label] = best[0]
+        fitted = zip(self.labels, fit_thresholds(scores, truths, mask), strict=True)
+        found = {label: threshold for label, threshold in fitted if threshold is not None}
         # As they will be read again: the parser of cfg's JSON gives the last bit of some numbers another value.
         found = srsly.json_loads(srsly.json_dumps(found))
         self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}

@@ -217,7 +217,6 @@ class TokenPipe(Head):
         carry |= {"merge": merge, "only_new": only_new}
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         check_carry(self.name, **carry)
-        self.still = None
         own = self.own_examples(get_examples)
         taught = {label: 0 for example in own() for label in taught_labels(example, self.name)}
         self._take_labels(taught | self.count_labels(own()), labels)
@@ -229,15 +228,14 @@ class TokenPipe(Head):
         wanted = sorted(found) if labels is None else list(labels)
         if not wanted:
             raise ValueError(Errors.T333.format(name=self.name, what=self.what))
-        known = {*wanted, *self.labels}
+        known = {*wanted, *self.given_labels}
         unknown = sorted(label for label in found if label not in known)
         unused = sorted(label for label in known if label not in found)
         if unknown:
             raise ValueError(Errors.T331.format(name=self.name, unknown=unknown, unused=unused))
         if unused:
             logger.warning(Warnings.W331.format(name=self.name, unused=unused))
-        for label in wanted:
-            self.add_label(label)
+        self.begin_anew(wanted)
 
     def index_labels(self, ids: Any, examples: Sequence[Example]) -> Any:
         """Indices of labels.

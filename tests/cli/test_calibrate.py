@@ -1,6 +1,7 @@
 """`python -m spacy transfer calibrate`, end to end."""
 
 import re
+import warnings
 
 import pytest
 import spacy
@@ -66,3 +67,18 @@ def test_it_takes_the_place_of_nothing_else(places, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     result = run(places, "--output", tmp_path)
     assert result.exit_code == 1 and "T702" in result.output
+
+
+@pytest.mark.parametrize("kind", [".spacy", ".jsonl"])
+def test_texts_without_labels_save_nothing(places, tmp_path, kind):
+    path = tmp_path / f"plain{kind}"
+    if kind == ".spacy":
+        DocBin(docs=[spacy.blank("en")("the cat")]).to_disk(path)
+    else:
+        path.write_text('{"text": "the cat"}\n')
+    command = ["transfer", "calibrate", str(places / "model"), str(path), "--output", str(tmp_path / "out")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spaCy's on the file type, and ours on each component.
+        result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1 and "T356" in result.output and path.name in result.output.replace("\n", "")
+    assert not (tmp_path / "out").exists()

@@ -1,10 +1,14 @@
 """Temperature, calibration error and thresholds, each against the slow and plain way."""
 
+from itertools import product
+
 import numpy
 import pytest
 import torch
 
 from spacy_transfer.heads.calibration import (
+    HIGHEST,
+    LOWEST,
     LabelDecisions,
     best_threshold,
     calibration_error,
@@ -12,6 +16,8 @@ from spacy_transfer.heads.calibration import (
     fit_temperature,
     mean_nll,
 )
+from spacy_transfer.heads.crf import Transitions, viterbi
+from spacy_transfer.heads.token_decisions import TagDecisions
 
 
 def decisions(exclusive, scale=3.0, n=400, seed=0, part=False):
@@ -83,6 +89,53 @@ def test_no_temperature_is_best(exclusive):
     assert fit_temperature([given]) is None  # All wrong: the hotter, the better.
     given.logits = given.logits * 0
     assert fit_temperature([given]) is None  # Nothing learned: all the same.
+
+
+def crf_decisions(scale, n=60, seed=0):
+    """Tags that were drawn from a CRF, which then became `scale` times as sure."""
+    rng, n_tags = numpy.random.default_rng(seed), 3
+    lengths = numpy.full(n, 5)
+    logits = rng.normal(size=(lengths.sum(), n_tags)) * 2
+    transitions = Transitions(*(rng.normal(size=size) for size in (n_tags, (n_tags, n_tags), n_tags)))
+    ways = numpy.array(list(product(range(n_tags), repeat=5)))
+    golds = []
+    for part in numpy.split(logits, n):
+        scores = part[numpy.arange(5), ways].sum(1) + transitions.start[ways[:, 0]] + transitions.end[ways[:, -1]]
+        scores += transitions.matrix[ways[:, :-1], ways[:, 1:]].sum(1)
+        golds.append(ways[rng.choice(len(ways), p=numpy.exp(scores) / numpy.exp(scores).sum())])
+    transitions = transitions.map(lambda part: part * scale)
+    tags = viterbi(logits * scale, lengths, transitions)
+    return TagDecisions(logits * scale, lengths, transitions, tags, numpy.concatenate(golds))
+
+
+@pytest.mark.parametrize("scale", [1.75, 8.0])
+def test_a_crf_that_is_too_sure(scale):
+    """At the lowest temperatures its scores lie thousands apart: nothing there may be NaN, or win."""
+    given = crf_decisions(scale)
+    assert all(numpy.isfinite(given.nll(t)) for t in numpy.geomspace(LOWEST, HIGHEST, 40))
+    found = fit_temperature([given])
+    assert found == pytest.approx(scale, rel=0.25)
+    assert given.nll(found) < given.nll(1.0) and error_of([given], found) < error_of([given], 1.0)
+
+
+class Broken:
+    """Decisions whose likelihood is NaN at some temperatures."""
+
+    def __init__(self, is_broken):
+        self.is_broken = is_broken
+
+    def __len__(self):
+        return 1
+
+    def nll(self, temperature):
+        return numpy.nan if self.is_broken(temperature) else numpy.log(temperature / 3.0) ** 2
+
+
+def test_no_nan_is_the_best():
+    for limit in (0.05, 0.5, 2.0):
+        assert fit_temperature([Broken(lambda t, limit=limit: t < limit)]) == pytest.approx(3.0, rel=1e-3)
+    assert fit_temperature([Broken(lambda t: t > 4.0)]) == pytest.approx(3.0, rel=1e-3)
+    assert fit_temperature([Broken(lambda t: True)]) is None
 
 
 @pytest.mark.parametrize("bins", [1, 3, 15])

@@ -1,9 +1,13 @@
 """The CRF against enumeration of every sequence, and against finite differences; float64."""
 
+import tracemalloc
 from itertools import product
+from unittest import mock
 
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spacy_transfer.heads.crf import Chain, Transitions, crf_loss, softmax_loss, unlikelihood_loss, viterbi
 from spacy_transfer.heads.schemes import Scheme
@@ -111,9 +115,9 @@ def test_viterbi_is_exhaustive_search(kind, dtype):
     for seed in range(5):
         _, scores, transitions, known = case(kind, seed)
         masked = numpy.where(known, scores, -numpy.inf).astype(dtype)
-        for given in (scores.astype(dtype), masked):
-            found = viterbi(given, LENGTHS, transitions)
-            for part, tags in docs(given, found):
+        for some in (scores.astype(dtype), masked):
+            found = viterbi(some, LENGTHS, transitions)
+            for part, tags in docs(some, found):
                 best, _ = max(every(part, transitions), key=lambda pair: pair[1])
                 assert tuple(tags) == best
 
@@ -214,3 +218,116 @@ def test_softmax_loss():
     assert loss == pytest.approx(-sum(numpy.log(p[k].sum()) for p, k in zip(probabilities, known, strict=True)))
     numpy.testing.assert_allclose(gradient, differences(lambda: softmax_loss(scores, known)[0], scores), atol=1e-6)
     assert abs(gradient[2]).max() < 1e-12
+
+
+def tokens_of(kind, scale, seed=0):
+    scheme, scores, transitions, known = case(kind, seed)
+    return scheme, scores * scale, transitions.map(lambda part: part * scale), known
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [30.0, 400.0, 1e4])
+def test_sums_of_scores_that_lie_far_apart(kind, scale):
+    """As at a temperature of 0.02 and below: the exponentials of most are 0 in a float."""
+    _, scores, transitions, known = tokens_of(kind, scale)
+    chain = Chain(scores, LENGTHS, transitions)
+    wanted, between = numpy.zeros_like(scores), numpy.zeros_like(transitions.matrix)
+    sums, begin = [], 0
+    for (part,) in docs(scores):
+        sums.append(log_sum(s for _, s in every(part, transitions)))
+        for tags, score in every(part, transitions):
+            chance = numpy.exp(score - sums[-1])
+            wanted[numpy.arange(begin, begin + len(part)), list(tags)] += chance
+            for pair in zip(tags, tags[1:], strict=False):
+                between[pair] += chance
+        begin += len(part)
+    numpy.testing.assert_allclose(chain.log_z, sums, rtol=1e-12)
+    numpy.testing.assert_allclose(chain.marginals, wanted, atol=1e-9)
+    expected, d_transitions = chain.expected(numpy.ones(len(LENGTHS)))
+    numpy.testing.assert_allclose(expected, wanted, atol=1e-9)
+    numpy.testing.assert_allclose(d_transitions.matrix, between, atol=1e-9)
+    loss, d_scores, _ = crf_loss(scores, LENGTHS, transitions, known)
+    assert numpy.isfinite(loss) and numpy.isfinite(d_scores).all()
+
+
+@pytest.mark.parametrize("kind", ["bio", "biluo"])
+@pytest.mark.parametrize("scale", [1.0, 400.0])
+def test_both_ways_of_summing_agree_on_spans(kind, scale, monkeypatch):
+    """A cold distribution is that of the best sequence alone; and at 1 logs give what scaled probabilities give."""
+    scheme, scores, transitions, _ = tokens_of(kind, scale)
+    tags, first = viterbi(scores, LENGTHS, transitions), numpy.zeros(len(scores), dtype=bool)
+    first[(numpy.cumsum(LENGTHS) - LENGTHS)[LENGTHS > 0]] = True
+    starts, ends, _ = scheme.entities(tags, first)
+    given = (starts, ends, tags[tags > 0], scheme.may_follow)
+    plain = Chain(scores, LENGTHS, transitions).span_marginals(*given)
+    monkeypatch.setattr("spacy_transfer.heads.crf._WIDEST", -1.0)
+    as_logs = Chain(scores, LENGTHS, transitions)
+    numpy.testing.assert_allclose(as_logs.span_marginals(*given), plain, atol=1e-12)
+    assert len(plain) > 2 and (scale == 1.0 or plain.min() > 0.99)
+
+
+def test_a_way_that_is_nearly_lost_comes_back():
+    """After two tokens one tag has 1e-400 of the other's probability; but only it may stand at the last token."""
+    scores = numpy.array([[0.0, -460.0], [0.0, -460.0], [-numpy.inf, 0.0]])
+    transitions = Transitions(numpy.zeros(2), numpy.array([[0.0, -numpy.inf], [-numpy.inf, 0.0]]), numpy.zeros(2))
+    chain = Chain(scores, numpy.array([3]), transitions)
+    assert chain.log_z == pytest.approx(-920.0)
+    numpy.testing.assert_allclose(chain.marginals, [[0, 1]] * 3)
+
+
+@st.composite
+def chains(draw):
+    """A few sequences, with whole numbers as scores, so that many sequences of tags are equally good."""
+    n_tags, lengths = draw(st.integers(1, 4)), draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+    rng = numpy.random.default_rng(draw(st.integers(0, 10**6)))
+    whole = draw(st.booleans())
+
+    def numbers(*shape):
+        return rng.integers(-2, 3, shape) if whole else rng.normal(size=shape)
+
+    dtype = draw(st.sampled_from("fd"))
+    scores, matrix = numbers(sum(lengths), n_tags).astype(dtype), numbers(n_tags, n_tags)
+    return scores, numpy.array(lengths), Transitions(numbers(n_tags), matrix, numbers(n_tags))
+
+
+def best_of(scores, lengths, transitions):
+    """The best tags by enumeration. Of several: the first tag at the last token, then at the one before, and so on."""
+    found, begin = [], 0
+    for n in lengths:
+        ways = list(every(scores[begin : begin + n].astype("d"), transitions))
+        most = max(score for _, score in ways)
+        found += min((tags for tags, score in ways if score >= most - 1e-5), key=lambda tags: tags[::-1])
+        begin += n
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(chains(), st.sampled_from([1, 2**16]))
+def test_viterbi_against_enumeration(chain, room):
+    """Ties included, whether the tags before are looked at together or one after the other."""
+    with mock.patch("spacy_transfer.heads.log_chain._ROOM", room):
+        assert viterbi(*chain).tolist() == best_of(*chain)
+
+
+@settings(max_examples=100, deadline=None)
+@given(chains(), st.sampled_from([0.1, 1.0, 300.0]))
+def test_sums_against_enumeration(chain, scale):
+    scores, lengths, transitions = chain
+    scores, transitions = scores.astype("d") * scale, transitions.map(lambda part: part * scale)
+    ends = numpy.cumsum(lengths)
+    wanted = [log_sum(s for _, s in every(scores[e - n : e], transitions)) for e, n in zip(ends, lengths, strict=True)]
+    found = Chain(scores, lengths, transitions)
+    numpy.testing.assert_allclose(found.log_z, wanted, rtol=1e-9, atol=1e-9)
+    numpy.testing.assert_allclose(found.marginals.sum(axis=1), 1.0, atol=1e-9)
+
+
+def test_memory_does_not_grow_with_sequences_times_tags_squared():
+    n_tags, n_sequences = 400, 40
+    rng, lengths = numpy.random.default_rng(0), numpy.full(n_sequences, 5)
+    scores = rng.normal(size=(lengths.sum(), n_tags)).astype("f")
+    transitions = Transitions(*(rng.normal(size=size) for size in (n_tags, (n_tags, n_tags), n_tags)))
+    tracemalloc.start()
+    viterbi(scores, lengths, transitions)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 * 4 * n_tags**2 + 4 * scores.nbytes < n_sequences * 4 * n_tags**2 / 4

@@ -12,7 +12,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_transfer.heads.calibration import fit_temperature
-from spacy_transfer.pipeline.calibrate import calibrate, create_calibrate_v1
+from spacy_transfer.pipeline.calibrate import _fit, calibrate, create_calibrate_v1
 
 from .util import LISTENER, backbone_config
 
@@ -386,3 +386,33 @@ def test_spacy_train_with_the_callback(tiny_bert, tmp_path, capsys):
     found = evaluate(str(tmp_path / "out" / "model-last"), tmp_path / "train.spacy", output=tmp_path / "scores.json")
     assert "cats_score" in found
     capsys.readouterr()
+
+
+class Valleys:
+    """Decisions with a narrow valley, in which the temperature lies already, and a wide one that is not so deep."""
+
+    def __len__(self):
+        return 1
+
+    def nll(self, temperature):
+        log = numpy.log(temperature)
+        return 2.0 + min((log - 2.0) ** 2, 100 * (log + 1.03) ** 2 - 1.5)
+
+    def confidences(self, temperature):
+        return numpy.array([0.5]), numpy.array([1.0])
+
+
+def test_no_temperature_is_worse_than_that_of_before(tiny_bert):
+    pipe = trained(tiny_bert, steps=1).get_pipe("transfer_textcat")
+    pipe.model.attrs["temperature"] = before = float(numpy.exp(-1.03))
+    assert Valleys().nll(fit_temperature([Valleys()])) > Valleys().nll(before)
+    done = _fit(pipe, [Valleys()], False)
+    assert done.temperature == pipe.model.attrs["temperature"] == before and done.nll[0] == done.nll[1]
+
+
+def test_scores_that_are_not_finite(tiny_bert):
+    nlp = trained(tiny_bert, steps=1)
+    output = nlp.get_pipe("transfer_textcat").model.get_ref("output")
+    output.set_param("b", output.get_param("b") * numpy.nan)
+    with pytest.raises(ValueError, match="T355.*transfer_textcat"):
+        calibrate(nlp, examples_of(nlp, make_docs(nlp)))

@@ -1,0 +1,93 @@
+"""A threshold for each label of a multilabel head. Labels with few texts lean on one that is common to all."""
+
+from typing import Any
+
+import numpy
+
+from .calibration import best_threshold
+
+N_FOLDS = 5
+LEANS = (numpy.inf, 100.0, 30.0, 10.0, 3.0)
+"""How many texts the common curve counts for, beside those that hold a label. Infinite: one threshold for all."""
+
+
+class Curve:
+    """What a threshold gives: how many are predicted, and how many of these are right.
+
+    scores (Floats1d): The scores.
+    holds (Array): Whether the label holds, bool.
+    """
+
+    def __init__(self, scores: Any, holds: Any) -> None:
+        order = numpy.argsort(-scores, kind="stable")
+        self.falling = scores[order]
+        self.hits = numpy.concatenate([[0], numpy.cumsum(holds[order])])
+        self.n_true = int(self.hits[-1])
+
+    def at(self, cuts: Any) -> tuple[Any, Any]:
+        """RETURNS (Tuple[Array, Array]): Numbers of predicted and of right ones for each cut."""
+        n = numpy.searchsorted(-self.falling, -cuts, side="right")
+        return n, self.hits[n]
+
+    @property
+    def cuts(self) -> Any:
+        """RETURNS (Floats1d): Half-way between scores, in as many digits as a component's settings are saved with."""
+        return numpy.unique(numpy.round((self.falling + numpy.append(self.falling[1:], 0.0)) / 2, 9))
+
+
+def fit_thresholds(scores: Any, truths: Any, mask: Any) -> list[float | None]:
+    """For each label the threshold of the highest F1, where the curve of all labels together counts as some texts of
+    that label. The count (`LEANS`) is chosen by cross-validation: the highest macro F1 among those whose micro F1 is no
+    lower than that of one common threshold. A threshold of a label's own, from one or two texts in which it holds,
+    would give it to hundreds.
+
+    scores (Floats2d): Shape (n_docs, n_labels).
+    truths (Floats2d): Whether a label holds (more than 0.5).
+    mask (Floats2d): 0 where that is not known.
+    RETURNS (List[Optional[float]]): None for a label that always holds or never does.
+    """
+    known, holds = numpy.asarray(mask) > 0, numpy.asarray(truths) > 0.5
+    n_true = (known & holds).sum(axis=0)
+    is_open = (n_true > 0) & (n_true < known.sum(axis=0))
+    known = known & is_open  # What has no threshold of its own has no say in the common one.
+    n_labels, fold_of = known.shape[1], numpy.arange(len(known)) % N_FOLDS
+    counts = numpy.zeros((len(LEANS), 3, n_labels))
+    for fold in range(N_FOLDS):
+        learned, seen = _by_lean(scores, holds, known & (fold_of != fold)[:, None]), known & (fold_of == fold)[:, None]
+        if learned is None:
+            continue
+        for i, cuts in enumerate(learned):
+            said = seen & (scores >= cuts)
+            counts[i] += [(said & holds).sum(axis=0), said.sum(axis=0), (seen & holds).sum(axis=0)]
+    found = _by_lean(scores, holds, known)
+    if found is None:
+        return [None] * n_labels
+    chosen = found[_best_lean(counts)]
+    return [float(cut) if learns else None for cut, learns in zip(chosen, is_open, strict=True)]
+
+
+def _best_lean(counts: Any) -> int:
+    hits, said, true = counts.transpose(1, 0, 2)
+    micro = 2 * hits.sum(axis=1) / numpy.maximum(said.sum(axis=1) + true.sum(axis=1), 1)
+    macro = (2 * hits / numpy.maximum(said + true, 1)).mean(axis=1)
+    # The common threshold is the first: where nothing is better, it stays.
+    return int(numpy.where(micro >= micro[0], macro, -1.0).argmax())
+
+
+def _by_lean(scores: Any, holds: Any, known: Any) -> Any:
+    """Thresholds of all labels for each of `LEANS`, shape (n_leans, n_labels); None where nothing can be learned."""
+    common = best_threshold(scores[known], holds[known])
+    if common is None:
+        return None
+    everything, found = Curve(scores[known], holds[known]), numpy.full((len(LEANS), known.shape[1]), common[0])
+    for j in range(known.shape[1]):
+        own = Curve(scores[known[:, j], j], holds[known[:, j], j])
+        cuts = numpy.append(own.cuts, common[0])
+        (n, hits), (n_all, all_hits) = own.at(cuts), everything.at(cuts)
+        for i, lean in enumerate(LEANS[1:], 1):
+            share = lean / everything.n_true
+            f1 = 2 * (hits + share * all_hits) / (n + own.n_true + share * (n_all + everything.n_true))
+            best = cuts[f1 >= f1.max() - 1e-12]
+            # Of equals the one near half the best F1, as in `best_threshold`.
+            found[i, j] = best[numpy.abs(best - f1.max() / 2).argmin()]
+    return found
