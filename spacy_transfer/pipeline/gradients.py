@@ -48,6 +48,10 @@ class PendingGradients:
         self._scales = scales or {}
         self._parts: dict[str, _Part] = {}
 
+    def __reduce__(self) -> tuple[Any, tuple]:
+        """A copy, or what another process gets, has no backward pass to come: it takes gradients and drops them."""
+        return PendingGradients, (Encoded([], numpy.zeros((0, 0), "f")), list, {self._name: 0.0}, self._name)
+
     @property
     def has_arrived(self) -> bool:
         """Whether any head has sent a gradient."""

@@ -1,17 +1,26 @@
 """What is saved is what runs."""
 
+import copy
 import json
+import multiprocessing
 import os
+import pickle
 import pickletools
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
 import spacy
 import srsly
+from spacy import registry
+from thinc.api import Adam
 
-from .util import make_examples, make_pipeline, step
+from spacy_transfer.integrity import unseal
+
+from .util import TAGGER, backbone_config, make_examples, make_pipeline, step
 
 TEXTS = ["the cat sees a dog", "a dog", "", "dogs see the big cat here. " * 12]
 
@@ -80,7 +89,7 @@ def test_fresh_process_without_source_and_network(trained, tmp_path):
 def test_nothing_saved_is_a_pickle(trained, tmp_path):
     trained.to_disk(tmp_path)
     msg = srsly.msgpack_loads((tmp_path / "transfer_backbone" / "model").read_bytes())
-    state = msg["shims"][0][0]
+    state = unseal(msg["shims"][0][0], "it")
     header = int.from_bytes(state[:8], "little")
     assert "transformer.embeddings.word_embeddings.weight" in json.loads(state[8 : 8 + header])
     with pytest.raises(ValueError):
@@ -108,7 +117,7 @@ def test_harmed_weight_file(trained, tmp_path, harm):
         file.write_bytes(data)
     else:
         file.with_name("model.sha256").unlink()
-    with pytest.raises(ValueError, match=r"T40[78].*transfer_backbone/model"):
+    with pytest.raises(ValueError, match=r"T40[78].*transfer_backbone/model.*model-best"):
         spacy.load(tmp_path)
 
 
@@ -193,3 +202,161 @@ def test_same_seed_same_bytes(tiny_bert):
             step(nlp, examples, optimizer)
         saved.append(nlp.get_pipe("transfer_backbone").model.shims[0].to_bytes())
     assert saved[0] == saved[1]
+
+
+OLD = Path(__file__).parents[1] / "saved" / "pipelines"
+
+
+def harm(file, how):
+    data = bytearray(file.read_bytes())
+    if how == "missing":
+        file.unlink()
+        return
+    if how == "empty":
+        data.clear()
+    elif how == "truncated":
+        del data[len(data) // 2 :]
+    else:
+        data[int(how) % len(data)] ^= 1 << int(how) % 8
+    file.write_bytes(data)
+
+
+HARMS = ["missing", "empty", "truncated", *range(0, 3000, 277)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Pipelines of `tests/saved`, saved by the code of today."""
+    folder = tmp_path_factory.mktemp("saved")
+    for name in ("heads", "dropin"):
+        spacy.load(OLD / name).to_disk(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["transfer_backbone", "transfer_textcat", "transfer_ner", "transfer_regressor"])
+def test_a_harmed_file_is_an_error_that_names_it(saved, tmp_path, name):
+    files = sorted(file.name for file in (saved / "heads" / name).iterdir())
+    assert files == ["cfg", "cfg.sha256", "model", "model.sha256"]
+    for file in files:
+        for how in HARMS:
+            shutil.copytree(saved / "heads", tmp_path, dirs_exist_ok=True)
+            harm(tmp_path / name / file, how)
+            with pytest.raises(ValueError, match=rf"T40[78].*{name}/{file.removesuffix('.sha256')}.*model-best"):
+                spacy.load(tmp_path)
+
+
+@pytest.mark.parametrize("gone", ["transfer_textcat", "transfer_textcat/*", "vocab"])
+def test_a_pipeline_that_was_not_saved_whole(saved, tmp_path, gone):
+    shutil.copytree(saved / "heads", tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / gone.removesuffix("/*"))
+    if gone.endswith("*"):
+        (tmp_path / "transfer_textcat").mkdir()
+    with pytest.raises(ValueError, match=rf"T407.*{gone.removesuffix('/*')}.*not saved whole.*model-best"):
+        spacy.load(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", 3])
+@pytest.mark.parametrize("file", ["cfg", "model"])
+def test_old_heads_without_checksums(tmp_path, file, how):
+    """They load (`test_saved.py`); what cannot be parsed is named."""
+    shutil.copytree(OLD / "heads", tmp_path, dirs_exist_ok=True)
+    harm(tmp_path / "transfer_ner" / file, how)
+    with pytest.raises(ValueError, match=f"T437.*transfer_ner/{file}"):
+        spacy.load(tmp_path)
+
+
+def test_a_harmed_file_of_the_drop_in(saved, tmp_path):
+    for how in [*HARMS[1:], *range(30, 40_000, 3001)]:
+        shutil.copytree(saved / "dropin", tmp_path, dirs_exist_ok=True)
+        harm(tmp_path / "transformer" / "model", how)
+        with pytest.raises(ValueError, match="T437.*`model`"):
+            spacy.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tagger", "transfer_textcat"])
+def test_a_backbone_inside_a_stock_head_has_its_own_checksum(tmp_path, name):
+    spacy.load(OLD / "replaced").to_disk(tmp_path)
+    good = (tmp_path / name / "model").read_bytes()
+    start, checksum = good.index(b"spacy-transfer.sha256\n"), "model.sha256"
+    for at in range(start + 60, start + 35_000, 2503):
+        (tmp_path / name / "model").write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
+        (tmp_path / name / checksum).unlink(missing_ok=True)
+        with pytest.raises(ValueError, match="T437.*encoder|T407"):
+            spacy.load(tmp_path)
+
+
+def test_saving_over_a_pipeline_replaces_files_whole(saved, tmp_path, monkeypatch):
+    """Killed anywhere between two renames, what is there is the old pipeline's file or the new one's."""
+    shutil.copytree(saved / "heads", tmp_path / "p")
+    nlp = spacy.load(tmp_path / "p")
+    nlp.get_pipe("transfer_textcat").model.get_ref("output").get_param("b")[:] += 1
+    renames = []
+
+    def counted(self, target, real=Path.replace):
+        renames.append(target)
+        if len(renames) > most:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    for most in range(4):
+        renames.clear()
+        try:
+            nlp.get_pipe("transfer_textcat").to_disk(tmp_path / "p" / "transfer_textcat", exclude=["vocab"])
+        except KeyboardInterrupt:
+            pass
+        spacy.load(tmp_path / "p")
+
+
+OPTIMIZERS = {
+    "thinc": lambda: Adam(0.01),
+    "ours": lambda: registry.resolve({"o": {"@optimizers": "spacy-transfer.AdamW.v1"}})["o"],
+}
+KINDS = {
+    "plain": {},
+    "frozen": {"frozen": True},
+    "pcgrad": {"surgery": "pcgrad", "weighing": {"@misc": "spacy-transfer.TaskWeights.v1", "weights": {"tagger": 2.0}}},
+}
+
+
+@pytest.mark.parametrize("make_copy", [lambda nlp: pickle.loads(pickle.dumps(nlp)), copy.deepcopy], ids=["pickle", "deep"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_of_a_pipeline_in_training(tiny_bert, kind, optimizer, make_copy):
+    """Also with a step that is owed: a copy is what would be saved, and learns by itself."""
+    nlp, examples, _ = make_pipeline(tiny_bert, ["tagger", "textcat"], **KINDS[kind])
+    optimizer = OPTIMIZERS[optimizer]()
+    for _ in range(2):
+        nlp.update(examples, sgd=optimizer)
+    twin = make_copy(nlp)
+    assert scores(twin) == scores(nlp)
+    before = scores(nlp)
+    step(twin, make_examples(twin), Adam(0.01))
+    assert scores(nlp) == before != scores(twin)
+
+
+@pytest.mark.parametrize("tuning", [{"freeze": 1}, {"anchor": 0.1}, {"adapter": {"method": "lora", "r": 2}}], ids=str)
+def test_states_on_disk_are_not_pickled(tiny_bert, tuning):
+    nlp = spacy.blank("en")
+    config = backbone_config(tiny_bert, tuning={"@misc": "spacy-transfer.Tuning.v1", **tuning})
+    nlp.add_pipe("transfer_backbone", config={**config, "cache_mb": 0, "cache_disk_mb": 1})
+    nlp.add_pipe("tagger", config={"model": TAGGER})
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    step(nlp, examples, Adam(0.01))
+    twin = pickle.loads(pickle.dumps(nlp))
+    assert twin("a dog").tensor.tolist() == nlp("a dog").tensor.tolist()
+
+
+def test_worker_processes_after_an_update(tiny_bert, tmp_path):
+    """Those that fork, and those that are spawned and get the pipeline as a pickle."""
+    nlp, examples, optimizer = make_pipeline(tiny_bert, ["tagger"])
+    nlp.update(examples, sgd=optimizer)
+    one = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS * 3)]
+    for method in ("fork", "spawn"):
+        before = multiprocessing.get_start_method()
+        multiprocessing.set_start_method(method, force=True)
+        try:
+            assert [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS * 3, n_process=2, batch_size=3)] == one
+        finally:
+            multiprocessing.set_start_method(before, force=True)
