@@ -359,10 +359,13 @@ class Backbone(CheckedFiles, Tok2Vec):
         self._forget()
         return super().from_disk(path, exclude=exclude)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy, or what another process gets, is what would be saved, without rows that are kept between epochs."""
+    def __reduce__(self) -> Any:
+        """A copy, or what another process gets, is what would be saved, without rows that are kept between epochs.
+        (Cython's classes do not ask for `__getstate__`.)"""
         self.before_saving()
-        return {**vars(self), "_cache": None}
+        build, args, state = super().__reduce__()
+        own = vars(self)
+        return build, args, tuple({**own, "_cache": None} if part is own else part for part in state)
 
     # Adapters
 

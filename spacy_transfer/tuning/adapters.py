@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
-from ..integrity import read_checked, write_checked
+from ..integrity import read_checked, write_checked, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -118,7 +118,7 @@ def save_adapter(folder: Path, adapter: dict[str, Any], tensors: dict[str, "Tens
     options = {key: value for key, value in adapter.items() if key != "method"}
     config = {"peft_type": adapter["method"].upper(), "task_type": None, **options}
     said = json.dumps(config, indent=2, sort_keys=True, default=str)
-    write_checked(folder / ADAPTER_CONFIG, said.encode("utf8"))
+    write_whole(folder / ADAPTER_CONFIG, said.encode("utf8"))
     named = {_PEFT_PREFIX + name.replace(".default", ""): tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pt", "base": fingerprint, _CHECKSUMS: "sha256"}
     write_checked(folder / ADAPTER_WEIGHTS, save(named, metadata=metadata))
@@ -139,8 +139,8 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / name).exists():
             raise ValueError(Errors.T647.format(source=source, problem=f"has no {name}"))
-        # peft writes none, nor did this package at first.
-        read_checked(folder / name, may_lack=True)
+    # peft writes no checksum, nor did this package at first.
+    read_checked(folder / ADAPTER_WEIGHTS, may_lack=True)
     saved = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
     method = str(saved.get("peft_type", "")).lower()
     if method != adapter["method"].lower():
@@ -158,8 +158,7 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
     except (SafetensorError, OSError) as error:
         raise ValueError(Errors.T101.format(error=error)) from error
     if _CHECKSUMS in about:
-        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            read_checked(folder / name)
+        read_checked(folder / ADAPTER_WEIGHTS)
     base = about.get("base", "")
     if base and base != fingerprint:
         raise ValueError(Errors.T646.format(source=source, found=base[:12], wanted=fingerprint[:12]))

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import multiprocessing
 import os
 import pickle
 import pickletools
@@ -237,12 +236,13 @@ def saved(tmp_path_factory):
 def test_a_harmed_file_is_an_error_that_names_it(saved, tmp_path, name):
     files = sorted(file.name for file in (saved / "heads" / name).iterdir())
     assert files == ["cfg", "cfg.sha256", "model", "model.sha256"]
+    pipe = spacy.load(saved / "heads").get_pipe(name)
     for file in files:
         for how in HARMS:
-            shutil.copytree(saved / "heads", tmp_path, dirs_exist_ok=True)
+            shutil.copytree(saved / "heads" / name, tmp_path / name, dirs_exist_ok=True)
             harm(tmp_path / name / file, how)
             with pytest.raises(ValueError, match=rf"T40[78].*{name}/{file.removesuffix('.sha256')}.*model-best"):
-                spacy.load(tmp_path)
+                pipe.from_disk(tmp_path / name, exclude=["vocab"])
 
 
 @pytest.mark.parametrize("gone", ["transfer_textcat", "transfer_textcat/*", "vocab"])
@@ -255,7 +255,7 @@ def test_a_pipeline_that_was_not_saved_whole(saved, tmp_path, gone):
         spacy.load(tmp_path)
 
 
-@pytest.mark.parametrize("how", ["truncated", "empty", 3])
+@pytest.mark.parametrize("how", ["truncated", "empty"])
 @pytest.mark.parametrize("file", ["cfg", "model"])
 def test_old_heads_without_checksums(tmp_path, file, how):
     """They load (`test_saved.py`); what cannot be parsed is named."""
@@ -266,23 +266,25 @@ def test_old_heads_without_checksums(tmp_path, file, how):
 
 
 def test_a_harmed_file_of_the_drop_in(saved, tmp_path):
+    pipe = spacy.load(saved / "dropin").get_pipe("transformer")
     for how in [*HARMS[1:], *range(30, 40_000, 3001)]:
-        shutil.copytree(saved / "dropin", tmp_path, dirs_exist_ok=True)
-        harm(tmp_path / "transformer" / "model", how)
+        shutil.copytree(saved / "dropin" / "transformer", tmp_path, dirs_exist_ok=True)
+        harm(tmp_path / "model", how)
         with pytest.raises(ValueError, match="T437.*`model`"):
-            spacy.load(tmp_path)
+            pipe.from_disk(tmp_path, exclude=["vocab"])
 
 
-@pytest.mark.parametrize("name", ["tagger", "transfer_textcat"])
-def test_a_backbone_inside_a_stock_head_has_its_own_checksum(tmp_path, name):
+def test_a_backbone_inside_a_stock_head_has_its_own_checksum(tmp_path):
+    """After `nlp.replace_listeners` the file is spaCy's."""
     spacy.load(OLD / "replaced").to_disk(tmp_path)
-    good = (tmp_path / name / "model").read_bytes()
-    start, checksum = good.index(b"spacy-transfer.sha256\n"), "model.sha256"
-    for at in range(start + 60, start + 35_000, 2503):
-        (tmp_path / name / "model").write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
-        (tmp_path / name / checksum).unlink(missing_ok=True)
-        with pytest.raises(ValueError, match="T437.*encoder|T407"):
-            spacy.load(tmp_path)
+    file = tmp_path / "tagger" / "model"
+    good = file.read_bytes()
+    pipe = spacy.load(OLD / "replaced").get_pipe("tagger")
+    start = good.index(b"spacy-transfer.sha256\n") + 25
+    for at in range(start, start + 35_000, 2503):
+        file.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
+        with pytest.raises(ValueError, match="T437.*encoder.*checksum"):
+            pipe.from_disk(file.parent, exclude=["vocab"])
 
 
 def test_saving_over_a_pipeline_replaces_files_whole(saved, tmp_path, monkeypatch):
@@ -319,16 +321,19 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("make_copy", [lambda nlp: pickle.loads(pickle.dumps(nlp)), copy.deepcopy], ids=["pickle", "deep"])
+COPIES = {"pickle": lambda nlp: pickle.loads(pickle.dumps(nlp)), "deepcopy": copy.deepcopy}
+
+
+@pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_copies_of_a_pipeline_in_training(tiny_bert, kind, optimizer, make_copy):
+def test_copies_of_a_pipeline_in_training(tiny_bert, kind, optimizer, how):
     """Also with a step that is owed: a copy is what would be saved, and learns by itself."""
     nlp, examples, _ = make_pipeline(tiny_bert, ["tagger", "textcat"], **KINDS[kind])
     optimizer = OPTIMIZERS[optimizer]()
     for _ in range(2):
         nlp.update(examples, sgd=optimizer)
-    twin = make_copy(nlp)
+    twin = COPIES[how](nlp)
     assert scores(twin) == scores(nlp)
     before = scores(nlp)
     step(twin, make_examples(twin), Adam(0.01))
@@ -348,15 +353,8 @@ def test_states_on_disk_are_not_pickled(tiny_bert, tuning):
     assert twin("a dog").tensor.tolist() == nlp("a dog").tensor.tolist()
 
 
-def test_worker_processes_after_an_update(tiny_bert, tmp_path):
-    """Those that fork, and those that are spawned and get the pipeline as a pickle."""
+def test_worker_processes_after_an_update(tiny_bert):
     nlp, examples, optimizer = make_pipeline(tiny_bert, ["tagger"])
     nlp.update(examples, sgd=optimizer)
-    one = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS * 3)]
-    for method in ("fork", "spawn"):
-        before = multiprocessing.get_start_method()
-        multiprocessing.set_start_method(method, force=True)
-        try:
-            assert [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS * 3, n_process=2, batch_size=3)] == one
-        finally:
-            multiprocessing.set_start_method(before, force=True)
+    two = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS * 3, n_process=2, batch_size=3)]
+    assert two == [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS * 3)]
