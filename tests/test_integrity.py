@@ -1,6 +1,7 @@
 """Files are whole or absent, and what was changed is noticed."""
 
 import os
+from pathlib import Path
 
 import pytest
 import srsly
@@ -28,14 +29,14 @@ def test_killed_between_any_two_renames(tmp_path, monkeypatch, renames):
     file, done = tmp_path / "model", []
     write_checked(file, b"old")
 
-    def replace(self, target, real=type(file).replace):
+    def replace(self, target, real=Path.replace):
         if len(done) == renames:
             raise KeyboardInterrupt
         done.append(target)
         return real(self, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(file), "replace", replace)
+        patch.setattr(Path, "replace", replace)
         try:
             write_checked(file, b"new")
         except KeyboardInterrupt:

@@ -29,8 +29,8 @@ def doc_key(doc: Doc) -> bytes:
 
 
 class AnswerCache:
-    """A file of answers by text, each with its checksum. It is written a batch at a time: what was answered before a crash is there after it.
-    Several readers may have it open.
+    """A file of answers by text, each with its checksum. It is written a batch at a time: what was answered before a
+    crash is there after it. Several readers may have it open.
 
     path (Path): The file; its folder is made.
     key (str): Where the folder was named in the config, for messages.

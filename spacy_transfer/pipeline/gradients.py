@@ -50,7 +50,8 @@ class PendingGradients:
 
     def __reduce__(self) -> tuple[Any, tuple]:
         """A copy, or what another process gets, has no backward pass to come: it takes gradients and drops them."""
-        return PendingGradients, (Encoded([], numpy.zeros((0, 0), "f")), list, {self._name: 0.0}, self._name)
+        nothing: Any = numpy.zeros((0, 0), "f")
+        return PendingGradients, (Encoded([], nothing), list, {self._name: 0.0}, self._name)
 
     @property
     def has_arrived(self) -> bool:
