@@ -409,8 +409,14 @@ class Errors(metaclass=_Coded):
         "components.{name}: the backbone has no weights yet. Call nlp.initialize(), train with 'spacy train', or "
         "load a saved pipeline."
     )
-    T407 = "{path} is missing. The saved pipeline is incomplete: copy it again or save it anew."
-    T408 = "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again."
+    T407 = (
+        "{path} is missing: the pipeline was not saved whole. A training that is killed while it saves leaves such a "
+        "folder. Take model-best in place of model-last, or an earlier one; or copy the pipeline again."
+    )
+    T408 = (
+        "{path} does not match its checksum: it is cut short or was changed. Copy the pipeline again, or take another "
+        "one (model-best, or an earlier one)."
+    )
     T409 = (
         "components.{backbone}.weighing.weights names {name!r}, which does not listen to this backbone. The nearest "
         "names: {near}. Components that listen: {found}."
@@ -505,6 +511,11 @@ class Errors(metaclass=_Coded):
     T435 = (
         "training.before_to_disk.components: this pipeline has no component {name!r} to leave out. It has {names}. "
         "Near it: {near}."
+    )
+    T436 = "{path} could not be written: {error}. A file that stood there before is as it was."
+    T437 = (
+        "{where} cannot be read: {error}. It is cut short or damaged: copy the pipeline again, or take another one "
+        "(model-best, or an earlier one)."
     )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."

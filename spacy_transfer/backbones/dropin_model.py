@@ -3,12 +3,15 @@
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from spacy.util import SimpleFrozenDict
+from thinc.util import convert_recursive, is_xp_array
 
 from .._compat import spacy_transformers_classes
 from ..errors import Errors
+from ..integrity import seal, unpack, write_whole
 from ..tuning.policy import Tuning
 from .dropin_shim import DropInShim
 from .encoder import Precision
@@ -81,6 +84,29 @@ class DropInModel(TransformerModel):
             raise ValueError(Errors.T108.format(source=self.attrs["name"]))
         if is_train:
             self.shim.expect(len(docs))
+
+    # The component is theirs: what it writes for us has its checksum inside.
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): Sealed msgpack, as of any model of Thinc."""
+        return seal(super().to_bytes())
+
+    def to_disk(self, path: Path | str) -> None:
+        """Write a file that is whole or absent.
+
+        path (Union[Path, str]): The file.
+        """
+        write_whole(Path(path), self.to_bytes())
+
+    def from_bytes(self, bytes_data: bytes) -> "DropInModel":
+        """Load the model.
+
+        bytes_data (bytes): What `to_bytes` returned.
+        RETURNS (DropInModel): self.
+        RAISES (ValueError): When they are cut short or damaged.
+        """
+        msg = unpack(bytes_data, f"The file `model` of the component whose encoder is {self.attrs['name']!r}")
+        return self.from_dict(convert_recursive(is_xp_array, self.ops.asarray, msg))
 
     def copy(self) -> "DropInModel":
         """RETURNS (DropInModel): A copy with everything that this model has: weights, configs, tuning and steps."""

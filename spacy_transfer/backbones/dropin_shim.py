@@ -12,6 +12,7 @@ from thinc.util import get_torch_default_device
 
 from .._compat import spacy_transformers_classes
 from ..errors import Errors
+from ..integrity import seal, unpack
 from ..tuning.adapters import plain_name, read_adapter
 from ..tuning.policy import Tuning
 from .dropin_files import read_files, write_files
@@ -228,17 +229,14 @@ class DropInShim(TuningShim, HFShim):
         with super().use_params(params):
             yield
 
-    def __deepcopy__(self, memo: dict) -> "DropInShim":
+    def __getstate__(self) -> dict[str, Any]:
         self.settle()
-        twin = super().__deepcopy__(memo)
-        assert isinstance(twin, DropInShim)
-        twin._waits = False
-        return twin
+        return {**super().__getstate__(), "_waits": False}
 
     # Saving
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): msgpack of weights and adapter as safetensors, config, tokenizer, and steps."""
+        """RETURNS (bytes): Sealed msgpack of weights and adapter as safetensors, config, tokenizer, and steps."""
         self.settle()
         objects = self._hfmodel
         if self._model is None:
@@ -246,7 +244,7 @@ class DropInShim(TuningShim, HFShim):
                 "_init_tokenizer_config": objects._init_tokenizer_config,
                 "_init_transformer_config": objects._init_transformer_config,
             }
-            return srsly.msgpack_dumps({"format": _FORMAT, "state": b"", **settings})
+            return seal(srsly.msgpack_dumps({"format": _FORMAT, "state": b"", **settings}))
         adapter = self.adapter_tensors()
         state = {plain_name(name): t for name, t in self._model.state_dict().items() if name not in adapter}
         saved = {
@@ -260,7 +258,7 @@ class DropInShim(TuningShim, HFShim):
             "fingerprint": self.fingerprint,
             "steps": self.steps,
         }
-        return srsly.msgpack_dumps(saved)
+        return seal(srsly.msgpack_dumps(saved))
 
     def from_bytes(self, bytes_data: bytes) -> "DropInShim":
         """Load encoder, adapter and tokenizer.
@@ -269,7 +267,7 @@ class DropInShim(TuningShim, HFShim):
         RETURNS (DropInShim): self.
         RAISES (ValueError): When the bytes are spacy-transformers' own, or do not fit.
         """
-        saved = srsly.msgpack_loads(bytes_data)
+        saved = unpack(bytes_data, f"The encoder saved by {_FORMAT}")
         if saved.get("format") != _FORMAT:
             raise ValueError(Errors.T122)
         if not saved["state"]:

@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 
 from ..errors import Errors
 from ..installed import like
+from ..integrity import seal, unpack
 from ..tuning.policy import Tuning
 from ..types import BackboneHooks
 from .layers import LayersShim, check_keys, is_still
@@ -71,7 +72,7 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
     """Copy the encoder out of the source."""
     shim: Any = model.shims[0]
     shim.read(model.attrs["source"], model.attrs["component"])
-    model.attrs["fingerprint"] = hashlib.sha256(shim.to_bytes()).hexdigest()
+    model.attrs["fingerprint"] = shim.fingerprint()
     model.set_dim("nO", shim.encoder.get_dim("nO"), force=True)
     shim.start(model)
 
@@ -147,7 +148,7 @@ class PipelineShim(LayersShim):
             fresh.read(source, model.attrs["component"])
         except (ValueError, OSError) as error:
             raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
-        if hashlib.sha256(fresh.to_bytes()).hexdigest() != model.attrs["fingerprint"]:
+        if fresh.fingerprint() != model.attrs["fingerprint"]:
             raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
         return {name: as_array(weight.parameter.value) for name, weight in fresh.find_weights(model).items()}
 
@@ -180,9 +181,15 @@ class PipelineShim(LayersShim):
             self.encoder.to_gpu(device_id) if device_type == "gpu" else self.encoder.to_cpu()
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): msgpack of config, weights and vocabulary; empty before `initialize`."""
-        if self.encoder is None:
-            return b""
+        """RETURNS (bytes): Sealed msgpack of config, weights and vocabulary; empty before `initialize`."""
+        return b"" if self.encoder is None else seal(self._packed())
+
+    def fingerprint(self) -> str:
+        """RETURNS (str): sha256 of what is saved, 64 hex digits."""
+        return hashlib.sha256(self._packed()).hexdigest()
+
+    def _packed(self) -> bytes:
+        assert self.encoder is not None
         msg = {"lang": self.lang, "steps": self.steps, "config": srsly.json_dumps(self.config, sort_keys=True)}
         vocab = self.vocab.to_bytes(exclude=["strings"])
         return srsly.msgpack_dumps({**msg, "encoder": self.encoder.to_bytes(), "vocab": vocab})
@@ -194,7 +201,7 @@ class PipelineShim(LayersShim):
         RETURNS (PipelineShim): self.
         """
         if data:
-            msg = srsly.msgpack_loads(data)
+            msg = unpack(data, "The saved encoder")
             self.unbind()
             self.config, self.lang, self.steps = srsly.json_loads(msg["config"]), msg["lang"], msg.get("steps", 0)
             self.encoder = _build(self.config).from_bytes(msg["encoder"])

@@ -55,16 +55,17 @@ class SafetensorsShim(PyTorchShim):
             copied.id = Shim.global_id
         return copied
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: None if name in self.of_this_training else value for name, value in vars(self).items()}
+
     def __deepcopy__(self, memo: dict) -> "SafetensorsShim":
         import copy
 
         cls = type(self)
         twin = cls.__new__(cls)
         memo[id(self)] = twin
-        for name, value in self.__dict__.items():
-            if name in self.of_this_training:
-                fresh = None
-            elif isinstance(value, type(threading.Lock())):
+        for name, value in self.__getstate__().items():
+            if isinstance(value, type(threading.Lock())):
                 # Threading primitives cannot be copied, and a copy may be used by another thread anyway.
                 fresh = threading.Lock()
             else:

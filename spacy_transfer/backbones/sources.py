@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..errors import Errors
 from ..installed import like
+from ..integrity import check_folder
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
@@ -97,6 +98,7 @@ def _classify(path: Path, source: str) -> Source:
     if not any(next(path.glob(pattern), None) for pattern in _WEIGHTS):
         missing = "weights (model.safetensors or pytorch_model.bin)"
         raise ValueError(Errors.T105.format(source=source, path=path, missing=missing))
+    check_folder(path)
     return Source("folder", path, source)
 
 

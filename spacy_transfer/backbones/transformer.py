@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 
 from ..errors import Errors
+from ..integrity import seal, unseal
 from ..tuning.adapters import plain_name, read_adapter, save_adapter
 from ..tuning.policy import Tuning
 from ..types import BackboneHooks, Encoded
@@ -297,7 +298,7 @@ class TransformerShim(TuningShim):
     # Saving
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): safetensors, with config and tokenizer in their header; empty before `initialize`."""
+        """RETURNS (bytes): Sealed safetensors, with config and tokenizer in their header; empty before `initialize`."""
         if self._model is None or self.pretrained is None:
             return b""
         adapter = self.adapter_tensors()
@@ -307,7 +308,7 @@ class TransformerShim(TuningShim):
             if name.removeprefix(self.prefix) not in adapter
         }
         state |= {_ADAPTER + name: tensor for name, tensor in adapter.items()}
-        return dump_tensors(state, self.pretrained.to_metadata(self.steps, self.adapter))
+        return seal(dump_tensors(state, self.pretrained.to_metadata(self.steps, self.adapter)))
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
         """Load encoder, adapter and tokenizer. No file is opened.
@@ -318,7 +319,7 @@ class TransformerShim(TuningShim):
         from .pretrained import rebuild
 
         if bytes_data:
-            pretrained, adapter, rest = rebuild(bytes_data, self.prefix)
+            pretrained, adapter, rest = rebuild(unseal(bytes_data, "The saved encoder"), self.prefix)
             self.install(pretrained, adapter)
             tensors = {n.removeprefix(_ADAPTER): t for n, t in rest.items() if n.startswith(_ADAPTER)}
             self.fill_adapter(tensors)

@@ -14,6 +14,7 @@ from wasabi import msg
 
 from ..errors import Errors, Warnings
 from ..extras import import_extra
+from ..integrity import write_picture, write_whole
 from .app import transfer_cli
 from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
@@ -174,7 +175,7 @@ def write(found: dict[str, Any], folder: Path) -> None:
     folder (Path): Is made.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "affinity.json").write_text(json.dumps(found, indent=2), encoding="utf8")
+    write_whole(folder / "affinity.json", json.dumps(found, indent=2).encode("utf8"))
     draw(found, folder / "affinity.png")
 
 
@@ -202,7 +203,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         for j, value in enumerate(row):
             dark = abs(shares[i][j]) > 0.6
             axes.text(j, i, _percent(value), ha="center", va="center", color="white" if dark else "black")
-    figure.savefig(path, format="png", dpi=120)
+    write_picture(figure, path)
 
 
 def _measured(batches: Iterable[tuple[int, list]], lookahead: Any, every: int) -> Iterator[tuple[int, list]]:

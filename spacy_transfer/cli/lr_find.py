@@ -17,6 +17,7 @@ from wasabi import msg
 
 from ..errors import Errors, Warnings
 from ..extras import import_extra
+from ..integrity import write_picture
 from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
 from .app import transfer_cli
 from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
@@ -153,7 +154,7 @@ def draw(output: str, rates: list[float], losses: list[float], found: Suggestion
         top = min(1.5 * max(losses[: max(1, len(losses) // 10)]), 1.05 * max(losses))
         axes.set_ylim(min(losses) - 0.05 * (top - min(losses)), top)
     axes.legend()
-    figure.savefig(output, format="png", dpi=120)
+    write_picture(figure, Path(output))
 
 
 def report(nlp: Any, found: Suggestion, base: float) -> None:

@@ -10,6 +10,7 @@ from wasabi import msg
 from .._compat import spacy_cli_parts
 from ..errors import Errors
 from ..installed import like
+from ..integrity import write_whole
 from .app import transfer_cli
 from .prepare import CodePath, UseGpu, errors_in_one_line
 
@@ -70,10 +71,7 @@ def report(
     examples = list(read_examples(nlp, data))
     parts = collect(nlp, examples, resamples=resamples, most=mistakes)
     page = make_page(parts, _facts(nlp, pipeline, data, len(examples)), resamples=resamples)
-    # Beside the place first: what fails on the way leaves an old page as it was.
-    part = output.with_name(output.name + ".part")
-    part.write_text(page, encoding="utf8", errors="replace")
-    part.replace(output)
+    write_whole(output, page.encode("utf8", errors="replace"))
     return {
         f"{p.title} ({p.component})": {s.name: f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})" for s in p.scores}
         for p in parts

@@ -11,6 +11,7 @@ import srsly
 from spacy.tokens import Doc
 
 from ..errors import Errors
+from ..integrity import seal, unpack
 
 
 def default_folder() -> Path:
@@ -28,8 +29,8 @@ def doc_key(doc: Doc) -> bytes:
 
 
 class AnswerCache:
-    """A file of answers by text. It is written a batch at a time: what was answered before a crash is there after it.
-    Several readers may have it open.
+    """A file of answers by text, each with its checksum. It is written a batch at a time: what was answered before a
+    crash is there after it. Several readers may have it open.
 
     path (Path): The file; its folder is made.
     key (str): Where the folder was named in the config, for messages.
@@ -56,7 +57,7 @@ class AnswerCache:
             for key in keys:
                 row = self._file.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = srsly.msgpack_loads(row[0])
+                    found[key] = unpack(row[0], "An answer")
         except (sqlite3.Error, ValueError) as error:
             raise self._error(error) from error
         return found
@@ -66,7 +67,7 @@ class AnswerCache:
 
         answers (Iterable[Tuple[bytes, Any]]): By key.
         """
-        rows = [(key, srsly.msgpack_dumps(answer)) for key, answer in answers]
+        rows = [(key, seal(srsly.msgpack_dumps(answer))) for key, answer in answers]
         try:
             with self._file:
                 self._file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)

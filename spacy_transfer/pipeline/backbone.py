@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from spacy import util
 from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from spacy.tokens import Doc
@@ -36,7 +35,7 @@ from ..errors import Errors
 from ..tuning.weighing import TaskWeights
 from ..types import Encoded, hooks_of
 from .gradients import PendingGradients
-from .saving import read_checked, write_checksum
+from .saving import CheckedFiles
 from .steps import Steps
 from .tasks import Surgery, Tasks, check_moves
 from .watch import Watch
@@ -104,7 +103,7 @@ def make_backbone(
     return Backbone(nlp.vocab, model, name, frozen=frozen, cache=cache, keep_rows=keep_rows, **tasks)
 
 
-class Backbone(Tok2Vec):
+class Backbone(CheckedFiles, Tok2Vec):
     """Computes rows once for all heads, and gathers the gradients of all heads for one backward pass, or with surgery
     for one pass each.
 
@@ -372,41 +371,26 @@ class Backbone(Tok2Vec):
 
     # Saving
 
-    def _settle_for_good(self) -> None:
+    needs_checksum = True
+
+    def before_saving(self) -> None:
         """Nobody saves between a backbone and its heads: what they owe to a batch is in, or does not come."""
         self.steps.settle(is_over=True)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        self._settle_for_good()
+        """A copy, or what another process gets, is what would be saved. (Cython's classes ask for no `__getstate__`.)"""
+        self.before_saving()
         return super().__reduce_ex__(protocol)
 
-    def to_bytes(self, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> bytes:
-        """RETURNS (bytes): The component. A step that waits is made first."""
-        self._settle_for_good()
-        return super().to_bytes(exclude=exclude)
-
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> None:
-        """Write the component, with a checksum of its weights.
-
-        path (Union[str, Path]): The folder.
-        exclude (Iterable[str]): Fields to leave out.
-        """
-        self._settle_for_good()
-        super().to_disk(path, exclude=exclude)
-        write_checksum(Path(path) / "model")
-
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = util.SimpleFrozenList()) -> "Backbone":
-        """Load the component. A weight file that is missing, cut short or changed is an error.
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "Backbone":
+        """Load the component, and forget what was under way.
 
         path (Union[str, Path]): The folder.
         exclude (Iterable[str]): Fields to leave out.
         RETURNS (Backbone): self.
         """
         self._forget()
-        super().from_disk(path, exclude=[*exclude, "model"])
-        if "model" not in exclude:
-            self.model.from_bytes(read_checked(Path(path) / "model"))
-        return self
+        return super().from_disk(path, exclude=exclude)
 
     # Adapters
 
@@ -416,12 +400,12 @@ class Backbone(Tok2Vec):
 
         path (Union[str, Path]): The folder; it is made.
         """
-        self._settle_for_good()
+        self.before_saving()
         self._tuned_shim("save").save_adapter(Path(path))
 
     def merge_adapter(self) -> None:
         """Fold the adapter into the encoder, for inference without it. See `spacy-transfer.MergeAdapters.v1`."""
-        self._settle_for_good()
+        self.before_saving()
         self._tuned_shim("merge").merge_adapter()
 
     def _tuned_shim(self, what: str) -> Any:

@@ -61,6 +61,11 @@ class PendingGradients:
         """Whether any head has read its rows, so that heads have run."""
         return bool(self._readers)
 
+    def __reduce__(self) -> tuple[Any, tuple]:
+        """A copy, or what another process gets, has no backward pass to come: it takes gradients and drops them."""
+        nothing: Any = numpy.zeros((0, 0), "f")
+        return PendingGradients, (Encoded([], nothing), list, {self._name: 0.0}, self._name)
+
     @property
     def has_arrived(self) -> bool:
         """Whether any head has sent a gradient."""

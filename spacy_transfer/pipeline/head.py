@@ -18,11 +18,12 @@ from ..corpora.marks import may_train, training_mask
 from ..errors import Errors
 from ..heads.layers import forget
 from ..heads.tokens import TokenScores
+from .saving import CheckedFiles
 from .soft import Targets, lessons_of
 from .still import StillRows
 
 
-class Head(TrainablePipe):
+class Head(CheckedFiles, TrainablePipe):
     """A component that scores labels, targets or tags on the rows of a backbone. A subclass says what goes into the
     model (`inputs`), how many rows of scores an example has (`n_rows`), and what gold labels cost (`gold_loss`).
 
@@ -235,19 +236,9 @@ class Head(TrainablePipe):
         super().finish_update(sgd)
         self._put_back()
 
-    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        """RETURNS (bytes): The component, with what shall stay as it was."""
+    def before_saving(self) -> None:
+        """What is saved has what shall stay as it was."""
         self._put_back()
-        return super().to_bytes(exclude=exclude)
-
-    def to_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> None:
-        """Save the component, with what shall stay as it was.
-
-        path (Union[str, Path]): The folder.
-        exclude (Iterable[str]): As in spaCy.
-        """
-        self._put_back()
-        super().to_disk(path, exclude=exclude)
 
 
 def _part(xp: Any, scores: Any, rows: Any, docs: Any) -> Any:

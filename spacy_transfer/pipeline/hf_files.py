@@ -15,6 +15,7 @@ from ..backbones.sources import resolve_source
 from ..errors import Errors, Warnings
 from ..heads.hf import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
 from ..heads.hf_tags import TagRows, TokenTask, read_tags
+from ..integrity import seal_folder
 
 _OUTPUT = r"classifier(\.out_proj)?\.(weight|bias)"
 
@@ -222,6 +223,7 @@ def write_checkpoint(export: Export, path: Path) -> None:
         new = Path(folder) / "new"
         model.save_pretrained(new)
         _tokenizer_of(export).save_pretrained(new)
+        seal_folder(new)
         new.rename(path)
 
 

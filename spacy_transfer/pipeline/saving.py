@@ -1,37 +1,105 @@
-"""Weights on disk with a checksum beside them, so that a file that was cut short or changed is noticed."""
+"""How all components of this package are saved: their files are whole, and have checksums."""
 
-import hashlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import srsly
+from spacy import util
+from spacy.errors import Errors as SpacyErrors
+from thinc.api import Model
+from thinc.util import convert_recursive, is_xp_array
 
 from ..errors import Errors
+from ..integrity import has_checksum, read_checked, unpack, write_checked
+
+# Stands in the file `cfg` of components that have checksums: one that is missing there is an error.
+_MARK = "checksums"
 
 
-def write_checksum(weights: Path) -> None:
-    """Write the checksum of a file beside it.
+class CheckedFiles:
+    """Stands before a TrainablePipe, whose `to_disk` and `from_disk` it replaces. The files are the same, `cfg` and
+    `model`, with `cfg.sha256` and `model.sha256` beside them."""
 
-    weights (Path): The file.
-    """
-    _checksum_file(weights).write_text(_sha256(weights.read_bytes()))
+    needs_checksum = False
+    """Whether the model has had a checksum from the first version on."""
+
+    def before_saving(self) -> None:
+        """What is done before anything is read off the model."""
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """RETURNS (bytes): The component. A step that waits is made first."""
+        self.before_saving()
+        above: Any = super()
+        return above.to_bytes(exclude=exclude)
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write the component, each file with its checksum.
+
+        path (Union[str, Path]): The folder.
+        exclude (Iterable[str]): Fields to leave out.
+        """
+        self.before_saving()
+        pipe: Any = self
+        writers = {
+            "cfg": lambda p: write_checked(p, srsly.json_dumps({**pipe.cfg, _MARK: "sha256"}, indent=2).encode("utf8")),
+            "vocab": lambda p: pipe.vocab.to_disk(p, exclude=exclude),
+            "model": lambda p: write_checked(p, pipe.model.to_bytes()),
+        }
+        util.to_disk(path, writers, exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> Any:
+        """Load the component. A file that is missing, cut short or changed is an error; checksums may be missing in
+        what was saved before there were any.
+
+        path (Union[str, Path]): The folder.
+        exclude (Iterable[str]): Fields to leave out.
+        RETURNS (CheckedFiles): self.
+        """
+        pipe: Any = self
+        folder, exclude = Path(path), list(exclude)
+        is_old = not has_checksum(folder / "cfg")
+        cfg: dict[str, Any] = {}
+        if "cfg" not in exclude:
+            cfg = _read_cfg(folder / "cfg")
+            is_old = cfg.pop(_MARK, None) is None
+        if not is_old:
+            _check_whole(folder, exclude)
+        data = None
+        if "model" not in exclude:
+            data = read_checked(folder / "model", may_lack=is_old and not self.needs_checksum)
+        pipe.cfg.update(cfg)
+        if "vocab" not in exclude:
+            pipe.vocab.from_disk(folder / "vocab", exclude=exclude)
+        if data is not None:
+            _fill(pipe.model, data, str(folder / "model"))
+        return self
 
 
-def read_checked(weights: Path) -> bytes:
-    """RETURNS (bytes): What is in the file.
-
-    weights (Path): The file.
-    RAISES (ValueError): When the file or its checksum is missing, or they do not match.
-    """
-    for file in (weights, _checksum_file(weights)):
-        if not file.exists():
-            raise ValueError(Errors.T407.format(path=file))
-    data = weights.read_bytes()
-    if _sha256(data) != _checksum_file(weights).read_text().strip():
-        raise ValueError(Errors.T408.format(path=weights))
-    return data
+def _read_cfg(path: Path) -> dict[str, Any]:
+    data = read_checked(path, may_lack=True)
+    try:
+        cfg = srsly.json_loads(data.decode("utf8"))
+    except ValueError as error:
+        raise ValueError(Errors.T437.format(where=path, error=error)) from error
+    if not isinstance(cfg, dict):
+        raise ValueError(Errors.T437.format(where=path, error="it holds no dictionary"))
+    if _MARK in cfg:
+        read_checked(path)  # A checksum that was there when this was written.
+    return cfg
 
 
-def _checksum_file(weights: Path) -> Path:
-    return weights.with_name(weights.name + ".sha256")
+def _check_whole(folder: Path, exclude: list[str]) -> None:
+    """The vocabulary is the last that spaCy writes of a pipeline. Without it spaCy loads all the same, and knows no
+    norms, vectors or strings."""
+    pipeline = folder.parent
+    if "vocab" in exclude and (pipeline / "config.cfg").exists() and not (pipeline / "vocab").exists():
+        raise ValueError(Errors.T407.format(path=pipeline / "vocab"))
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _fill(model: Model, data: bytes, where: str) -> None:
+    msg = convert_recursive(is_xp_array, model.ops.asarray, unpack(data, where))
+    try:
+        model.from_dict(msg)
+    except AttributeError:
+        raise ValueError(SpacyErrors.E149) from None

@@ -52,6 +52,9 @@ def score_ner(examples: Iterable[Example], *, bins: int = BINS, **settings: Any)
     """
     examples = list(examples)
     scores, pairs = get_ner_prf(examples, **settings), list[tuple[float, float]]()
+    if scores["ents_per_type"] is not None:
+        # spaCy counts over a set, whose order is another in each process, and meta.json keeps it.
+        scores["ents_per_type"] = dict(sorted(scores["ents_per_type"].items()))
     for example in examples:
         for ent in example.predicted.ents:
             sure, right = confidence(ent), is_right(example, ent.start, ent.end, ent.label_)
@@ -157,7 +160,7 @@ def _with_thresholds(examples: Sequence[Example], thresholds: dict[str, float]) 
     each = {label: PRFScore() for label in thresholds}
     for example in examples:
         gold, found = example.reference.cats, example.predicted.cats
-        for label in thresholds.keys() & gold.keys():
+        for label in sorted(thresholds.keys() & gold.keys()):
             said, holds = found.get(label, 0.0) >= thresholds[label], gold[label] > 0
             each[label].tp += said and holds
             each[label].fp += said and not holds

@@ -24,6 +24,10 @@ class Steps:
         self._owed: Any = None
         self._has_gradient = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy begins without what waits: gradients and optimizer belong to the training under way."""
+        return vars(Steps(self._pipe))
+
     def begin(self, pending: PendingGradients, losses: dict[str, float], optimizer: Any) -> None:
         """Wait for the gradients of a batch.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import Errors
 from ..extras import import_extra
+from ..integrity import write_picture
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class ForgettingMatrix:
         facts = f"average forgetting {_shown(self.average_forgetting())}"
         axes.set_title(f"{title}\n{facts}" if title else facts, fontsize="medium")
         axes.set_ylabel("after")
-        figure.savefig(path, dpi=120)
+        write_picture(figure, Path(path), Path(path).suffix[1:] or "png")
 
 
 def check_picture(path: str | Path) -> None:

@@ -12,6 +12,7 @@ from spacy.util import logger as log
 from spacy.util import registry
 
 from ..errors import Errors, Warnings
+from ..integrity import write_whole
 from ..pipeline.carry import load
 from ..pipeline.retention import OldSkills, Scores, as_json, as_rows, as_text, number, skills_from
 from .forgetting import ForgettingMatrix, check_picture
@@ -202,14 +203,12 @@ class Course:
 
 
 def write_json(path: Path, found: Any) -> None:
-    """Write a JSON file beside its place first, so that it is never half-written.
+    """Write a JSON file, whole or not at all.
 
     path (Path): The file.
     found (Any): What to write.
     """
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(found, indent=1), encoding="utf8")
-    part.replace(path)
+    write_whole(path, json.dumps(found, indent=1).encode("utf8"))
 
 
 def read_stages(path: str) -> ForgettingMatrix:

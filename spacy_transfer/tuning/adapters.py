@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
 from ..extras import import_extra
+from ..integrity import read_checked, write_checked, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 BIAS = "bias"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+# In the metadata of a file beside which there is a checksum.
+_CHECKSUMS = "checksums"
 # Put before names in a folder that peft's own PeftModel.from_pretrained can read as well.
 _PEFT_PREFIX = "base_model.model."
 _WRAPPED = ".base_layer."
@@ -110,14 +113,16 @@ def save_adapter(folder: Path, adapter: dict[str, Any], tensors: dict[str, "Tens
     tensors (Dict[str, Tensor]): The adapter's own, by their names in the encoder.
     fingerprint (str): Of the encoder's source.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     options = {key: value for key, value in adapter.items() if key != "method"}
     config = {"peft_type": adapter["method"].upper(), "task_type": None, **options}
-    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True, default=str), encoding="utf8")
+    said = json.dumps(config, indent=2, sort_keys=True, default=str)
+    write_whole(folder / ADAPTER_CONFIG, said.encode("utf8"))
     named = {_PEFT_PREFIX + name.replace(".default", ""): tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt", "base": fingerprint})
+    metadata = {"format": "pt", "base": fingerprint, _CHECKSUMS: "sha256"}
+    write_checked(folder / ADAPTER_WEIGHTS, save(named, metadata=metadata))
 
 
 def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
@@ -135,6 +140,8 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / name).exists():
             raise ValueError(Errors.T647.format(source=source, problem=f"has no {name}"))
+    # peft writes no checksum, nor did this package at first.
+    read_checked(folder / ADAPTER_WEIGHTS, may_lack=True)
     saved = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
     method = str(saved.get("peft_type", "")).lower()
     if method != adapter["method"].lower():
@@ -147,10 +154,13 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
         options.pop(stamp, None)
     try:
         with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
-            base = (file.metadata() or {}).get("base", "")
+            about = file.metadata() or {}
             tensors = {name.removeprefix(_PEFT_PREFIX): file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise ValueError(Errors.T101.format(error=error)) from error
+    if _CHECKSUMS in about:
+        read_checked(folder / ADAPTER_WEIGHTS)
+    base = about.get("base", "")
     if base and base != fingerprint:
         raise ValueError(Errors.T646.format(source=source, found=base[:12], wanted=fingerprint[:12]))
     return {**options, **adapter}, tensors

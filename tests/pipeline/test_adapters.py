@@ -220,3 +220,23 @@ def test_slips_of_the_pen(tiny_bert, monkeypatch):
 def test_prompt_methods_have_no_place_in_an_encoder(tiny_bert):
     with pytest.raises(ValueError, match="T643"):
         pipeline(tiny_bert, adapter={"method": "prefix_tuning"})
+
+
+def test_an_adapter_alone_has_a_checksum(tmp_path):
+    import torch
+
+    from spacy_transfer.tuning.adapters import read_adapter, save_adapter
+
+    lora = {"method": "lora", "r": 2, "target_modules": ["query"]}
+    save_adapter(tmp_path, lora, {"layer.lora_A.default.weight": torch.ones(2, 4)}, "f" * 64)
+    _, tensors = read_adapter(str(tmp_path), lora, "f" * 64)
+    assert tensors["layer.lora_A.weight"].sum() == 8
+    weights, sums = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_model.safetensors.sha256"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(ValueError, match="T408.*adapter_model"):
+        read_adapter(str(tmp_path), lora, "f" * 64)
+    weights.write_bytes(good)
+    sums.unlink()
+    with pytest.raises(ValueError, match="T407.*adapter_model.safetensors.sha256"):
+        read_adapter(str(tmp_path), lora, "f" * 64)

@@ -1,6 +1,10 @@
 """transfer_ner: learning, well-formed entities, probabilities, presets, what may not be learned from."""
 
+import json
 import logging
+import os
+import subprocess
+import sys
 
 import numpy
 import pytest
@@ -341,3 +345,23 @@ def test_an_extension_of_the_users_is_left_alone(tiny_bert, caplog):
     finally:
         Span.remove_extension("confidence")
         Span.set_extension("confidence", getter=confidence)
+
+
+def test_scores_stand_in_one_order_whatever_the_hash_seed():
+    """`meta.json` has them as they stand."""
+    code = (
+        "import json, spacy\n"
+        "from spacy.tokens import Span\n"
+        "from spacy.training import Example\n"
+        "from spacy_transfer.pipeline.scorers import score_ner\n"
+        "nlp = spacy.blank('en')\n"
+        "gold = nlp.make_doc(' '.join('abcdefghijkl'))\n"
+        "gold.ents = [Span(gold, i, i + 1, f'TYPE{i}') for i in range(12)]\n"
+        "print(json.dumps(score_ner([Example(nlp.make_doc(gold.text), gold)])))\n"
+    )
+    said = []
+    for seed in "12":
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        said.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True))
+    assert said[0].stdout == said[1].stdout
+    assert list(json.loads(said[0].stdout)["ents_per_type"]) == sorted(f"TYPE{i}" for i in range(12))

@@ -1,0 +1,151 @@
+"""Files that are whole or absent, and checksums of what is saved, which are checked before anything is parsed."""
+
+import hashlib
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import srsly
+
+from .errors import Errors
+
+# Stands before the checksum of bytes that go into a file of somebody else. No safetensors and no msgpack begin so.
+_SEAL = b"spacy-transfer.sha256\n"
+_SIZE = hashlib.sha256().digest_size
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place, sync it to the disk, and rename it: whenever a process is killed or a disk is
+    full, the old file or the new one is there, never a part of it.
+
+    path (Path): The file.
+    data (bytes): What goes into it.
+    RAISES (OSError): When it cannot be written; a file that was there is as it was.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(Errors.T436.format(path=path, error=error)) from error
+
+
+def write_picture(figure: Any, path: Path, kind: str = "png") -> None:
+    """Write a picture of matplotlib, whole or not at all.
+
+    figure (Figure): The picture.
+    path (Path): The file.
+    kind (str): Its format.
+    """
+    buffer = BytesIO()
+    figure.savefig(buffer, format=kind, dpi=120)
+    write_whole(path, buffer.getvalue())
+
+
+def write_checked(path: Path, data: bytes) -> None:
+    """Write a file, and its checksum beside it. Between the two renames the checksums of the old and the new file
+    stand there, so that either is valid.
+
+    path (Path): The file.
+    data (bytes): What goes into it.
+    """
+    sums, digest = _sums(path), hashlib.sha256(data).hexdigest().encode()
+    old = sums.read_bytes().split() if path.exists() and sums.exists() else []
+    if old != [digest]:
+        write_whole(sums, b"\n".join([*old, digest]))
+    write_whole(path, data)
+    if old not in ([], [digest]):
+        write_whole(sums, digest)
+
+
+def read_checked(path: Path, *, may_lack: bool = False) -> bytes:
+    """RETURNS (bytes): What is in a file.
+
+    path (Path): The file.
+    may_lack (bool): Whether there need be no checksum: it was saved before there were any.
+    RAISES (ValueError): When the file or its checksum is missing, or they do not match.
+    """
+    sums = _sums(path)
+    for file in (path, sums):
+        if not file.is_file() and not (may_lack and file is sums):
+            raise ValueError(Errors.T407.format(path=file))
+    data = path.read_bytes()
+    if sums.is_file() and hashlib.sha256(data).hexdigest().encode() not in sums.read_bytes().split():
+        raise ValueError(Errors.T408.format(path=path))
+    return data
+
+
+def has_checksum(path: Path) -> bool:
+    """RETURNS (bool): Whether a checksum stands beside a file."""
+    return _sums(path).is_file()
+
+
+def seal_folder(folder: Path) -> None:
+    """Sync what another library has written into a folder, and put checksums beside its weights.
+
+    folder (Path): The folder.
+    """
+    for path in sorted(file for file in folder.iterdir() if file.is_file()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        if path.suffix == ".safetensors":
+            write_whole(_sums(path), hashlib.sha256(path.read_bytes()).hexdigest().encode())
+
+
+def check_folder(folder: Path) -> None:
+    """Check the weights in a folder that have a checksum.
+
+    folder (Path): The folder.
+    RAISES (ValueError): When one is missing or does not match.
+    """
+    for sums in sorted(folder.glob("*.safetensors.sha256")):
+        read_checked(sums.with_suffix(""))
+
+
+def seal(data: bytes) -> bytes:
+    """RETURNS (bytes): The data, with their checksum before them."""
+    return b"".join((_SEAL, hashlib.sha256(data).digest(), data))
+
+
+def unseal(data: bytes, where: str) -> bytes:
+    """Check sealed data. Others are returned as they are: they were saved before there was a seal.
+
+    data (bytes): What `seal` returned.
+    where (str): Whose they are, for the message.
+    RETURNS (bytes): The data alone.
+    RAISES (ValueError): When they do not match their checksum.
+    """
+    if not data.startswith(_SEAL):
+        return data
+    start = len(_SEAL) + _SIZE
+    digest, data = data[len(_SEAL) : start], data[start:]
+    if hashlib.sha256(data).digest() != digest:
+        raise ValueError(Errors.T437.format(where=where, error="it does not match its checksum"))
+    return data
+
+
+def unpack(data: bytes, where: str) -> dict[str, Any]:
+    """Read msgpack, sealed or not.
+
+    data (bytes): The data.
+    where (str): Whose they are, for the message.
+    RETURNS (Dict[str, Any]): What they hold.
+    RAISES (ValueError): When they do not match their checksum, or are no msgpack of a dictionary.
+    """
+    data = unseal(data, where)
+    try:
+        found = srsly.msgpack_loads(data)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(Errors.T437.format(where=where, error=error)) from error
+    if not isinstance(found, dict):
+        raise ValueError(Errors.T437.format(where=where, error="it holds no dictionary"))
+    return found
+
+
+def _sums(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
