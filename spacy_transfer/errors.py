@@ -742,8 +742,8 @@ class Errors(metaclass=_Coded):
     T662 = "weighing.weights: all tasks weigh 0 ({tasks}), so nothing would be learned. Give one of them a weight."
     T663 = "weighing.{key} = {found}: it must be finite and more than 0; only alpha may be 0, and window is 1 or more."
     T665 = (
-        "tuning.{key} = {found}: the layers of this encoder cannot be told apart from what is below and above them. Set "
-        '{key} = null, or name what never moves by regular expressions: freeze = ["embed"].'
+        "tuning.{key} = {found}: the layers of this encoder cannot be told apart from what is below and above them. "
+        'Set {key} = null, or name what never moves by regular expressions: freeze = ["embed"].'
     )
     T664 = (
         "components.{name}.surgery needs a backward pass for each task, and layers in {found} of this backbone go back "

@@ -16,8 +16,8 @@ from ..tuning.adapters import plain_name, read_adapter
 from ..tuning.policy import Tuning
 from .dropin_files import read_files, write_files
 from .encoder import Precision, check_precision
-from .probes import check_autocast
 from .pretrained import build_encoder, read_weights
+from .probes import check_autocast
 from .scale import LossScale
 from .shim import dump_tensors, read_state
 from .sources import fingerprint, resolve_source

@@ -106,7 +106,8 @@ class Encoder(nn.Module):
 
     @property
     def width(self) -> int:
-        return int(self.config.hidden_size)
+        # OPT projects its last states once more.
+        return int(getattr(self.config, "word_embed_proj_dim", None) or self.config.hidden_size)
 
     def forward(self, pieces: Pieces, how: Pass) -> tuple[Tensor, Tensor]:
         """Rows of all tokens, laid end to end, and of all docs.

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -44,7 +44,8 @@ def check_autocast(transformer: Any, autocast: AbstractContextManager, precision
     """
     try:
         with undisturbed(transformer), torch.no_grad(), autocast:
-            run(transformer, sample(transformer, _SIZES))
+            has_mask = "attention_mask" in _arguments(transformer.__class__)
+            run(transformer, sample(transformer, _SIZES if has_mask else _SIZES[:1]))
     except RuntimeError as error:
         kind = type(transformer).__name__
         raise ValueError(Errors.T141.format(kind=kind, precision=precision, error=error)) from error
@@ -67,7 +68,7 @@ def rows_depend_on_padding(transformer: Any) -> bool:
     transformer (nn.Module): The encoder.
     RETURNS (bool): True where only windows of one length can go through the encoder together.
     """
-    if "attention_mask" not in _arguments(type(transformer)):
+    if "attention_mask" not in _arguments(transformer.__class__):
         return True
     with undisturbed(transformer), torch.no_grad():
         return _differ(_alone(transformer, _SIZES), run(transformer, sample(transformer, _SIZES)))
@@ -134,16 +135,16 @@ def check_checkpointing(transformer: Any) -> None:
 
 
 def options(transformer: Any) -> dict[str, Any]:
-    """RETURNS (Dict[str, Any]): What each pass is asked for. Decoders keep no keys and values: no next word is asked for.
+    """RETURNS (Dict[str, Any]): What each pass is asked for. Keys and values are for a next word, which nobody wants.
 
     transformer (nn.Module): The encoder.
     """
-    return {"return_dict": True, **({"use_cache": False} if "use_cache" in _arguments(type(transformer)) else {})}
+    return {"return_dict": True, **({"use_cache": False} if "use_cache" in _arguments(transformer.__class__) else {})}
 
 
-@lru_cache
-def _arguments(kind: type) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]
+@cache
+def _arguments(kind: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)
 
 
 def sample(transformer: Any, sizes: list[int]) -> dict[str, Tensor]:

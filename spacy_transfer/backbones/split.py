@@ -1,7 +1,7 @@
 """Running the lower and the upper layers of an encoder apart, for encoders of any family.
 
-Layers stand in one list. A pass with the upper ones taken out of it makes the states of the lower; a pass with the lower
-ones taken out, whose first layer is handed those states, makes the rest. Masks, positions and whatever else layers are
+Layers stand in one list. A pass without the upper ones makes the states of the lower; a pass without the lower ones,
+whose first layer is handed those states, makes the rest. Masks, positions and whatever else layers are
 given come from the encoder's own code, either way. A trial pass shows whether both together give what the whole gives.
 """
 

@@ -191,8 +191,9 @@ class TransformerShim(TuningShim):
         pretrained (Pretrained): Encoder and tokenizer.
         """
         from .packed import can_pack
-        from .probes import check_rows, check_runs
+        from .probes import check_rows, check_runs, take_whole_windows
 
+        take_whole_windows(pretrained.transformer)
         if not can_pack(pretrained.transformer):
             check_runs(pretrained.transformer)
             check_rows(pretrained.transformer, self.settings.source)

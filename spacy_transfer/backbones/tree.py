@@ -1,5 +1,6 @@
 """Where the layers of an encoder are: read from its modules, whatever their names."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,3 +45,28 @@ def find_layers(transformer: Any) -> LayerLists | None:
     if not paths or len({path.rpartition(".")[0] for path in paths}) > 1:
         return None
     return LayerLists(tuple(paths), len(transformer.get_submodule(paths[0])))
+
+
+def attention_layers(transformer: Any) -> list[str]:
+    """Find the linear layers of attention, by the names that they have inside a layer ("attention.self.query").
+
+    transformer (nn.Module): An encoder of transformers.
+    RETURNS (List[str]): Names by which peft finds those and no others.
+    """
+    layers = find_layers(transformer)
+    parts = dict(transformer.named_modules())
+    # GPT-2's Conv1D is a linear layer too.
+    linear = {name for name, part in parts.items() if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"}
+    whole = {name for name in linear if any(_is_attention(parts[path], path) for path in _holders(name))}
+    inner = {(layers and layers.inside(name)) or name for name in whole}
+    found = {name for name in linear if any(name == part or name.endswith(f".{part}") for part in inner)}
+    return sorted(inner if found == whole else whole)
+
+
+def _holders(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _is_attention(part: nn.Module, name: str) -> bool:
+    return bool(re.search(r"attention|attn", f"{type(part).__name__} {name.rpartition('.')[2]}", re.IGNORECASE))

@@ -47,12 +47,13 @@ class TuningShim(Tunable, SafetensorsShim):
         adapter (Optional[Mapping[str, Any]]): The method and its options.
         """
         from .probes import switch_on_checkpointing, take_whole_windows
+        from .tree import attention_layers
 
         self._plain = list(transformer.state_dict())
         take_whole_windows(transformer)
         if self.tuning is not None and self.tuning.checkpointing:
             switch_on_checkpointing(transformer)
-        self.adapter = None if adapter is None else inject(transformer, dict(adapter))
+        self.adapter = None if adapter is None else inject(transformer, dict(adapter), attention_layers(transformer))
 
     def find_depths(self) -> Depths:
         """RETURNS (Depths): How high each parameter stands, by its name in the module that this shim holds."""

@@ -21,7 +21,6 @@ _EMBEDDINGS = re.compile(
 _UNUSED = re.compile(r"(?:^|\.)pooler\.")
 
 
-
 @dataclass(frozen=True)
 class Depths:
     """How high parameters and modules stand: 0 for embeddings, 1 for the lowest layer.
