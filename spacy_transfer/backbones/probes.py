@@ -155,7 +155,7 @@ def sample(transformer: Any, sizes: list[int]) -> dict[str, Tensor]:
     RETURNS (Dict[str, Tensor]): What the encoder takes; no mask where there is no padding.
     """
     config: Any = transformer.config
-    pad_id = config.pad_token_id if isinstance(config.pad_token_id, int) and config.pad_token_id >= 0 else 0
+    pad_id = max(0, getattr(config, "pad_token_id", None) or 0)
     known = [i for i in range(min(int(config.vocab_size), 1000)) if i != pad_id]
     ids = torch.full((len(sizes), sizes[0]), pad_id)
     for row, size in enumerate(sizes):

@@ -8,6 +8,7 @@ given come from the encoder's own code, either way. A trial pass shows whether b
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy
 import torch
@@ -18,6 +19,9 @@ from .packed import can_pack
 from .probes import are_close, options, predicting, rows_depend_on_padding, run, sample, undisturbed
 from .states import StateCache
 from .tree import find_layers
+
+# Where the list of an encoder's layers is: looked for once, since it is taken apart at every step.
+_PATHS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
 def can_split(transformer: nn.Module) -> bool:
@@ -140,9 +144,11 @@ def _filled_up(states: Tensor, like: Tensor) -> Tensor:
 
 @contextmanager
 def _only_layers(transformer: Any, which: slice) -> Iterator[nn.ModuleList]:
-    found = find_layers(transformer)
-    assert found is not None
-    parent_path, _, name = found.paths[0].rpartition(".")
+    if transformer not in _PATHS:
+        found = find_layers(transformer)
+        assert found is not None
+        _PATHS[transformer] = found.paths[0]
+    parent_path, _, name = _PATHS[transformer].rpartition(".")
     parent = transformer.get_submodule(parent_path)
     layers = getattr(parent, name)
     some = nn.ModuleList(layers[which])

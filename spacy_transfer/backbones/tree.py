@@ -39,9 +39,8 @@ def find_layers(transformer: Any) -> LayerLists | None:
     count = getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)
     paths: list[str] = []
     for name, part in transformer.named_modules():
-        is_inner = any(name.startswith(f"{path}.") for path in paths)
-        if isinstance(part, nn.ModuleList) and len(part) == count and not is_inner:
-            paths.append(name)
+        if isinstance(part, nn.ModuleList) and len(part) == count:
+            paths += [] if any(name.startswith(f"{path}.") for path in paths) else [name]
     if not paths or len({path.rpartition(".")[0] for path in paths}) > 1:
         return None
     return LayerLists(tuple(paths), len(transformer.get_submodule(paths[0])))
