@@ -78,6 +78,16 @@ class Errors(metaclass=_Coded):
         "The saved backbone is a {kind}, which transformers {version} does not have. Install the version of "
         "transformers that the pipeline was trained with."
     )
+    T140 = (
+        "The encoder ({kind}) cannot be run on word pieces alone: {error} Use an encoder of plain text: BERT, RoBERTa, "
+        "ELECTRA, DeBERTa, MPNet, ModernBERT, Llama and kin (docs/families.md has them all)."
+    )
+    T141 = "precision = {precision!r}: this encoder ({kind}) does not compute in it: {error} Set precision = 'fp32'."
+    T142 = "tuning.checkpointing = true does not work for this encoder ({kind}). {error} Set checkpointing = false."
+    T143 = (
+        "source = {source!r}: the rows of this encoder ({kind}) depend on what else is in a batch, or differ from pass "
+        "to pass, so that predictions would as well. Use another encoder (docs/families.md says which ones do not)."
+    )
     T120 = (
         "components.NAME.model.mixed_precision = true stands for precision = 'fp16', but precision = {precision!r}. "
         "Keep one of them; the other is false or null."
@@ -792,6 +802,10 @@ class Errors(metaclass=_Coded):
     T661 = "weighing.weights: the weight of {name!r} is {found}; it must be 0 or more, and finite."
     T662 = "weighing.weights: all tasks weigh 0 ({tasks}), so nothing would be learned. Give one of them a weight."
     T663 = "weighing.{key} = {found}: it must be finite and more than 0; only alpha may be 0, and window is 1 or more."
+    T665 = (
+        "tuning.{key} = {found}: the layers of this encoder cannot be told apart from what is below and above them. "
+        'Set {key} = null, or name what never moves by regular expressions: freeze = ["embed"].'
+    )
     T664 = (
         "components.{name}.surgery needs a backward pass for each task, and layers in {found} of this backbone go back "
         "only once. Use TransformerBackbone.v1, VectorsBackbone.v1, or an encoder of spaCy's own layers; or set "

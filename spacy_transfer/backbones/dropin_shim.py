@@ -18,6 +18,7 @@ from ..tuning.policy import Tuning
 from .dropin_files import read_files, write_files
 from .encoder import Precision, check_precision
 from .pretrained import build_encoder, read_weights
+from .probes import check_autocast
 from .row_cache import CacheSettings
 from .scale import LossScale
 from .shim import dump_tensors, read_state
@@ -72,6 +73,7 @@ class DropInShim(TuningShim, HFShim):
         self.serve(self.owner, cache)
         self._coming = 0
         self._waits = False
+        self._can_split: bool | None = None
         self._owed: Any = None
         self._taught: Any = None
 
@@ -88,6 +90,7 @@ class DropInShim(TuningShim, HFShim):
         if adapter is not None and adapter.get("source"):
             adapter, tensors = read_adapter(str(adapter["source"]), adapter, self.fingerprint)
         self.install(transformer, adapter)
+        self.check_layers()
         if tensors is not None:
             self.fill_adapter(tensors, without=".default")
         self.remember_origin()
@@ -96,6 +99,9 @@ class DropInShim(TuningShim, HFShim):
         """Put an encoder under this shim, and an adapter into it."""
         self.adopt(transformer, adapter)
         self._model = transformer.to(get_torch_default_device()).eval()
+        self._can_split = None
+        if self.precision in _DTYPES and check_precision(self.precision, self.device):
+            check_autocast(transformer, self._autocast(), self.precision)
         self._waits, self._owed = False, None
         self.work_out()
 
@@ -168,7 +174,11 @@ class DropInShim(TuningShim, HFShim):
         # What is computed twice for the backward pass would be computed from other states.
         is_twice = self.tuning is not None and self.tuning.checkpointing
         mask = inputs.kwargs.get("attention_mask")
-        return can_split(self._model) and not (wants_all or is_twice or mask is None) and bool(mask[:, 0].all())
+        if wants_all or is_twice or mask is None or not bool(mask[:, 0].all()):
+            return False
+        if self._can_split is None:
+            self._can_split = can_split(self._model)
+        return self._can_split
 
     def _send_back(self, grads: Any) -> None:
         outputs, given = grads.args[0], list(grads.kwargs["grad_tensors"])

@@ -14,8 +14,10 @@ from torch.nn.functional import embedding_bag
 
 from .alignment import Alignment
 from .packed import can_pack, packed_states
+from .probes import options, rows_depend_on_padding
 from .row_cache import RowCache, window_key
 from .split import can_split, lower_states, upper_states
+from .tree import find_layers
 from .windows import Windows, batch_windows
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -96,9 +98,16 @@ class Encoder(nn.Module):
         self.mix = LayerMix(_n_layers(self.config) + 1) if layers == "mix" else None
         self.prefix, self.suffix, self.pad_id = prefix, suffix, pad_id
 
+    @cached_property
+    def n_layers(self) -> int:
+        """How many layers have weights of their own."""
+        found = find_layers(self.transformer)
+        return _n_layers(self.config) if found is None else found.count
+
     @property
     def width(self) -> int:
-        return int(self.config.hidden_size)
+        # OPT projects its last states once more.
+        return int(getattr(self.config, "word_embed_proj_dim", None) or self.config.hidden_size)
 
     def forward(self, pieces: Pieces, how: Pass) -> tuple[Tensor, Tensor]:
         """Rows of all tokens, laid end to end, and of all docs.
@@ -115,9 +124,10 @@ class Encoder(nn.Module):
         # Packing saves the padding but asks for calls of its own: on a GPU, calls are what costs.
         packed = device.type == "cpu" and can_pack(self.transformer)
         run = self._packed if packed else self._padded
-        for batch in batch_windows(sizes, how.max_items, padded=not packed):
+        equal = not packed and len(set(sizes.tolist())) > 1 and self._wants_equal_sizes
+        for batch in batch_windows(sizes, how.max_items, padded=not packed, equal=equal):
             portion = _Portion(ids[_ranges(begins[batch], sizes[batch])], sizes[batch], device)
-            with _autocast(device, how.precision):
+            with autocast_to(device, how.precision):
                 states, at = run(portion, how)
             found.append(states.float())
             state_at[batch] = at + done
@@ -125,6 +135,14 @@ class Encoder(nn.Module):
         states = found[0] if len(found) == 1 else torch.cat(found) if found else self._nothing(device)
         rows = self._token_rows(states, pieces, state_at)
         return rows, self._document_rows(states, pieces, state_at, sizes, how.document)
+
+    @cached_property
+    def _wants_equal_sizes(self) -> bool:
+        return not can_pack(self.transformer) and rows_depend_on_padding(self.transformer)
+
+    @cached_property
+    def _can_split(self) -> bool:
+        return can_split(self.transformer)
 
     def _lay(self, pieces: Pieces) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
         """The ids of all windows end to end, special tokens in their places; where windows begin; how long they are."""
@@ -163,20 +181,20 @@ class Encoder(nn.Module):
         inputs = portion.rectangle(self.pad_id)
         # transformers' checkpointing runs layers again from what they were called with: from other states than these.
         kept = None if how.checkpointing else self._kept(how)
-        if kept is not None and can_split(self.transformer):
+        if kept is not None and self._can_split:
             flat = self._kept_states(portion, kept, lower)
-            hidden = flat.new_zeros(portion.count * portion.longest, self.width)
+            hidden = flat.new_zeros(portion.count * portion.longest, flat.shape[1])
             hidden[portion.inside] = flat
-            hidden = hidden.view(portion.count, portion.longest, self.width)
+            hidden = hidden.view(portion.count, portion.longest, -1)
             states = upper_states(self.transformer, how.n_lower, hidden, **inputs)
         else:
-            output = self.transformer(**inputs, output_hidden_states=self.mix is not None, return_dict=True)
+            output = self.transformer(**inputs, output_hidden_states=self.mix is not None, **options(self.transformer))
             states = output.last_hidden_state if self.mix is None else self.mix(list(output.hidden_states))
         return states.reshape(-1, states.shape[-1]), numpy.arange(portion.count) * portion.longest
 
     def _kept(self, how: Pass) -> RowCache | None:
         """A mix of all layers wants the states of all of them anew."""
-        return how.cache if self.mix is None and how.n_lower < _n_layers(self.config) else None
+        return how.cache if self.mix is None and how.n_lower < self.n_layers else None
 
     def _kept_states(self, portion: "_Portion", cache: RowCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
         """States at the boundary, laid end to end: from the cache, and by one pass for the windows it lacks."""
@@ -275,7 +293,7 @@ def check_precision(precision: str, device: torch.device) -> bool:
     return False
 
 
-def _autocast(device: torch.device, precision: Precision) -> Any:
+def autocast_to(device: torch.device, precision: Precision) -> Any:
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
     return torch.autocast(device.type, dtype=dtypes[precision]) if precision in dtypes else nullcontext()
 

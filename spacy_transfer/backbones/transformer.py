@@ -186,17 +186,27 @@ class TransformerShim(TuningShim):
 
         pretrained (Pretrained): Encoder and tokenizer.
         """
+        from .packed import can_pack
+        from .probes import check_rows, check_runs, take_whole_windows
+
+        take_whole_windows(pretrained.transformer)
+        if not can_pack(pretrained.transformer):
+            check_runs(pretrained.transformer)
+            check_rows(pretrained.transformer, self.settings.source)
         adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
         if adapter is not None and adapter.get("source"):
             adapter, tensors = read_adapter(str(adapter["source"]), adapter, pretrained.fingerprint)
         self.install(pretrained, adapter)
+        self.check_layers()
         if tensors is not None:
             self.fill_adapter(tensors, without=".default")
         self.remember_origin()
 
     def install(self, pretrained: "Pretrained", adapter: dict[str, Any] | None) -> None:
         """Put an encoder under this shim, after a look at what its size and this device allow."""
-        from .encoder import Encoder, check_precision
+        from .encoder import Encoder, autocast_to, check_precision
+        from .packed import can_pack
+        from .probes import check_autocast
 
         settings = self.settings
         device = get_torch_default_device()
@@ -212,6 +222,8 @@ class TransformerShim(TuningShim):
         self.pretrained = pretrained
         parts = (pretrained.transformer, pretrained.prefix, pretrained.suffix, pretrained.pad_id)
         self._model = Encoder(*parts, settings.layers).to(device).eval()
+        if settings.precision != "fp32" and not can_pack(pretrained.transformer):
+            check_autocast(pretrained.transformer, autocast_to(device, settings.precision), settings.precision)
         self.steps = pretrained.steps
         self.loss_scale = LossScale() if settings.precision == "fp16" else None
         self.work_out()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Errors
 from ..tuning.adapters import has_adapter, inject, merge, plain_name, trainable_names
 from ..tuning.anchors import pull, strengths
-from ..tuning.policy import Policy, Tuning
+from ..tuning.policy import Depths, Policy, Tuning, check_layers
 from .row_cache import RowCache
 from .scale import LossScale
 from .shim import SafetensorsShim
@@ -46,10 +46,25 @@ class TuningShim(Tunable, SafetensorsShim):
         transformer (nn.Module): The encoder, without adapter.
         adapter (Optional[Mapping[str, Any]]): The method and its options.
         """
+        from .probes import switch_on_checkpointing, take_whole_windows
+        from .tree import attention_layers
+
         self._plain = list(transformer.state_dict())
+        take_whole_windows(transformer)
         if self.tuning is not None and self.tuning.checkpointing:
-            transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        self.adapter = None if adapter is None else inject(transformer, dict(adapter))
+            switch_on_checkpointing(transformer)
+        self.adapter = None if adapter is None else inject(transformer, dict(adapter), attention_layers(transformer))
+
+    def find_depths(self) -> Depths:
+        """RETURNS (Depths): How high each parameter stands, by its name in the module that this shim holds."""
+        from .depths import find_depths
+
+        return find_depths(self._model.get_submodule(self.prefix.rstrip(".")), self.prefix)
+
+    def check_layers(self) -> None:
+        """RAISES (ValueError): When the tuning counts layers, and this encoder's cannot be told apart from the rest."""
+        if self.tuning is not None:
+            check_layers(self.tuning, self.find_depths())
 
     def work_out(self) -> None:
         """Apply the tuning to the names of the module that this shim holds by now."""
@@ -61,7 +76,7 @@ class TuningShim(Tunable, SafetensorsShim):
         names = [name for name, _ in self._model.named_parameters()]
         plain = {self.prefix + name for name in self._plain}
         trainable = None if self.adapter is None else trainable_names(names, plain, self.adapter)
-        self.policy = Policy(tuning, names, trainable)
+        self.policy = Policy(tuning, names, trainable, self.find_depths())
         self._strengths = strengths(tuning.anchor, [name for name in names if plain_name(name) in plain])
 
     def remember_origin(self, read: Callable[[], "Mapping[str, Tensor]"] | None = None) -> None:

@@ -65,12 +65,15 @@ def _owners(
     return numpy.searchsorted(begins, numpy.arange(n_pieces), side="right") - 1
 
 
-def batch_windows(sizes: NDArray[numpy.int64], max_items: int, padded: bool) -> Iterator[NDArray[numpy.int64]]:
+def batch_windows(
+    sizes: NDArray[numpy.int64], max_items: int, padded: bool, equal: bool = False
+) -> Iterator[NDArray[numpy.int64]]:
     """Group windows of similar size, longest first, so that the largest batch is met at once.
 
     sizes (NDArray[int64]): Pieces in every window, special tokens included, shape (n_windows,).
     max_items (int): The most pieces in a batch.
     padded (bool): Whether padding counts (True where a batch is a rectangle, False where it is packed).
+    equal (bool): Let only windows of one size into a batch.
     YIELDS (NDArray[int64]): Indices of the windows of one batch, sorted by size, largest first.
     """
     order = numpy.argsort(-sizes, kind="stable")
@@ -81,5 +84,7 @@ def batch_windows(sizes: NDArray[numpy.int64], max_items: int, padded: bool) -> 
             most = max(1, max_items // int(ordered[0]))
         else:
             most = max(1, int(numpy.searchsorted(numpy.cumsum(ordered), max_items, side="right")))
+        if equal:
+            most = min(most, int((ordered == ordered[0]).sum()))
         yield order[begin : begin + most]
         begin += most

@@ -378,7 +378,7 @@ class Backbone(CheckedFiles, Tok2Vec):
         self.steps.settle(is_over=True)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """A copy, or what another process gets, is what would be saved. (Cython's classes ask for no `__getstate__`.)"""
+        """A copy, or what another process gets, is what would be saved. (Cython asks for no `__getstate__`.)"""
         self.before_saving()
         return super().__reduce_ex__(protocol)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from thinc.api import Model
 
-from ..tuning.policy import Policy, Tuning, depths
+from ..tuning.policy import Policy, Tuning, depths_by_name
 from ..tuning.schedules import describe
 from ..tuning.table import Row
 from ..tuning.torch_optimizer import settings_of
@@ -104,6 +104,8 @@ def _depths(tuner: Any, parameters: list[NamedParameter]) -> tuple[dict[str, int
     names = [parameter.tuned_name for parameter in parameters]
     policy: Policy | None = getattr(tuner, "policy", None)
     if policy is None:
-        policy = Policy(Tuning(), names)
+        find = getattr(tuner, "find_depths", None)
+        policy = Policy(Tuning(), names, depths=None if find is None else find())
     # What stands still for other reasons is none of the policy's names, but has its depth.
-    return {**depths(names), **policy.depth}, policy.n_layers
+    by_name = depths_by_name(names)
+    return {name: policy.depth.get(name, by_name.of(name)) for name in names}, policy.n_layers

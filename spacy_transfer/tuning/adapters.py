@@ -8,7 +8,7 @@ the encoder under its plain names, so that it can be read with and without peft,
 import inspect
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,16 @@ _PEFT_PREFIX = "base_model.model."
 _WRAPPED = ".base_layer."
 # Not options of the method: ours, or what peft fills in itself.
 _OURS = ("method", "source")
+# Methods that are for other modules than linear layers.
+_NOT_FOR_LINEAR = ("ln_tuning", "trainable_tokens")
 
 
-def inject(transformer: Any, adapter: dict[str, Any]) -> dict[str, Any]:
+def inject(transformer: Any, adapter: dict[str, Any], default: Sequence[str] = ()) -> dict[str, Any]:
     """Put an adapter into an encoder, in place. "bias" puts in nothing: the encoder's biases are what moves.
 
     transformer (nn.Module): The encoder.
     adapter (Dict[str, Any]): `method` and the method's options, by peft's names.
+    default (Sequence[str]): The target_modules where none are given, and peft has none for this family.
     RETURNS (Dict[str, Any]): The same with the modules that were found, so that it can be put in once more.
     RAISES (ImportError): When peft is missing.
     RAISES (ValueError): When the method or an option is unknown, or no module fits.
@@ -50,17 +53,36 @@ def inject(transformer: Any, adapter: dict[str, Any]) -> dict[str, Any]:
     if options.get("modules_to_save"):
         error = "modules_to_save would copy parts of the encoder into the adapter; thaw those with another method"
         raise ValueError(Errors.T644.format(method=method, error=error))
-    try:
-        config = known[method](**{key: _plain_value(value) for key, value in options.items()})
-    except (TypeError, ValueError) as error:
-        raise ValueError(Errors.T644.format(method=method, error=error)) from error
+    options = {key: _plain_value(value) for key, value in options.items()}
+    config = _config(known[method], method, options)
     try:
         peft.inject_adapter_in_model(config, transformer)
     except Exception as error:  # peft has errors of its own for what it does not find
-        candidates = sorted({name.rsplit(".", 1)[-1] for name, _ in _linear(transformer)})
-        raise ValueError(Errors.T645.format(method=method, error=error, candidates=candidates)) from error
+        filled = _fill_targets(options, [] if method in _NOT_FOR_LINEAR else default, known[method])
+        try:
+            config = _config(known[method], method, filled)
+            peft.inject_adapter_in_model(config, transformer)
+        except Exception:  # The first error says what was asked for.
+            candidates = sorted({name.rsplit(".", 1)[-1] for name, _ in _linear(transformer)})
+            raise ValueError(Errors.T645.format(method=method, error=error, candidates=candidates)) from error
+        options = filled
     options["target_modules"] = _targets(config, options)
     return {"method": method, **{key: value for key, value in options.items() if value is not None}}
+
+
+def _config(kind: Any, method: str, options: dict[str, Any]) -> Any:
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(Errors.T644.format(method=method, error=error)) from error
+
+
+def _fill_targets(options: dict[str, Any], default: Sequence[str], kind: Any) -> dict[str, Any]:
+    """What peft's tables lack for this family."""
+    filled = {"target_modules": list(default), **{k: value for k, value in options.items() if value is not None}}
+    if "feedforward_modules" in inspect.signature(kind).parameters:  # IA3 wants both.
+        filled.setdefault("feedforward_modules", [])
+    return filled
 
 
 def trainable_names(names: Iterable[str], plain: Collection[str], adapter: Mapping[str, Any]) -> set[str]:

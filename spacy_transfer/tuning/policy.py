@@ -1,7 +1,7 @@
 """What moves, and from when: policies over the names of an encoder's parameters. No model code."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -10,9 +10,7 @@ from typing import Any
 from ..checks import NOT_NEGATIVE
 from ..errors import Errors
 
-# Where the number of the layer stands in the names of the encoders of transformers: encoder.layer.3.x (BERT,
-# RoBERTa, ELECTRA, DeBERTa, MPNet), transformer.layer.3.x (DistilBERT), layers.3.x (ModernBERT),
-# encoder.albert_layer_groups.0.x (ALBERT: one group of weights for all layers), h.3.x (GPT-2's kin).
+# Names where no module tree says more: those that our own Thinc layers get (`layer.0.W`), and BERT's.
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups|blocks?|h)\.(\d+)\.")
 # What all layers read counts as an embedding too: positions relative to each other (DeBERTa, MPNet, T5).
 _EMBEDDINGS = re.compile(
@@ -22,6 +20,32 @@ _EMBEDDINGS = re.compile(
 
 # What no row depends on: it may "move", but nothing follows from that.
 _UNUSED = re.compile(r"(?:^|\.)pooler\.")
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How high parameters and modules stand: 0 for embeddings, 1 for the lowest layer.
+
+    n_layers (int): Number of layers; 0 where they cannot be told apart from the rest.
+    by_name (Mapping[str, int]): By name of parameter or module. What is inside a module stands as high as the module;
+        what is not here stands above the layers (pooler, last normalisation, mix of layers).
+    """
+
+    n_layers: int
+    by_name: Mapping[str, int]
+
+    def of(self, name: str) -> int:
+        """RETURNS (int): How high a parameter or module stands; `n_layers` + 1 above the layers.
+
+        name (str): Its name.
+        """
+        while name not in self.by_name and name:
+            name = name.rpartition(".")[0]
+        return self.by_name.get(name, self.n_layers + 1)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_name)
+
 
 Freeze = str | int | Sequence[str] | None
 Unfreeze = int | dict[str, int] | None
@@ -133,19 +157,24 @@ class Policy:
     tuning (Tuning): The settings.
     names (Sequence[str]): Names of all parameters.
     trainable (Optional[Collection[str]]): What an adapter leaves to move; null where there is none.
+    depths (Optional[Depths]): How high they stand, from the encoder's modules; null or empty to read it from the names.
     """
 
-    def __init__(self, tuning: Tuning, names: Sequence[str], trainable: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        tuning: Tuning,
+        names: Sequence[str],
+        trainable: Collection[str] | None = None,
+        depths: Depths | None = None,
+    ) -> None:
         self.tuning = tuning
         self.names = list(names)
-        self.depth = depths(self.names)
+        self._depths = depths or depths_by_name(names)
+        self.n_layers = self._depths.n_layers
+        self.depth = {name: self._depths.of(name) for name in self.names}
         self._trainable = None if trainable is None else frozenset(trainable)
         self._moving: dict[int, frozenset[str]] = {}
         self._check()
-
-    @cached_property
-    def n_layers(self) -> int:
-        return max((int(match[1]) + 1 for name in self.names if (match := _LAYER.search(name))), default=0)
 
     @cached_property
     def frozen(self) -> frozenset[str]:
@@ -207,10 +236,7 @@ class Policy:
         step (int): Steps made so far.
         RETURNS (bool): False for modules that stand in no layer.
         """
-        boundary = self._boundary(step)
-        match = _LAYER.search(f"{module}.")
-        depth = int(match[1]) + 1 if match else 0 if _EMBEDDINGS.search(f"{module}.") else boundary
-        return depth < boundary
+        return self._depths.of(module) < self._boundary(step)
 
     def _boundary(self, step: int) -> int:
         used = (self.depth[name] for name in self.moving(step) if not _UNUSED.search(name))
@@ -269,19 +295,41 @@ class Policy:
             raise ValueError(Errors.T617.format(pattern=pattern, near=near))
 
 
-def depths(names: Sequence[str]) -> dict[str, int]:
-    """How high each parameter stands: 0 for embeddings, 1 for the lowest layer, one more than the layers for
-    what comes after them (pooler, last normalisation, mix of layers).
+def check_layers(tuning: Tuning | None, depths: Depths) -> None:
+    """Refuse settings that count layers where there are none to count.
+
+    tuning (Optional[Tuning]): The settings.
+    depths (Depths): Of the encoder's parameters.
+    RAISES (ValueError): When they are empty.
+    """
+    if tuning is None or depths:
+        return
+    for key, value in {"unfreeze": tuning.unfreeze, "layer_decay": tuning.layer_decay, "freeze": tuning.freeze}.items():
+        if isinstance(value, (int, float, dict)) or value == "embeddings":
+            raise ValueError(Errors.T665.format(key=key, found=value))
+
+
+def depths_by_name(names: Sequence[str]) -> Depths:
+    """Read from names, as BERT and our Thinc layers have them, how high parameters and their modules stand.
 
     names (Sequence[str]): Names of parameters.
-    RETURNS (Dict[str, int]): By name.
+    RETURNS (Depths): The depths.
     """
-    layers = {name: int(match[1]) for name in names if (match := _LAYER.search(name))}
-    top = max(layers.values(), default=-1) + 2
-    found = {}
+    found: dict[str, int] = {}
     for name in names:
-        if name in layers:
-            found[name] = layers[name] + 1
-        else:
-            found[name] = 0 if _EMBEDDINGS.search(name) else top
-    return found
+        parts = name.split(".")
+        for part in (".".join(parts[:i]) for i in range(1, len(parts) + 1)):
+            match = _LAYER.search(f"{part}.")
+            if match:
+                found[part] = int(match[1]) + 1
+            elif is_embedding(part):
+                found[part] = 0
+    return Depths(max(found.values(), default=0), found)
+
+
+def is_embedding(name: str) -> bool:
+    """RETURNS (bool): Whether a parameter or module is an embedding by its name.
+
+    name (str): Its name.
+    """
+    return bool(_EMBEDDINGS.search(f"{name}."))

@@ -1,0 +1,71 @@
+"""Where the layers of an encoder are: read from its modules, whatever their names."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerLists:
+    """The layers of an encoder.
+
+    paths (Tuple[str, ...]): Names of the lists. Most families have one. XLM has four side by side (attention,
+        feed-forward, two norms): their i-th members make up layer i.
+    count (int): Number of layers.
+    """
+
+    paths: tuple[str, ...]
+    count: int
+
+    def inside(self, name: str) -> str | None:
+        """RETURNS (Optional[str]): The name that a module or parameter has inside its layer; null outside of layers.
+
+        name (str): Its name.
+        """
+        path = next((path for path in self.paths if name.startswith(f"{path}.")), None)
+        return None if path is None else name[len(path) + 1 :].partition(".")[2]
+
+
+def find_layers(transformer: Any) -> LayerLists | None:
+    """Find the layers: the outermost list with as many modules as the config has layers. Where layers share their
+    weights (ALBERT), a group of weights counts as one layer.
+
+    transformer (nn.Module): An encoder of transformers.
+    RETURNS (Optional[LayerLists]): None where there is no such list, or there are several that do not belong together.
+    """
+    config: Any = transformer.config
+    count = getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)
+    paths: list[str] = []
+    for name, part in transformer.named_modules():
+        if isinstance(part, nn.ModuleList) and len(part) == count:
+            paths += [] if any(name.startswith(f"{path}.") for path in paths) else [name]
+    if not paths or len({path.rpartition(".")[0] for path in paths}) > 1:
+        return None
+    return LayerLists(tuple(paths), len(transformer.get_submodule(paths[0])))
+
+
+def attention_layers(transformer: Any) -> list[str]:
+    """Find the linear layers of attention, by the names that they have inside a layer ("attention.self.query").
+
+    transformer (nn.Module): An encoder of transformers.
+    RETURNS (List[str]): Names by which peft finds those and no others.
+    """
+    layers = find_layers(transformer)
+    parts = dict(transformer.named_modules())
+    # GPT-2's Conv1D is a linear layer too.
+    linear = {name for name, part in parts.items() if isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"}
+    whole = {name for name in linear if any(_is_attention(parts[path], path) for path in _holders(name))}
+    inner = {(layers and layers.inside(name)) or name for name in whole}
+    found = {name for name in linear if any(name == part or name.endswith(f".{part}") for part in inner)}
+    return sorted(inner if found == whole else whole)
+
+
+def _holders(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _is_attention(part: nn.Module, name: str) -> bool:
+    return bool(re.search(r"attention|attn", f"{type(part).__name__} {name.rpartition('.')[2]}", re.IGNORECASE))
