@@ -60,6 +60,11 @@ class Errors(metaclass=_Coded):
         "source = {source!r}: no fast tokenizer can be read from {path}: {error}. Alignment needs character "
         "offsets, which only fast tokenizers give: save one with save_pretrained of a ...TokenizerFast class."
     )
+    T160 = (
+        "source = {source!r}: the weights in {path} are .bin files, which transformers {transformers} reads with torch "
+        "2.6 or newer only; this is torch {torch}. Convert them once: load the model where torch is newer, call "
+        "save_pretrained, and use the folder with model.safetensors that it writes. Or run: pip install 'torch>=2.6'"
+    )
     T112 = (
         "source = {source!r} is a pipeline with the components {pipes}, of which {found} hold a transformer. "
         "There must be exactly one."
@@ -107,6 +112,10 @@ class Errors(metaclass=_Coded):
     T205 = "{path} cannot be read as word vectors: {error}. The file is cut short or damaged: fetch it again."
     T206 = "source = {source!r}: the pipeline has no word vectors. Use one that has, such as a ..._md pipeline."
     T207 = 'The format needs {module}, which is not installed. Run: pip install "spacy-transfer[vectors]"'
+    T161 = (
+        "The format needs {module}. It is installed, but does not import here: {error}. Another installed package is "
+        'of a version that it does not fit. Run: pip install --upgrade "spacy-transfer[vectors]" {module}'
+    )
     T208 = (
         "The vectors have not been read yet. Call nlp.initialize(), train with 'spacy train', or load a saved pipeline."
     )

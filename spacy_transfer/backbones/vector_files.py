@@ -207,4 +207,8 @@ def _extra(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(Errors.T207.format(module=module.split(".")[0])) from error
+        package = module.split(".")[0]
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == package:
+            raise ImportError(Errors.T207.format(module=package)) from error
+        # gensim 4.3 beside scipy 1.13 or newer, say.
+        raise ImportError(Errors.T161.format(module=package, error=error)) from error

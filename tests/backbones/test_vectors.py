@@ -2,6 +2,7 @@
 
 import logging
 import struct
+import sys
 
 import numpy
 import pytest
@@ -312,6 +313,18 @@ def test_before_initialize(docs):
 
 
 def test_missing_extra(tmp_path, docs, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "gensim.models", None)
+    monkeypatch.setitem(sys.modules, "gensim.models", None)
     with pytest.raises(ImportError, match=r"T207.*spacy-transfer\[vectors\]"):
+        build(write_text(tmp_path / "v.vec"), docs)
+
+
+def test_extra_that_does_not_import(tmp_path, docs, monkeypatch):
+    """gensim 4.3.0 asks scipy for a function that newer ones lack."""
+    folder = tmp_path / "gensim"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from math import triu")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gensim"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"T161.*gensim.*does not import.*'triu' from 'math'.*pip install"):
         build(write_text(tmp_path / "v.vec"), docs)
