@@ -1,5 +1,7 @@
 """Every import of a private name of another library, in one place; each has a test in tests/test_compat.py."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -15,6 +17,39 @@ def cpu_has_bf16() -> bool:
     if native is None:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return bool(native()) or bool(amx is not None and amx())
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Within, transformers logs errors alone and draws no progress bars. What it would warn of is raised by us, with
+    what to do. The user's settings are back afterwards, those of huggingface_hub are never touched."""
+    from transformers.utils import logging
+
+    settings: Any = logging
+    verbosity, bars = logging.get_verbosity(), settings._tqdm_active
+    logging.set_verbosity_error()
+    settings._tqdm_active = False
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        settings._tqdm_active = bars
+
+
+def refuses_bin_files() -> str | None:
+    """Whether this transformers refuses to read .bin files with this torch: from 4.50 on it asks for torch 2.6, since
+    older ones run code from a file even with `weights_only`.
+
+    RETURNS (Optional[str]): The version of torch where it does.
+    """
+    import torch
+    from transformers.utils import import_utils
+
+    try:
+        getattr(import_utils, "check_torch_load_is_safe", lambda: None)()
+    except ValueError:
+        return torch.__version__
+    return None
 
 
 def spacy_transformers_parts(model: Any) -> tuple[Any, Any] | None:

@@ -60,6 +60,11 @@ class Errors(metaclass=_Coded):
         "source = {source!r}: no fast tokenizer can be read from {path}: {error}. Alignment needs character "
         "offsets, which only fast tokenizers give: save one with save_pretrained of a ...TokenizerFast class."
     )
+    T160 = (
+        "source = {source!r}: the weights in {path} are .bin files, which transformers {transformers} reads with torch "
+        "2.6 or newer only; this is torch {torch}. Convert them once: load the model where torch is newer, call "
+        "save_pretrained, and use the folder with model.safetensors that it writes. Or run: pip install 'torch>=2.6'"
+    )
     T112 = (
         "source = {source!r} is a pipeline with the components {pipes}, of which {found} hold a transformer. "
         "There must be exactly one."

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from .conftest import write_bert_tokenizer
+from .tiny_tokenizers import write_bert_tokenizer, write_byte_tokenizer
 
 LABELS = ["sport", "trade", "art"]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -25,23 +25,6 @@ KINDS = {
     "MPNet": {"max_position_embeddings": POSITIONS + 2, "pad_token_id": 1},
     "DebertaV2": {"relative_attention": True, "pos_att_type": ["c2p"], "pooler_hidden_size": 16},
 }
-
-
-def write_byte_tokenizer(folder):
-    """RoBERTa's: pieces of bytes, a word, and letters with a space before them."""
-    from transformers import RobertaTokenizerFast
-    from transformers.models.roberta.tokenization_roberta import bytes_to_unicode
-
-    letters = sorted(bytes_to_unicode().values())
-    merges = [("t", "h"), ("th", "e"), *(("Ġ", letter) for letter in ["the", "th", *map(chr, range(33, 127))])]
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, *(a + b for a, b in merges), "<mask>"]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}), encoding="utf8")
-    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges), ""]
-    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf8")
-    files = {"vocab_file": str(folder / "vocab.json"), "merges_file": str(folder / "merges.txt")}
-    RobertaTokenizerFast(**files).save_pretrained(folder)
-    return len(pieces)
 
 
 def write_checkpoint(folder, kind="Bert", task="SequenceClassification", labels=LABELS, lowercase=True, **settings):
@@ -86,3 +69,11 @@ def edit_config(folder, file="config.json", **settings):
     config = json.loads(path.read_text(encoding="utf8")) | settings
     config = {key: value for key, value in config.items() if value is not None}
     path.write_text(json.dumps(config), encoding="utf8")
+
+
+def to_bin(folder):
+    """Put the weights of a folder into a pytorch_model.bin. transformers 4 does so when asked, version 5 never."""
+    from safetensors.torch import load_file
+
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()

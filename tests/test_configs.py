@@ -164,7 +164,9 @@ def run(name, data, out, **overrides):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_trains_as_it_stands(name, data, tmp_path, capsys, where):
+def test_trains_as_it_stands(name, data, tmp_path, capsys, where, request):
+    if name == "textcat_dropin":
+        request.getfixturevalue("peer")
     nlp = run(name, data, tmp_path / "out")
     width = nlp.get_pipe(nlp.pipe_names[0]).model.get_dim("nO")
     for doc in nlp.pipe(TEXTS):

@@ -139,6 +139,24 @@ def test_entry_points_load_without_torch_and_transformers():
     assert out.stdout.strip() == str(sum(len(names) for names in NAMES.values())), out.stderr
 
 
+def test_spacy_transformers_is_imported_by_the_drop_in_alone():
+    """Whoever uses vectors only, or transformers 5, must not need it."""
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "sys.modules['spacy_transformers'] = None\n"
+        "import spacy_transfer\n"
+        "for module in pkgutil.walk_packages(spacy_transfer.__path__, 'spacy_transfer.'):\n"
+        "    try:\n"
+        "        importlib.import_module(module.name)\n"
+        "    except ImportError as error:\n"
+        "        print(module.name, error.name)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    failed = [line.split() for line in out.stdout.splitlines()]
+    assert {name.split(".")[0] for _, name in failed} == {"spacy_transformers"}
+    assert all("dropin" in module for module, _ in failed), failed
+
+
 def imports(path):
     tree = ast.parse(path.read_text(encoding="utf8"))
     for node in ast.walk(tree):

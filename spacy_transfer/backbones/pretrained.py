@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from .._compat import spacy_transformers_parts
+from .._compat import quiet_loading, refuses_bin_files, spacy_transformers_parts
 from ..errors import Errors
 from ..tuning.adapters import has_adapter, merge
 from .shim import dump_state, read_metadata, read_state
@@ -124,7 +124,8 @@ def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Mo
     cls = getattr(transformers, kind, None)
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise ValueError(Errors.T117.format(kind=kind, version=transformers.__version__))
-    transformer, info = cls.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
+    with quiet_loading():
+        transformer, info = cls.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
     _check_loaded(transformer, info, strict=True)
     return transformer.eval()
 
@@ -133,22 +134,33 @@ def _read_transformer(source: Source) -> nn.Module:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # What it would say of missing weights is raised below.
+    check_bin_files(source)
     try:
-        transformer, info = AutoModel.from_pretrained(
-            source.path, output_loading_info=True, torch_dtype=torch.float32, local_files_only=True
-        )
+        with quiet_loading():
+            transformer, info = AutoModel.from_pretrained(
+                source.path, output_loading_info=True, torch_dtype=torch.float32, local_files_only=True
+            )
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(Errors.T107.format(source=source.name, path=source.path, error=error)) from error
-    finally:
-        logging.set_verbosity(verbosity)
     if transformer.config.is_encoder_decoder:
         raise ValueError(Errors.T110.format(source=source.name, kind=type(transformer).__name__))
     _check_loaded(transformer, info, strict=False)
     return transformer.eval()
+
+
+def check_bin_files(source: Source) -> None:
+    """Weights in .bin files alone need a torch that transformers lets read them.
+
+    source (Source): The source.
+    RAISES (ValueError): When it does not.
+    """
+    import transformers
+
+    torch_version = refuses_bin_files()
+    if torch_version is not None and not next(source.path.glob("*.safetensors"), None):
+        versions = {"transformers": transformers.__version__, "torch": torch_version}
+        raise ValueError(Errors.T160.format(source=source.name, path=source.path, **versions))
 
 
 def _check_loaded(transformer: nn.Module, info: dict[str, Any], strict: bool) -> None:
@@ -170,6 +182,11 @@ def _read_tokenizer(source: Source) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(source.path, use_fast=True, local_files_only=True)
     except Exception as error:  # tokenizers raises bare Exception
         raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=error)) from error
+    files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
+    # transformers 5 makes a tokenizer of special tokens alone where it finds no file.
+    if not any((source.path / file).exists() for file in files):
+        lacks = f"there is none of {', '.join(files)}"
+        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=lacks))
     if not tokenizer.is_fast:
         kind = f"{type(tokenizer).__name__} is a slow tokenizer"
         raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=kind))

@@ -1,16 +1,17 @@
 """Folders of transformers' classifiers: read whole and checked, and written whole or not at all."""
 
-import contextlib
 import inspect
 import json
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from .._compat import quiet_loading
+from ..backbones.pretrained import check_bin_files
 from ..backbones.sources import resolve_source
 from ..errors import Errors, Warnings
 from ..heads.hf import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
@@ -105,6 +106,7 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     if task == "sequence" and config.get("problem_type") == "regression":
         raise ValueError(Errors.T385.format(source=source, found='"problem_type": "regression"'))
     find_layout_early(source, config, task)
+    check_bin_files(found)
     model = _load(source, found.path, kind, config)
     layout = find_layout(source, model.config.model_type, task, model.config)
     head = take_head(model.state_dict(), layout)
@@ -145,12 +147,14 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
         )
     settings = {"output_loading_info": True, "torch_dtype": torch.float32, "local_files_only": True}
     try:
-        with quiet():
+        with quiet_loading():
             model, info = cls.from_pretrained(path, ignore_mismatched_sizes=True, **settings)
-            # Names alone, or tuples that begin with them, as transformers has it.
-            shapes = sorted(item if isinstance(item, str) else item[0] for item in info["mismatched_keys"])
+            # Names alone in transformers 4.5x; elsewhere (name, shape in the file, shape in the model).
+            found = {item if isinstance(item, str) else item[0]: item for item in info["mismatched_keys"]}
+            shapes = sorted(found)
             if shapes and all(re.fullmatch(_OUTPUT, name) for name in shapes):
-                rows = _rows_of(cls, path, settings)
+                item = found[shapes[0]]
+                rows = _rows_of(cls, path, settings) if isinstance(item, str) else int(item[1][0])
                 model, info = cls.from_pretrained(path, num_labels=rows, **settings)
                 shapes = []
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
@@ -163,7 +167,7 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
 
 def _rows_of(cls: Any, path: Path, settings: dict[str, Any]) -> int | None:
     """How many rows the output layer has, where only their number is other than the config says. What transformers
-    returns has no shapes; what it complains of has."""
+    4.5x returns has no shapes; what it complains of has."""
     try:
         cls.from_pretrained(path, **settings)
     except RuntimeError as error:
@@ -172,19 +176,6 @@ def _rows_of(cls: Any, path: Path, settings: dict[str, Any]) -> int | None:
             raise
         return int(found[1])
     return None
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """What transformers would warn of is raised here, with what to do."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 @dataclass(frozen=True)
@@ -247,7 +238,7 @@ def _model_of(export: Export) -> Any:
         config.problem_type = "multi_label_classification" if export.several else "single_label_classification"
     state = {f"{cls.base_model_prefix}.{name}": tensor for name, tensor in encoder.state_dict().items()}
     state |= {name: torch.from_numpy(array) for name, array in put_head(export.head, export.layout).items()}
-    with quiet():
+    with quiet_loading():
         model, info = cls.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     # The encoder may hold a pooler that this class has no use for.
     unexpected = [name for name in info["unexpected_keys"] if ".pooler." not in name]

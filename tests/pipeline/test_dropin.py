@@ -9,6 +9,8 @@ import spacy
 import torch
 from thinc.api import SGD, Adam, RAdam
 
+pytest.importorskip("spacy_transformers", exc_type=ImportError)
+
 from spacy_transfer.backbones import dropin_shim
 from spacy_transfer.backbones.dropin_model import DropInModel
 from spacy_transfer.backbones.scale import LossScale

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from spacy.training import Example
 from spacy_transfer.pipeline.hf import from_hf, logits
 from spacy_transfer.pipeline.hf_export import to_hf
 
-from ..checkpoints import KINDS, LABELS, POSITIONS, edit_config, write_checkpoint
+from ..checkpoints import KINDS, LABELS, POSITIONS, edit_config, to_bin, write_checkpoint
 from .util import backbone_config, make_pipeline, step
 
 BITS = [
@@ -158,12 +159,8 @@ def test_several_labels_at_once(kind, tmp_path):
 
 
 def test_weights_in_a_bin_file(bert, tmp_path):
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    model = AutoModelForSequenceClassification.from_pretrained(bert)
-    model.save_pretrained(tmp_path / "bin", safe_serialization=False)
-    AutoTokenizer.from_pretrained(bert).save_pretrained(tmp_path / "bin")
-    assert not list((tmp_path / "bin").glob("*.safetensors"))
+    shutil.copytree(bert, tmp_path / "bin")
+    to_bin(tmp_path / "bin")
     texts = make_texts(5)
     found = logits(from_hf(str(tmp_path / "bin")), "transfer_textcat", texts)
     numpy.testing.assert_allclose(found, their_logits(bert, texts), atol=1e-5)
@@ -181,7 +178,6 @@ def test_long_texts_are_read_to_their_end(bert):
 
 
 def test_a_saved_pipeline_needs_no_checkpoint(tmp_path):
-    import shutil
 
     folder = write_checkpoint(tmp_path / "checkpoint", "Roberta")
     nlp = from_hf(folder, lang="de")
@@ -273,7 +269,6 @@ def test_bad_checkpoints(tmp_path, changes, labels, says):
 
 
 def test_a_head_that_is_not_there(tmp_path, tiny_bert):
-    import shutil
 
     folder = tmp_path / "x"
     shutil.copytree(tiny_bert, folder)

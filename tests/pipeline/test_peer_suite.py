@@ -22,7 +22,7 @@ NOT_APPLICABLE = {
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(peer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("peer")
     write_hub(folder / "hub")
     (folder / "pytest.ini").write_text("[pytest]")

@@ -72,7 +72,7 @@ def test_fresh_process_without_source_and_network(trained, tmp_path):
     (tmp_path / "saved" / "config.cfg").write_text(config.replace(source, "/gone"))
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
     code = (
-        "import json, socket, spacy, torch, pickle, spacy_transformers\n"
+        "import json, socket, spacy, torch, pickle\n"
         "def no_network(*args, **kwargs): raise RuntimeError('network')\n"
         "socket.socket.connect = no_network\n"
         "def no_pickle(*args, **kwargs): raise RuntimeError('pickle')\n"
