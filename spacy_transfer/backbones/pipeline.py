@@ -16,7 +16,7 @@ from thinc.types import Floats2d
 from ..errors import Errors
 from ..tuning.policy import Tuning
 from .layers import LayersShim, check_keys, is_still
-from .sources import resolve_package
+from .sources import resolve_path
 from .tunable import Tunable
 from .weights import Weight, find_weights
 
@@ -203,7 +203,7 @@ def _load(source: str) -> Any:
     import spacy
     from spacy.util import is_package
 
-    path = resolve_package(source) if source.startswith("package:") else Path(source).expanduser()
+    path = resolve_path(source)
     if not (source.isidentifier() and is_package(source)) and not (path / "config.cfg").exists():
         inner = list(path.glob("*/config.cfg")) if path.is_dir() else []
         if len(inner) != 1:

@@ -10,7 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from ..errors import Errors, Warnings
-from .sources import resolve_package
+from .sources import resolve_path
 
 Floats = NDArray[numpy.float32]
 
@@ -37,7 +37,7 @@ def read_vectors(source: str) -> VectorTable:
     RETURNS (VectorTable): Words and rows.
     RAISES (ValueError): When there is no such source, or the file is damaged.
     """
-    path = resolve_package(source) if source.startswith("package:") else Path(source).expanduser()
+    path = resolve_path(source)
     if path.is_dir():
         return _read_folder(path, source)
     if path.is_file():
