@@ -117,9 +117,7 @@ class Errors(metaclass=_Coded):
         "{where}: the config makes no encoder. {error}. It is damaged, or made for another version of transformers than "
         "{version}: copy it again, or install that version."
     )
-    T130 = (
-        "The saved backbone is damaged: {field} is {found}, and must be {wanted}. Copy the pipeline again, or train anew."
-    )
+    T130 = "The saved backbone is damaged: {field} is {found}, and must be {wanted}. Copy the pipeline again, or train anew."
     T131 = (
         "{where}: the tokenizer cannot be used: {error}. Mend its tokenizer.json (a regular expression that has no end "
         "may repeat what repeats, as in '(a+)+$'), or copy it again."
@@ -132,7 +130,7 @@ class Errors(metaclass=_Coded):
         "{where}: the weights {name!r} hold {what}. The training that made them went wrong, or the file is damaged: "
         "use an earlier checkpoint, or copy it again."
     )
-    T134 = 'source = {source!r} names nothing. Write a folder ("." is this one), \'package:NAME/path\' or a hub id.'
+    T134 = "source = {source!r} names nothing. Write a folder (\".\" is this one), 'package:NAME/path' or a hub id."
     T135 = (
         "source = {source!r}: the folder {path} holds an adapter (adapter_config.json), which would load another encoder "
         "than this. Give that encoder as the source, and this folder as model.tuning.adapter.source; or merge the two."

@@ -25,7 +25,6 @@ from .sources import Source, fingerprint, resolve_source
 from .spacy_transformers_checks import check_pipeline
 from .tokenizer_checks import check_ids, panics_are_errors, read_tokenizer, refuse_own_tokenizer
 
-
 _SAVED = "The saved backbone"
 _SPECIAL = {"prefix": list[int], "suffix": list[int], "pad_id": int}
 # What a saved header has, and of what type.

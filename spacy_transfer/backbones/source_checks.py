@@ -59,7 +59,9 @@ def read_config(name: str, where: str, **options: Any) -> dict[str, Any]:
 
     try:
         config, _ = transformers.PretrainedConfig.get_config_dict(name, **options)
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise ValueError(Errors.T107.format(source=where, path=name, error=error)) from error
+    except (ValueError, TypeError) as error:
         raise ValueError(Errors.T129.format(where=where, error=error, version=transformers.__version__)) from error
     check_config(config, where)
     if config.get("auto_map"):
