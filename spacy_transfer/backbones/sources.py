@@ -41,7 +41,7 @@ def resolve_package(source: str) -> Path:
     if spec is None or not any(Path(place).is_dir() for place in spec.submodule_search_locations or ()):
         raise ValueError(Errors.T103.format(source=source, package=name, install=name.replace("_", "-")))
     # A namespace package lies in several folders.
-    roots = [Path(place) for place in spec.submodule_search_locations if Path(place).is_dir()]
+    roots = [Path(place) for place in spec.submodule_search_locations or () if Path(place).is_dir()]
     found = next(((root, root / inside) for root in roots if (root / inside).exists()), None)
     root, path = found or (roots[0], roots[0] / inside)
     if not path.resolve().is_relative_to(root.resolve()):

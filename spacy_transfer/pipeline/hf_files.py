@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ..backbones.source_checks import check_finite, check_folder
+from ..backbones.source_checks import check_finite, check_folder, read_config
 from ..backbones.sources import resolve_source
 from ..errors import Errors, Warnings
 from ..heads.hf import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
@@ -97,7 +97,7 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     found = resolve_source(source)
     if found.kind == "pipeline":
         raise ValueError(Errors.T386.format(source=source))
-    config = check_folder(found.path, source)
+    config = read_config(str(found.path), source)
     kind = next(iter(config.get("architectures") or [""]))
     task = next((task for suffix, task in SUFFIXES.items() if kind.endswith(suffix)), None)
     if task is None:
@@ -107,6 +107,7 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     if task == "sequence" and config.get("problem_type") == "regression":
         raise ValueError(Errors.T385.format(source=source, found='"problem_type": "regression"'))
     find_layout_early(source, config, task)
+    check_folder(found.path, source)
     model = _load(source, found.path, kind, config)
     layout = find_layout(source, model.config.model_type, task, model.config)
     head = take_head(model.state_dict(), layout)
