@@ -133,7 +133,8 @@ class Errors(metaclass=_Coded):
     T134 = "source = {source!r} names nothing. Write a folder (\".\" is this one), 'package:NAME/path' or a hub id."
     T135 = (
         "source = {source!r}: the folder {path} holds an adapter (adapter_config.json), which would load another "
-        "encoder than this. Give that encoder as the source, and this folder as model.tuning.adapter.source; or merge the two."
+        "encoder than this. Give that encoder as the source, and this folder as model.tuning.adapter.source; or merge "
+        "the two."
     )
     T136 = (
         "{where}: the adapter's option {key} = {found!r} is not taken from a file: it would import code or read other "

@@ -268,7 +268,9 @@ def _is_known(kind: Any) -> bool:
 
 
 def _is_alike(key: str, value: Any, usual: Any) -> bool:
-    """Whether a value is of the kind that its key has by default: a number, text, a list, a mapping."""
+    """Whether a value is of the kind that its key has by default: true or false, a number, text, a list, a mapping."""
+    if isinstance(usual, bool):
+        return value is None or isinstance(value, (bool, int)) and value in (0, 1)
     kinds: list[Any] = [(bool, int, float), str, (list, tuple), Mapping]
     kind: Any = next((kind for kind in kinds if isinstance(usual, kind)), object)
     return value is None or "token_id" in key or isinstance(value, kind)
