@@ -52,6 +52,18 @@ def refuses_bin_files() -> str | None:
     return None
 
 
+def no_initial_weights() -> Any:
+    """Building an encoder without drawing random weights for it.
+
+    RETURNS (ContextManager): Nothing where transformers has no such thing: it costs time alone.
+    """
+    from contextlib import nullcontext
+
+    from transformers import modeling_utils
+
+    return getattr(modeling_utils, "no_init_weights", nullcontext)()
+
+
 def spacy_transformers_parts(model: Any) -> tuple[Any, Any] | None:
     """The encoder and tokenizer inside the model of a spacy-transformers component (1.4 and 2.0 alike).
 

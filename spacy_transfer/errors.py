@@ -108,6 +108,61 @@ class Errors(metaclass=_Coded):
         "components.NAME.model.name = {name!r} is a spaCy pipeline. The name must be a hub id, or lead to a folder "
         "that transformers wrote with save_pretrained."
     )
+    T124 = (
+        "{where}: auto_map = {found} names code of its own, which is never run, and transformers {version} has no "
+        "class for it. Use a model whose kind transformers knows, or convert this one to such a kind."
+    )
+    T125 = (
+        "{where}: {key} = {found!r} is no attention implementation that is accepted, since others are fetched and run. "
+        "Accepted are {known}. Take {key} out of the config, and the encoder chooses."
+    )
+    T126 = (
+        "source = {source!r} leads out of the package {package!r}, to {path}. Name a file or folder inside it, "
+        "or give the folder itself as the source."
+    )
+    T127 = (
+        "{where}: the config has {key} = {found}: quantised weights are not read. Use the weights in float32, float16 "
+        "or bfloat16 that they were made from."
+    )
+    T128 = (
+        "{where}: the config promises {promised}, but the weights hold {found}. One of the two is damaged, or does not "
+        "belong to the other: copy them again."
+    )
+    T129 = (
+        "{where}: the config makes no encoder. {error}. It is damaged, or made for another version of transformers "
+        "than {version}: copy it again, or install that version."
+    )
+    T130 = "The saved backbone is damaged: {field} is {found}, and must be {wanted}. Copy the pipeline again."
+    T131 = (
+        "{where}: the tokenizer cannot be used: {error}. Mend its tokenizer.json (a regular expression that has no end "
+        "may repeat what repeats, as in '(a+)+$'), or copy it again."
+    )
+    T132 = (
+        "{where}: the tokenizer gives the id {id} ({piece!r}), but the encoder has rows for {rows} pieces. Use the "
+        "tokenizer that belongs to this encoder, or call resize_token_embeddings and save the encoder again."
+    )
+    T133 = (
+        "{where}: the weights {name!r} hold {what}. The training that made them went wrong, or the file is damaged: "
+        "use an earlier checkpoint, or copy it again."
+    )
+    T134 = "source = {source!r} names nothing. Write a folder (\".\" is this one), 'package:NAME/path' or a hub id."
+    T135 = (
+        "source = {source!r}: the folder {path} holds an adapter (adapter_config.json), which would load another "
+        "encoder than this. Give that encoder as the source, and this folder as model.tuning.adapter.source; or merge "
+        "the two."
+    )
+    T136 = (
+        "{where}: the adapter's option {key} = {found!r} is not taken from a file: it would import code or read other "
+        "files. Take it out of adapter_config.json."
+    )
+    T137 = (
+        "components.NAME.model.{key}.trust_remote_code = {found}: code that comes with weights is never run. Take the "
+        "key out, and use a model whose kind transformers knows."
+    )
+    T138 = (
+        "source = {source!r}: the component in {path} was saved by spacy-transformers, and {problem}. Write its "
+        "encoder and tokenizer to a folder with save_pretrained, where you trust it, and use that folder."
+    )
     T201 = (
         "source = {source!r} is not known: neither the file or folder {path} nor an installed spaCy pipeline. Vectors "
         "come from a file (GloVe, word2vec, fastText, .npy beside a word list), a folder (Model2Vec, spaCy), or "
@@ -997,6 +1052,10 @@ class Errors(metaclass=_Coded):
 class Warnings(metaclass=_Coded):
     """Messages of warnings. Format with `.format(...)` and pass to `warnings.warn` or the logger."""
 
+    W124 = (
+        "source = {where!r}: auto_map names code of its own, which is not run: transformers' own class for {kind!r} "
+        "reads the weights. Compare its rows with those that you expect."
+    )
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
     W411 = (
         "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."

@@ -4,6 +4,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..errors import Errors
+from .source_checks import check_counts, forget_code, read_config
+from .spacy_transformers_checks import is_plain_name
+from .tokenizer_checks import panics_are_errors, read_tokenizer, refuse_own_tokenizer
+
 _CONFIG = "config.json"
 
 
@@ -30,21 +35,39 @@ def write_files(config: Any, tokenizer: Any, vocab_file: bytes | None) -> dict[s
 
 
 def read_files(
-    files: dict[str, bytes], config_cls: Any, tokenizer_cls: Any, is_fast: bool
+    files: dict[str, bytes], config_cls: Any, tokenizer_cls: Any, is_fast: bool, n_tensors: int
 ) -> tuple[Any, Any, bytes | None]:
     """Config and tokenizer from what `write_files` gave.
 
     files (Dict[str, bytes]): Contents by name of file.
     config_cls (Type[AutoConfig]), tokenizer_cls (Type[AutoTokenizer]): Read them.
     is_fast (bool): Whether the tokenizer is a fast one.
+    n_tensors (int): How many tensors the encoder has.
     RETURNS (Tuple[PretrainedConfig, PreTrainedTokenizerBase, Optional[bytes]]): Config, tokenizer, and contents of its
         vocabulary file.
+    RAISES (ValueError): When a file is damaged, or would run code.
     """
+    where = "The saved backbone"
     with TemporaryDirectory(prefix="spacy-transfer-") as name:
         for file, contents in files.items():
             # Names only: a file from elsewhere must not write outside of this folder.
-            (Path(name) / Path(file).name).write_bytes(contents)
-        config = config_cls.from_pretrained(name)
-        tokenizer = tokenizer_cls.from_pretrained(name, use_fast=is_fast)
-    where = tokenizer.vocab_files_names.get("vocab_file", "")
-    return config, tokenizer, files.get(where)
+            if not is_plain_name(file) or not isinstance(contents, bytes):
+                raise ValueError(Errors.T130.format(field=f"files.{file}", found="none", wanted="a file's contents"))
+            (Path(name) / file).write_bytes(contents)
+        check_counts(read_config(name, where), n_tensors, where)
+        config = _read_safely(config_cls, name, where)
+        forget_code(config)
+        if "tokenizer.json" in files:
+            with panics_are_errors(where):
+                read_tokenizer(files["tokenizer.json"].decode("utf8"), where)
+        tokenizer = _read_safely(tokenizer_cls, name, where, use_fast=is_fast)
+    return config, tokenizer, files.get(tokenizer.vocab_files_names.get("vocab_file", ""))
+
+
+def _read_safely(cls: Any, name: str, where: str, **settings: Any) -> Any:
+    try:
+        with panics_are_errors(where):
+            return cls.from_pretrained(name, trust_remote_code=False, **settings)
+    except ValueError as error:
+        refuse_own_tokenizer(name, where, error)
+        raise

@@ -16,7 +16,9 @@ from ..tuning.policy import Tuning
 from .dropin_shim import DropInShim
 from .encoder import Precision
 from .row_cache import CacheSettings
-from .sources import resolve_source
+from .source_checks import check_config, check_finite, check_folder, forget_code, read_config
+from .sources import resolve_path, resolve_source
+from .tokenizer_checks import check_ids, read_tokenizer, refuse_own_tokenizer
 
 TransformerModel: Any = spacy_transformers_classes().TransformerModel
 
@@ -127,12 +129,36 @@ def init(model: DropInModel, X: Any = None, Y: Any = None) -> None:
     name = model.attrs["name"]
     if model.attrs["has_transformer"]:
         return
+    objects = model.shim._hfmodel
+    own = (objects._init_tokenizer_config, objects._init_transformer_config)
     model.attrs["name"] = find_folder(name)
+    _check_source(model.attrs["name"], name, *own)
+    safe = {"trust_remote_code": False}
+    objects._init_tokenizer_config, objects._init_transformer_config = ({**config, **safe} for config in own)
     try:
         model._read(model, X=X, Y=Y)
+    except ValueError as error:
+        refuse_own_tokenizer(model.attrs["name"], name, error)
+        raise
     finally:
         # What is saved says what the config says.
         model.attrs["name"] = name
+        objects._init_tokenizer_config, objects._init_transformer_config = own
+
+
+def _check_source(place: str, name: str, tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Refuse code and damage before spacy-transformers reads a source in its own way."""
+    for key, settings in (("tokenizer_config", tokenizer_config), ("transformer_config", config)):
+        if settings.get("trust_remote_code"):
+            raise ValueError(Errors.T137.format(key=key, found=settings["trust_remote_code"]))
+    check_config(config, "components.NAME.model.transformer_config")
+    if not Path(place).is_dir():
+        read_config(place, name, **config)
+        return
+    check_folder(Path(place), name)
+    file = Path(place) / "tokenizer.json"
+    if file.exists():
+        read_tokenizer(file.read_text(encoding="utf8"), name)
 
 
 def find_folder(name: str) -> str:
@@ -143,6 +169,7 @@ def find_folder(name: str) -> str:
     RAISES (ValueError): When there is no such package or path, or it is a spaCy pipeline.
     """
     if not name.startswith("package:"):
+        resolve_path(name)
         return name
     source = resolve_source(name)
     if source.kind == "pipeline":
@@ -157,6 +184,9 @@ def set_transformer(model: DropInModel, objects: Any) -> None:
     """
     # They refuse a second one; ours begins anew only where they do not.
     if not model.attrs["has_transformer"]:
+        check_finite(objects.transformer.named_parameters(), model.attrs["name"])
+        check_ids(objects.tokenizer, objects.transformer, [], model.attrs["name"])
+        forget_code(objects.transformer.config)
         model.shim.start(objects.transformer)
     model._hand_over(model, objects)
 

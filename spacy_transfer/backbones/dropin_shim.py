@@ -22,8 +22,10 @@ from .probes import check_autocast
 from .row_cache import CacheSettings
 from .scale import LossScale
 from .shim import dump_tensors, read_state
+from .source_checks import check_finite, check_header, check_runs
 from .sources import fingerprint, resolve_source
 from .split import can_split, kept_states, upper_output
+from .tokenizer_checks import check_ids
 from .tuned import TuningShim
 
 if TYPE_CHECKING:
@@ -34,6 +36,17 @@ HFShim: Any = _THEIRS.HFShim
 
 # Says that bytes are ours, and how they are laid out.
 _FORMAT = "spacy-transfer.TransformerModel.v1"
+_SAVED = "The saved backbone"
+# What is saved with an encoder, and of what type.
+_FIELDS = {
+    "class": str,
+    "adapter": (dict, type(None)),
+    "adapter_state": bytes,
+    "files": dict,
+    "is_fast": bool,
+    "fingerprint": str,
+    "steps": int,
+}
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -89,6 +102,7 @@ class DropInShim(TuningShim, HFShim):
             self.fingerprint = fingerprint(resolve_source(self.source).path)
         if adapter is not None and adapter.get("source"):
             adapter, tensors = read_adapter(str(adapter["source"]), adapter, self.fingerprint)
+            check_finite(tensors.items(), str(adapter["source"]))
         self.install(transformer, adapter)
         self.check_layers()
         if tensors is not None:
@@ -278,21 +292,28 @@ class DropInShim(TuningShim, HFShim):
         RAISES (ValueError): When the bytes are spacy-transformers' own, or do not fit.
         """
         saved = unpack(bytes_data, f"The encoder saved by {_FORMAT}")
-        if saved.get("format") != _FORMAT:
+        if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
             raise ValueError(Errors.T122)
+        check_header(saved, {"state": bytes})
         if not saved["state"]:
+            check_header(saved, {"_init_tokenizer_config": dict, "_init_transformer_config": dict})
             settings = (saved["_init_tokenizer_config"], saved["_init_transformer_config"])
             self._hfmodel = _THEIRS.HFObjects(None, None, None, *settings)
             self._model = None
             return self
-        read = read_files(saved["files"], self.config_cls, self.tokenizer_cls, saved["is_fast"])
+        check_header(saved, _FIELDS)
+        state, adapter_state = read_state(saved["state"]), read_state(saved["adapter_state"])
+        check_finite([*state.items(), *adapter_state.items()], _SAVED)
+        read = read_files(saved["files"], self.config_cls, self.tokenizer_cls, saved["is_fast"], len(state))
         config, tokenizer, vocab_file = read
-        transformer = build_encoder(saved["class"], config, read_state(saved["state"]))
+        transformer = build_encoder(saved["class"], config, state)
+        check_ids(tokenizer, transformer, [], _SAVED)
+        check_runs(transformer, [0, 0], _SAVED)
         done = (SimpleFrozenDict(), SimpleFrozenDict())
         self._hfmodel = _THEIRS.HFObjects(tokenizer, transformer, vocab_file, *done)
         self.fingerprint, self.steps = saved["fingerprint"], saved["steps"]
         self.install(transformer, saved["adapter"])
-        self.fill_adapter(read_state(saved["adapter_state"]))
+        self.fill_adapter(adapter_state)
         return self
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy
@@ -20,7 +19,7 @@ from ..tuning.policy import Tuning
 from ..types import BackboneHooks
 from .layers import LayersShim, check_keys, is_still
 from .parameter import as_array
-from .sources import resolve_package
+from .sources import resolve_path
 from .tunable import Tunable
 from .weights import Weight, find_weights
 
@@ -213,7 +212,7 @@ def _load(source: str) -> Any:
     import spacy
     from spacy.util import is_package
 
-    path = resolve_package(source) if source.startswith("package:") else Path(source).expanduser()
+    path = resolve_path(source)
     if not (source.isidentifier() and is_package(source)) and not (path / "config.cfg").exists():
         inner = list(path.glob("*/config.cfg")) if path.is_dir() else []
         if len(inner) != 1:

@@ -12,7 +12,31 @@ from .._compat import quiet_loading, refuses_bin_files, spacy_transformers_parts
 from ..errors import Errors
 from ..tuning.adapters import has_adapter, merge
 from .shim import dump_state, read_metadata, read_state
+from .source_checks import (
+    check_finite,
+    check_folder,
+    check_header,
+    check_runs,
+    check_size,
+    forget_code,
+    make_config,
+)
 from .sources import Source, fingerprint, resolve_source
+from .spacy_transformers_checks import check_pipeline
+from .tokenizer_checks import check_ids, panics_are_errors, read_tokenizer, refuse_own_tokenizer
+
+_SAVED = "The saved backbone"
+_SPECIAL = {"prefix": list[int], "suffix": list[int], "pad_id": int}
+# What a saved header has, and of what type.
+_FIELDS = {
+    "class": str,
+    "config": dict,
+    "tokenizer": str,
+    "special": _SPECIAL,
+    "fingerprint": str,
+    "steps": int,
+    "adapter": (dict, type(None)),
+}
 
 
 @dataclass
@@ -68,6 +92,7 @@ def read_source(name: str) -> Pretrained:
     source = resolve_source(name)
     if source.kind == "pipeline":
         return _from_pipeline(source)
+    check_folder(source.path, name)
     transformer = _read_transformer(source)
     return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
 
@@ -96,17 +121,36 @@ def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | No
     prefix (str): What the encoder's names begin with.
     RETURNS (Tuple[Pretrained, Optional[Dict[str, Any]], Dict[str, Tensor]]): Encoder and tokenizer; the adapter that
         has to be put into it; and all tensors that are not the encoder's own.
-    RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
+    RAISES (ValueError): When names or shapes do not match, the class is none of transformers' encoders, or a part of
+        it is damaged.
     """
-    from transformers import AutoConfig
-
-    parts = json.loads(read_metadata(state)["encoder"])
+    parts = _read_header(state)
     tensors = read_state(state)
+    check_finite(tensors.items(), _SAVED)
     own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
-    transformer = build_encoder(parts["class"], AutoConfig.for_model(**parts["config"]), own)
-    tokenizer = Tokenizer.from_str(parts["tokenizer"])
-    rest = {"fingerprint": parts["fingerprint"], "steps": parts["steps"]}
-    return Pretrained(transformer, tokenizer, **parts["special"], **rest), parts["adapter"], tensors
+    transformer = build_encoder(parts["class"], make_config(parts["config"], len(own), _SAVED), own)
+    tokenizer, special = read_tokenizer(parts["tokenizer"], _SAVED), parts["special"]
+    if (special["prefix"], special["suffix"]) != _special(tokenizer):
+        found = "others than its tokenizer's"
+        raise ValueError(Errors.T130.format(field="special", found=found, wanted="ids around a text"))
+    pretrained = Pretrained(transformer, tokenizer, **special, fingerprint=parts["fingerprint"], steps=parts["steps"])
+    check_pieces(pretrained, _SAVED)
+    return pretrained, parts["adapter"], tensors
+
+
+def _read_header(state: bytes) -> dict[str, Any]:
+    try:
+        parts = json.loads(read_metadata(state)["encoder"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(Errors.T101.format(error=f"its header: {error!r}")) from error
+    check_header(parts, _FIELDS)
+    return parts
+
+
+def check_pieces(pretrained: Pretrained, where: str) -> None:
+    special = [*pretrained.prefix, *pretrained.suffix, pretrained.pad_id]
+    check_ids(pretrained.tokenizer, pretrained.transformer, special, where)
+    check_runs(pretrained.transformer, [*pretrained.prefix, 0, *pretrained.suffix], where)
 
 
 def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Module:
@@ -124,6 +168,7 @@ def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Mo
     cls = getattr(transformers, kind, None)
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise ValueError(Errors.T117.format(kind=kind, version=transformers.__version__))
+    check_size(cls, config, {name: tensor.shape for name, tensor in weights.items()}, _SAVED, strict=True)
     with quiet_loading():
         transformer, info = cls.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
     _check_loaded(transformer, info, strict=True)
@@ -139,13 +184,19 @@ def _read_transformer(source: Source) -> nn.Module:
     try:
         with quiet_loading():
             transformer, info = AutoModel.from_pretrained(
-                source.path, output_loading_info=True, torch_dtype=torch.float32, local_files_only=True
+                source.path,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
             )
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(Errors.T107.format(source=source.name, path=source.path, error=error)) from error
     if transformer.config.is_encoder_decoder:
         raise ValueError(Errors.T110.format(source=source.name, kind=type(transformer).__name__))
     _check_loaded(transformer, info, strict=False)
+    check_finite(transformer.named_parameters(), source.name)
+    forget_code(transformer.config)
     return transformer.eval()
 
 
@@ -179,8 +230,12 @@ def _read_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.path, use_fast=True, local_files_only=True)
-    except Exception as error:  # tokenizers raises bare Exception
+        with panics_are_errors(source.name):
+            tokenizer = AutoTokenizer.from_pretrained(
+                source.path, use_fast=True, local_files_only=True, trust_remote_code=False
+            )
+    except ValueError as error:
+        refuse_own_tokenizer(source.path, source.name, error)
         raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=error)) from error
     files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
     # transformers 5 makes a tokenizer of special tokens alone where it finds no file.
@@ -197,6 +252,7 @@ def _from_pipeline(source: Source) -> Pretrained:
     """The encoder inside another pipeline: a backbone of ours, or spacy-transformers' component."""
     import spacy
 
+    check_pipeline(source.path, source.name)
     nlp = spacy.load(source.path)
     found: dict[str, Pretrained] = {}
     for name, pipe in nlp.pipeline:
@@ -225,12 +281,19 @@ def _from_pipeline(source: Source) -> Pretrained:
 
 
 def _pretrained(transformer: nn.Module, tokenizer: Any, mark: str, name: str) -> Pretrained:
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    probe = backend.encode("a", add_special_tokens=True)
+    # Before it is written: tokenizers lists every id that a vocabulary has no piece for.
+    check_ids(tokenizer.backend_tokenizer, transformer, [], name)
+    backend = read_tokenizer(tokenizer.backend_tokenizer.to_str(), name)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    pretrained = Pretrained(transformer, backend, *_special(backend), pad_id, mark)
+    check_pieces(pretrained, name)
+    return pretrained
+
+
+def _special(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Special tokens before and after a text."""
+    probe = tokenizer.encode("a", add_special_tokens=True)
     mask = probe.special_tokens_mask
     inner = [i for i, special in enumerate(mask) if not special]
     first, last = (inner[0], inner[-1] + 1) if inner else (len(mask), len(mask))
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return Pretrained(transformer, backend, probe.ids[:first], probe.ids[last:], pad_id, mark)
+    return probe.ids[:first], probe.ids[last:]

@@ -35,19 +35,35 @@ def resolve_package(source: str) -> Path:
 
     source (str): The source; NAME is an import name or a distribution name ("-" stands for "_").
     RETURNS (Path): The folder or file inside the installed package.
-    RAISES (ValueError): When the package is not installed, or has no such path.
+    RAISES (ValueError): When the package is not installed, has no such path, or the path leads out of it.
     """
     name, _, inside = source.removeprefix("package:").partition("/")
     module = name.replace("-", "_")
     spec = importlib.util.find_spec(module) if module.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None or not any(Path(place).is_dir() for place in spec.submodule_search_locations or ()):
         raise ValueError(Errors.T103.format(source=source, package=name, install=name.replace("_", "-")))
-    root = Path(next(iter(spec.submodule_search_locations)))
-    path = root / inside
-    if not path.exists():
+    # A namespace package lies in several folders.
+    roots = [Path(place) for place in spec.submodule_search_locations or () if Path(place).is_dir()]
+    found = next(((root, root / inside) for root in roots if (root / inside).exists()), None)
+    root, path = found or (roots[0], roots[0] / inside)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ValueError(Errors.T126.format(source=source, package=name, path=path.resolve()))
+    if found is None:
         has = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("__"))
         raise ValueError(Errors.T104.format(source=source, path=path, has=has))
     return path
+
+
+def resolve_path(source: str) -> Path:
+    """Locate `package:NAME/path/inside`, or a path in the file system.
+
+    source (str): The source.
+    RETURNS (Path): Where it leads; a path in the file system need not exist.
+    RAISES (ValueError): When it is empty, or a package does not have it.
+    """
+    if not source.strip():
+        raise ValueError(Errors.T134.format(source=source))
+    return resolve_package(source) if source.startswith("package:") else Path(source).expanduser()
 
 
 def resolve_source(source: str) -> Source:
@@ -57,10 +73,8 @@ def resolve_source(source: str) -> Source:
     RETURNS (Source): Kind and folder.
     RAISES (ValueError): When it cannot be found, holds no weights, or needs network while offline.
     """
-    if source.startswith("package:"):
-        return _classify(resolve_package(source), source)
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = resolve_path(source)
+    if source.startswith("package:") or path.is_dir():
         return _classify(path, source)
     installed = _installed_pipeline(source)
     if installed is not None:

@@ -24,6 +24,7 @@ from .graph import is_graph_kept
 from .memory import FreeMemory
 from .scale import LossScale
 from .shim import dump_tensors, load_tensors
+from .tokenizer_checks import panics_are_errors
 from .tuned import TuningShim
 from .windows import cut_windows
 
@@ -195,7 +196,10 @@ class TransformerShim(TuningShim):
             check_rows(pretrained.transformer, self.settings.source)
         adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
         if adapter is not None and adapter.get("source"):
+            from .source_checks import check_finite
+
             adapter, tensors = read_adapter(str(adapter["source"]), adapter, pretrained.fingerprint)
+            check_finite(tensors.items(), str(adapter["source"]))
         self.install(pretrained, adapter)
         self.check_layers()
         if tensors is not None:
@@ -247,9 +251,9 @@ class TransformerShim(TuningShim):
 
         encoder = self.encoder
         self._stay_in_one_thread_of_a_child()
-        encodings = cast("Pretrained", self.pretrained).tokenizer.encode_batch(
-            [doc.text for doc in docs], add_special_tokens=False
-        )
+        tokenizer = cast("Pretrained", self.pretrained).tokenizer
+        with panics_are_errors(self.settings.source):
+            encodings = tokenizer.encode_batch([doc.text for doc in docs], add_special_tokens=False)
         counts = numpy.array([len(encoding) for encoding in encodings], dtype=numpy.int64)
         ids = _flat([encoding.ids for encoding in encodings], 1)[:, 0]
         spans = _flat([itertools.chain.from_iterable(encoding.offsets) for encoding in encodings], 2)

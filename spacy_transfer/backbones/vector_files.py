@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..installed import like
-from .sources import resolve_package
+from .sources import resolve_path
 from .word2vec import open_packed, read_word2vec
 
 Floats = NDArray[numpy.float32]
@@ -48,7 +48,7 @@ def read_vectors(source: str) -> VectorTable:
     RETURNS (VectorTable): Words and rows.
     RAISES (ValueError): When there is no such source, or the file is damaged.
     """
-    path = resolve_package(source) if source.startswith("package:") else Path(source).expanduser()
+    path = resolve_path(source)
     if path.is_dir():
         return _read_folder(path, source)
     if path.is_file():

@@ -12,6 +12,7 @@ from typing import Any, cast, get_args
 
 from .._compat import quiet_loading
 from ..backbones.pretrained import check_bin_files
+from ..backbones.source_checks import check_finite, check_folder, read_config
 from ..backbones.sources import resolve_source
 from ..errors import Errors, Warnings
 from ..heads.hf import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
@@ -66,7 +67,9 @@ class Checkpoint:
         import torch
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.path, use_fast=True, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            self.path, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
         how = {"truncation": True, "max_length": most, "return_tensors": "pt", "return_offsets_mapping": True}
         # Some checkpoints come with the tokenizer of another kind, which gives more than their model takes.
         takes = inspect.signature(self.model.forward).parameters
@@ -96,7 +99,7 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     found = resolve_source(source)
     if found.kind == "pipeline":
         raise ValueError(Errors.T386.format(source=source))
-    config = json.loads((found.path / "config.json").read_text(encoding="utf8"))
+    config = read_config(str(found.path), source)
     kind = next(iter(config.get("architectures") or [""]))
     task = next((task for suffix, task in SUFFIXES.items() if kind.endswith(suffix)), None)
     if task is None:
@@ -107,6 +110,7 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
         raise ValueError(Errors.T385.format(source=source, found='"problem_type": "regression"'))
     find_layout_early(source, config, task)
     check_bin_files(found)
+    check_folder(found.path, source)
     model = _load(source, found.path, kind, config)
     layout = find_layout(source, model.config.model_type, task, model.config)
     head = take_head(model.state_dict(), layout)
@@ -162,6 +166,7 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
     missing = sorted(info["missing_keys"])
     if missing or shapes:
         raise ValueError(Errors.T381.format(source=source, kind=kind, missing=missing, shapes=shapes))
+    check_finite(model.named_parameters(), source)
     return model.eval()
 
 

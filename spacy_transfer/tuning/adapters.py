@@ -31,6 +31,9 @@ _WRAPPED = ".base_layer."
 _OURS = ("method", "source")
 # Methods that are for other modules than linear layers.
 _NOT_FOR_LINEAR = ("ln_tuning", "trainable_tokens")
+# Options by which peft imports modules and opens pickles that they name.
+_RUN = ("megatron_config", "corda_config", "lora_ga_config", "eva_config", "loftq_config")
+_STAMPS = ("task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "megatron_core")
 
 
 def inject(transformer: Any, adapter: dict[str, Any], default: Sequence[str] = ()) -> dict[str, Any]:
@@ -47,6 +50,9 @@ def inject(transformer: Any, adapter: dict[str, Any], default: Sequence[str] = (
     if method == BIAS:
         return {"method": BIAS}
     options = {key: value for key, value in adapter.items() if key not in _OURS}
+    for key in _RUN:
+        if options.get(key):
+            raise ValueError(Errors.T136.format(where="tuning.adapter", key=key, found=options[key]))
     peft, known = _peft(method)
     if method not in known:
         raise ValueError(Errors.T643.format(method=adapter["method"], known=sorted(known)))
@@ -164,7 +170,14 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
             raise ValueError(Errors.T647.format(source=source, problem=f"has no {name}"))
     # peft writes no checksum, nor did this package at first.
     read_checked(folder / ADAPTER_WEIGHTS, may_lack=True)
-    saved = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
+    try:
+        saved = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
+        if not isinstance(saved, dict):
+            raise ValueError("it is no mapping")
+    except ValueError as error:
+        raise ValueError(
+            Errors.T647.format(source=source, problem=f"has a broken {ADAPTER_CONFIG}: {error}")
+        ) from error
     method = str(saved.get("peft_type", "")).lower()
     if method != adapter["method"].lower():
         raise ValueError(Errors.T647.format(source=source, problem=f"holds a {method} adapter"))
@@ -172,7 +185,7 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
     takes = set(inspect.signature(known[method]).parameters) if method in known else set()
     # What peft stamps on its files is not an option of the method.
     options = {key: value for key, value in saved.items() if key in takes and value not in (None, {}, [])}
-    for stamp in ("task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping"):
+    for stamp in _STAMPS:
         options.pop(stamp, None)
     try:
         with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
