@@ -786,6 +786,11 @@ class Errors(metaclass=_Coded):
         "training.before_update.components: {name!r} is no component that is trained here. Those that are, or near "
         "it: {near}."
     )
+    T690 = (
+        "training.before_update: nlp.update(..., sgd=optimizer) would step each component before Anchor.v1 can hold "
+        "it. Nothing has moved. Call nlp.update(..., sgd=False), then finish_update(optimizer) of each component, as "
+        "'spacy train' does."
+    )
     T701 = (
         "There is no head to fit: nlp.pipeline = {pipeline} has no component with the factory {factories} that is "
         "initialised here (sourced ones and those in training.frozen_components are not). Add one; configs/ has "

@@ -14,7 +14,7 @@ from spacy.util import fix_random_seed
 from ..backbones.parameter import as_array
 from ..backbones.tunable import tunable_shims
 from ..tuning.surgery import cosines
-from .anchoring import update_beneath
+from .anchored_step import NAME as ANCHOR
 from .names import parameters_of
 from .surgery import Gradients, TaskGradients, check_passes, drop_all
 
@@ -50,7 +50,7 @@ class Lookahead:
         self.tasks = tasks
         self._nlp, self._backbone, self._length = nlp, backbone, length
         others = {name for name, _ in nlp.pipeline} - {backbone.name, *tasks, *annotates}
-        self._exclude, self._annotates = sorted({*exclude, *others}), list(annotates)
+        self._exclude, self._annotates = sorted({*exclude, *others, ANCHOR}), list(annotates)
         self._latest: dict[str, list[Example]] = {}
         self._found: dict[tuple[str, str], list[float]] = {}
         self._cosines: dict[tuple[str, str], list[float]] = {}
@@ -114,7 +114,7 @@ class Lookahead:
         backbone, losses = self._backbone, dict[str, float]()
         fix_random_seed(self._seed)
         settings: dict[str, Any] = {"exclude": self._exclude, "annotates": self._annotates}
-        update_beneath(self._nlp)(batch, drop=0.0, sgd=False, losses=losses, **settings)
+        self._nlp.update(batch, drop=0.0, sgd=False, losses=losses, **settings)
         pending = backbone.steps.pending
         backbone.steps.forget()
         backbone.tasks.clear(backbone.listener_map)
