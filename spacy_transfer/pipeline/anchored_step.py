@@ -137,7 +137,7 @@ class AnchoredStep:
             pull(parameter, old.origin, self.strengths[key] * self._waiting.pop(key), old.importance)
         elif collected is not None and collected.moves(named):
             factor = self.strengths[key] * self._waiting.pop(key)
-            collected.add(named, pull_of(parameter.value, old.origin, factor, old.importance))
+            collected.add(named, pull_of(cast(Floats, parameter.value), old.origin, factor, old.importance))
 
     def _look_up(self, name: str, pipe: Pipe) -> Held:
         """Labels may be added on the way, which replaces layers."""

@@ -1,4 +1,4 @@
-"""The weights of an old pipeline, and their places in one that goes on from it: by name, and rows of labels by label."""
+"""The weights of an old pipeline, found again in one that goes on from it: by name, and rows of labels by label."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field

@@ -1,12 +1,12 @@
-"""What a pipeline could do before, and what it still can: scores on old development sets, before and now."""
+"""Retention: scores of a pipeline on old development sets, before a training and now."""
 
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import TypedDict, TypeGuard
 
 from spacy.language import Language
 from spacy.scorer import Scorer
@@ -15,6 +15,8 @@ from spacy.training import Example
 
 from ..errors import Errors
 from ..random_state import same_random_state
+from ..types import Config
+from .backbone import Backbone
 from .old_data import Data, bare_doc, fingerprint, is_raw, own_answers, read_data
 
 Scores = dict[str, dict[str, float]]
@@ -26,14 +28,14 @@ _KEYS = ("data", "scores", "labels", "agreement", "new")
 class Skill:
     """Something that a pipeline can do.
 
-    name (str): What it is called in tables.
+    name (str): Its name in tables.
     data (Union[Callable, Path, str]): Texts: a reader, a .spacy file, or raw text. See `old_data.read_data`.
     scores (Tuple[str, ...]): Names of scores, as `spacy evaluate` calls them; "ents_per_type.PERSON.f" for one inside
         another. Empty for those that [training.score_weights] weighs.
     labels (Tuple[str, ...]): Count entities of these labels alone, on both sides. Each must be in the gold annotation,
         or one of the old pipeline's. Empty for all; under `agreement`, for all that the old pipeline has.
-    agreement (bool): The old pipeline's own answers are the gold ones.
-    new (bool): Something that is just being learned, so that it cannot have been forgotten.
+    agreement (bool): The old pipeline's own predictions are the gold annotation.
+    new (bool): This training teaches it, so it cannot have been forgotten.
     """
 
     name: str
@@ -44,13 +46,13 @@ class Skill:
     new: bool = False
 
 
-def skills_from(blocks: Mapping[str, Mapping[str, Any]], key: str) -> list[Skill]:
+def skills_from(blocks: Mapping[str, Config], key: str) -> list[Skill]:
     """Read skills from a config.
 
-    blocks (Mapping[str, Mapping[str, Any]]): What `Skill` has, by name.
-    key (str): Where they stand, for messages.
+    blocks (Mapping[str, Dict]): The fields of `Skill`, by name.
+    key (str): The config key, for messages.
     RETURNS (List[Skill]): In their order.
-    RAISES (ValueError): When there is none, or a block says something else than it may.
+    RAISES (ValueError): When there is none, or a block has a wrong key or value.
     """
     if not blocks:
         raise ValueError(Errors.T790.format(key=key))
@@ -69,7 +71,7 @@ def skills_from(blocks: Mapping[str, Mapping[str, Any]], key: str) -> list[Skill
     return found
 
 
-def _strings(given: Any, key: str, which: str) -> tuple[str, ...]:
+def _strings(given: object, key: str, which: str) -> tuple[str, ...]:
     """A list in a config. A string would be read letter by letter."""
     if given is None:
         return ()
@@ -83,12 +85,12 @@ def _strings(given: Any, key: str, which: str) -> tuple[str, ...]:
 class OldSkills:
     """Development sets of what a pipeline could do, with its scores.
 
-    before (Language): The pipeline as it was. It is not kept.
-    skills (Sequence[Skill]): What is looked at.
-    key (str): Where they were named, for messages.
+    before (Language): The old pipeline. It is not kept.
+    skills (Sequence[Skill]): What is scored.
+    key (str): The config key, for messages.
 
-    `gold` has a fingerprint of the old pipeline's answers, by names of skills that take them for gold. It is not that
-    of its files: `before` may be in memory alone, and other files may give the same answers.
+    `gold` has a fingerprint of the old pipeline's predictions, by names of skills that take them for gold. It is not
+    one of its files: `before` may be in memory alone, and other files may give the same predictions.
     """
 
     def __init__(self, before: Language, skills: Sequence[Skill], key: str) -> None:
@@ -103,21 +105,21 @@ class OldSkills:
             self._read(before, skill, f"{key}.{skill.name}")
         for skill in self.skills:
             self._check_labels(before, skill, f"{key}.{skill.name}.labels")
-            raw = self._all(before, skill)
+            raw = self._scores(before, skill)
             self._names[skill.name] = _wanted(before, skill, raw, f"{key}.{skill.name}")
             self.before[skill.name] = _picked(raw, self._names[skill.name])
 
     def score(self, nlp: Language) -> Scores:
-        """Scores of a pipeline now. A training that it is in goes on as if it had not been asked: random numbers and
-        rows that are kept between epochs stay as they are.
+        """Scores of a pipeline now. Its training is not changed by that: random numbers and rows that are kept between
+        epochs stay as they are.
 
         nlp (Language): The pipeline.
         RETURNS (Scores): The same names as `before`; NaN for what it does not score.
         """
-        return {skill.name: _picked(self._all(nlp, skill), self._names[skill.name]) for skill in self.skills}
+        return {skill.name: _picked(self._scores(nlp, skill), self._names[skill.name]) for skill in self.skills}
 
     def _read(self, before: Language, skill: Skill, key: str) -> None:
-        with same_random_state(), _caches_aside(before):
+        with same_random_state(), _without_caches(before):
             examples = list(read_data(before, skill.data, f"{key}.data"))
             if not examples:
                 raise ValueError(Errors.T793.format(key=key))
@@ -141,13 +143,13 @@ class OldSkills:
                 raise ValueError(Errors.T785.format(key=key, label=label, near=near))
 
     def _answers(self, nlp: Language, skill: Skill) -> list[Doc]:
-        with same_random_state(), _caches_aside(nlp):
+        with same_random_state(), _without_caches(nlp):
             return list(nlp.pipe([bare_doc(doc, nlp) for doc in self._bare[skill.name]]))
 
-    def _all(self, nlp: Language, skill: Skill) -> dict[str, Any]:
+    def _scores(self, nlp: Language, skill: Skill) -> Mapping[str, object]:
         labels, references = self._labels[skill.name], self._references[skill.name]
         docs = self._answers(nlp, skill)
-        with same_random_state(), _caches_aside(nlp):
+        with same_random_state(), _without_caches(nlp):
             golds = [_in_vocab(doc, nlp) for doc in references]
             if labels:
                 docs, golds = [_only(doc, labels) for doc in docs], [_only(doc, labels) for doc in golds]
@@ -156,11 +158,7 @@ class OldSkills:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a retention table.
-
-    skill (str), score (str): Whose score.
-    before (float), now (float): The score.
-    """
+    """A line of a retention table: a score of a skill, before and now."""
 
     skill: str
     score: str
@@ -193,8 +191,18 @@ def as_text(rows: Iterable[Row]) -> str:
     return table(lines, header=header, divider=True, aligns=("l", "l", "r", "r", "r")).strip("\n")
 
 
-def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """RETURNS (List[Dict[str, Any]]): For a file; null for what is not known."""
+class RowJson(TypedDict):
+    """A line in a file; null for what is not known."""
+
+    skill: str
+    score: str
+    before: float | None
+    now: float | None
+    difference: float | None
+
+
+def as_json(rows: Iterable[Row]) -> list[RowJson]:
+    """RETURNS (List[RowJson]): One for each row."""
     return [
         {
             "skill": row.skill,
@@ -212,7 +220,7 @@ def number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _wanted(nlp: Language, skill: Skill, scores: dict[str, Any], key: str) -> tuple[str, ...]:
+def _wanted(nlp: Language, skill: Skill, scores: Mapping[str, object], key: str) -> tuple[str, ...]:
     """Names of scores, all of which the old pipeline has."""
     if not skill.scores:
         weights = nlp.config.interpolate()["training"].get("score_weights") or {}
@@ -233,20 +241,20 @@ def _wanted(nlp: Language, skill: Skill, scores: dict[str, Any], key: str) -> tu
 
 
 def _main_scores(nlp: Language) -> list[str]:
-    """What components are weighed by where the config does not say."""
+    """The scores that components weigh by default."""
     metas = [nlp.get_pipe_meta(name) for name in nlp.pipe_names]
     return [name for meta in metas for name, weight in (meta.default_score_weights or {}).items() if weight]
 
 
-def _numbers(scores: dict[str, Any]) -> set[str]:
+def _numbers(scores: Mapping[str, object]) -> set[str]:
     return {name for name, value in scores.items() if _is_number(value)}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _at(scores: Any, path: str) -> Any:
+def _at(scores: object, path: str) -> object:
     """A score, or one inside another. Labels may have dots in them."""
     if not isinstance(scores, Mapping):
         return None
@@ -257,7 +265,7 @@ def _at(scores: Any, path: str) -> Any:
     return next((value for value in found if value is not None), None)
 
 
-def _picked(scores: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+def _picked(scores: Mapping[str, object], names: Sequence[str]) -> dict[str, float]:
     values = {name: _at(scores, name) for name in names}
     return {name: float(value) if _is_number(value) else math.nan for name, value in values.items()}
 
@@ -287,8 +295,12 @@ def _only(doc: Doc, labels: frozenset[str]) -> Doc:
     missing = [doc[token.i : token.i + 1] for token in doc if token.ent_iob == 0]
     kept = [ent for ent in doc.ents if ent.label_ in labels]
     doc = doc.copy()
-    own: Any = [doc.char_span(ent.start_char, ent.end_char, label=ent.label) for ent in kept]
-    doc.set_ents(own, missing=[doc[span.start : span.end] for span in missing], default="outside")
+    own = [doc.char_span(ent.start_char, ent.end_char, label=ent.label) for ent in kept]
+    doc.set_ents(
+        [span for span in own if span is not None],
+        missing=[doc[span.start : span.end] for span in missing],
+        default="outside",
+    )
     return doc
 
 
@@ -299,10 +311,9 @@ def _in_vocab(doc: Doc, nlp: Language) -> Doc:
 
 
 @contextlib.contextmanager
-def _caches_aside(nlp: Language) -> Any:
-    pipes: list[Any] = [pipe for _, pipe in nlp.pipeline]
+def _without_caches(nlp: Language) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        for pipe in pipes:
-            if hasattr(pipe, "without_cache"):
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, Backbone):
                 stack.enter_context(pipe.without_cache())
         yield

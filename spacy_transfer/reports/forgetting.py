@@ -1,16 +1,36 @@
-"""Forgetting over several trainings: a matrix of stages and tasks, and what can be told from it."""
+"""Forgetting over several trainings: a matrix of stages and tasks, with the usual measures."""
 
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy
 from numpy.typing import NDArray
 
 from ..errors import Errors
+
+
+class StageJson(TypedDict):
+    """A row of the matrix, by tasks."""
+
+    name: str
+    scores: dict[str, float | None]
+
+
+class MatrixJson(TypedDict):
+    """All numbers of a matrix; null for what is not known."""
+
+    tasks: list[str]
+    stages: list[StageJson]
+    learned: dict[str, str]
+    gold: dict[str, str]
+    forgetting: dict[str, float | None]
+    average_forgetting: float | None
+    backward_transfer: float | None
+    average: float | None
 
 
 @dataclass(frozen=True)
@@ -21,7 +41,7 @@ class ForgettingMatrix:
     tasks (Tuple[str, ...]): Names of the tasks.
     scores (NDArray[float64]): From 0 to 1, shape (n_stages, n_tasks); NaN where it was not measured.
     learned (Tuple[int, ...]): For each task the index of the stage that taught it.
-    gold (Mapping[str, str]): For each task whose gold side is what a pipeline says, a fingerprint of that.
+    gold (Mapping[str, str]): Fingerprints of gold annotation that is a pipeline's own predictions, by task.
     """
 
     stages: tuple[str, ...]
@@ -40,8 +60,8 @@ class ForgettingMatrix:
         """How far each task fell from the best it ever was to what it is after the last stage (Chaudhry et al. 2018,
         arXiv 1801.10112, equation 3). Negative where it has risen.
 
-        RETURNS (NDArray[float64]): Shape (n_tasks,); NaN for tasks that the last stage taught, or that were measured
-            before or after it alone.
+        RETURNS (NDArray[float64]): Shape (n_tasks,); NaN for tasks that the last stage taught, or that were not
+            measured both before and after it.
         """
         found = numpy.full(len(self.tasks), numpy.nan)
         for j in self._old():
@@ -76,13 +96,14 @@ class ForgettingMatrix:
 
         rows = [(stage, *(_shown(v) for v in line)) for stage, line in zip(self.stages, self.scores, strict=True)]
         rows.append(("forgotten", *(_shown(value) for value in self.forgetting())))
-        aligns: Any = ("l", *("r" for _ in self.tasks))
+        aligns: list[Literal["l", "r"]] = ["l"]
+        aligns += ["r"] * len(self.tasks)
         text = table(rows, header=("after", *self.tasks), divider=True, aligns=aligns).strip("\n")
         facts = f"average forgetting {_shown(self.average_forgetting())}, backward transfer "
         return f"{text}\n{facts}{_shown(self.backward_transfer())}, average score {_shown(self.average())}"
 
-    def to_json(self) -> dict[str, Any]:
-        """RETURNS (Dict[str, Any]): All numbers; null for what is not known."""
+    def to_json(self) -> MatrixJson:
+        """RETURNS (MatrixJson): All numbers."""
         return {
             "tasks": list(self.tasks),
             "stages": [
@@ -98,10 +119,10 @@ class ForgettingMatrix:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "ForgettingMatrix":
+    def from_json(cls, data: MatrixJson) -> "ForgettingMatrix":
         """Read what `to_json` gave.
 
-        data (Mapping[str, Any]): The numbers.
+        data (MatrixJson): The numbers.
         RETURNS (ForgettingMatrix): The matrix.
         RAISES (KeyError, TypeError, ValueError): When it is something else.
         """
@@ -123,7 +144,7 @@ class ForgettingMatrix:
         stages (Sequence[str]), tasks (Sequence[str]): Names.
         scores (Mapping[str, Mapping[str, Optional[float]]]): By stage and task; what is missing was not measured.
         learned (Mapping[str, str]): Which stage taught a task.
-        gold (Optional[Mapping[str, str]]): Fingerprints of gold sides that are what a pipeline says.
+        gold (Optional[Mapping[str, str]]): See `ForgettingMatrix`.
         RETURNS (ForgettingMatrix): The matrix.
         """
         lines = [[scores.get(stage, {}).get(task) for task in tasks] for stage in stages]
@@ -159,10 +180,10 @@ class ForgettingMatrix:
 
 
 def check_picture(path: str | Path) -> None:
-    """Before any work is done: can a picture be drawn, and put there?
+    """Before any work is done, check that a picture can be drawn and written.
 
     path (Union[str, Path]): The file.
-    RAISES (ImportError, ValueError): When not.
+    RAISES (ImportError, ValueError): When it cannot.
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise ImportError(Errors.T798)

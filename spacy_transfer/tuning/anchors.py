@@ -4,9 +4,10 @@ for each weight it is EWC (Kirkpatrick et al. 2017, arXiv 1612.00796)."""
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ..errors import Errors
+from ..types import Floats
 from .policy import Anchor
 
 
@@ -35,12 +36,11 @@ def strengths(anchor: Anchor, names: Sequence[str], key: str = "tuning.anchor") 
     return {name: strength for name, strength in found.items() if strength}
 
 
-def pull_of(weights: Any, origin: Any, strength: float, importance: Any = None) -> Any:
+def pull_of(weights: Floats, origin: Floats, strength: float, importance: Floats | None = None) -> Floats:
     """The gradient of strength / 2 * sum(importance * (weights - origin) ** 2), for arrays of numpy, cupy and torch
     alike. All pulls in this package are computed here.
 
-    weights (FloatsXd): The weights.
-    origin (FloatsXd): Where they are pulled to.
+    weights (FloatsXd), origin (FloatsXd): The weights, and where they are pulled to.
     strength (float): Of the pull, times the docs it is for.
     importance (Optional[FloatsXd]): Of each weight; None for 1.
     RETURNS (FloatsXd): A new array.
@@ -56,16 +56,16 @@ class Pulled(Protocol):
     """A parameter, of a node of Thinc or a module of torch alike."""
 
     @property
-    def value(self) -> Any:
+    def value(self) -> object:
         """RETURNS (Union[FloatsXd, Tensor]): The weights."""
 
     def add_gradient(self, more: Any) -> None:
         """Add to the gradient."""
 
 
-def pull(parameter: Pulled, origin: Any, strength: float, importance: Any = None) -> None:
+def pull(parameter: Pulled, origin: Floats, strength: float, importance: Floats | None = None) -> None:
     """Add the pull to the gradient of a parameter.
 
     parameter (Pulled): The parameter. See `pull_of` for the rest.
     """
-    parameter.add_gradient(pull_of(parameter.value, origin, strength, importance))
+    parameter.add_gradient(pull_of(cast(Floats, parameter.value), origin, strength, importance))
