@@ -28,12 +28,8 @@ Batches = Iterable[tuple[int, list[Example]]]
 
 
 class Affinity(TypedDict):
-    """What `affinity.json` holds. Tables are by pairs of tasks, row by row; null where nothing was measured.
-
-    affinity (List[List[Optional[float]]]): See `Lookahead`; `errors` are its standard errors.
-    cosines (List[List[Optional[float]]]): Of the tasks' gradients.
-    counts (List[List[int]]): How often each pair was measured.
-    """
+    """What `affinity.json` holds: tables by pairs of tasks, row by row, as `Lookahead` gives them; null where nothing
+    was measured."""
 
     backbone: str
     tasks: list[str]
@@ -137,21 +133,21 @@ def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, back
         before_update=settings["before_update"],
     )
     n_steps = sum(1 for _ in tqdm(training, total=steps, desc="Affinity", leave=False, disable=None))
-    means = lookahead.means()
     if not (lookahead.counts() > 0).any():
         raise ValueError(Errors.T773.format(name=name, steps=n_steps, tasks=", ".join(tasks)))
-    tables = (means, lookahead.errors(), lookahead.mean_cosines())
+    tables = (lookahead.means(), lookahead.errors(), lookahead.mean_cosines())
     affinity, errors, products = ([[_or_none(value) for value in row] for row in table] for table in tables)
-    return {
-        "backbone": name,
-        "tasks": tasks,
-        "steps": n_steps,
-        "length": length,
-        "affinity": affinity,
-        "errors": errors,
-        "cosines": products,
-        "counts": lookahead.counts().astype(int).tolist(),
-    }
+    counts = lookahead.counts().astype(int).tolist()
+    return Affinity(
+        backbone=name,
+        tasks=tasks,
+        steps=n_steps,
+        length=length,
+        affinity=affinity,
+        errors=errors,
+        cosines=products,
+        counts=counts,
+    )
 
 
 def choose(nlp: Language, frozen: list[str], name: str | None) -> tuple[str, list[str]]:

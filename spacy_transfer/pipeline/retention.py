@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TypedDict, TypeGuard
+from typing import TypeGuard
 
 from spacy.language import Language
 from spacy.scorer import Scorer
@@ -95,19 +95,15 @@ class OldSkills:
 
     def __init__(self, before: Language, skills: Sequence[Skill], key: str) -> None:
         self.skills = list(skills)
-        self._references: dict[str, list[Doc]] = {}
-        self._bare: dict[str, list[Doc]] = {}
-        self._labels: dict[str, frozenset[str]] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
-        self.gold: dict[str, str] = {}
+        self._sets = [_read(before, skill, f"{key}.{skill.name}") for skill in self.skills]
+        self.gold = {s.skill.name: fingerprint(s.references, s.labels) for s in self._sets if s.skill.agreement}
         self.before: Scores = {}
-        for skill in self.skills:
-            self._read(before, skill, f"{key}.{skill.name}")
-        for skill in self.skills:
-            self._check_labels(before, skill, f"{key}.{skill.name}.labels")
-            raw = self._scores(before, skill)
-            self._names[skill.name] = _wanted(before, skill, raw, f"{key}.{skill.name}")
-            self.before[skill.name] = _picked(raw, self._names[skill.name])
+        for own in self._sets:
+            name = own.skill.name
+            own.check_labels(before, f"{key}.{name}.labels")
+            scores = own.score(before)
+            own.names = _wanted(before, own.skill, scores, f"{key}.{name}")
+            self.before[name] = _picked(scores, own.names)
 
     def score(self, nlp: Language) -> Scores:
         """Scores of a pipeline now. Its training is not changed by that: random numbers and rows that are kept between
@@ -116,44 +112,51 @@ class OldSkills:
         nlp (Language): The pipeline.
         RETURNS (Scores): The same names as `before`; NaN for what it does not score.
         """
-        return {skill.name: _picked(self._scores(nlp, skill), self._names[skill.name]) for skill in self.skills}
+        return {own.skill.name: _picked(own.score(nlp), own.names) for own in self._sets}
 
-    def _read(self, before: Language, skill: Skill, key: str) -> None:
-        with same_random_state(), _without_caches(before):
-            examples = list(read_data(before, skill.data, f"{key}.data"))
-            if not examples:
-                raise ValueError(Errors.T793.format(key=key))
-            if skill.agreement:
-                examples = own_answers(before, examples)
-        own = _entity_labels(before) if skill.agreement else frozenset()
-        self._labels[skill.name] = frozenset(skill.labels) or own
-        self._references[skill.name] = [example.reference for example in examples]
-        self._bare[skill.name] = [example.predicted for example in examples]
-        if skill.agreement:
-            self.gold[skill.name] = fingerprint(self._references[skill.name], self._labels[skill.name])
 
-    def _check_labels(self, before: Language, skill: Skill, key: str) -> None:
-        known = _labels_of(self._references[skill.name]) | _entity_labels(before)
-        if not known.issuperset(skill.labels):
+@dataclass
+class _DevelopmentSet:
+    """The texts of a skill, the labels that count (all if there are none), and the names of its scores."""
+
+    skill: Skill
+    texts: list[Doc]
+    references: list[Doc]
+    labels: frozenset[str]
+    names: tuple[str, ...] = ()
+
+    def check_labels(self, before: Language, key: str) -> None:
+        known = _labels_of(self.references) | _entity_labels(before)
+        if not known.issuperset(self.skill.labels):
             # Components need not say which labels they set.
-            known |= _labels_of(self._answers(before, skill))
-        for label in skill.labels:
+            known |= _labels_of(self.predict(before))
+        for label in self.skill.labels:
             if label not in known:
                 near = _near(label, known) or sorted(known)
                 raise ValueError(Errors.T785.format(key=key, label=label, near=near))
 
-    def _answers(self, nlp: Language, skill: Skill) -> list[Doc]:
+    def predict(self, nlp: Language) -> list[Doc]:
         with same_random_state(), _without_caches(nlp):
-            return list(nlp.pipe([bare_doc(doc, nlp) for doc in self._bare[skill.name]]))
+            return list(nlp.pipe([bare_doc(doc, nlp) for doc in self.texts]))
 
-    def _scores(self, nlp: Language, skill: Skill) -> Mapping[str, object]:
-        labels, references = self._labels[skill.name], self._references[skill.name]
-        docs = self._answers(nlp, skill)
+    def score(self, nlp: Language) -> Mapping[str, object]:
+        docs = self.predict(nlp)
         with same_random_state(), _without_caches(nlp):
-            golds = [_in_vocab(doc, nlp) for doc in references]
-            if labels:
-                docs, golds = [_only(doc, labels) for doc in docs], [_only(doc, labels) for doc in golds]
+            golds = [_in_vocab(doc, nlp) for doc in self.references]
+            if self.labels:
+                docs, golds = [_only(doc, self.labels) for doc in docs], [_only(doc, self.labels) for doc in golds]
             return Scorer(nlp=nlp).score([Example(a, b) for a, b in zip(docs, golds, strict=True)])
+
+
+def _read(before: Language, skill: Skill, key: str) -> _DevelopmentSet:
+    with same_random_state(), _without_caches(before):
+        examples = list(read_data(before, skill.data, f"{key}.data"))
+        if not examples:
+            raise ValueError(Errors.T793.format(key=key))
+        if skill.agreement:
+            examples = own_answers(before, examples)
+    labels = frozenset(skill.labels) or (_entity_labels(before) if skill.agreement else frozenset())
+    return _DevelopmentSet(skill, [eg.predicted for eg in examples], [eg.reference for eg in examples], labels)
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,10 @@ class Row:
     @property
     def difference(self) -> float:
         return self.now - self.before
+
+    def columns(self) -> dict[str, str | float]:
+        """RETURNS (Dict[str, Union[str, float]]): By the names of the columns."""
+        return {**vars(self), "difference": self.difference}
 
 
 def as_rows(before: Scores, now: Scores) -> list[Row]:
@@ -191,26 +198,10 @@ def as_text(rows: Iterable[Row]) -> str:
     return table(lines, header=header, divider=True, aligns=("l", "l", "r", "r", "r")).strip("\n")
 
 
-class RowJson(TypedDict):
-    """A line in a file; null for what is not known."""
-
-    skill: str
-    score: str
-    before: float | None
-    now: float | None
-    difference: float | None
-
-
-def as_json(rows: Iterable[Row]) -> list[RowJson]:
-    """RETURNS (List[RowJson]): One for each row."""
+def as_json(rows: Iterable[Row]) -> list[dict[str, str | float | None]]:
+    """RETURNS (List[Dict[str, Union[str, float, None]]]): For a file; null for what is not known."""
     return [
-        {
-            "skill": row.skill,
-            "score": row.score,
-            "before": number(row.before),
-            "now": number(row.now),
-            "difference": number(row.difference),
-        }
+        {key: number(value) if isinstance(value, float) else value for key, value in row.columns().items()}
         for row in rows
     ]
 

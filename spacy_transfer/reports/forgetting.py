@@ -5,32 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy
 from numpy.typing import NDArray
 
 from ..errors import Errors
-
-
-class StageJson(TypedDict):
-    """A row of the matrix, by tasks."""
-
-    name: str
-    scores: dict[str, float | None]
-
-
-class MatrixJson(TypedDict):
-    """All numbers of a matrix; null for what is not known."""
-
-    tasks: list[str]
-    stages: list[StageJson]
-    learned: dict[str, str]
-    gold: dict[str, str]
-    forgetting: dict[str, float | None]
-    average_forgetting: float | None
-    backward_transfer: float | None
-    average: float | None
+from ..types import Config
 
 
 @dataclass(frozen=True)
@@ -102,15 +83,21 @@ class ForgettingMatrix:
         facts = f"average forgetting {_shown(self.average_forgetting())}, backward transfer "
         return f"{text}\n{facts}{_shown(self.backward_transfer())}, average score {_shown(self.average())}"
 
-    def to_json(self) -> MatrixJson:
-        """RETURNS (MatrixJson): All numbers."""
+    def by_stage(self) -> dict[str, dict[str, float | None]]:
+        """RETURNS (Dict[str, Dict[str, Optional[float]]]): Scores by stage and task; None where it was not measured."""
+        rows = (dict(zip(self.tasks, map(_number, line), strict=True)) for line in self.scores)
+        return dict(zip(self.stages, rows, strict=True))
+
+    def learned_in(self) -> dict[str, str]:
+        """RETURNS (Dict[str, str]): The stage that taught each task."""
+        return dict(zip(self.tasks, (self.stages[i] for i in self.learned), strict=True))
+
+    def to_json(self) -> Config:
+        """RETURNS (Dict[str, Any]): All numbers; null for what is not known."""
         return {
             "tasks": list(self.tasks),
-            "stages": [
-                {"name": name, "scores": dict(zip(self.tasks, map(_number, line), strict=True))}
-                for name, line in zip(self.stages, self.scores, strict=True)
-            ],
-            "learned": dict(zip(self.tasks, (self.stages[i] for i in self.learned), strict=True)),
+            "stages": [{"name": name, "scores": scores} for name, scores in self.by_stage().items()],
+            "learned": self.learned_in(),
             "gold": dict(self.gold),
             "forgetting": dict(zip(self.tasks, map(_number, self.forgetting()), strict=True)),
             "average_forgetting": _number(self.average_forgetting()),
@@ -119,16 +106,13 @@ class ForgettingMatrix:
         }
 
     @classmethod
-    def from_json(cls, data: MatrixJson) -> "ForgettingMatrix":
+    def from_json(cls, data: Config) -> "ForgettingMatrix":
         """Read what `to_json` gave.
 
-        data (MatrixJson): The numbers.
-        RETURNS (ForgettingMatrix): The matrix.
         RAISES (KeyError, TypeError, ValueError): When it is something else.
         """
-        names = [stage["name"] for stage in data["stages"]]
         scores = {stage["name"]: stage["scores"] for stage in data["stages"]}
-        return cls.from_scores(names, data["tasks"], scores, data["learned"], data.get("gold"))
+        return cls.from_scores(list(scores), data["tasks"], scores, data["learned"], data.get("gold"))
 
     @classmethod
     def from_scores(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypedDict
+from typing import IO, Any, TypeAlias
 
 from spacy.language import Language
 from spacy.util import logger as log
@@ -13,9 +13,9 @@ from spacy.util import registry
 
 from ..errors import Errors, Warnings
 from ..pipeline.carry import load
-from ..pipeline.retention import OldSkills, RowJson, Scores, as_json, as_rows, as_text, number, skills_from
+from ..pipeline.retention import OldSkills, Scores, as_json, as_rows, as_text, number, skills_from
 from ..types import Config
-from .forgetting import ForgettingMatrix, MatrixJson, check_picture
+from .forgetting import ForgettingMatrix, check_picture
 
 Info: TypeAlias = Config
 """What spaCy tells a logger of a step."""
@@ -25,24 +25,6 @@ KEY = "training.logger"
 START = "start"
 SAME = 0.005
 """Scores that differ by no more may be those of the same pipeline."""
-
-
-class Evaluation(TypedDict):
-    """One evaluation in the file."""
-
-    step: int
-    score: float
-    retention: list[RowJson]
-
-
-class CourseJson(TypedDict):
-    """The file: `retention` is that of the best step."""
-
-    retention: list[RowJson]
-    best_step: int
-    last: list[RowJson]
-    history: list[Evaluation]
-    matrix: MatrixJson
 
 
 def retention_logger_v1(
@@ -194,28 +176,26 @@ class Course:
         """RETURNS (ForgettingMatrix): Of the trainings before this one, and of this one at its best step."""
         now = {_task(skill, name): number(v) for skill, each in self.best.items() for name, v in each.items()}
         is_new = {_task(s.name, name): s.new for s in self.old.skills for name in self.old.before[s.name]}
-        data = self._earlier.to_json()
-        scores = {each["name"]: each["scores"] for each in data["stages"]}
+        earlier, scores = self._earlier, self._earlier.by_stage()
         scores[self._begin] |= {t: v for t, v in self._start.items() if scores[self._begin].get(t) is None}
-        tasks = [*data["tasks"], *(task for task in now if task not in data["tasks"])]
-        learned = {task: self.stage if is_new.get(task, True) else self._begin for task in tasks} | data["learned"]
-        gold = {**data["gold"], **self._gold}
-        return ForgettingMatrix.from_scores([*scores, self.stage], tasks, {**scores, self.stage: now}, learned, gold)
+        scores[self.stage] = now
+        tasks = [*earlier.tasks, *(task for task in now if task not in earlier.tasks)]
+        learned = {task: self.stage if is_new.get(task, True) else self._begin for task in tasks}
+        learned |= earlier.learned_in()
+        return ForgettingMatrix.from_scores(list(scores), tasks, scores, learned, {**earlier.gold, **self._gold})
 
     def write(self, path: Path) -> None:
         """Write all numbers. A file that is there is replaced when the new one is whole.
 
         path (Path): The file.
         """
-        best = self.best_step
-        found: CourseJson = {
-            "retention": as_json(as_rows(self.old.before, best[2])),
-            "best_step": best[0],
-            "last": as_json(as_rows(self.old.before, self.last)),
-            "history": [
-                {"step": step, "score": score, "retention": as_json(as_rows(self.old.before, scores))}
-                for step, score, scores in self.steps
-            ],
+        before, (best_step, _, best) = self.old.before, self.best_step
+        history = [{"step": i, "score": score, "retention": as_json(as_rows(before, s))} for i, score, s in self.steps]
+        found = {
+            "retention": as_json(as_rows(before, best)),
+            "best_step": best_step,
+            "last": as_json(as_rows(before, self.last)),
+            "history": history,
             "matrix": self.matrix().to_json(),
         }
         write_json(path, found)
@@ -249,15 +229,13 @@ def _comparable(
     if not other:
         return history
     log.warning(Warnings.W780.format(tasks=other))
-    data = history.to_json()
-    scores = {each["name"]: each["scores"] for each in data["stages"]}
     tasks = [task for task in history.tasks if task not in other]
-    return ForgettingMatrix.from_scores(history.stages, tasks, scores, data["learned"], history.gold)
+    return ForgettingMatrix.from_scores(history.stages, tasks, history.by_stage(), history.learned_in(), history.gold)
 
 
 def _stage_of(start: Mapping[str, float | None], earlier: ForgettingMatrix, is_start: bool) -> str:
     """The stage whose pipeline has these scores: the last one where the training begins with it, or any."""
-    stages = {each["name"]: each["scores"] for each in earlier.to_json()["stages"]}
+    stages = earlier.by_stage()
     last = earlier.stages[-1]
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for stage in [last] if is_start else reversed(earlier.stages):
