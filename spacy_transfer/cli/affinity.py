@@ -80,9 +80,7 @@ def affinity_cli(
 def check_arguments(steps: int, every: int, length: float, out: str) -> None:
     """Before any work is done.
 
-    steps (int), every (int), length (float), out (str): See `affinity_cli`.
-    RAISES (ValueError): When a number makes no sense, or the folder is a file.
-    RAISES (ImportError): When there is nothing to draw with.
+    RAISES (ImportError, ValueError): When a number is out of range, the folder is a file, or matplotlib is missing.
     """
     if steps < 2 or every < 1 or not 0.0 < length < 1.0:
         raise ValueError(Errors.T770.format(steps=steps, every=every, length=length))
@@ -96,10 +94,8 @@ def check_arguments(steps: int, every: int, length: float, out: str) -> None:
 
 
 def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, backbone: str | None = None) -> Affinity:
-    """Train as the config says, and measure before the steps.
+    """Train an initialised pipeline as its config says, and measure before the steps. See `affinity_cli`.
 
-    nlp (Language): The pipeline, initialised.
-    steps (int), every (int), length (float), backbone (Optional[str]): See `affinity_cli`.
     RETURNS (Affinity): The tables.
     RAISES (ValueError): When there are no tasks to compare, or none ever had a gradient.
     """
@@ -151,11 +147,8 @@ def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, back
 
 
 def choose(nlp: Language, frozen: list[str], name: str | None) -> tuple[str, list[str]]:
-    """Choose the backbone.
+    """Choose the backbone: the one of that name, or the only one with several tasks.
 
-    nlp (Language): The pipeline.
-    frozen (List[str]): Components that are not trained.
-    name (Optional[str]): The backbone that is wanted.
     RETURNS (Tuple[str, List[str]]): Names of the backbone and of the components that listen to it.
     RAISES (ValueError): When there is none with several tasks, none of that name, or more than one.
     """

@@ -63,12 +63,8 @@ def retention(
     agreement: bool = False,
     output: Path | None = None,
 ) -> "list[Row]":
-    """Load, score and write.
+    """Load, score and write. See `retention_cli` and `Skill`.
 
-    before (str), after (str): Folders or names of packages.
-    data (List[str]): Files, or NAME=FILE.
-    scores (Optional[List[str]]), labels (Optional[List[str]]), agreement (bool): See `pipeline.retention.Skill`.
-    output (Optional[Path]): A JSON file for the table.
     RETURNS (List[Row]): The table.
     """
     from ..pipeline.carry import load

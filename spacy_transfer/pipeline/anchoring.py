@@ -156,7 +156,7 @@ class Anchor:
                 old = load(source, f"{KEY}.source")
             elif importance == "fisher":
                 old = copy_of(nlp)
-            names = old_components(nlp, old, names, source or "the pipeline itself")
+            names = old_components(old, names, source or "the pipeline itself")
             if importance == "equal":
                 return OldWeights(old, names, None)
             without_surgery(old)  # PCGrad is off: the Fisher is of the sum of the losses.

@@ -121,7 +121,7 @@ class Lookahead:
     # One pass
 
     def _losses(self, batch: list[Example], gradients: TaskGradients | None = None) -> dict[str, float]:
-        """Losses of all tasks on a batch. Their gradients are dropped, or those of the backbone collected."""
+        """Losses of all tasks on a batch. Gradients are dropped, or those of the backbone collected."""
         backbone, losses = self._backbone, dict[str, float]()
         fix_random_seed(self._seed)
         no_step = cast("Optimizer", False)

@@ -129,14 +129,10 @@ class OldWeights:
         return _leading(old, now)
 
 
-def old_components(nlp: Language, old: Language, components: Collection[str], source: str) -> list[str]:
-    """Components of a pipeline that an old one has too.
+def old_components(old: Language, components: Collection[str], source: str) -> list[str]:
+    """RETURNS (List[str]): Names of those components that an old pipeline has too.
 
-    nlp (Language): The pipeline in training.
-    old (Language): The old one.
-    components (Collection[str]): Names to look for.
-    source (str): What the old one is called, for the message.
-    RETURNS (List[str]): Names.
+    source (str): What it is called, for the message.
     RAISES (ValueError): When there is none.
     """
     names = [name for name in components if name in old.pipe_names and parameters_of(name, pipe_of(old, name))]

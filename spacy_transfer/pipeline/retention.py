@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 from spacy.language import Language
 from spacy.scorer import Scorer
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import Errors
@@ -95,11 +95,10 @@ class OldSkills:
 
     def __init__(self, before: Language, skills: Sequence[Skill], key: str) -> None:
         self.skills = list(skills)
-        self._sets = [_read(before, skill, f"{key}.{skill.name}") for skill in self.skills]
-        self.gold = {s.skill.name: fingerprint(s.references, s.labels) for s in self._sets if s.skill.agreement}
+        self._sets = {skill.name: _read(before, skill, f"{key}.{skill.name}") for skill in self.skills}
+        self.gold = {n: fingerprint(own.references, own.labels) for n, own in self._sets.items() if own.skill.agreement}
         self.before: Scores = {}
-        for own in self._sets:
-            name = own.skill.name
+        for name, own in self._sets.items():
             own.check_labels(before, f"{key}.{name}.labels")
             scores = own.score(before)
             own.names = _wanted(before, own.skill, scores, f"{key}.{name}")
@@ -112,7 +111,7 @@ class OldSkills:
         nlp (Language): The pipeline.
         RETURNS (Scores): The same names as `before`; NaN for what it does not score.
         """
-        return {own.skill.name: _picked(own.score(nlp), own.names) for own in self._sets}
+        return {name: _picked(own.score(nlp), own.names) for name, own in self._sets.items()}
 
 
 @dataclass
@@ -286,12 +285,8 @@ def _only(doc: Doc, labels: frozenset[str]) -> Doc:
     missing = [doc[token.i : token.i + 1] for token in doc if token.ent_iob == 0]
     kept = [ent for ent in doc.ents if ent.label_ in labels]
     doc = doc.copy()
-    own = [doc.char_span(ent.start_char, ent.end_char, label=ent.label) for ent in kept]
-    doc.set_ents(
-        [span for span in own if span is not None],
-        missing=[doc[span.start : span.end] for span in missing],
-        default="outside",
-    )
+    own = [Span(doc, ent.start, ent.end, label=ent.label) for ent in kept]
+    doc.set_ents(own, missing=[doc[span.start : span.end] for span in missing], default="outside")
     return doc
 
 

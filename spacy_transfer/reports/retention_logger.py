@@ -95,11 +95,7 @@ def retention_logger_v1(
 
 
 class AtEvaluation:
-    """Scores old skills within `nlp.evaluate`: spaCy puts averages of weights in place for that alone.
-
-    nlp (Language): The pipeline in training.
-    old (OldSkills): The skills.
-    """
+    """Scores old skills within `nlp.evaluate`: spaCy puts averages of weights in place for that alone."""
 
     def __init__(self, nlp: Language, old: OldSkills) -> None:
         self.nlp, self.old = nlp, old
@@ -164,12 +160,7 @@ class Course:
         return self.best_step[2]
 
     def add(self, step: int, score: float, scores: Scores) -> None:
-        """Remember an evaluation.
-
-        step (int): The step.
-        score (float): The score that chooses model-best.
-        scores (Scores): Of the skills.
-        """
+        """Remember an evaluation: its step, the score that chooses model-best, and those of the skills."""
         self.steps.append((step, score, scores))
 
     def matrix(self) -> ForgettingMatrix:
@@ -185,10 +176,7 @@ class Course:
         return ForgettingMatrix.from_scores(list(scores), tasks, scores, learned, {**earlier.gold, **self._gold})
 
     def write(self, path: Path) -> None:
-        """Write all numbers. A file that is there is replaced when the new one is whole.
-
-        path (Path): The file.
-        """
+        """Write all numbers. A file that is there is replaced when the new one is whole."""
         before, (best_step, _, best) = self.old.before, self.best_step
         history = [{"step": i, "score": score, "retention": as_json(as_rows(before, s))} for i, score, s in self.steps]
         found = {
@@ -211,7 +199,6 @@ def write_json(path: Path, found: object) -> None:
 def read_stages(path: str) -> ForgettingMatrix:
     """The matrix in the output of an earlier training.
 
-    path (str): The file.
     RETURNS (ForgettingMatrix): The matrix.
     RAISES (ValueError): When it cannot be read.
     """

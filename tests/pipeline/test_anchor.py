@@ -801,6 +801,14 @@ def test_an_old_pipeline_with_nothing_in_common(tmp_path):
         create_anchor_v1(source=str(tmp_path / "other"), importance="equal")(nlp, {"step": 0, "epoch": 0})
 
 
+def test_a_gradient_that_is_not_finite():
+    nlp, examples = stock_ner(1)
+    nlp.get_pipe("ner").model.get_ref("upper").get_param("W")[...] = numpy.inf
+    with numpy.errstate(all="ignore"), pytest.raises(ValueError, match=r"T685.*\['ner'\]"):
+        create_anchor_v1(targets="gold", data=lambda nlp: examples)(nlp, {"step": 0, "epoch": 0})
+    assert is_free(nlp)
+
+
 def test_gold_labels_that_the_old_pipeline_does_not_know():
     nlp, _ = stock_ner(1)
     unknown = Example.from_dict(nlp.make_doc("a dog"), {"entities": [(2, 5, "ANIMAL")]})
