@@ -13,25 +13,23 @@ from ..tuning.anchors import pull, pull_of
 from ..types import Floats, Losses, Pipe, pipe_of, pipes_of
 from .importance import learned_from
 from .names import NamedParameter, flush
-from .old_weights import Old, OldWeights
+from .old_weights import Held, OldParameter, OldWeights
 from .tasks import collected_of
 
 NAME = "spacy-transfer.Anchor.v1"
 """What the component is called in the pipeline while it is there."""
 
-Held = dict[str, tuple[NamedParameter, Old]]
-"""Parameters and their old values, by name of the parameter."""
 Shapes = tuple[tuple[object, ...], ...]
 
 
 class AnchoredStep:
-    """Stands first and last in the pipeline for one training step. A callback before the step knows neither how many
-    docs it will have, which the losses of heads are sums over, nor which components it trains: the pull alone must move
-    nothing. At the end of each batch both are known.
+    """Stands first and last in the pipeline for one training step. The losses of heads are sums over docs, and the pull
+    alone must train nothing. A callback knows neither how many docs the step will have nor which components get a
+    gradient. After each batch both are known.
 
-    `Language.update` goes through a copy of the list of components. So this one leaves the pipeline when it is called
-    first, is called last all the same, and comes back for the next batch of the step. While other components train,
-    and when one of them fails, the pipeline is as its config says.
+    `Language.update` goes through a copy of the list of components. So this component takes itself out when it is
+    called first, is still called last, and puts itself back for the next batch of the step. While other components
+    train, and when one of them fails, the pipeline is as its config says, and can be saved.
 
     nlp (Language): The pipeline.
     components (Iterable[str]): Names of those that are held.
@@ -130,7 +128,7 @@ class AnchoredStep:
                     self._waiting[key] = self._waiting.get(key, 0) + n_docs
                     self._add_pull(key, named, old, pipe)
 
-    def _add_pull(self, key: str, named: NamedParameter, old: Old, pipe: Pipe) -> None:
+    def _add_pull(self, key: str, named: NamedParameter, old: OldParameter, pipe: Pipe) -> None:
         """What has no gradient of its own is left alone; its docs count once it has one."""
         collected, parameter = collected_of(pipe), named.parameter
         if collected is None and parameter.gradient is not None:

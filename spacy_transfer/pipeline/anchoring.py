@@ -1,4 +1,4 @@
-"""`spacy-transfer.Anchor.v1`: weights stay near those of what has been learned, each as strongly as it matters."""
+"""`spacy-transfer.Anchor.v1`: a callback that pulls weights to those of an old pipeline, each by its importance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .calibrate import corpus_of
 from .carry import load
 from .importance import estimate_fisher
 from .old_data import Data, is_raw, own_answers, read_data
-from .old_weights import Found, OldWeights, old_components
+from .old_weights import Matches, OldWeights, old_components
 from .quiet import copy_of
 from .tasks import without_surgery
 
@@ -44,7 +44,7 @@ def create_anchor_v1(
 ) -> "Anchor":
     """For `[training.before_update]`: elastic weight consolidation (EWC; Kirkpatrick et al. 2017, arXiv 1612.00796).
     The loss of every doc gets strength / 2 * sum(F * (weights - old weights) ** 2), where F, the diagonal of the Fisher
-    information, says how much the old task hangs on each weight. With F = 1 it is L2-SP (Li et al. 2018).
+    information, says how much the old task depends on each weight. With F = 1 it is L2-SP (Li et al. 2018).
 
     Weights are those of Thinc's layers and of torch's modules, of `transfer_*` and of stock components. They are
     found by COMPONENT.path.parameter; rows of labels by their labels. What is new has importance 0. What is frozen, or
@@ -60,10 +60,10 @@ def create_anchor_v1(
         null name those that have learned something.
     data (Union[Callable, Path, str, None]): What F is estimated on: a reader, a .spacy file, or raw text (a .jsonl file
         with "text", or a text a line); null for the texts of [training] train_corpus.
-    targets (str): "gold" for annotated data of the old task, or "predicted": what the old pipeline says of the texts.
-    max_examples (int): Estimate on so many of the first texts.
-    normalize (bool): Divide F by its mean over all weights, so that a strength means about what it does for L2-SP.
-    then (Optional[Callable[[Language, Dict[str, Any]], Any]]): Another callback, to run afterwards: spaCy has one
+    targets (str): "gold" for annotated data of the old task, or "predicted": the old pipeline's own predictions.
+    max_examples (int): How many of the first texts are used.
+    normalize (bool): Divide F by its mean over all weights: strengths are then comparable to those of L2-SP.
+    then (Optional[Callable[[Language, Dict[str, int]], object]]): Another callback, to run afterwards: spaCy has one
         place for both.
     RETURNS (Anchor): The callback.
     """
@@ -124,7 +124,7 @@ class Anchor:
         frozen = nlp.config.interpolate()["training"].get("frozen_components", [])
         names = self._names(nlp, frozen)
         old = self._remember(nlp, names)
-        found = Found()
+        found = Matches()
         held = {key: pair for name in names for key, pair in old.look_up(name, pipe_of(nlp, name), found).items()}
         known = [key for key, (parameter, _) in held.items() if not parameter.is_still]
         if not known:

@@ -19,7 +19,7 @@ Axes = dict[tuple[int, str], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Old:
+class OldParameter:
     """What is known of one parameter: arrays of numpy or cupy, or tensors of torch, as the parameter's own.
 
     origin (FloatsXd): Its values; zeros in what is new.
@@ -35,7 +35,7 @@ class Old:
 
 
 @dataclass
-class Found:
+class Matches:
     """How much of a pipeline was found in the old one.
 
     whole (List[str]): Names of parameters that are there with all their values.
@@ -56,6 +56,10 @@ class Found:
         return ", ".join(parts) + (f"{free}{more}" if self.missing else "")
 
 
+Held = dict[str, tuple[NamedParameter, OldParameter]]
+"""Parameters as they are now and their old values, by name of the parameter."""
+
+
 class OldWeights:
     """Copies of the weights of components, with their importance.
 
@@ -65,7 +69,7 @@ class OldWeights:
     """
 
     def __init__(self, nlp: Language, components: Collection[str], fisher: DiagonalFisher | None) -> None:
-        self._old: dict[str, Old] = {}
+        self._old: dict[str, OldParameter] = {}
         self._rows: dict[str, tuple[str, ...]] = {}
         self._axes: dict[str, tuple[int, ...]] = {}
         for name, pipe in pipes_of(nlp):
@@ -73,7 +77,7 @@ class OldWeights:
                 self._rows[name], axes = _label_axes(name, pipe)
                 for p in parameters_of(name, pipe):
                     value = cast(Floats, p.parameter.value_copy())
-                    self._old[p.name] = Old(value, None if fisher is None else fisher.mean(p.name, value))
+                    self._old[p.name] = OldParameter(value, None if fisher is None else fisher.mean(p.name, value))
                     if (key := p.parameter.key) in axes and not p.is_torch:
                         self._axes[p.name] = axes[key]
 
@@ -81,7 +85,7 @@ class OldWeights:
         """Multiply all importances."""
         for name, old in self._old.items():
             if old.importance is not None:
-                self._old[name] = Old(old.origin, old.importance * factor)
+                self._old[name] = OldParameter(old.origin, old.importance * factor)
 
     def mean_importance(self) -> float:
         """RETURNS (float): Over all weights."""
@@ -89,23 +93,23 @@ class OldWeights:
         size = sum(_size(array) for array in known)
         return sum(float(array.sum()) for array in known) / size if size else 1.0
 
-    def look_up(self, name: str, pipe: Pipe, found: Found | None = None) -> dict[str, tuple[NamedParameter, Old]]:
+    def look_up(self, name: str, pipe: Pipe, found: Matches | None = None) -> Held:
         """Find the old values of a component's parameters, in the shapes that they have now.
 
         name (str), pipe (Pipe): The component as it is now.
-        found (Optional[Found]): What was found is added to it.
-        RETURNS (Dict[str, Tuple[NamedParameter, Old]]): By name of the parameter; what is not there is left out.
+        found (Optional[Matches]): What was found is added to it.
+        RETURNS (Dict[str, Tuple[NamedParameter, OldParameter]]): By name; what is not there is left out.
         """
-        found = Found() if found is None else found
+        found = Matches() if found is None else found
         rows = _label_axes(name, pipe)[0] if name in self._rows else ()
-        both: dict[str, tuple[NamedParameter, Old]] = {}
+        both: Held = {}
         for parameter in parameters_of(name, pipe):
             old = self._fit(parameter, rows, found)
             if old is not None:
                 both[parameter.name] = (parameter, old)
         return both
 
-    def _fit(self, parameter: NamedParameter, rows: tuple[str, ...], found: Found) -> Old | None:
+    def _fit(self, parameter: NamedParameter, rows: tuple[str, ...], found: Matches) -> OldParameter | None:
         """The old values in the shape of now."""
         name, old = parameter.name, self._old.get(parameter.name)
         now = cast(Floats, parameter.parameter.value)
@@ -163,8 +167,8 @@ def _axes(rows: LabelRows, param: str, n_axes: int, *, is_output: bool) -> tuple
 
 
 def _by_rows(
-    old: Old, now: Floats, axes: tuple[int, ...], before: tuple[str, ...], rows: tuple[str, ...]
-) -> Old | None:
+    old: OldParameter, now: Floats, axes: tuple[int, ...], before: tuple[str, ...], rows: tuple[str, ...]
+) -> OldParameter | None:
     """Old values at the places of their labels. A sparse layer keeps its rows one after the other."""
     if old.origin.shape[axes[0]] % len(before) or now.shape[axes[0]] % len(rows):
         return None
@@ -180,15 +184,15 @@ def _by_rows(
         return array.reshape(now.shape) if is_flat else array
 
     origin = place(old.origin)
-    return None if origin.shape != now.shape else Old(origin, place(old.known_importance()))
+    return None if origin.shape != now.shape else OldParameter(origin, place(old.known_importance()))
 
 
-def _leading(old: Old, now: Floats) -> Old:
+def _leading(old: OldParameter, now: Floats) -> OldParameter:
     """What has no labels to go by has its old values first, along each axis."""
     corner = tuple(slice(size) for size in old.origin.shape)
     origin, importance = now * 0, now * 0
     origin[corner], importance[corner] = old.origin, old.known_importance()
-    return Old(origin, importance)
+    return OldParameter(origin, importance)
 
 
 def _size(array: Floats) -> int:

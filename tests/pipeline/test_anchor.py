@@ -23,7 +23,7 @@ from spacy_transfer.pipeline.anchoring import create_anchor_v1
 from spacy_transfer.pipeline.importance import estimate_fisher
 from spacy_transfer.pipeline.names import parameters_of
 from spacy_transfer.pipeline.old_data import is_raw, own_answers, read_data
-from spacy_transfer.pipeline.old_weights import Found, OldWeights
+from spacy_transfer.pipeline.old_weights import Matches, OldWeights
 from spacy_transfer.tuning.optimizers import sgd_v1
 
 from .test_dropin import make as make_dropin
@@ -595,7 +595,7 @@ def test_new_rows_of_stock_ner_are_free(use_upper):
     rows = [nlp.get_pipe("ner").moves.get_class_name(i) for i in range(nlp.get_pipe("ner").moves.n_moves)]
     origin = values(nlp)
     nlp.get_pipe("ner").add_label("THING")
-    pipe, found = nlp.get_pipe("ner"), Found()
+    pipe, found = nlp.get_pipe("ner"), Matches()
     now = [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
     both = old.look_up("ner", pipe, found)
     assert not found.missing and len(found.partly) == (2 if use_upper else 3)
@@ -619,7 +619,7 @@ def test_rows_go_by_their_labels_not_by_their_places(tiny_bert):
     old = OldWeights(nlp, ["transfer_ner"], None)
     tags, origin = nlp.get_pipe("transfer_ner").tags, values(nlp)
     spacy_transfer.pipeline.labels.set_labels(nlp, "transfer_ner", ["NEW", "PER", "LOC"])
-    now, found = nlp.get_pipe("transfer_ner").tags, Found()
+    now, found = nlp.get_pipe("transfer_ner").tags, Matches()
     assert now != tags
     both = old.look_up("transfer_ner", nlp.get_pipe("transfer_ner"), found)
     assert not found.missing and len(found.partly) == 5
@@ -642,7 +642,7 @@ def test_what_has_grown_is_held_in_its_corner(tiny_bert):
     encoder = nlp.get_pipe("transfer_backbone").model.shims[0].encoder.transformer
     n_old = encoder.embeddings.word_embeddings.num_embeddings
     encoder.resize_token_embeddings(n_old + 3)
-    found = Found()
+    found = Matches()
     both = old.look_up("transfer_backbone", nlp.get_pipe("transfer_backbone"), found)
     (name,) = found.partly
     kept = both[name][1]
