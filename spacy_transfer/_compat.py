@@ -128,6 +128,27 @@ def send_zeros(listener: Any) -> None:
         backprop([rows * 0 for rows in listener._outputs])
 
 
+def insert_component(nlp: Any, index: int, name: str, component: object) -> None:
+    """Put a component into a pipeline without its config: it is there for training alone. As long as it is there, the
+    pipeline can be trained, but not saved.
+
+    nlp (Language): The pipeline.
+    index (int): Its place among all components.
+    name (str): Its name.
+    component (object): The component.
+    """
+    nlp._components.insert(index, (name, component))
+
+
+def remove_component(nlp: Any, component: object) -> None:
+    """Take out what `insert_component` put in, at all its places.
+
+    nlp (Language): The pipeline.
+    component (object): The component; nothing happens if it is not there.
+    """
+    nlp._components[:] = [entry for entry in nlp._components if entry[1] is not component]
+
+
 def has_hooks(module: Any) -> bool:
     """Whether somebody listens to a torch module.
 

@@ -902,24 +902,29 @@ class Errors(metaclass=_Coded):
         'Give data of the old task, or take targets = "predicted".'
     )
     T685 = (
-        "training.before_update: the gradient of an example is not finite in {names}, so nothing can be said of how "
-        "much their weights matter. Look for a broken weight or text in the old pipeline and its data."
+        "training.before_update: the gradient of an example is not finite in {names}, so the importance of their "
+        "weights is not known. Look for a broken weight or text in the old pipeline and its data."
     )
     T686 = (
         "training.before_update: not one of {count} texts gave a gradient to any of {names}. Give texts that are "
         'annotated for them, or take targets = "predicted".'
     )
     T687 = (
-        "training.before_update.source = {source!r} has nothing that could be held of {wanted}; it has: {found}. "
-        "Components and parameters are found by their names: give the pipeline that this one goes on from."
+        "training.before_update.source = {source!r} has no weights for any of {wanted}; it has: {found}. Components "
+        "and parameters are found by their names: give the pipeline that this training started from."
     )
     T688 = (
         'training.before_update.targets = "gold", but data = {found!r} has none. Give a reader or a .spacy file with '
         'annotation of the old task, or take targets = "predicted".'
     )
     T689 = (
-        "training.before_update.components: {name!r} is no component that is trained here. Those that are, or near "
-        "it: {near}."
+        "training.before_update.components: {name!r} is not trained here. The nearest names of trained components: "
+        "{near}."
+    )
+    T690 = (
+        "training.before_update: nlp.update(..., sgd=optimizer) would step each component before Anchor.v1 can hold "
+        "it. Nothing has moved. Call nlp.update(..., sgd=False), then finish_update(optimizer) of each component, as "
+        "'spacy train' does."
     )
     T701 = (
         "There is no head to fit: nlp.pipeline = {pipeline} has no component with the factory {factories} that is "
@@ -1020,17 +1025,17 @@ class Errors(metaclass=_Coded):
     T783 = "DATA: two sets are called {name!r} (of {given}). Give them names: news={name}.spacy"
     T784 = "{key} = {found!r}: it must be a list of strings. Give: {last} = {example}"
     T785 = (
-        "{key} has {label!r}, which is neither in the gold annotation of the data nor among what the old pipeline "
-        "finds. Near it: {near}."
+        "{key} has {label!r}, which is neither in the gold annotation of the data nor in the old pipeline's "
+        "predictions. Near it: {near}."
     )
-    T790 = "{key}: there is no skill to look at. Give at least one block with its data: {key}.NAME"
-    T791 = "{key} has {given!r}, which is none of its keys. Near it: {near}."
+    T790 = "{key}: there is no skill to score. Give at least one block with its data: {key}.NAME"
+    T791 = "{key} has an unknown key: {given!r}. The nearest keys: {near}."
     T792 = (
-        "{key}.data = {found!r}: give a reader, or a .spacy file with annotation. Raw text will do with agreement = "
-        "true: then what the old pipeline says of it is taken for gold."
+        "{key}.data = {found!r}: give a reader, or a .spacy file with annotation. Raw text is enough with "
+        "agreement = true: then the old pipeline's predictions are taken for gold."
     )
-    T793 = "{key}: there is not one text in the data. Give texts to score."
-    T794 = "{key}: the old pipeline has no score {name!r} on these data. Near it: {near}."
+    T793 = "{key}: the data have no text. Give texts to score."
+    T794 = "{key}: the old pipeline has no score {name!r} on these data. The nearest names: {near}."
     T795 = (
         "{key}: [training.score_weights] of the old pipeline weighs no score that these data give. Name them: scores = "
         "[...], of {near}."
@@ -1131,17 +1136,17 @@ class Warnings(metaclass=_Coded):
         "tenth of it."
     )
     W680 = (
-        "components.{name}: no text of {count} gave it a gradient, so none of its weights matters, and the anchor "
-        "leaves them free. Give data that are annotated for it."
+        "components.{name}: none of {count} texts gave it a gradient. The importance of its weights is 0, and the "
+        "anchor leaves them free. Give data that are annotated for it."
     )
     W780 = (
-        "training.logger.earlier: the gold side of {tasks} was another there: with agreement = true it is what the old "
-        "pipeline says. The matrix leaves out what it has of them. To have them compared, give all trainings the same "
-        "`before`, the pipeline before all of them, and the same data."
+        "training.logger.earlier: {tasks} had other gold annotation there: with agreement = true it is the old "
+        "pipeline's predictions. The matrix leaves their earlier scores out. To compare them, give all trainings the "
+        "same `before`, the pipeline before all of them, and the same data."
     )
     W781 = (
-        "training.logger.earlier: the scores before this training are not those that were left: {scores}. The matrix "
-        "keeps what it had. Go on from the pipeline that {stage!r} left (model-best), and give the same data."
+        "training.logger.earlier: the scores before this training are not those after the last one: {scores}. The "
+        "matrix keeps the earlier ones. Start from the pipeline of {stage!r} (model-best), and give the same data."
     )
     W720 = (
         "training.frozen_components has {name!r}: it is not initialised then, and the heads find no rows. Take it "

@@ -365,8 +365,9 @@ def test_methods_of_forgetting_fit_their_configs(script, tmp_path):
         check_forgetting(config, ["l2sp", "ewc"], ["rehearsal", "lwf", "soft"], method)
         if method in ("l2sp", "ewc"):
             found = spacy.registry.resolve({"x": config["training"]["before_update"]})["x"]
-            assert (found.data, found.then.data, found.then.then) == (str(second.texts), str(first.texts), None)
-            assert found.importance == ("fisher" if method == "ewc" else "equal")
+            data = found.settings.data, found.then.settings.data, found.then.then
+            assert data == (str(second.texts), str(first.texts), None)
+            assert found.settings.importance == ("fisher" if method == "ewc" else "equal")
     assert {*forgetting.PARTS["extend"], *forgetting.PARTS["sequence"]} == {*forgetting.METHODS, "joint"}
     check(forgetting.sequence_config(["ai"], 20, ["x"], None, "joint"))
 

@@ -120,6 +120,32 @@ def test_stored_value():
             kind.remove_extension("of_compat")
 
 
+def test_a_component_for_training_alone():
+    """It is updated where it stands, at all its places. One that takes itself out while the pipeline goes through its
+    list is called to the end of that list. Taken out, it is nowhere."""
+    nlp, calls = spacy.blank("en"), []
+    nlp.add_pipe("sentencizer")
+
+    class Training:
+        is_trainable, model = True, Linear(2, 2)
+
+        def update(self, examples, **kwargs):
+            calls.append((len(examples), nlp.component_names))
+            _compat.remove_component(nlp, self)
+
+        def finish_update(self, sgd):
+            raise AssertionError("nlp.update steps nothing with sgd=False")
+
+    component, before = Training(), nlp.to_bytes()
+    _compat.insert_component(nlp, 1, "training", component)
+    _compat.insert_component(nlp, 0, "training", component)
+    assert nlp.pipe_names == ["training", "sentencizer", "training"]
+    nlp.update([Example(nlp.make_doc("a"), nlp.make_doc("a"))], sgd=False)
+    assert calls == [(1, ["training", "sentencizer", "training"]), (1, ["sentencizer"])]
+    _compat.remove_component(nlp, component)
+    assert nlp.pipe_names == ["sentencizer"] and nlp.to_bytes() == before
+
+
 def test_zeros_reach_spacys_tok2vec_and_nothing_else():
     """What spaCy's tok2vec waits for goes through it, once; our listeners, and layers that are none, hear nothing."""
     nlp = spacy.blank("en")

@@ -8,9 +8,8 @@ from thinc.api import Model, set_dropout_rate
 from thinc.shims import Shim
 
 from ..errors import Errors
-from ..tuning.anchors import pull_of, strengths
+from ..tuning.anchors import strengths
 from ..tuning.policy import Policy, Tuning
-from .parameter import as_array
 from .products import by_numpy
 from .tunable import Tunable
 from .weights import Weight
@@ -81,7 +80,7 @@ class LayersShim(Tunable, Shim):
         self.unbind()
         self.steps = 0
         self.bind(model)
-        self._origin = {name: as_array(self.weights[name].parameter.value).copy() for name in self._strengths}
+        self._origin = {name: self.weights[name].parameter.value_copy() for name in self._strengths}
 
     def copy(self) -> "LayersShim":
         """RETURNS (LayersShim): One for a copy of the node, to which it is bound when that is used."""
@@ -159,10 +158,8 @@ class LayersShim(Tunable, Shim):
         stepped = {name: w.parameter for name, w in self.weights.items() if w.parameter.raw_gradient is not None}
         if getattr(optimizer, "use_radam", False) and any(self.rate_scale(name) != 1.0 for name in stepped):
             raise ValueError(Errors.T618)
+        self.add_pull({name: weight.parameter for name, weight in self.weights.items()})
         for name, parameter in stepped.items():
-            if name in self._strengths:
-                value, factor = as_array(parameter.value), self._strengths[name] * self._n_docs
-                parameter.add_gradient(pull_of(value, self._origin[name], factor))
             parameter.step(optimizer, self.rate_scale(name))
 
     def drop_gradients(self) -> None:

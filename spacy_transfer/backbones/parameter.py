@@ -42,6 +42,10 @@ class Parameter:
         """RETURNS (int): How many numbers it holds."""
         return int(self.value.size)
 
+    def value_copy(self) -> FloatsXd:
+        """RETURNS (FloatsXd): A copy of the weights."""
+        return self.value.copy()
+
     def put(self, value: FloatsXd) -> None:
         """Set the weights.
 
@@ -124,6 +128,9 @@ class TorchParameter(Parameter):
     @property
     def size(self) -> int:
         return self.tensor.numel()
+
+    def value_copy(self) -> Any:
+        return self.value.clone()
 
     def put(self, value: Any) -> None:
         self.value.copy_(self._as_tensor(value))

@@ -18,7 +18,6 @@ from ..integrity import seal, unpack
 from ..tuning.policy import Tuning
 from ..types import BackboneHooks
 from .layers import LayersShim, check_keys, is_still
-from .parameter import as_array
 from .sources import resolve_path
 from .tunable import Tunable
 from .weights import Weight, find_weights
@@ -149,7 +148,7 @@ class PipelineShim(LayersShim):
             raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
         if fresh.fingerprint() != model.attrs["fingerprint"]:
             raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
-        return {name: as_array(weight.parameter.value) for name, weight in fresh.find_weights(model).items()}
+        return {name: weight.parameter.value for name, weight in fresh.find_weights(model).items()}
 
     def finish_update(self, optimizer: Any) -> None:
         """Step what moves, or without a tuning everything as Thinc does it, and count the step.

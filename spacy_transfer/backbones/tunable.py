@@ -1,10 +1,13 @@
-"""What every shim with a tuning has, whatever its weights are made of: the settings, the steps, the policy."""
+"""A mix-in for shims with a tuning: the settings, the steps, the policy and the anchor, for weights of any library."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from thinc.api import Model
 
+from ..tuning.anchors import pull
 from ..tuning.policy import Policy, Tuning
+from .parameter import Parameter
 from .row_cache import CacheSettings
 
 
@@ -45,6 +48,16 @@ class Tunable:
     def rate_scale(self, name: str) -> float:
         """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
         return 1.0 if self.policy is None else self.policy.scale(name)
+
+    def add_pull(self, parameters: Mapping[str, Parameter]) -> None:
+        """Add the anchor's pull to the gradients that there are: strength * (weights - pretrained weights) for every
+        doc since the last step, because the losses of heads are sums over docs.
+
+        parameters (Mapping[str, Parameter]): Those of the backbone, by name.
+        """
+        for name, strength in self._strengths.items():
+            if parameters[name].raw_gradient is not None:
+                pull(parameters[name], self._origin[name], strength * self._n_docs)
 
     def drop_gradients(self) -> None:
         """Forget what has been collected for the next step."""

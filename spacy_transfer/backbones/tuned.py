@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
 from ..tuning.adapters import has_adapter, inject, merge, plain_name, trainable_names
-from ..tuning.anchors import pull, strengths
+from ..tuning.anchors import strengths
 from ..tuning.policy import Depths, Policy, Tuning, check_layers
+from .parameter import TorchParameter
 from .row_cache import RowCache
 from .scale import LossScale
 from .shim import SafetensorsShim
@@ -131,15 +132,14 @@ class TuningShim(Tunable, SafetensorsShim):
         return n_lower, self._cache if n_lower else None
 
     def finish_update(self, optimizer: Any) -> None:
-        """Look at the gradients, add the anchor's pull, step, and count the step.
+        """Add the anchor's pull, look at the gradients, step, and count the step.
 
         optimizer (Optimizer): The optimizer.
         RAISES (ValueError): When a gradient is not finite; nothing has moved then.
         """
         parameters = {name: p for name, p in self._model.named_parameters() if p.grad is not None}
+        self.add_pull({name: TorchParameter(self, name) for name in self._strengths})
         if self._may_step(parameters):
-            if self._strengths:
-                pull(dict(self._model.named_parameters()), self._origin, self._strengths, self._n_docs)
             super().finish_update(optimizer)
         else:
             for parameter in parameters.values():

@@ -5,10 +5,12 @@ import math
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict, cast
 
 import typer
+from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
+from spacy.training import Example
 from spacy.util import registry, resolve_dot_names
 from wasabi import msg
 
@@ -17,6 +19,27 @@ from ..extras import import_extra
 from ..integrity import write_picture, write_whole
 from .app import transfer_cli
 from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+
+if TYPE_CHECKING:
+    from ..pipeline.backbone import Backbone
+    from ..pipeline.lookahead import Lookahead
+
+Table = list[list[float | None]]
+Batches = Iterable[tuple[int, list[Example]]]
+
+
+class Affinity(TypedDict):
+    """What `affinity.json` holds: tables by pairs of tasks, row by row, as `Lookahead` gives them; null where nothing
+    was measured."""
+
+    backbone: str
+    tasks: list[str]
+    steps: int
+    length: float
+    affinity: Table
+    errors: Table
+    cosines: Table
+    counts: list[list[int]]
 
 
 @transfer_cli.command("affinity", context_settings=OVERRIDES)
@@ -58,9 +81,7 @@ def affinity_cli(
 def check_arguments(steps: int, every: int, length: float, out: str) -> None:
     """Before any work is done.
 
-    steps (int), every (int), length (float), out (str): See `affinity_cli`.
-    RAISES (ValueError): When a number makes no sense, or the folder is a file.
-    RAISES (ImportError): When there is nothing to draw with.
+    RAISES (ImportError, ValueError): When a number is out of range, the folder is a file, or matplotlib is missing.
     """
     if steps < 2 or every < 1 or not 0.0 < length < 1.0:
         raise ValueError(Errors.T770.format(steps=steps, every=every, length=length))
@@ -72,30 +93,25 @@ def check_arguments(steps: int, every: int, length: float, out: str) -> None:
         raise ValueError(Errors.T772.format(path=out))
 
 
-def run(nlp: Any, *, steps: int, every: int = 1, length: float = 3e-4, backbone: str | None = None) -> dict[str, Any]:
-    """Train, and look ahead before the steps.
+def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, backbone: str | None = None) -> Affinity:
+    """Train an initialised pipeline as its config says, and measure before the steps. See `affinity_cli`.
 
-    nlp (Language): The pipeline, initialised; its weights move as in `spacy train`.
-    steps (int): Steps of the training.
-    every (int): Look ahead before every so many.
-    length (float): Of the step that is tried, as a share of the length of the vector of weights.
-    backbone (Optional[str]): Name of the component; null for the only one that has several tasks.
-    RETURNS (Dict[str, Any]): What `affinity.json` holds: "tasks", and by pairs of them, row by row, "affinity", its
-        standard "errors", "cosines" of gradients and "counts"; null where nothing was measured.
+    RETURNS (Affinity): The tables.
     RAISES (ValueError): When there are no tasks to compare, or none ever had a gradient.
     """
     from spacy.training.loop import create_train_batches, train_while_improving
     from tqdm import tqdm
 
-    from ..pipeline.lookahead import Lookahead, can_look
+    from ..pipeline.lookahead import Lookahead, check_backbone
 
     config = nlp.config.interpolate()
     settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
     (corpus,) = resolve_dot_names(config, [settings["train_corpus"]])
     frozen, annotating = settings["frozen_components"], settings["annotating_components"]
     name, tasks = choose(nlp, frozen, backbone)
-    can_look(nlp.get_pipe(name))
-    lookahead = Lookahead(nlp, nlp.get_pipe(name), tasks, length, frozen, annotating)
+    component = cast("Backbone", nlp.get_pipe(name))
+    check_backbone(component)
+    lookahead = Lookahead(nlp, component, tasks, length, frozen, annotating)
     epochs = -1 if settings["max_epochs"] == -1 else 0
     batches = create_train_batches(nlp, corpus, settings["batcher"], epochs)
     training = train_while_improving(
@@ -113,30 +129,35 @@ def run(nlp: Any, *, steps: int, every: int = 1, length: float = 3e-4, backbone:
         before_update=settings["before_update"],
     )
     n_steps = sum(1 for _ in tqdm(training, total=steps, desc="Affinity", leave=False, disable=None))
-    means = lookahead.means()
     if not (lookahead.counts() > 0).any():
         raise ValueError(Errors.T773.format(name=name, steps=n_steps, tasks=", ".join(tasks)))
-    tables = {"affinity": means, "errors": lookahead.errors(), "cosines": lookahead.mean_cosines()}
-    found = {key: [[_or_none(value) for value in row] for row in table] for key, table in tables.items()}
+    tables = (lookahead.means(), lookahead.errors(), lookahead.mean_cosines())
+    affinity, errors, products = ([[_or_none(value) for value in row] for row in table] for table in tables)
     counts = lookahead.counts().astype(int).tolist()
-    return {"backbone": name, "tasks": tasks, "steps": n_steps, "length": length, **found, "counts": counts}
+    return Affinity(
+        backbone=name,
+        tasks=tasks,
+        steps=n_steps,
+        length=length,
+        affinity=affinity,
+        errors=errors,
+        cosines=products,
+        counts=counts,
+    )
 
 
-def choose(nlp: Any, frozen: list[str], name: str | None) -> tuple[str, list[str]]:
-    """The backbone, and its tasks.
+def choose(nlp: Language, frozen: list[str], name: str | None) -> tuple[str, list[str]]:
+    """Choose the backbone: the one of that name, or the only one with several tasks.
 
-    nlp (Language): The pipeline.
-    frozen (List[str]): Components that are not trained.
-    name (Optional[str]): The backbone that is wanted.
     RETURNS (Tuple[str, List[str]]): Names of the backbone and of the components that listen to it.
     RAISES (ValueError): When there is none with several tasks, none of that name, or more than one.
     """
-    from ..pipeline.tasks import Tasks
+    from ..pipeline.backbone import Backbone
 
     found = {
         pipe_name: [task for task in pipe.listener_map if task in nlp.pipe_names and task not in frozen]
         for pipe_name, pipe in nlp.pipeline
-        if isinstance(getattr(pipe, "tasks", None), Tasks) and pipe_name not in frozen and not pipe.frozen
+        if isinstance(pipe, Backbone) and pipe_name not in frozen and not pipe.frozen
     }
     able = {key: tasks for key, tasks in found.items() if len(tasks) > 1}
     if name is not None and name not in able:
@@ -150,11 +171,8 @@ def choose(nlp: Any, frozen: list[str], name: str | None) -> tuple[str, list[str
     return name, able[name]
 
 
-def report(found: dict[str, Any]) -> None:
-    """Print the matrix.
-
-    found (Dict[str, Any]): From `run`.
-    """
+def report(found: Affinity) -> None:
+    """Print the matrix."""
     tasks = found["tasks"]
     rows = [
         [task, *(_percent(a, e) for a, e in zip(means, errors, strict=True))]
@@ -168,28 +186,22 @@ def report(found: dict[str, Any]) -> None:
         msg.warn(Warnings.W661.format(tasks=", ".join(broken), length=found["length"]))
 
 
-def write(found: dict[str, Any], folder: Path) -> None:
-    """Write the numbers, and the picture.
-
-    found (Dict[str, Any]): From `run`.
-    folder (Path): Is made.
-    """
+def write(found: Affinity, folder: Path) -> None:
+    """Write the numbers and the picture into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "affinity.json", json.dumps(found, indent=2).encode("utf8"))
     draw(found, folder / "affinity.png")
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
-    """Draw the matrix: each column in shares of what its own task's step does, so that tasks can be compared.
-
-    found (Dict[str, Any]): From `run`.
-    path (Path): The picture.
-    """
+def draw(found: Affinity, path: Path) -> None:
+    """Draw the matrix: each column in shares of what its own task's step does, so that tasks can be compared."""
     from matplotlib.figure import Figure
 
     tasks, means = found["tasks"], found["affinity"]
+    own = [means[i][i] for i in range(len(tasks))]
     shares = [
-        [math.nan if a is None or not means[j][j] else a / abs(means[j][j]) for j, a in enumerate(row)] for row in means
+        [a / abs(unit) if a is not None and unit else math.nan for a, unit in zip(row, own, strict=True)]
+        for row in means
     ]
     size = 2.0 + 0.9 * len(tasks)
     figure = Figure(figsize=(size + 1.0, size), layout="constrained")
@@ -206,8 +218,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
     write_picture(figure, path)
 
 
-def _measured(batches: Iterable[tuple[int, list]], lookahead: Any, every: int) -> Iterator[tuple[int, list]]:
-    """Batches come by between the steps: what owed a gradient has made its step by then."""
+def _measured(batches: Batches, lookahead: "Lookahead", every: int) -> Iterator[tuple[int, list[Example]]]:
+    """The batches. spaCy asks for the next one between two steps: it is measured then."""
     for i, (epoch, batch) in enumerate(batches):
         if i % every == 0:
             lookahead.measure(batch)

@@ -1,8 +1,8 @@
-"""`python -m spacy transfer retention BEFORE AFTER DATA ...`: what a pipeline could do, and still can."""
+"""`python -m spacy transfer retention BEFORE AFTER DATA ...`: scores of an old pipeline and its successor."""
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from wasabi import msg
@@ -11,6 +11,10 @@ from .._compat import spacy_cli_parts
 from ..errors import Errors
 from .app import transfer_cli
 from .prepare import CodePath, UseGpu, errors_in_one_line
+
+if TYPE_CHECKING:
+    from ..pipeline.retention import Row
+    from ..types import Config
 
 
 @transfer_cli.command("retention")
@@ -58,13 +62,9 @@ def retention(
     labels: list[str] | None = None,
     agreement: bool = False,
     output: Path | None = None,
-) -> list[Any]:
-    """Load, score and write.
+) -> "list[Row]":
+    """Load, score and write. See `retention_cli` and `Skill`.
 
-    before (str), after (str): Folders or names of packages.
-    data (List[str]): Files, or NAME=FILE.
-    scores (Optional[List[str]]), labels (Optional[List[str]]), agreement (bool): See `pipeline.retention.Skill`.
-    output (Optional[Path]): A JSON file for the table.
     RETURNS (List[Row]): The table.
     """
     from ..pipeline.carry import load
@@ -73,7 +73,7 @@ def retention(
 
     if output is not None and not output.resolve().parent.is_dir():
         raise ValueError(Errors.T780.format(path=output))
-    blocks: dict[str, dict[str, Any]] = {}
+    blocks: dict[str, Config] = {}
     for given in data:
         name, path = _named(given)
         if name in blocks:

@@ -1,7 +1,7 @@
-"""The importance of a pipeline's weights, estimated by its own `update` without a step."""
+"""The Fisher information of a pipeline's weights, estimated by its own `update` without a step."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from spacy.language import Language
 from spacy.training import Example
@@ -16,37 +16,44 @@ from ..backbones.tuned import TuningShim
 from ..corpora.marks import may_train
 from ..errors import Errors, Warnings
 from ..tuning.fisher import DiagonalFisher
+from ..types import Floats, Pipe, pipes_of
 from .names import drop_gradients, flush, has_weights, parameters_of
+
+if TYPE_CHECKING:
+    from thinc.api import Optimizer
+    from torch import nn
+
+    from .backbone import Backbone
 
 BAR_AFTER = 5.0
 """Seconds after which a progress bar shows."""
 
 
 def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Collection[str]) -> DiagonalFisher:
-    """One backward pass for each example, at dropout 0; squares of gradients are averaged, for each component over the
-    examples that it learns from. Texts without a token are left out: they say nothing.
+    """One backward pass for each example, at dropout 0. Squares of gradients are averaged, for each component over the
+    examples that it learns from. Texts without a token are left out.
 
-    nlp (Language): A pipeline that serves for nothing else: what is frozen in it thaws, its dropout goes off for good.
-    examples (Iterable[Example]): Gold side: what each component is to have said.
-    components (Collection[str]): Names of those whose weights are weighed. What reads their rows, and what gives them
+    nlp (Language): A pipeline for this alone: what is frozen in it is unfrozen, and its dropout is turned off for good.
+    examples (Iterable[Example]): Gold side: what each component should predict.
+    components (Collection[str]): Names of those whose importance is wanted. What reads their rows, and what gives them
         rows, runs with them.
     RETURNS (DiagonalFisher): By COMPONENT.path.parameter.
-    RAISES (ValueError): When there is no example, or none that a component learns from; when none teaches anything,
-        labels are unknown, or a gradient is not finite.
+    RAISES (ValueError): When there is no example, or none that a component learns from; when no example gives a
+        gradient, labels are unknown, or a gradient is not finite.
     """
     running = _connected(nlp, components) & set(nlp.pipe_names)
     excluded = set(nlp.component_names) - running
-    pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if name in components]
-    for name, pipe in nlp.pipeline:
-        if name in running and has_weights(pipe):
-            _thaw(pipe, name in components)
-            drop_gradients(pipe)
+    pipes = [(name, pipe) for name, pipe in pipes_of(nlp) if name in components]
+    trained = [(name, pipe) for name, pipe in pipes_of(nlp) if name in running and has_weights(pipe)]
+    for name, pipe in trained:
+        _unfreeze(pipe, is_wanted=name in components)
+        drop_gradients(pipe)
     fisher, labels = DiagonalFisher(), _labels(nlp, running)
     for example in tqdm(examples, desc="Importance of weights", delay=BAR_AFTER, leave=False, disable=None):
         if not len(example.predicted):
             continue
-        sgd: Any = False
-        nlp.update([example], drop=0.0, sgd=sgd, losses={}, exclude=excluded)
+        # spaCy's own way to say "no step".
+        nlp.update([example], drop=0.0, sgd=cast("Optimizer", False), losses={}, exclude=excluded)
         if _labels(nlp, running) != labels:
             new = sorted({(n, label) for n, label in _labels(nlp, running)} - set(labels))
             raise ValueError(Errors.T684.format(labels=new, text=example.reference.text[:60]))
@@ -55,22 +62,20 @@ def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Coll
         for name, pipe in pipes:
             if learned_from([example], name, pipe, excluded):
                 found = [(p.name, p.parameter.gradient) for p in parameters_of(name, pipe)]
-                fisher.add(name, [(key, gradient) for key, gradient in found if gradient is not None])
-        for name, pipe in nlp.pipeline:
-            if name in running and has_weights(pipe):
-                drop_gradients(pipe)
+                fisher.add(name, [(key, cast(Floats, gradient)) for key, gradient in found if gradient is not None])
+        for _, pipe in trained:
+            drop_gradients(pipe)
     _check(fisher, pipes)
     return fisher
 
 
-def learned_from(examples: Iterable[Example], name: str, pipe: Any, excluded: Collection[str]) -> list[Example]:
-    """Examples that have a loss which the weights of a component are part of: those that it learns from itself, and
-    those that anything learns from which listens to it.
+def learned_from(examples: Iterable[Example], name: str, pipe: Pipe, excluded: Collection[str]) -> list[Example]:
+    """The examples that a component learns from, itself or through a component that listens to it.
 
     examples (Iterable[Example]): Some examples.
     name (str), pipe (Pipe): The component.
-    excluded (Collection[str]): Names of components that do not learn now.
-    RETURNS (List[Example]): Those of them, in their order.
+    excluded (Collection[str]): Names of components that are not updated.
+    RETURNS (List[Example]): In their order.
     """
     learners = {name}
     if isinstance(pipe, ListenedToComponent):
@@ -79,14 +84,17 @@ def learned_from(examples: Iterable[Example], name: str, pipe: Any, excluded: Co
 
 
 def _connected(nlp: Language, components: Collection[str]) -> set[str]:
-    """The components, those that listen to them, and those that either listens to."""
-    upstream: list[tuple[str, Any]] = [(n, pipe) for n, pipe in nlp.pipeline if isinstance(pipe, ListenedToComponent)]
+    """The components, those that listen to them, and those that any of them listens to."""
+    upstream: list[tuple[str, ListenedToComponent]] = []
+    for name, pipe in nlp.pipeline:
+        if isinstance(pipe, ListenedToComponent):
+            upstream.append((name, pipe))
     found = set(components)
-    for name, pipe in upstream:
+    for name, encoder in upstream:
         if name in components:
-            found |= set(pipe.listening_components)
-    for name, pipe in reversed(upstream):
-        if found & set(pipe.listening_components):
+            found |= set(encoder.listening_components)
+    for name, encoder in reversed(upstream):
+        if found & set(encoder.listening_components):
             found.add(name)
     return found
 
@@ -95,17 +103,18 @@ def _labels(nlp: Language, names: Collection[str]) -> list[tuple[str, str]]:
     return [(n, label) for n, pipe in nlp.pipeline if n in names for label in getattr(pipe, "labels", ())]
 
 
-def _thaw(pipe: Any, counts: bool) -> None:
-    """Gradients for all that may move one day, and no dropout in torch and in parsers: `drop` does not reach those."""
-    if counts and getattr(pipe, "frozen", False) is True:
-        pipe.frozen = False
+def _unfreeze(pipe: Pipe, *, is_wanted: bool) -> None:
+    """Gradients for all that may be trained one day, and no dropout in torch and in parsers: `drop` does not reach
+    those."""
+    if is_wanted and getattr(pipe, "frozen", False) is True:
+        cast("Backbone", pipe).frozen = False
     drop_parser_dropout(pipe.model)
-    for shim in tunable_shims(pipe.model):
-        shim.tuning = None
-        if isinstance(shim, TuningShim):
-            shim.work_out()
-        elif isinstance(shim, LayersShim):
-            shim.unbind()
+    for tunable in tunable_shims(pipe.model):
+        tunable.tuning = None
+        if isinstance(tunable, TuningShim):
+            tunable.work_out()
+        elif isinstance(tunable, LayersShim):
+            tunable.unbind()
     for node in pipe.model.walk():
         for shim in node.shims:
             modules = getattr(getattr(shim, "_model", None), "modules", None)
@@ -113,27 +122,27 @@ def _thaw(pipe: Any, counts: bool) -> None:
                 _no_dropout(module)
 
 
-def _no_dropout(module: Any) -> None:
-    """Modules are told to train before each batch. They stay as they are for prediction, but for recurrent layers,
-    which a GPU can only send gradients through in training."""
+def _no_dropout(module: "nn.Module") -> None:
+    """`train()` is called before each batch. Modules stay in prediction mode, but for recurrent layers: a GPU sends
+    gradients through those in training mode only."""
     if "RNNBase" in {kind.__name__ for kind in type(module).__mro__}:
-        module.dropout, module.training = 0.0, True
+        cast("nn.RNNBase", module).dropout, module.training = 0.0, True
         return
     module.training = False
-    module.train = lambda mode=True, module=module: module
+    vars(module)["train"] = lambda mode=True: module
 
 
-def _check(fisher: DiagonalFisher, pipes: Sequence[tuple[str, Any]]) -> None:
+def _check(fisher: DiagonalFisher, pipes: Sequence[tuple[str, Pipe]]) -> None:
     names = [name for name, _ in pipes]
     unseen = [name for name in names if not fisher.counts[name]]
     if unseen:
         raise ValueError(Errors.T680.format(names=unseen))
     if not fisher.is_finite():
         raise ValueError(Errors.T685.format(names=names))
-    empty = [name for name, pipe in pipes if not any(p.name in fisher for p in parameters_of(name, pipe))]
+    parameters = {name: parameters_of(name, pipe) for name, pipe in pipes}
+    empty = [name for name, own in parameters.items() if not any(p.name in fisher for p in own)]
     if empty == names:
         raise ValueError(Errors.T686.format(names=names, count=max(fisher.counts.values())))
     for name in empty:
-        pipe = dict(pipes)[name]
-        if parameters_of(name, pipe):
+        if parameters[name]:
             logger.warning(Warnings.W680.format(name=name, count=fisher.counts[name]))

@@ -22,29 +22,23 @@ class ClassifierRows(LabelRows):
         self.kind = "sigmoid" if pipe.model.attrs.get("multi_label") else "softmax"
         self.fewest = 1 if self.kind == "sigmoid" else 2
 
-    def output(self) -> Model:
+    def find_output(self) -> Model | None:
         model = self.pipe.model
         ref = "output" if "output" in model.ref_names else "output_layer"
-        if ref not in model.ref_names:
-            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
-        top = model.get_ref(ref)
+        top = model.get_ref(ref) if ref in model.ref_names else None
         found = [node for node in (top.walk() if top is not None else ()) if "W" in node.param_names]
         # In an ensemble a layer behind it mixes the labels: the scores of all hang on the weights of each.
         last = [node for node in model.walk(order="dfs_post") if "W" in node.param_names][-1:]
-        if len(found) != 1 or found[0] is not last[0]:
-            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
-        return found[0]
+        return found[0] if len(found) == 1 and found[0] is last[0] else None
 
 
 class TaggerRows(LabelRows):
     """Of spaCy's `tagger`."""
 
-    def output(self) -> Model:
+    def find_output(self) -> Model | None:
         model = self.pipe.model
         ref = next((ref for ref in ("output_layer", "softmax") if ref in model.ref_names), None)
-        if ref is None:
-            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
-        return model.get_ref(ref)
+        return None if ref is None else model.get_ref(ref)
 
 
 class EntityRows(LabelRows):
@@ -84,7 +78,7 @@ class EntityRows(LabelRows):
         if plan.merged and not self.pipe.model.attrs["has_upper"]:
             raise ValueError(Errors.T367.format(name=self.name))
 
-    def output(self) -> Model:
+    def find_output(self) -> Model:
         model = self.pipe.model
         return model.get_ref("upper" if model.attrs["has_upper"] else "lower")
 
@@ -130,7 +124,7 @@ class TokenRows(LabelRows):
     def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
         return plan if tuple(old) == plan.old else by_rows(plan, old, new)
 
-    def output(self) -> Model:
+    def find_output(self) -> Model:
         return self.pipe.model.get_ref("output")
 
     def nodes(self) -> Iterator[Model]:
@@ -158,7 +152,7 @@ class TargetRows(LabelRows):
 
     kind = "number"
 
-    def output(self) -> Model:
+    def find_output(self) -> Model:
         return self.pipe.model.get_ref("output")
 
     def check_source(self, other: LabelRows) -> None:
@@ -210,6 +204,18 @@ def label_rows(name: str, pipe: Any) -> LabelRows:
     RETURNS (LabelRows): For its kind.
     RAISES (ValueError): When its labels cannot change.
     """
+    found = rows_of(name, pipe)
+    if found is None:
+        raise ValueError(Errors.T368.format(name=name, found=type(pipe).__name__))
+    return found
+
+
+def rows_of(name: str, pipe: Any) -> LabelRows | None:
+    """RETURNS (Optional[LabelRows]): As `label_rows`; None for a component whose labels have no rows that we know.
+
+    name (str): Of the component.
+    pipe (Pipe): The component.
+    """
     if isinstance(getattr(pipe, "model", None), Model):
         if hasattr(pipe, "tags") and "output" in pipe.model.ref_names:
             return TokenRows(name, pipe)
@@ -221,4 +227,4 @@ def label_rows(name: str, pipe: Any) -> LabelRows:
             return TaggerRows(name, pipe)
         if isinstance(pipe, EntityRecognizer):
             return EntityRows(name, pipe)
-    raise ValueError(Errors.T368.format(name=name, found=type(pipe).__name__))
+    return None

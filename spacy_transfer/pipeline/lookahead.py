@@ -1,22 +1,33 @@
-"""Which task helps which: what a step on one task alone does to the losses of the others (Fifty et al. 2021)."""
+"""Inter-task affinity: what a step on one task alone does to the losses of the others (Fifty et al. 2021)."""
 
 import contextlib
 import math
-import random
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, cast
 
 import numpy
 from numpy.typing import NDArray
+from spacy.language import Language
 from spacy.training import Example
 from spacy.util import fix_random_seed
+from thinc.types import FloatsXd
 
 from ..backbones.parameter import as_array
 from ..backbones.tunable import tunable_shims
+from ..random_state import same_random_state
 from ..tuning.surgery import cosines
-from .anchoring import update_beneath
+from ..types import Floats
+from .anchored_step import NAME as ANCHOR
 from .names import parameters_of
 from .surgery import Gradients, TaskGradients, check_passes, drop_all
+
+if TYPE_CHECKING:
+    from thinc.api import Optimizer
+
+    from .backbone import Backbone
+
+Pairs = dict[tuple[str, str], list[float]]
+"""What was measured of each pair of tasks."""
 
 
 class Lookahead:
@@ -24,11 +35,11 @@ class Lookahead:
     two the backbone, and nothing else, has made a step along the gradient of task i. Losses are those of one batch, or
     of task j's last one where a batch trains task i alone. Whatever is random is the same before and after.
 
-    The paper lets the training's optimizer make the step. Here it is a plain step down the gradient, and as long for
-    all tasks: so losses of different sizes make no difference to what a task does to others, nor do moments that are
-    the work of all tasks.
+    The paper lets the training's optimizer make the step. Here it is a plain step down the gradient, of the same length
+    for all tasks: neither the size of a loss nor the optimizer's moments, which come from all tasks, count.
 
-    Nothing of a training changes by it: weights, gradients and random numbers are put back as they were.
+    The training is not changed: weights, gradients and random numbers are put back as they were. An anchor is no task:
+    it is left out.
 
     nlp (Language): The pipeline.
     backbone (Backbone): One of its components.
@@ -40,8 +51,8 @@ class Lookahead:
 
     def __init__(
         self,
-        nlp: Any,
-        backbone: Any,
+        nlp: Language,
+        backbone: "Backbone",
         tasks: list[str],
         length: float,
         exclude: Collection[str] = (),
@@ -50,10 +61,10 @@ class Lookahead:
         self.tasks = tasks
         self._nlp, self._backbone, self._length = nlp, backbone, length
         others = {name for name, _ in nlp.pipeline} - {backbone.name, *tasks, *annotates}
-        self._exclude, self._annotates = sorted({*exclude, *others}), list(annotates)
+        self._exclude, self._annotates = sorted({*exclude, *others, ANCHOR}), list(annotates)
         self._latest: dict[str, list[Example]] = {}
-        self._found: dict[tuple[str, str], list[float]] = {}
-        self._cosines: dict[tuple[str, str], list[float]] = {}
+        self._found: Pairs = {}
+        self._cosines: Pairs = {}
         self._seed = 0
 
     def measure(self, batch: list[Example]) -> None:
@@ -62,7 +73,7 @@ class Lookahead:
         batch (List[Example]): The coming batch.
         """
         self._seed += 1
-        with self._left_as_it_was():
+        with same_random_state():
             gradients = TaskGradients(self._backbone.name)
             losses = self._losses(batch, gradients)
             names, products = gradients.products()
@@ -103,18 +114,18 @@ class Lookahead:
         """RETURNS (NDArray[float64]): How often each pair was measured."""
         return numpy.nan_to_num(self._table(self._found, len))
 
-    def _table(self, found: dict[tuple[str, str], list[float]], what: Any) -> NDArray[numpy.float64]:
-        rows = [[what(found[a, b]) if (a, b) in found else math.nan for b in self.tasks] for a in self.tasks]
+    def _table(self, found: Pairs, summary: Callable[[list[float]], object]) -> NDArray[numpy.float64]:
+        rows = [[summary(found[a, b]) if (a, b) in found else math.nan for b in self.tasks] for a in self.tasks]
         return numpy.array(rows, dtype="d")
 
     # One pass
 
     def _losses(self, batch: list[Example], gradients: TaskGradients | None = None) -> dict[str, float]:
-        """Losses of all tasks on a batch. Their gradients are dropped, or those of the backbone collected."""
+        """Losses of all tasks on a batch. Gradients are dropped, or those of the backbone collected."""
         backbone, losses = self._backbone, dict[str, float]()
         fix_random_seed(self._seed)
-        settings: dict[str, Any] = {"exclude": self._exclude, "annotates": self._annotates}
-        update_beneath(self._nlp)(batch, drop=0.0, sgd=False, losses=losses, **settings)
+        no_step = cast("Optimizer", False)
+        self._nlp.update(batch, drop=0.0, sgd=no_step, losses=losses, exclude=self._exclude, annotates=self._annotates)
         pending = backbone.steps.pending
         backbone.steps.forget()
         if gradients is not None and pending is not None and pending.problem is None:
@@ -128,41 +139,28 @@ class Lookahead:
 
     @contextlib.contextmanager
     def _shifted(self, gradient: Gradients) -> Iterator[None]:
-        """The backbone a step further down a gradient."""
+        """The backbone after a step down a gradient."""
         named = [p for p in parameters_of(self._backbone.name, self._backbone) if p.name in gradient]
-        parameters, steps = [p.parameter for p in named], [as_array(gradient[p.name]) for p in named]
-        kept = [as_array(parameter.value).copy() for parameter in parameters]
+        parameters = [p.parameter for p in named]
+        steps = [cast(Floats, as_array(gradient[p.name])) for p in named]
+        kept = [cast(Floats, as_array(parameter.value).copy()) for parameter in parameters]
         share = self._length * _norm(kept) / _norm(steps)
         try:
             for parameter, value, step in zip(parameters, kept, steps, strict=True):
-                parameter.put(value - share * step)
+                parameter.put(cast(FloatsXd, value - share * step))
             yield
         finally:
             for parameter, value in zip(parameters, kept, strict=True):
-                parameter.put(value)
-
-    @contextlib.contextmanager
-    def _left_as_it_was(self) -> Iterator[None]:
-        import torch
-
-        python, torchs = random.getstate(), torch.get_rng_state()
-        # Thinc and spaCy draw from the old generator, so it is that which must go on.
-        numpys: Any = numpy.random.get_state()  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            torch.set_rng_state(torchs)
-            numpy.random.set_state(numpys)  # noqa: NPY002
+                parameter.put(cast(FloatsXd, value))
 
 
-def can_look(backbone: Any) -> None:
-    """RAISES (ValueError): When layers of a backbone go back only once.
+def check_backbone(backbone: "Backbone") -> None:
+    """RAISES (ValueError): When layers of a backbone allow one backward pass only.
 
     backbone (Backbone): The component, with weights.
     """
     check_passes(backbone.name, parameters_of(backbone.name, backbone))
 
 
-def _norm(arrays: list[Any]) -> float:
+def _norm(arrays: list[Floats]) -> float:
     return math.sqrt(sum(float(array.reshape(-1) @ array.reshape(-1)) for array in arrays))

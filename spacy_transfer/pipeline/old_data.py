@@ -1,10 +1,9 @@
-"""Texts of an old task: annotated ones from a reader or a file, or raw ones with a pipeline's own answers."""
+"""Texts of an old task: annotated ones from a reader or a file, or raw ones with a pipeline's own predictions."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
@@ -25,7 +24,7 @@ def read_data(nlp: Language, data: Data, key: str) -> Iterator[Example]:
 
     nlp (Language): Gives the vocabulary and the tokenizer.
     data (Union[Callable, Path, str]): A reader; or a .spacy file or a folder with such; or raw text, see `read_texts`.
-    key (str): Where it was named, for messages.
+    key (str): The config key, for messages.
     YIELDS (Example): Raw texts without annotation.
     RAISES (ValueError): When there is no such file, or it cannot be read.
     """
@@ -43,7 +42,7 @@ def read_data(nlp: Language, data: Data, key: str) -> Iterator[Example]:
 
 
 def is_raw(data: Data) -> bool:
-    """RETURNS (bool): Whether texts come without annotation, for all that names of files tell."""
+    """RETURNS (bool): Whether texts come without annotation, by the names of the files."""
     if callable(data):
         return False
     path = Path(data)
@@ -51,10 +50,10 @@ def is_raw(data: Data) -> bool:
 
 
 def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
-    """Examples whose gold side is what a pipeline says of them. Categories are taken as it would decide.
+    """Examples whose gold side is what a pipeline predicts. Categories are 0 or 1, by its thresholds.
 
     nlp (Language): The pipeline.
-    examples (Iterable[Example]): The texts; their annotation is not looked at.
+    examples (Iterable[Example]): The texts; their annotation is not used.
     RETURNS (List[Example]): In their order.
     """
     docs = [bare_doc(example.predicted, nlp) for example in examples]
@@ -66,29 +65,28 @@ def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
 
 
 def fingerprint(docs: Iterable[Doc], labels: Iterable[str]) -> str:
-    """What is said of texts, whatever order they have.
+    """A fingerprint of annotated texts, in any order.
 
-    docs (Iterable[Doc]): The texts, with annotation.
-    labels (Iterable[str]): Those of entities that are looked at.
+    docs (Iterable[Doc]): The texts.
+    labels (Iterable[str]): Labels of entities that count.
     RETURNS (str): sha256, 64 hex digits.
     """
-    said = []
+    annotations = []
     for doc in docs:
         found = doc.to_json()
-        # Of real numbers the last digits hang on the machine.
+        # The last digits of a score differ between machines.
         found["cats"] = {label: round(score, 3) for label, score in found.get("cats", {}).items()}
-        said.append(json.dumps(found, sort_keys=True))
-    return hashlib.sha256(json.dumps([sorted(said), sorted(labels)]).encode()).hexdigest()
+        annotations.append(json.dumps(found, sort_keys=True))
+    return hashlib.sha256(json.dumps([sorted(annotations), sorted(labels)]).encode()).hexdigest()
 
 
-def _decided(doc: Doc, deciders: Sequence[Any]) -> dict[str, float]:
+def _decided(doc: Doc, deciders: Sequence[TextCategorizer]) -> dict[str, float]:
     found: dict[str, float] = {}
     for pipe in deciders:
         scores = {label: doc.cats[label] for label in pipe.labels if label in doc.cats}
         if isinstance(pipe, MultiLabel_TextCategorizer):
-            own = getattr(pipe, "thresholds", {})
-            least = {label: own.get(label, pipe.cfg.get("threshold", 0.5)) for label in scores}
-            found |= {label: float(score >= least[label]) for label, score in scores.items()}
+            own, common = getattr(pipe, "thresholds", {}), pipe.cfg.get("threshold", 0.5)
+            found |= {label: float(score >= own.get(label, common)) for label, score in scores.items()}
         elif scores:
             best = max(scores, key=lambda label: scores[label])
             found |= {label: float(label == best) for label in scores}
@@ -96,9 +94,8 @@ def _decided(doc: Doc, deciders: Sequence[Any]) -> dict[str, float]:
 
 
 def bare_doc(doc: Doc, nlp: Language) -> Doc:
-    """The tokens alone, as a reader gives them to a pipeline: they know what tokens such as "n't" stand for (NORM)
-    where the tokenizer made the doc; where it is made of words (gold_preproc, or spaces that are not known), they do
-    not.
+    """A copy of the tokens without annotation. Tokens such as "n't" keep the NORM that the tokenizer has given them. A
+    doc that was made of words (gold_preproc, or unknown spaces) has none.
 
     doc (Doc): As a reader gave it.
     nlp (Language): The pipeline.

@@ -1,20 +1,22 @@
-"""What a pipeline could do before, and what it still can: scores on old development sets, before and now."""
+"""Retention: scores of a pipeline on old development sets, before a training and now."""
 
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import TypeGuard
 
 from spacy.language import Language
 from spacy.scorer import Scorer
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import Errors
 from ..random_state import same_random_state
+from ..types import Config
+from .backbone import Backbone
 from .old_data import Data, bare_doc, fingerprint, is_raw, own_answers, read_data
 
 Scores = dict[str, dict[str, float]]
@@ -26,14 +28,14 @@ _KEYS = ("data", "scores", "labels", "agreement", "new")
 class Skill:
     """Something that a pipeline can do.
 
-    name (str): What it is called in tables.
+    name (str): Its name in tables.
     data (Union[Callable, Path, str]): Texts: a reader, a .spacy file, or raw text. See `old_data.read_data`.
     scores (Tuple[str, ...]): Names of scores, as `spacy evaluate` calls them; "ents_per_type.PERSON.f" for one inside
         another. Empty for those that [training.score_weights] weighs.
     labels (Tuple[str, ...]): Count entities of these labels alone, on both sides. Each must be in the gold annotation,
         or one of the old pipeline's. Empty for all; under `agreement`, for all that the old pipeline has.
-    agreement (bool): The old pipeline's own answers are the gold ones.
-    new (bool): Something that is just being learned, so that it cannot have been forgotten.
+    agreement (bool): The old pipeline's own predictions are the gold annotation.
+    new (bool): This training teaches it, so it cannot have been forgotten.
     """
 
     name: str
@@ -44,13 +46,13 @@ class Skill:
     new: bool = False
 
 
-def skills_from(blocks: Mapping[str, Mapping[str, Any]], key: str) -> list[Skill]:
+def skills_from(blocks: Mapping[str, Config], key: str) -> list[Skill]:
     """Read skills from a config.
 
-    blocks (Mapping[str, Mapping[str, Any]]): What `Skill` has, by name.
-    key (str): Where they stand, for messages.
+    blocks (Mapping[str, Dict]): The fields of `Skill`, by name.
+    key (str): The config key, for messages.
     RETURNS (List[Skill]): In their order.
-    RAISES (ValueError): When there is none, or a block says something else than it may.
+    RAISES (ValueError): When there is none, or a block has a wrong key or value.
     """
     if not blocks:
         raise ValueError(Errors.T790.format(key=key))
@@ -69,7 +71,7 @@ def skills_from(blocks: Mapping[str, Mapping[str, Any]], key: str) -> list[Skill
     return found
 
 
-def _strings(given: Any, key: str, which: str) -> tuple[str, ...]:
+def _strings(given: object, key: str, which: str) -> tuple[str, ...]:
     """A list in a config. A string would be read letter by letter."""
     if given is None:
         return ()
@@ -83,84 +85,82 @@ def _strings(given: Any, key: str, which: str) -> tuple[str, ...]:
 class OldSkills:
     """Development sets of what a pipeline could do, with its scores.
 
-    before (Language): The pipeline as it was. It is not kept.
-    skills (Sequence[Skill]): What is looked at.
-    key (str): Where they were named, for messages.
+    before (Language): The old pipeline. It is not kept.
+    skills (Sequence[Skill]): What is scored.
+    key (str): The config key, for messages.
 
-    `gold` has a fingerprint of the old pipeline's answers, by names of skills that take them for gold. It is not that
-    of its files: `before` may be in memory alone, and other files may give the same answers.
+    `gold` has a fingerprint of the old pipeline's predictions, by names of skills that take them for gold. It is not
+    one of its files: `before` may be in memory alone, and other files may give the same predictions.
     """
 
     def __init__(self, before: Language, skills: Sequence[Skill], key: str) -> None:
         self.skills = list(skills)
-        self._references: dict[str, list[Doc]] = {}
-        self._bare: dict[str, list[Doc]] = {}
-        self._labels: dict[str, frozenset[str]] = {}
-        self._names: dict[str, tuple[str, ...]] = {}
-        self.gold: dict[str, str] = {}
+        self._sets = {skill.name: _read(before, skill, f"{key}.{skill.name}") for skill in self.skills}
+        self.gold = {n: fingerprint(own.references, own.labels) for n, own in self._sets.items() if own.skill.agreement}
         self.before: Scores = {}
-        for skill in self.skills:
-            self._read(before, skill, f"{key}.{skill.name}")
-        for skill in self.skills:
-            self._check_labels(before, skill, f"{key}.{skill.name}.labels")
-            raw = self._all(before, skill)
-            self._names[skill.name] = _wanted(before, skill, raw, f"{key}.{skill.name}")
-            self.before[skill.name] = _picked(raw, self._names[skill.name])
+        for name, own in self._sets.items():
+            own.check_labels(before, f"{key}.{name}.labels")
+            scores = own.score(before)
+            own.names = _wanted(before, own.skill, scores, f"{key}.{name}")
+            self.before[name] = _picked(scores, own.names)
 
     def score(self, nlp: Language) -> Scores:
-        """Scores of a pipeline now. A training that it is in goes on as if it had not been asked: random numbers and
-        rows that are kept between epochs stay as they are.
+        """Scores of a pipeline now. Its training is not changed by that: random numbers and rows that are kept between
+        epochs stay as they are.
 
         nlp (Language): The pipeline.
         RETURNS (Scores): The same names as `before`; NaN for what it does not score.
         """
-        return {skill.name: _picked(self._all(nlp, skill), self._names[skill.name]) for skill in self.skills}
+        return {name: _picked(own.score(nlp), own.names) for name, own in self._sets.items()}
 
-    def _read(self, before: Language, skill: Skill, key: str) -> None:
-        with same_random_state(), _caches_aside(before):
-            examples = list(read_data(before, skill.data, f"{key}.data"))
-            if not examples:
-                raise ValueError(Errors.T793.format(key=key))
-            if skill.agreement:
-                examples = own_answers(before, examples)
-        own = _entity_labels(before) if skill.agreement else frozenset()
-        self._labels[skill.name] = frozenset(skill.labels) or own
-        self._references[skill.name] = [example.reference for example in examples]
-        self._bare[skill.name] = [example.predicted for example in examples]
-        if skill.agreement:
-            self.gold[skill.name] = fingerprint(self._references[skill.name], self._labels[skill.name])
 
-    def _check_labels(self, before: Language, skill: Skill, key: str) -> None:
-        known = _labels_of(self._references[skill.name]) | _entity_labels(before)
-        if not known.issuperset(skill.labels):
+@dataclass
+class _DevelopmentSet:
+    """The texts of a skill, the labels that count (all if there are none), and the names of its scores."""
+
+    skill: Skill
+    texts: list[Doc]
+    references: list[Doc]
+    labels: frozenset[str]
+    names: tuple[str, ...] = ()
+
+    def check_labels(self, before: Language, key: str) -> None:
+        known = _labels_of(self.references) | _entity_labels(before)
+        if not known.issuperset(self.skill.labels):
             # Components need not say which labels they set.
-            known |= _labels_of(self._answers(before, skill))
-        for label in skill.labels:
+            known |= _labels_of(self.predict(before))
+        for label in self.skill.labels:
             if label not in known:
                 near = _near(label, known) or sorted(known)
                 raise ValueError(Errors.T785.format(key=key, label=label, near=near))
 
-    def _answers(self, nlp: Language, skill: Skill) -> list[Doc]:
-        with same_random_state(), _caches_aside(nlp):
-            return list(nlp.pipe([bare_doc(doc, nlp) for doc in self._bare[skill.name]]))
+    def predict(self, nlp: Language) -> list[Doc]:
+        with same_random_state(), _without_caches(nlp):
+            return list(nlp.pipe([bare_doc(doc, nlp) for doc in self.texts]))
 
-    def _all(self, nlp: Language, skill: Skill) -> dict[str, Any]:
-        labels, references = self._labels[skill.name], self._references[skill.name]
-        docs = self._answers(nlp, skill)
-        with same_random_state(), _caches_aside(nlp):
-            golds = [_in_vocab(doc, nlp) for doc in references]
-            if labels:
-                docs, golds = [_only(doc, labels) for doc in docs], [_only(doc, labels) for doc in golds]
+    def score(self, nlp: Language) -> Mapping[str, object]:
+        docs = self.predict(nlp)
+        with same_random_state(), _without_caches(nlp):
+            golds = [_in_vocab(doc, nlp) for doc in self.references]
+            if self.labels:
+                docs, golds = [_only(doc, self.labels) for doc in docs], [_only(doc, self.labels) for doc in golds]
             return Scorer(nlp=nlp).score([Example(a, b) for a, b in zip(docs, golds, strict=True)])
+
+
+def _read(before: Language, skill: Skill, key: str) -> _DevelopmentSet:
+    with same_random_state(), _without_caches(before):
+        examples = list(read_data(before, skill.data, f"{key}.data"))
+        if not examples:
+            raise ValueError(Errors.T793.format(key=key))
+        if skill.agreement:
+            examples = own_answers(before, examples)
+    labels = frozenset(skill.labels) or (_entity_labels(before) if skill.agreement else frozenset())
+    return _DevelopmentSet(skill, [eg.predicted for eg in examples], [eg.reference for eg in examples], labels)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a retention table.
-
-    skill (str), score (str): Whose score.
-    before (float), now (float): The score.
-    """
+    """A line of a retention table: a score of a skill, before and now."""
 
     skill: str
     score: str
@@ -170,6 +170,10 @@ class Row:
     @property
     def difference(self) -> float:
         return self.now - self.before
+
+    def columns(self) -> dict[str, str | float]:
+        """RETURNS (Dict[str, Union[str, float]]): By the names of the columns."""
+        return {**vars(self), "difference": self.difference}
 
 
 def as_rows(before: Scores, now: Scores) -> list[Row]:
@@ -193,16 +197,10 @@ def as_text(rows: Iterable[Row]) -> str:
     return table(lines, header=header, divider=True, aligns=("l", "l", "r", "r", "r")).strip("\n")
 
 
-def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """RETURNS (List[Dict[str, Any]]): For a file; null for what is not known."""
+def as_json(rows: Iterable[Row]) -> list[dict[str, str | float | None]]:
+    """RETURNS (List[Dict[str, Union[str, float, None]]]): For a file; null for what is not known."""
     return [
-        {
-            "skill": row.skill,
-            "score": row.score,
-            "before": number(row.before),
-            "now": number(row.now),
-            "difference": number(row.difference),
-        }
+        {key: number(value) if isinstance(value, float) else value for key, value in row.columns().items()}
         for row in rows
     ]
 
@@ -212,7 +210,7 @@ def number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _wanted(nlp: Language, skill: Skill, scores: dict[str, Any], key: str) -> tuple[str, ...]:
+def _wanted(nlp: Language, skill: Skill, scores: Mapping[str, object], key: str) -> tuple[str, ...]:
     """Names of scores, all of which the old pipeline has."""
     if not skill.scores:
         weights = nlp.config.interpolate()["training"].get("score_weights") or {}
@@ -233,20 +231,20 @@ def _wanted(nlp: Language, skill: Skill, scores: dict[str, Any], key: str) -> tu
 
 
 def _main_scores(nlp: Language) -> list[str]:
-    """What components are weighed by where the config does not say."""
+    """The scores that components weigh by default."""
     metas = [nlp.get_pipe_meta(name) for name in nlp.pipe_names]
     return [name for meta in metas for name, weight in (meta.default_score_weights or {}).items() if weight]
 
 
-def _numbers(scores: dict[str, Any]) -> set[str]:
+def _numbers(scores: Mapping[str, object]) -> set[str]:
     return {name for name, value in scores.items() if _is_number(value)}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _at(scores: Any, path: str) -> Any:
+def _at(scores: object, path: str) -> object:
     """A score, or one inside another. Labels may have dots in them."""
     if not isinstance(scores, Mapping):
         return None
@@ -257,7 +255,7 @@ def _at(scores: Any, path: str) -> Any:
     return next((value for value in found if value is not None), None)
 
 
-def _picked(scores: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+def _picked(scores: Mapping[str, object], names: Sequence[str]) -> dict[str, float]:
     values = {name: _at(scores, name) for name in names}
     return {name: float(value) if _is_number(value) else math.nan for name, value in values.items()}
 
@@ -287,7 +285,7 @@ def _only(doc: Doc, labels: frozenset[str]) -> Doc:
     missing = [doc[token.i : token.i + 1] for token in doc if token.ent_iob == 0]
     kept = [ent for ent in doc.ents if ent.label_ in labels]
     doc = doc.copy()
-    own: Any = [doc.char_span(ent.start_char, ent.end_char, label=ent.label) for ent in kept]
+    own = [Span(doc, ent.start, ent.end, label=ent.label) for ent in kept]
     doc.set_ents(own, missing=[doc[span.start : span.end] for span in missing], default="outside")
     return doc
 
@@ -299,10 +297,9 @@ def _in_vocab(doc: Doc, nlp: Language) -> Doc:
 
 
 @contextlib.contextmanager
-def _caches_aside(nlp: Language) -> Any:
-    pipes: list[Any] = [pipe for _, pipe in nlp.pipeline]
+def _without_caches(nlp: Language) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        for pipe in pipes:
-            if hasattr(pipe, "without_cache"):
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, Backbone):
                 stack.enter_context(pipe.without_cache())
         yield

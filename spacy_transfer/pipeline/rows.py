@@ -77,9 +77,19 @@ class LabelRows:
 
     # Weights
 
-    def output(self) -> Model:
-        """RETURNS (Model): The layer with the rows."""
+    def find_output(self) -> Model | None:
+        """RETURNS (Optional[Model]): The layer with the rows; None where the model has no such layer."""
         raise NotImplementedError
+
+    def output(self) -> Model:
+        """RETURNS (Model): The layer with the rows.
+
+        RAISES (ValueError): When there is none.
+        """
+        found = self.find_output()
+        if found is None:
+            raise ValueError(Errors.T366.format(name=self.name, found=self.pipe.model.name))
+        return found
 
     def nodes(self) -> Iterator[Model]:
         """YIELDS (Model): All layers that have a part for each row, the output layer first."""

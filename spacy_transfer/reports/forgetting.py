@@ -1,10 +1,10 @@
-"""Forgetting over several trainings: a matrix of stages and tasks, and what can be told from it."""
+"""Forgetting over several trainings: a matrix of stages and tasks, with the usual measures."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import Errors
 from ..extras import import_extra
 from ..integrity import write_picture
+from ..types import Config
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ForgettingMatrix:
     tasks (Tuple[str, ...]): Names of the tasks.
     scores (NDArray[float64]): From 0 to 1, shape (n_stages, n_tasks); NaN where it was not measured.
     learned (Tuple[int, ...]): For each task the index of the stage that taught it.
-    gold (Mapping[str, str]): For each task whose gold side is what a pipeline says, a fingerprint of that.
+    gold (Mapping[str, str]): Fingerprints of gold annotation that is a pipeline's own predictions, by task.
     """
 
     stages: tuple[str, ...]
@@ -41,8 +42,8 @@ class ForgettingMatrix:
         """How far each task fell from the best it ever was to what it is after the last stage (Chaudhry et al. 2018,
         arXiv 1801.10112, equation 3). Negative where it has risen.
 
-        RETURNS (NDArray[float64]): Shape (n_tasks,); NaN for tasks that the last stage taught, or that were measured
-            before or after it alone.
+        RETURNS (NDArray[float64]): Shape (n_tasks,); NaN for tasks that the last stage taught, or that were not
+            measured both before and after it.
         """
         found = numpy.full(len(self.tasks), numpy.nan)
         for j in self._old():
@@ -77,20 +78,27 @@ class ForgettingMatrix:
 
         rows = [(stage, *(_shown(v) for v in line)) for stage, line in zip(self.stages, self.scores, strict=True)]
         rows.append(("forgotten", *(_shown(value) for value in self.forgetting())))
-        aligns: Any = ("l", *("r" for _ in self.tasks))
+        aligns: list[Literal["l", "r"]] = ["l"]
+        aligns += ["r"] * len(self.tasks)
         text = table(rows, header=("after", *self.tasks), divider=True, aligns=aligns).strip("\n")
         facts = f"average forgetting {_shown(self.average_forgetting())}, backward transfer "
         return f"{text}\n{facts}{_shown(self.backward_transfer())}, average score {_shown(self.average())}"
 
-    def to_json(self) -> dict[str, Any]:
+    def by_stage(self) -> dict[str, dict[str, float | None]]:
+        """RETURNS (Dict[str, Dict[str, Optional[float]]]): Scores by stage and task; None where it was not measured."""
+        rows = (dict(zip(self.tasks, map(_number, line), strict=True)) for line in self.scores)
+        return dict(zip(self.stages, rows, strict=True))
+
+    def learned_in(self) -> dict[str, str]:
+        """RETURNS (Dict[str, str]): The stage that taught each task."""
+        return dict(zip(self.tasks, (self.stages[i] for i in self.learned), strict=True))
+
+    def to_json(self) -> Config:
         """RETURNS (Dict[str, Any]): All numbers; null for what is not known."""
         return {
             "tasks": list(self.tasks),
-            "stages": [
-                {"name": name, "scores": dict(zip(self.tasks, map(_number, line), strict=True))}
-                for name, line in zip(self.stages, self.scores, strict=True)
-            ],
-            "learned": dict(zip(self.tasks, (self.stages[i] for i in self.learned), strict=True)),
+            "stages": [{"name": name, "scores": scores} for name, scores in self.by_stage().items()],
+            "learned": self.learned_in(),
             "gold": dict(self.gold),
             "forgetting": dict(zip(self.tasks, map(_number, self.forgetting()), strict=True)),
             "average_forgetting": _number(self.average_forgetting()),
@@ -99,16 +107,13 @@ class ForgettingMatrix:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "ForgettingMatrix":
+    def from_json(cls, data: Config) -> "ForgettingMatrix":
         """Read what `to_json` gave.
 
-        data (Mapping[str, Any]): The numbers.
-        RETURNS (ForgettingMatrix): The matrix.
         RAISES (KeyError, TypeError, ValueError): When it is something else.
         """
-        names = [stage["name"] for stage in data["stages"]]
         scores = {stage["name"]: stage["scores"] for stage in data["stages"]}
-        return cls.from_scores(names, data["tasks"], scores, data["learned"], data.get("gold"))
+        return cls.from_scores(list(scores), data["tasks"], scores, data["learned"], data.get("gold"))
 
     @classmethod
     def from_scores(
@@ -124,7 +129,7 @@ class ForgettingMatrix:
         stages (Sequence[str]), tasks (Sequence[str]): Names.
         scores (Mapping[str, Mapping[str, Optional[float]]]): By stage and task; what is missing was not measured.
         learned (Mapping[str, str]): Which stage taught a task.
-        gold (Optional[Mapping[str, str]]): Fingerprints of gold sides that are what a pipeline says.
+        gold (Optional[Mapping[str, str]]): See `ForgettingMatrix`.
         RETURNS (ForgettingMatrix): The matrix.
         """
         lines = [[scores.get(stage, {}).get(task) for task in tasks] for stage in stages]
@@ -160,10 +165,10 @@ class ForgettingMatrix:
 
 
 def check_picture(path: str | Path) -> None:
-    """Before any work is done: can a picture be drawn, and put there?
+    """Before any work is done, check that a picture can be drawn and written.
 
     path (Union[str, Path]): The file.
-    RAISES (ImportError, ValueError): When not.
+    RAISES (ImportError, ValueError): When it cannot.
     """
     import_extra("matplotlib.figure", Errors.T798)
     if Path(path).suffix not in (".png", ".svg", ".pdf") or not Path(path).resolve().parent.is_dir():

@@ -1,11 +1,11 @@
-"""RetentionLogger.v1: while a training learns something new, a table says what it still knows of the old."""
+"""`spacy-transfer.RetentionLogger.v1`: scores on old development sets in the course of a training."""
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from spacy.language import Language
 from spacy.util import logger as log
@@ -15,26 +15,29 @@ from ..errors import Errors, Warnings
 from ..integrity import write_whole
 from ..pipeline.carry import load
 from ..pipeline.retention import OldSkills, Scores, as_json, as_rows, as_text, number, skills_from
+from ..types import Config
 from .forgetting import ForgettingMatrix, check_picture
 
-LogStep = Callable[[dict[str, Any] | None], None]
+Info: TypeAlias = Config
+"""What spaCy tells a logger of a step."""
+LogStep = Callable[[Info | None], None]
 SetUp = Callable[..., tuple[LogStep, Callable[[], None]]]
 KEY = "training.logger"
 START = "start"
 SAME = 0.005
-"""Scores that are no farther apart may be those of the same pipeline."""
+"""Scores that differ by no more may be those of the same pipeline."""
 
 
 def retention_logger_v1(
     *,
-    skills: dict[str, dict[str, Any]],
+    skills: dict[str, Config],
     before: str | None = None,
     output: str | None = None,
     picture: str | None = None,
     stage: str = "training",
     earlier: str | None = None,
-    logger: Callable | None = None,
-) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
+    logger: SetUp | None = None,
+) -> SetUp:
     """A logger around another. With each evaluation it scores old development sets, and prints a table: before, now,
     difference. At the end comes the forgetting matrix: tasks by stages, with average forgetting (Chaudhry et al. 2018)
     and backward transfer (Lopez-Paz and Ranzato 2017). What stands at the end is the evaluation that was best, as in
@@ -42,12 +45,12 @@ def retention_logger_v1(
     evaluates and saves them.
 
     skills (Dict[str, Dict[str, Any]]): By name: `data`, a reader, a .spacy file or raw text; `scores`, names of scores
-        (null for those that are weighed); `labels`, to count entities of these alone; `agreement`, true to take what
-        the old pipeline says for gold; `new`, true for what this training learns.
+        (null for those that are weighed); `labels`, to count entities of these alone; `agreement`, true to take the
+        old pipeline's predictions for gold; `new`, true for what this training teaches.
     before (Optional[str]): The old pipeline: a folder or package; null for the pipeline as its training begins.
-    output (Optional[str]): A JSON file for all numbers. It is written anew at each evaluation.
+    output (Optional[str]): A JSON file for all numbers, written at each evaluation.
     picture (Optional[str]): A file for a picture of the matrix; needs matplotlib.
-    stage (str): What this training is called in the matrix.
+    stage (str): The name of this training in the matrix.
     earlier (Optional[str]): The output of a training before this one, whose stages come first in the matrix. For what
         it did not measure, its last stage has the score before this training.
     logger (Optional[Callable]): The logger that prints the rest; null for `spacy-transfer.ConsoleLogger.v1`.
@@ -67,18 +70,18 @@ def retention_logger_v1(
             old = OldSkills(nlp if before is None else load(before, f"{KEY}.before"), found, f"{KEY}.skills")
         log_inner, finalize_inner = setup_inner(nlp, stdout, stderr)
         course = Course(old, stage, history, is_start=before is None)
-        watch = AtEvaluation(nlp, old)
+        at_evaluation = AtEvaluation(nlp, old)
 
-        def log_step(info: dict[str, Any] | None) -> None:
+        def log_step(info: Info | None) -> None:
             log_inner(info)
             if info is not None:
-                course.add(int(info["step"]), float(info["score"]), watch.take())
+                course.add(int(info["step"]), float(info["score"]), at_evaluation.take())
                 print(f"\n{as_text(as_rows(old.before, course.last))}\n", file=stdout, flush=True)
                 if output is not None:
                     course.write(Path(output))
 
         def finalize() -> None:
-            watch.stop()
+            at_evaluation.stop()
             finalize_inner()
             if course.steps:
                 matrix = course.matrix()
@@ -93,11 +96,7 @@ def retention_logger_v1(
 
 
 class AtEvaluation:
-    """Scores old skills within `nlp.evaluate`: spaCy puts averages of weights in place for that alone.
-
-    nlp (Language): The pipeline in training.
-    old (OldSkills): The skills.
-    """
+    """Scores old skills within `nlp.evaluate`: spaCy puts averages of weights in place for that alone."""
 
     def __init__(self, nlp: Language, old: OldSkills) -> None:
         self.nlp, self.old = nlp, old
@@ -105,7 +104,7 @@ class AtEvaluation:
         self._was = vars(nlp).get("evaluate")
         evaluate = nlp.evaluate
 
-        def evaluate_both(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        def evaluate_both(*args: Any, **kwargs: Any) -> Config:
             scores = evaluate(*args, **kwargs)
             self._scores = old.score(nlp)
             return scores
@@ -125,13 +124,12 @@ class AtEvaluation:
 
 
 class Course:
-    """What became of old skills in the course of a training.
+    """Scores of old skills in the course of a training.
 
     old (OldSkills): The skills.
-    stage (str): What the training is called.
-    history (Optional[ForgettingMatrix]): Of those before it.
-    is_start (bool): Whether the old pipeline is that which the training begins with. If not, it may be that of any
-        stage.
+    stage (str): The name of the training.
+    history (Optional[ForgettingMatrix]): Of the trainings before it.
+    is_start (bool): Whether the training begins with the old pipeline. If not, it may be that of any stage.
     """
 
     def __init__(
@@ -163,58 +161,43 @@ class Course:
         return self.best_step[2]
 
     def add(self, step: int, score: float, scores: Scores) -> None:
-        """Remember an evaluation.
-
-        step (int): The step.
-        score (float): That which the training goes by.
-        scores (Scores): Of the skills.
-        """
+        """Remember an evaluation: its step, the score that chooses model-best, and those of the skills."""
         self.steps.append((step, score, scores))
 
     def matrix(self) -> ForgettingMatrix:
-        """RETURNS (ForgettingMatrix): Of the trainings before this one, and of this one as it was best."""
+        """RETURNS (ForgettingMatrix): Of the trainings before this one, and of this one at its best step."""
         now = {_task(skill, name): number(v) for skill, each in self.best.items() for name, v in each.items()}
         is_new = {_task(s.name, name): s.new for s in self.old.skills for name in self.old.before[s.name]}
-        data = self._earlier.to_json()
-        scores = {each["name"]: each["scores"] for each in data["stages"]}
+        earlier, scores = self._earlier, self._earlier.by_stage()
         scores[self._begin] |= {t: v for t, v in self._start.items() if scores[self._begin].get(t) is None}
-        tasks = [*data["tasks"], *(task for task in now if task not in data["tasks"])]
-        learned = {task: self.stage if is_new.get(task, True) else self._begin for task in tasks} | data["learned"]
-        gold = {**data["gold"], **self._gold}
-        return ForgettingMatrix.from_scores([*scores, self.stage], tasks, {**scores, self.stage: now}, learned, gold)
+        scores[self.stage] = now
+        tasks = [*earlier.tasks, *(task for task in now if task not in earlier.tasks)]
+        learned = {task: self.stage if is_new.get(task, True) else self._begin for task in tasks}
+        learned |= earlier.learned_in()
+        return ForgettingMatrix.from_scores(list(scores), tasks, scores, learned, {**earlier.gold, **self._gold})
 
     def write(self, path: Path) -> None:
-        """Write all numbers. A file that is there is replaced when the new one is whole.
-
-        path (Path): The file.
-        """
-        best = self.best_step
+        """Write all numbers. A file that is there is replaced when the new one is whole."""
+        before, (best_step, _, best) = self.old.before, self.best_step
+        history = [{"step": i, "score": score, "retention": as_json(as_rows(before, s))} for i, score, s in self.steps]
         found = {
-            "retention": as_json(as_rows(self.old.before, best[2])),
-            "best_step": best[0],
-            "last": as_json(as_rows(self.old.before, self.last)),
-            "history": [
-                {"step": step, "score": score, "retention": as_json(as_rows(self.old.before, scores))}
-                for step, score, scores in self.steps
-            ],
+            "retention": as_json(as_rows(before, best)),
+            "best_step": best_step,
+            "last": as_json(as_rows(before, self.last)),
+            "history": history,
             "matrix": self.matrix().to_json(),
         }
         write_json(path, found)
 
 
-def write_json(path: Path, found: Any) -> None:
-    """Write a JSON file, whole or not at all.
-
-    path (Path): The file.
-    found (Any): What to write.
-    """
+def write_json(path: Path, found: object) -> None:
+    """Write a JSON file, whole or not at all."""
     write_whole(path, json.dumps(found, indent=1).encode("utf8"))
 
 
 def read_stages(path: str) -> ForgettingMatrix:
     """The matrix in the output of an earlier training.
 
-    path (str): The file.
     RETURNS (ForgettingMatrix): The matrix.
     RAISES (ValueError): When it cannot be read.
     """
@@ -227,20 +210,18 @@ def read_stages(path: str) -> ForgettingMatrix:
 def _comparable(
     history: ForgettingMatrix, start: Mapping[str, float | None], gold: Mapping[str, str]
 ) -> ForgettingMatrix:
-    """The matrix so far, without tasks whose gold answers are now those of another pipeline: they begin anew."""
+    """The matrix so far, without tasks whose gold annotation is now the predictions of another pipeline."""
     other = [task for task in history.tasks if task in start and history.gold.get(task) != gold.get(task)]
     if not other:
         return history
     log.warning(Warnings.W780.format(tasks=other))
-    data = history.to_json()
-    scores = {each["name"]: each["scores"] for each in data["stages"]}
     tasks = [task for task in history.tasks if task not in other]
-    return ForgettingMatrix.from_scores(history.stages, tasks, scores, data["learned"], history.gold)
+    return ForgettingMatrix.from_scores(history.stages, tasks, history.by_stage(), history.learned_in(), history.gold)
 
 
 def _stage_of(start: Mapping[str, float | None], earlier: ForgettingMatrix, is_start: bool) -> str:
     """The stage whose pipeline has these scores: the last one where the training begins with it, or any."""
-    stages = {each["name"]: each["scores"] for each in earlier.to_json()["stages"]}
+    stages = earlier.by_stage()
     last = earlier.stages[-1]
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for stage in [last] if is_start else reversed(earlier.stages):
@@ -262,7 +243,7 @@ def _task(skill: str, score: str) -> str:
 
 @contextmanager
 def _all_enabled(nlp: Language) -> Iterator[None]:
-    """While spaCy sets a logger up, what is frozen is disabled."""
+    """While spaCy sets a logger up, frozen components are disabled: enable them."""
     frozen = nlp.config.interpolate()["training"].get("frozen_components", [])
     names = [name for name in nlp.disabled if name in frozen]
     for name in names:

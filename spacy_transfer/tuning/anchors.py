@@ -2,15 +2,13 @@
 for each weight it is EWC (Kirkpatrick et al. 2017, arXiv 1612.00796)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 from ..errors import Errors
+from ..types import Floats
 from .policy import Anchor
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 def strengths(anchor: Anchor, names: Sequence[str], key: str = "tuning.anchor") -> dict[str, float]:
@@ -38,12 +36,11 @@ def strengths(anchor: Anchor, names: Sequence[str], key: str = "tuning.anchor") 
     return {name: strength for name, strength in found.items() if strength}
 
 
-def pull_of(weights: Any, origin: Any, strength: float, importance: Any = None) -> Any:
+def pull_of(weights: Floats, origin: Floats, strength: float, importance: Floats | None = None) -> Floats:
     """The gradient of strength / 2 * sum(importance * (weights - origin) ** 2), for arrays of numpy, cupy and torch
     alike. All pulls in this package are computed here.
 
-    weights (FloatsXd): The weights.
-    origin (FloatsXd): Where they are pulled to.
+    weights (FloatsXd), origin (FloatsXd): The weights, and where they are pulled to.
     strength (float): Of the pull, times the docs it is for.
     importance (Optional[FloatsXd]): Of each weight; None for 1.
     RETURNS (FloatsXd): A new array.
@@ -55,21 +52,20 @@ def pull_of(weights: Any, origin: Any, strength: float, importance: Any = None) 
     return found
 
 
-def pull(
-    parameters: "Mapping[str, nn.Parameter]", origin: "Mapping[str, Tensor]", by_name: Mapping[str, float], n_docs: int
-) -> None:
-    """Add to the gradients of what moves: strength * (weights - pretrained weights) for every doc, since the losses of
-    heads are sums over docs. So the balance of loss and pull is the same for any size of batch, and for its parts.
+class Pulled(Protocol):
+    """A parameter, of a node of Thinc or a module of torch alike."""
 
-    parameters (Mapping[str, nn.Parameter]): Those of the encoder.
-    origin (Mapping[str, Tensor]): The pretrained weights.
-    by_name (Mapping[str, float]): From `strengths`.
-    n_docs (int): Docs since the last step.
+    @property
+    def value(self) -> object:
+        """RETURNS (Union[FloatsXd, Tensor]): The weights."""
+
+    def add_gradient(self, more: Any) -> None:
+        """Add to the gradient."""
+
+
+def pull(parameter: Pulled, origin: Floats, strength: float, importance: Floats | None = None) -> None:
+    """Add the pull to the gradient of a parameter.
+
+    parameter (Pulled): The parameter. See `pull_of` for the rest.
     """
-    import torch
-
-    for name, strength in by_name.items():
-        parameter = parameters[name]
-        if parameter.grad is not None:
-            with torch.no_grad():
-                parameter.grad.add_(pull_of(parameter, origin[name], strength * n_docs))
+    parameter.add_gradient(pull_of(cast(Floats, parameter.value), origin, strength, importance))

@@ -18,11 +18,12 @@ import spacy_transfer
 from spacy_transfer._compat import drop_parser_dropout
 from spacy_transfer.corpora.marks import mark
 from spacy_transfer.corpora.texts import read_texts
-from spacy_transfer.pipeline.anchoring import AnchoredUpdate, create_anchor_v1, release
+from spacy_transfer.pipeline.anchored_step import NAME
+from spacy_transfer.pipeline.anchoring import create_anchor_v1
 from spacy_transfer.pipeline.importance import estimate_fisher
 from spacy_transfer.pipeline.names import parameters_of
 from spacy_transfer.pipeline.old_data import is_raw, own_answers, read_data
-from spacy_transfer.pipeline.old_weights import Found, OldWeights
+from spacy_transfer.pipeline.old_weights import Matches, OldWeights
 from spacy_transfer.tuning.optimizers import sgd_v1
 
 from .test_dropin import make as make_dropin
@@ -89,7 +90,7 @@ def twin(nlp):
 
 
 def plain_twin(nlp):
-    """Without surgery: what a weight matters to the tasks is no matter of their quarrels."""
+    """PCGrad is off: the Fisher is of the sum of the losses."""
     config = nlp.config.copy()
     for component in config["components"].values():
         if component["factory"] == "transfer_backbone":
@@ -113,6 +114,11 @@ def train_step(nlp, examples, optimizer, parts=1, exclude=()):
         if name not in exclude and hasattr(pipe, "finish_update"):
             pipe.finish_update(optimizer)
     optimizer.step_schedules()
+
+
+def is_free(nlp):
+    """No anchor is in the pipeline, and no method of it is replaced."""
+    return NAME not in nlp.component_names and not {"update", "evaluate"} & set(vars(nlp))
 
 
 # What it says of texts itself
@@ -276,7 +282,7 @@ def test_texts_of_which_none_teaches_a_component(tiny_bert):
     before = values(nlp)
     with pytest.raises(ValueError, match=r"T680.*\['transfer_textcat'\].*zero examples"):
         create_anchor_v1(targets="gold", data=lambda nlp: of_tagger)(nlp, {"step": 0, "epoch": 0})
-    assert "update" not in vars(nlp)
+    assert is_free(nlp)
     assert all((array == before[name]).all() for name, array in values(nlp).items())
     anchor = create_anchor_v1(targets="gold", data=lambda nlp: of_tagger, components=["transfer_tagger"])
     anchor(nlp, {"step": 0, "epoch": 0})
@@ -330,8 +336,8 @@ def test_the_optimum_is_that_of_the_closed_form(n_docs, tmp_path):
     expected = toy.h * toy.c / (toy.h + strength * toy.old**2)
     numpy.testing.assert_allclose(toy.model.get_param("w"), expected, rtol=1e-4)
     w = toy.model.get_param("w")
-    assert numpy.isclose(nlp.update.penalty(), strength / 2 * (toy.old**2 * w**2).sum())
-    release(nlp)
+    assert numpy.isclose(anchor.step.penalty(), strength / 2 * (toy.old**2 * w**2).sum())
+    assert is_free(nlp)  # The next steps are not anchored: nobody calls it before them.
     for _ in range(200):
         train_step(nlp, new, optimizer)
     numpy.testing.assert_allclose(toy.model.get_param("w"), toy.c, rtol=1e-4)
@@ -381,7 +387,7 @@ def test_the_step_has_the_pull_in_it(kind, importance, tiny_bert, tmp_path):
         train_step(nlp, examples, plain_step())
     before = values(nlp)
     results = {}
-    for how, parts in (("free", 1), ("held", 1), ("in parts", 2), ("at once", 0)):
+    for how, parts in (("free", 1), ("held", 1), ("in parts", 2)):
         one = twin(nlp)
         if how != "free":
             anchor = create_anchor_v1(
@@ -389,13 +395,9 @@ def test_the_step_has_the_pull_in_it(kind, importance, tiny_bert, tmp_path):
             )
             anchor(one, {"step": 0, "epoch": 0})
         fix_random_seed(3)
-        if how == "at once":
-            optimizer = plain_step()
-            one.update(examples, sgd=optimizer)
-            optimizer.step()
-        else:
-            train_step(one, examples, plain_step(), max(parts, 1))
+        train_step(one, examples, plain_step(), parts)
         results[how] = values(one)
+        assert is_free(one)
     moved = []
     for name, start in origin.items():
         F = numpy.asarray(fisher.mean(name, start)) if importance == "fisher" else 1.0
@@ -406,11 +408,84 @@ def test_the_step_has_the_pull_in_it(kind, importance, tiny_bert, tmp_path):
             assert (got == before[name]).all(), name  # No gradient of its own: left alone.
             continue
         numpy.testing.assert_allclose(got, results["free"][name] - pull, rtol=1e-4, atol=1e-6, err_msg=name)
-        numpy.testing.assert_allclose(results["at once"][name], got, rtol=1e-5, atol=1e-6, err_msg=name)
         if kind != "stock ner":  # A batch of that follows its own predictions, in an order of its own.
             numpy.testing.assert_allclose(results["in parts"][name], got, rtol=1e-3, atol=1e-5, err_msg=name)
         moved.append(bool(numpy.abs(pull).max() > 1e-4))
     assert sum(moved) > len(moved) // 3
+
+
+def test_a_step_within_the_update_is_refused(tiny_bert):
+    """spaCy would step the heads before their pull is known. It is said before anything moves."""
+    nlp, examples = textcat(tiny_bert)
+    anchor, before = create_anchor_v1(importance="equal"), values(nlp)
+    for optimizer in (plain_step(), None):
+        anchor(nlp, {"step": 0, "epoch": 0})
+        with pytest.raises(ValueError, match="T690.*sgd=False"):
+            nlp.update(examples, sgd=optimizer)
+        assert is_free(nlp)
+        assert all((array == before[name]).all() for name, array in values(nlp).items())
+    anchor(nlp, {"step": 1, "epoch": 0})
+    train_step(nlp, examples, plain_step())
+    assert any((array != before[name]).any() for name, array in values(nlp).items())
+
+
+@spacy.Language.factory("looking_toy")
+class Looking(Quadratic):
+    """Remembers what the pipeline looks like while it is updated, and may fail."""
+
+    def __init__(self, nlp, name):
+        super().__init__(nlp.vocab, name)
+        self.nlp, self.seen, self.fails = nlp, [], False
+
+    def update(self, examples, **kwargs):
+        self.seen.append((self.nlp.pipe_names, self.nlp.to_bytes()))
+        if self.fails:
+            raise KeyboardInterrupt
+        return super().update(examples, **kwargs)
+
+
+def test_the_pipeline_is_as_its_config_says(tmp_path):
+    """While components train, after the step, and after one that failed: what is saved then has no anchor in it, and
+    loads. A failed step leaves nothing behind for the next."""
+    nlp = spacy.blank("en")
+    looking = nlp.add_pipe("looking_toy")
+    new = [Example(nlp.make_doc("new"), nlp.make_doc("new")) for _ in range(4)]
+    anchor = create_anchor_v1(importance="equal", strength=0.5)
+    for step in range(2):
+        anchor(nlp, {"step": step, "epoch": 0})
+        train_step(nlp, new, plain_step(), parts=2)
+        assert is_free(nlp)
+    looking.fails = True
+    anchor(nlp, {"step": 2, "epoch": 0})
+    with pytest.raises(KeyboardInterrupt):
+        nlp.update(new, sgd=False)
+    assert is_free(nlp)
+    nlp.to_disk(tmp_path)
+    assert spacy.load(tmp_path).pipe_names == ["looking_toy"]
+    assert len(looking.seen) == 5 and all(names == ["looking_toy"] for names, _ in looking.seen)
+    looking.fails, w = False, looking.model.get_param("w").copy()
+    anchor(nlp, {"step": 3, "epoch": 0})
+    train_step(nlp, new, plain_step())
+    expected = w - 0.05 * 4 * (looking.h * (w - looking.c) + 0.5 * w)
+    numpy.testing.assert_allclose(looking.model.get_param("w"), expected, rtol=1e-5)
+
+
+def test_two_anchors_pull_together():
+    """One calls the other. Each has its own strength, in all parts of a batch."""
+    nlp = spacy.blank("en")
+    toy = nlp.add_pipe("looking_toy")
+    new = [Example(nlp.make_doc("new"), nlp.make_doc("new")) for _ in range(4)]
+    inner = create_anchor_v1(importance="equal", strength=2.0)
+    anchor = create_anchor_v1(importance="equal", strength=0.5, then=inner)
+    toy.model.set_param("w", numpy.ones(3, "f"))
+    anchor(nlp, {"step": 0, "epoch": 0})  # Both take the weights of now for the old ones.
+    assert nlp.pipe_names == [NAME, NAME, "looking_toy", NAME, NAME]
+    assert [pipe for _, pipe in nlp.pipeline][-2:] == [anchor.step, inner.step]
+    toy.model.set_param("w", numpy.full(3, 3.0, "f"))
+    train_step(nlp, new, plain_step(), parts=2)
+    expected = 3.0 - 0.05 * 4 * (toy.h * (3.0 - toy.c) + 2.5 * 2.0)
+    numpy.testing.assert_allclose(toy.model.get_param("w"), expected, rtol=1e-5)
+    assert is_free(nlp)
 
 
 def test_what_learns_nothing_in_a_step_is_not_stepped(tmp_path):
@@ -424,8 +499,10 @@ def test_what_learns_nothing_in_a_step_is_not_stepped(tmp_path):
     before = values(nlp)
     train_step(nlp, blank, plain_step())
     assert all((array == before[name]).all() for name, array in values(nlp).items())
+    anchor(nlp, {"step": 1, "epoch": 0})
     train_step(nlp, examples, plain_step(), exclude=["ner"])
     assert all((array == before[name]).all() for name, array in values(nlp).items())
+    anchor(nlp, {"step": 2, "epoch": 0})
     train_step(nlp, examples, plain_step())
     assert any((array != before[name]).any() for name, array in values(nlp).items())
 
@@ -477,8 +554,8 @@ def test_frozen_layers_stay_bit_for_bit(tiny_bert, tmp_path):
         p.parameter.value.add_(torch.tensor(noise.normal(size=tuple(p.parameter.value.shape)), dtype=torch.float32))
     before = values(nlp)
     anchor = create_anchor_v1(importance="equal", source=str(tmp_path / "old"))
-    anchor(nlp, {"step": 0, "epoch": 0})
-    for _ in range(2):
+    for step in range(2):
+        anchor(nlp, {"step": step, "epoch": 0})
         train_step(nlp, examples, plain_step(0.01))
     after = values(nlp)
     moved = {name for name in before if (before[name] != after[name]).any()}
@@ -491,7 +568,7 @@ def test_at_its_origin_nothing_is_pulled(tiny_bert):
     free = twin(nlp)
     anchor = create_anchor_v1(strength=100.0, data=lambda nlp: examples)
     anchor(nlp, {"step": 0, "epoch": 0})
-    assert isinstance(nlp.update, AnchoredUpdate) and nlp.update.penalty() == 0.0
+    assert anchor.step.strengths and anchor.step.penalty() == 0.0
     for one in (nlp, free):
         train_step(one, examples, plain_step())
     for (name, a), b in zip(values(nlp).items(), values(free).values(), strict=True):
@@ -503,6 +580,7 @@ def test_a_copy_of_a_held_pipeline_trains_by_itself():
     create_anchor_v1(importance="equal")(nlp, {"step": 0, "epoch": 0})
     other, before = copy.deepcopy(nlp), values(nlp)
     train_step(other, examples, plain_step())
+    assert is_free(other) and not is_free(nlp)
     assert all((array == before[name]).all() for name, array in values(nlp).items())
     assert any((array != before[name]).any() for name, array in values(other).items())
 
@@ -517,7 +595,7 @@ def test_new_rows_of_stock_ner_are_free(use_upper):
     rows = [nlp.get_pipe("ner").moves.get_class_name(i) for i in range(nlp.get_pipe("ner").moves.n_moves)]
     origin = values(nlp)
     nlp.get_pipe("ner").add_label("THING")
-    pipe, found = nlp.get_pipe("ner"), Found()
+    pipe, found = nlp.get_pipe("ner"), Matches()
     now = [pipe.moves.get_class_name(i) for i in range(pipe.moves.n_moves)]
     both = old.look_up("ner", pipe, found)
     assert not found.missing and len(found.partly) == (2 if use_upper else 3)
@@ -541,7 +619,7 @@ def test_rows_go_by_their_labels_not_by_their_places(tiny_bert):
     old = OldWeights(nlp, ["transfer_ner"], None)
     tags, origin = nlp.get_pipe("transfer_ner").tags, values(nlp)
     spacy_transfer.pipeline.labels.set_labels(nlp, "transfer_ner", ["NEW", "PER", "LOC"])
-    now, found = nlp.get_pipe("transfer_ner").tags, Found()
+    now, found = nlp.get_pipe("transfer_ner").tags, Matches()
     assert now != tags
     both = old.look_up("transfer_ner", nlp.get_pipe("transfer_ner"), found)
     assert not found.missing and len(found.partly) == 5
@@ -564,7 +642,7 @@ def test_what_has_grown_is_held_in_its_corner(tiny_bert):
     encoder = nlp.get_pipe("transfer_backbone").model.shims[0].encoder.transformer
     n_old = encoder.embeddings.word_embeddings.num_embeddings
     encoder.resize_token_embeddings(n_old + 3)
-    found = Found()
+    found = Matches()
     both = old.look_up("transfer_backbone", nlp.get_pipe("transfer_backbone"), found)
     (name,) = found.partly
     kept = both[name][1]
@@ -584,12 +662,14 @@ def test_estimating_draws_no_random_number():
 def test_labels_that_come_in_the_middle_of_a_training():
     """The first batch makes `ner` larger, and with that replaces a layer: its old rows are held on."""
     nlp, examples = stock_ner()
-    create_anchor_v1(importance="equal", strength=50.0)(nlp, {"step": 0, "epoch": 0})
+    anchor = create_anchor_v1(importance="equal", strength=50.0)
     more = [Example.from_dict(nlp.make_doc("a big dog"), {"entities": [(6, 9, "ANIMAL")]}), *examples]
     start = values(nlp)
     free = twin(nlp)
     for one in (nlp, free):
-        for _ in range(5):
+        for step in range(5):
+            if one is nlp:
+                anchor(one, {"step": step, "epoch": 0})
             train_step(one, more, plain_step(0.001))
     name = next(n for n, a in values(nlp).items() if a.shape != start.get(n, a).shape and n.endswith(".W"))
     n_old = len(start[name])
@@ -674,7 +754,7 @@ def test_another_callback_runs_too():
     for step in range(2):
         anchor(nlp, {"step": step, "epoch": 0})
     assert seen == [0, 1]
-    assert nlp.update.beneath.__func__ is spacy.Language.update  # One anchor, though it was called twice.
+    assert nlp.pipe_names == [NAME, "ner", NAME]  # One anchor, though it was called twice.
 
 
 def test_strength_by_pattern_and_components(tiny_bert):
@@ -683,7 +763,7 @@ def test_strength_by_pattern_and_components(tiny_bert):
         importance="equal", strength={r"layer\.1": 1.0, "embeddings": 0.0}, components=["transfer_backbone"]
     )
     anchor(nlp, {"step": 0, "epoch": 0})
-    assert nlp.update._strengths and all(".layer.1." in name for name in nlp.update._strengths)
+    assert anchor.step.strengths and all(".layer.1." in name for name in anchor.step.strengths)
 
 
 @pytest.mark.parametrize(
@@ -708,7 +788,7 @@ def test_slips_of_the_pen(settings, message):
     before = values(nlp)
     with pytest.raises(ValueError, match=message):
         create_anchor_v1(**settings)(nlp, {"step": 0, "epoch": 0})
-    assert "update" not in vars(nlp)
+    assert is_free(nlp)
     assert all((array == before[name]).all() for name, array in values(nlp).items())
 
 
@@ -719,6 +799,14 @@ def test_an_old_pipeline_with_nothing_in_common(tmp_path):
     other.to_disk(tmp_path / "other")
     with pytest.raises(ValueError, match="T687.*sentencizer"):
         create_anchor_v1(source=str(tmp_path / "other"), importance="equal")(nlp, {"step": 0, "epoch": 0})
+
+
+def test_a_gradient_that_is_not_finite():
+    nlp, examples = stock_ner(1)
+    nlp.get_pipe("ner").model.get_ref("upper").get_param("W")[...] = numpy.inf
+    with numpy.errstate(all="ignore"), pytest.raises(ValueError, match=r"T685.*\['ner'\]"):
+        create_anchor_v1(targets="gold", data=lambda nlp: examples)(nlp, {"step": 0, "epoch": 0})
+    assert is_free(nlp)
 
 
 def test_gold_labels_that_the_old_pipeline_does_not_know():

@@ -150,7 +150,7 @@ def test_scoring_leaves_no_trace(trained):
     assert (numpy.random.get_state()[1] == states[1]).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[2])
     assert nlp.get_pipe("transfer_backbone")._cache is cache and len(cache) == n_kept
-    assert not any(doc.ents or len(doc.tensor) for doc in old._bare["old"])
+    assert not any(doc.ents or len(doc.tensor) for doc in old._sets["old"].texts)
 
 
 def test_table(trained):
