@@ -22,29 +22,23 @@ class ClassifierRows(LabelRows):
         self.kind = "sigmoid" if pipe.model.attrs.get("multi_label") else "softmax"
         self.fewest = 1 if self.kind == "sigmoid" else 2
 
-    def output(self) -> Model:
+    def find_output(self) -> Model | None:
         model = self.pipe.model
         ref = "output" if "output" in model.ref_names else "output_layer"
-        if ref not in model.ref_names:
-            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
-        top = model.get_ref(ref)
+        top = model.maybe_get_ref(ref)
         found = [node for node in (top.walk() if top is not None else ()) if "W" in node.param_names]
-        # In an ensemble a layer behind it mixes the labels: the scores of all hang on the weights of each.
+        # In an ensemble a later layer mixes the labels: each weight changes the scores of all labels.
         last = [node for node in model.walk(order="dfs_post") if "W" in node.param_names][-1:]
-        if len(found) != 1 or found[0] is not last[0]:
-            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
-        return found[0]
+        return found[0] if len(found) == 1 and found[0] is last[0] else None
 
 
 class TaggerRows(LabelRows):
     """Of spaCy's `tagger`."""
 
-    def output(self) -> Model:
+    def find_output(self) -> Model | None:
         model = self.pipe.model
         ref = next((ref for ref in ("output_layer", "softmax") if ref in model.ref_names), None)
-        if ref is None:
-            raise ValueError(Errors.T366.format(name=self.name, found=model.name))
-        return model.get_ref(ref)
+        return None if ref is None else model.get_ref(ref)
 
 
 class EntityRows(LabelRows):
@@ -84,7 +78,7 @@ class EntityRows(LabelRows):
         if plan.merged and not self.pipe.model.attrs["has_upper"]:
             raise ValueError(Errors.T367.format(name=self.name))
 
-    def output(self) -> Model:
+    def find_output(self) -> Model:
         model = self.pipe.model
         return model.get_ref("upper" if model.attrs["has_upper"] else "lower")
 
@@ -130,7 +124,7 @@ class TokenRows(LabelRows):
     def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
         return plan if tuple(old) == plan.old else by_rows(plan, old, new)
 
-    def output(self) -> Model:
+    def find_output(self) -> Model:
         return self.pipe.model.get_ref("output")
 
     def nodes(self) -> Iterator[Model]:
@@ -158,7 +152,7 @@ class TargetRows(LabelRows):
 
     kind = "number"
 
-    def output(self) -> Model:
+    def find_output(self) -> Model:
         return self.pipe.model.get_ref("output")
 
     def check_source(self, other: LabelRows) -> None:
@@ -202,23 +196,42 @@ class TargetRows(LabelRows):
         regression.set_units(model, *([pair[k] for pair in found] for k in range(2)))
 
 
-def label_rows(name: str, pipe: Any) -> LabelRows:
-    """Find out how a component keeps its labels.
+def rows_of_kind(name: str, pipe: object) -> LabelRows | None:
+    """RETURNS (Optional[LabelRows]): For components of this kind; None where labels have no rows, as in a parser."""
+    model = getattr(pipe, "model", None)
+    if not isinstance(model, Model):
+        return None
+    if hasattr(pipe, "tags") and "output" in model.ref_names:
+        return TokenRows(name, pipe)
+    if "bounded" in model.attrs and "output" in model.ref_names:
+        return TargetRows(name, pipe)
+    if isinstance(pipe, TextCategorizer):
+        return ClassifierRows(name, pipe)
+    if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are subclasses.
+        return TaggerRows(name, pipe)
+    return EntityRows(name, pipe) if isinstance(pipe, EntityRecognizer) else None
+
+
+def find_label_rows(name: str, pipe: object) -> LabelRows | None:
+    """The rows of a component's labels, if it has any.
 
     name (str): Of the component.
-    pipe (Pipe): The component.
-    RETURNS (LabelRows): For its kind.
-    RAISES (ValueError): When its labels cannot change.
+    pipe (object): Any component.
+    RETURNS (Optional[LabelRows]): For its kind; None where it has no output layer with a row for each label.
     """
-    if isinstance(getattr(pipe, "model", None), Model):
-        if hasattr(pipe, "tags") and "output" in pipe.model.ref_names:
-            return TokenRows(name, pipe)
-        if "bounded" in pipe.model.attrs and "output" in pipe.model.ref_names:
-            return TargetRows(name, pipe)
-        if isinstance(pipe, TextCategorizer):
-            return ClassifierRows(name, pipe)
-        if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are taggers too.
-            return TaggerRows(name, pipe)
-        if isinstance(pipe, EntityRecognizer):
-            return EntityRows(name, pipe)
-    raise ValueError(Errors.T368.format(name=name, found=type(pipe).__name__))
+    rows = rows_of_kind(name, pipe)
+    return None if rows is None or rows.find_output() is None else rows
+
+
+def label_rows(name: str, pipe: object) -> LabelRows:
+    """The rows of the labels of a component that can have them.
+
+    name (str): Of the component.
+    pipe (object): The component.
+    RETURNS (LabelRows): For its kind. Its `output` raises a coded error if the architecture has no such layer.
+    RAISES (ValueError): When components of its kind have no rows of labels.
+    """
+    rows = rows_of_kind(name, pipe)
+    if rows is None:
+        raise ValueError(Errors.T368.format(name=name, found=type(pipe).__name__))
+    return rows

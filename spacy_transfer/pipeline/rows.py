@@ -78,7 +78,17 @@ class LabelRows:
     # Weights
 
     def output(self) -> Model:
-        """RETURNS (Model): The layer with the rows."""
+        """RETURNS (Model): The layer with the rows.
+
+        RAISES (ValueError): When the architecture has none.
+        """
+        found = self.find_output()
+        if found is None:
+            raise ValueError(Errors.T366.format(name=self.name, found=self.pipe.model.name))
+        return found
+
+    def find_output(self) -> Model | None:
+        """RETURNS (Optional[Model]): The same; None where the architecture has none."""
         raise NotImplementedError
 
     def nodes(self) -> Iterator[Model]:
