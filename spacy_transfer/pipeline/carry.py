@@ -16,7 +16,7 @@ from ..heads.labels import LabelPlan, between
 from ..installed import like
 from ..random_state import same_random_state
 from .compare import backbone_of, differences
-from .label_rows import ClassifierRows, label_rows
+from .label_rows import ClassifierRows, label_rows, rows_of_kind
 from .labels import find_pipe, set_labels
 from .rows import LabelRows
 from .still import keep_still
@@ -217,18 +217,13 @@ def load(source: str, key: str) -> Language:
 
 def _matching(rows: LabelRows, nlp: Language, called: str, component: str | None) -> str:
     """The component to carry from: named, or of the same name, or the only one of its kind."""
-    alike = []
-    for name, pipe in nlp.components:
-        if hasattr(pipe, "model"):
-            try:
-                alike += [name] if _is_alike(rows, label_rows(name, pipe)) else []
-            except ValueError:
-                continue
+    found = {name: rows_of_kind(name, pipe) for name, pipe in nlp.components}
+    alike = [name for name, other in found.items() if other is not None and _is_alike(rows, other)]
     name = component or (rows.name if rows.name in alike else alike[0] if len(alike) == 1 else rows.name)
     if name in alike:
         return name
-    found = dict(nlp.components)
-    kind = type(found[name]).__name__ if name in found else "component that is not there"
+    pipes = dict(nlp.components)
+    kind = type(pipes[name]).__name__ if name in pipes else "component that is not there"
     wanted, key = type(rows.pipe).__name__, "carry_component, or source_components"
     raise ValueError(
         Errors.T373.format(name=rows.name, other=name, source=called, found=kind, wanted=wanted, key=key, near=alike)

@@ -25,9 +25,9 @@ class ClassifierRows(LabelRows):
     def find_output(self) -> Model | None:
         model = self.pipe.model
         ref = "output" if "output" in model.ref_names else "output_layer"
-        top = model.get_ref(ref) if ref in model.ref_names else None
+        top = model.maybe_get_ref(ref)
         found = [node for node in (top.walk() if top is not None else ()) if "W" in node.param_names]
-        # In an ensemble a layer behind it mixes the labels: the scores of all hang on the weights of each.
+        # In an ensemble a later layer mixes the labels: each weight changes the scores of all labels.
         last = [node for node in model.walk(order="dfs_post") if "W" in node.param_names][-1:]
         return found[0] if len(found) == 1 and found[0] is last[0] else None
 
@@ -196,35 +196,42 @@ class TargetRows(LabelRows):
         regression.set_units(model, *([pair[k] for pair in found] for k in range(2)))
 
 
-def label_rows(name: str, pipe: Any) -> LabelRows:
-    """Find out how a component keeps its labels.
+def rows_of_kind(name: str, pipe: object) -> LabelRows | None:
+    """RETURNS (Optional[LabelRows]): For components of this kind; None where labels have no rows, as in a parser."""
+    model = getattr(pipe, "model", None)
+    if not isinstance(model, Model):
+        return None
+    if hasattr(pipe, "tags") and "output" in model.ref_names:
+        return TokenRows(name, pipe)
+    if "bounded" in model.attrs and "output" in model.ref_names:
+        return TargetRows(name, pipe)
+    if isinstance(pipe, TextCategorizer):
+        return ClassifierRows(name, pipe)
+    if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are subclasses.
+        return TaggerRows(name, pipe)
+    return EntityRows(name, pipe) if isinstance(pipe, EntityRecognizer) else None
+
+
+def find_label_rows(name: str, pipe: object) -> LabelRows | None:
+    """The rows of a component's labels, if it has any.
 
     name (str): Of the component.
-    pipe (Pipe): The component.
-    RETURNS (LabelRows): For its kind.
-    RAISES (ValueError): When its labels cannot change.
+    pipe (object): Any component.
+    RETURNS (Optional[LabelRows]): For its kind; None where it has no output layer with a row for each label.
     """
-    found = rows_of(name, pipe)
-    if found is None:
+    rows = rows_of_kind(name, pipe)
+    return None if rows is None or rows.find_output() is None else rows
+
+
+def label_rows(name: str, pipe: object) -> LabelRows:
+    """The rows of the labels of a component that can have them.
+
+    name (str): Of the component.
+    pipe (object): The component.
+    RETURNS (LabelRows): For its kind. Its `output` raises a coded error if the architecture has no such layer.
+    RAISES (ValueError): When components of its kind have no rows of labels.
+    """
+    rows = rows_of_kind(name, pipe)
+    if rows is None:
         raise ValueError(Errors.T368.format(name=name, found=type(pipe).__name__))
-    return found
-
-
-def rows_of(name: str, pipe: Any) -> LabelRows | None:
-    """RETURNS (Optional[LabelRows]): As `label_rows`; None for a component whose labels have no rows that we know.
-
-    name (str): Of the component.
-    pipe (Pipe): The component.
-    """
-    if isinstance(getattr(pipe, "model", None), Model):
-        if hasattr(pipe, "tags") and "output" in pipe.model.ref_names:
-            return TokenRows(name, pipe)
-        if "bounded" in pipe.model.attrs and "output" in pipe.model.ref_names:
-            return TargetRows(name, pipe)
-        if isinstance(pipe, TextCategorizer):
-            return ClassifierRows(name, pipe)
-        if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are taggers too.
-            return TaggerRows(name, pipe)
-        if isinstance(pipe, EntityRecognizer):
-            return EntityRows(name, pipe)
-    return None
+    return rows

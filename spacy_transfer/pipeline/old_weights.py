@@ -11,7 +11,7 @@ from ..errors import Errors
 from ..heads.labels import LabelPlan, move_axis
 from ..tuning.fisher import DiagonalFisher
 from ..types import Floats, Pipe, pipe_of, pipes_of
-from .label_rows import EntityRows, LabelRows, TokenRows, rows_of
+from .label_rows import EntityRows, LabelRows, TokenRows, rows_of_kind
 from .names import NamedParameter, parameters_of
 
 Axes = dict[tuple[int, str], tuple[int, ...]]
@@ -147,7 +147,7 @@ def old_components(old: Language, components: Collection[str], source: str) -> l
 
 def _label_axes(name: str, pipe: Pipe) -> tuple[tuple[str, ...], Axes]:
     """Names of the rows of a component's output, and which axes of which parameters they count along."""
-    rows = rows_of(name, pipe)
+    rows = rows_of_kind(name, pipe)
     if rows is None or rows.find_output() is None:
         return (), {}
     axes: Axes = {}

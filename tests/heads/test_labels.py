@@ -4,6 +4,8 @@ import itertools
 
 import numpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spacy_transfer.heads import labels as plans
 
@@ -167,3 +169,16 @@ def test_what_is_forbidden_stays_forbidden():
     zeros = numpy.zeros(4, "f")
     found = plans.move_transitions(plans.merge(OLD, ["b", "d"], "n", name="x"), zeros, transition, zeros, zeros)
     assert found[1][0, 1] == -numpy.inf and found[1][1, 0] == 0
+
+
+@given(st.lists(st.sampled_from("abcdefg"), unique=True), st.lists(st.sampled_from("abcdefg"), unique=True), st.data())
+def test_any_two_label_sets_against_plain_recomputation(old, new, data):
+    names = data.draw(st.dictionaries(st.sampled_from(old), st.sampled_from(new))) if old and new else {}
+    plan = plans.between(old, new, names, name="x", may_merge=True)
+    W = numpy.arange(3.0 * len(old), dtype="f").reshape(-1, 3)
+    new_W, new_b = plans.move_rows(plan, W, W[:, 0], "number")
+    for label, row, bias in zip(new, new_W, new_b, strict=True):
+        parts = [W[i] for i, name in enumerate(old) if names.get(name, name) == label]
+        expected = sum(parts) / len(parts) if parts else numpy.zeros(3)
+        assert numpy.allclose(row, expected) and numpy.isclose(bias, expected[0])
+    assert set(plan.dropped) == {name for name in old if names.get(name, name) not in new}

@@ -9,7 +9,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 import spacy_transfer
-from spacy_transfer.pipeline.label_rows import label_rows
+from spacy_transfer.pipeline.label_rows import find_label_rows, label_rows
 
 from .util import LISTENER, NER, PARSER, TAGGER, TEXTCAT, backbone_config
 
@@ -320,3 +320,16 @@ def test_functions_are_found_without_anything_heavy():
 
     code = "import sys, spacy_transfer; print(sorted({'spacy', 'torch', 'thinc', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("factory", "model", "has_rows"),
+    [("tagger", TAGGER, True), ("textcat", TEXTCAT, True), ("textcat", ENSEMBLE, False), ("parser", PARSER, False)],
+)
+def test_whether_a_component_has_rows_of_labels_is_asked_without_an_error(tiny_bert, factory, model, has_rows):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config=backbone_config(tiny_bert))
+    pipe = nlp.add_pipe(factory, name="head", config={"model": model})
+    assert (find_label_rows("head", pipe) is not None) is has_rows
+    assert find_label_rows("transfer_backbone", nlp.get_pipe("transfer_backbone")) is None
+    assert find_label_rows("function", lambda doc: doc) is None
