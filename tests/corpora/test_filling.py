@@ -170,3 +170,26 @@ def test_categories(nlp, exclusive, least, expected):
     assert made.cats == expected
     fill(made, {"cats": {"a": 1.0}}, exclusive, Filter())
     assert made.cats == (expected or {"a": 1.0})
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("cats", [{"a": NAN, "b": 0.9}, {"b": 0.9, "a": NAN}])
+def test_a_category_that_is_no_number_is_never_the_best(nlp, cats):
+    """Whatever the order of the labels: of exclusive ones nothing is known then, of others only that one is missing."""
+    exclusive, several = doc(nlp), doc(nlp)
+    fill(exclusive, {"cats": cats}, True, Filter())
+    fill(several, {"cats": cats}, False, Filter())
+    assert exclusive.cats == {} and several.cats == {"b": 1.0}
+
+
+def test_a_confidence_that_is_no_number_is_not_sure(nlp):
+    scores = [(*ENTS[0], NAN), *((*ent, 0.9) for ent in ENTS[1:])]
+    made = doc(nlp)
+    set_entities(made, {"ents": ENTS, "confidence": {"ents": scores, "outside": [1.0, NAN, *[1.0] * 6]}}, Filter(0.5))
+    assert shown(made)[:3] == "??O"
+    made = doc(nlp)
+    sure = {"ents": scores, "outside": [1.0, NAN, *[1.0] * 6]}
+    set_entities(made, {"ents": ENTS, "confidence": sure}, Filter(0.5), outside=True)
+    assert shown(made) == "??O..W.G"
