@@ -7,6 +7,8 @@ import sys
 from itertools import combinations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spacy.training import Example
 
 from spacy_transfer.corpora.cover import Cover, LabelReader
@@ -41,6 +43,34 @@ def test_all_labels_by_little_more_than_the_fewest(seed):
     rest = cover.choose(known)
     assert set().union(set(), *(sets[i] for i in rest)) >= wanted - known
     assert len(rest) <= len(chosen)
+
+
+LABELS = st.sets(st.tuples(st.just("x"), st.sampled_from("abcdefg")), max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(LABELS, max_size=8), LABELS, st.data())
+def test_any_labels_are_covered(sets, known, data):
+    """Against exhaustive search: all labels by no more examples than the greedy rule promises (Johnson 1974: the
+    harmonic number of the largest set, of the examples that are kept), each label also where it holds."""
+    holding = [data.draw(st.sets(st.sampled_from(sorted(one)), max_size=4)) if one else set() for one in sets]
+    cover = Cover()
+    for i, (labels, held) in enumerate(zip(sets, holding, strict=True)):
+        cover.see(i, labels, held)
+    wanted = set().union(*sets) - known
+    chosen = cover.choose(known)
+    assert len(chosen) == len(set(chosen))
+    assert wanted <= set().union(*(sets[i] for i in chosen))
+    # What is kept for each label: the first of the largest sets that have it.
+    kept = [max((s for s in sets if label in s), key=len) for label in sorted(wanted)]
+    largest = max((len(s & wanted) for s in kept), default=0)
+    assert len(chosen) <= fewest(kept, wanted) * sum(1 / n for n in range(1, largest + 1)) + 1e-9
+    # Each step adds a label: no example is shown for nothing.
+    assert len(chosen) <= len(wanted)
+    more = cover.choose(known, most=99)
+    assert more[: len(chosen)] == chosen
+    assert set().union(*holding) - known <= set().union(*(holding[i] for i in more))
+    assert len(cover.choose(known, most=len(chosen) + 1)) <= len(chosen) + 1
 
 
 def test_rich_examples_come_first_however_late():
