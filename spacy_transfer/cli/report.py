@@ -57,8 +57,8 @@ def report(
     import spacy
 
     from ..corpora.docs import read_examples
+    from ..reports.collect import collect
     from ..reports.page import make_page
-    from ..reports.parts import collect
 
     if not data.exists():
         raise ValueError(Errors.T734.format(path=data))
