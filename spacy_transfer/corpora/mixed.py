@@ -14,9 +14,10 @@ from spacy.training import Example
 from ..errors import Errors
 from .checks import NAME, check_score_names, check_use, examples_of
 from .cover import MOST, Cover, Label, LabelReader
-from .marks import copy_of, corpus_of, mark, trains_of
+from .marks import corpus_of, mark, trains_of
 from .missing import Owners
 from .sampling import Draws, Rule, check_rule
+from .twins import copy_with_info
 
 Reader = Callable[[Language], Iterable[Example]]
 _KEYS = {"reader", "trains", "limit"}
@@ -213,7 +214,7 @@ class MixedCorpus:
             trains = tuple(name for name in part.trains if trains is None or name in trains)
         steps = plan.owners.steps(part.name, trains)
         # The reader may keep its docs, or give them to another corpus as well.
-        reference = copy_of(reference)
+        reference = copy_with_info(reference)
         example = Example(example.predicted, reference)
         for clear, pipe in steps:
             clear(reference, pipe)

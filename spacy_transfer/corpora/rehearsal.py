@@ -15,10 +15,11 @@ from spacy.util import logger
 from ..errors import Errors, Warnings
 from .answers import CATS, ENTS, Answer, Ask
 from .filling import Filter, deny_entities, fill, set_entities
-from .marks import copy_of, mark, set_open
+from .marks import mark, set_open
 from .partners import as_pairs, cats_for, check_here, check_labels, check_map, check_others, check_written, translated
 from .teacher import Teacher
 from .texts import read_texts
+from .twins import copy_with_info
 
 Reader = Callable[[Language], Iterable[Example]]
 NAME = "rehearsal"
@@ -233,7 +234,7 @@ class Rehearsal:
             return
         for example, answers in self.teacher.annotate(self.corpus(nlp), lambda eg: eg.reference):
             # The reader may give the same doc once more: that must come as it was.
-            reference = copy_of(example.reference)
+            reference = copy_with_info(example.reference)
             cats = dict(reference.cats)
             for answer, shared in self._said(answers):
                 learners = [name for name, other in self.pairs.items() if other == shared["component"]]

@@ -11,7 +11,7 @@ from spacy.util import logger
 from ..errors import Errors, Warnings
 from .answers import CATS, WRITTEN, Answer, Ask
 from .filling import Filter, fill, set_entities
-from .marks import copy_of, set_soft, soft_of
+from .marks import set_soft, soft_of
 from .partners import (
     as_pairs,
     cats_for,
@@ -25,6 +25,7 @@ from .partners import (
 )
 from .teacher import Teacher
 from .texts import read_texts
+from .twins import copy_with_info
 
 Reader = Callable[[Language], Iterable[Example]]
 
@@ -141,7 +142,7 @@ class Taught:
         n_texts = n_other = 0
         for example, answers in self.teacher.annotate(self.corpus(nlp), lambda eg: eg.predicted):
             n_texts += 1
-            taught = Example(example.predicted, copy_of(example.reference))
+            taught = Example(example.predicted, copy_with_info(example.reference))
             n_other += self._teach(nlp, taught, answers, shared)
             yield taught
         if n_other and not self._has_warned:

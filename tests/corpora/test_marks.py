@@ -3,7 +3,6 @@ import spacy
 from spacy.training import Example
 
 from spacy_transfer.corpora.marks import (
-    copy_of,
     corpus_of,
     mark,
     may_train,
@@ -14,6 +13,7 @@ from spacy_transfer.corpora.marks import (
     training_mask,
     trains_of,
 )
+from spacy_transfer.corpora.twins import copy_with_info
 
 
 def examples(n):
@@ -51,7 +51,7 @@ def test_copies_have_the_marks_and_share_arrays():
     (example,) = examples(1)
     mark(example.reference, "old", ["ner"])
     set_soft(example.reference, "ner", {"logits": numpy.ones(2)})
-    twin = copy_of(example.reference)
+    twin = copy_with_info(example.reference)
     assert trains_of(twin) == ("ner",) and twin.cats == {"A": 1.0}
     given, copied = soft_of([example, Example(example.predicted, twin)], "ner")
     assert given["logits"] is copied["logits"]
