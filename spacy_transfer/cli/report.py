@@ -1,4 +1,4 @@
-"""`python -m spacy transfer report PIPELINE DATA OUT.html`: what a pipeline gets right and wrong, as one page."""
+"""`python -m spacy transfer report PIPELINE DATA OUT.html`: scores and mistakes of a pipeline, as one page."""
 
 import datetime
 from pathlib import Path

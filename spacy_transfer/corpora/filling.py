@@ -1,4 +1,4 @@
-"""An answer becomes annotation: where there is none, or none that can be right."""
+"""Annotation by a teacher: its answer is written where a doc has none, or none that can be right."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Filter:
     decided: frozenset[str] = field(default_factory=frozenset)
 
 
-def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Mapping[str, float] | None = None) -> None:
+def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Mapping[str, float] | None = None) -> None:
     """Write an answer into a doc, where that has nothing. Of entities this does not speak: see `entities_of`.
 
     doc (Doc): Gets what is missing. Its tokens are those that were asked about.

@@ -1,5 +1,5 @@
-"""What readers tell components about an example. It rides in `reference.user_data`: training rebuilds Examples, and
-only that survives. Nothing of it is ever on a predicted doc, or saved with a pipeline."""
+"""Example info: a reader's notes to the components about one example. They are kept in `reference.user_data`: training
+rebuilds Examples, and only that survives. They are never on a predicted doc, and never saved with a pipeline."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Teacher.v1: examples with what a teacher says of them."""
+"""Teacher.v1: examples with the answers of a teacher (distillation)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from spacy.util import logger
 
 from ..errors import Errors, Warnings
 from .answers import CATS, WRITTEN, Answer, Ask
-from .filling import Filter, fill, set_entities
+from .filling import Filter, annotate, set_entities
 from .marks import set_soft, soft_of
 from .partners import (
     as_pairs,
@@ -87,7 +87,7 @@ def create_teacher_v1(
     teacher = Teacher(source, Ask(hard=others if hard else (), soft=others), key=key, cache=cache)
     read: Reader = corpus if corpus is not None else Texts(texts, field, key)  # type: ignore[arg-type]
     settings = {"temperature": temperature, "weight": weight, "partial": partial}
-    return Taught(read, teacher, pairs, dict(label_map), settings)
+    return Distillation(read, teacher, pairs, dict(label_map), settings)
 
 
 class Texts:
@@ -105,7 +105,7 @@ class Texts:
             yield Example(doc, doc.copy())
 
 
-class Taught:
+class Distillation:
     """Examples with a teacher's answers in their marks; see `create_teacher_v1`.
 
     corpus (Callable[[Language], Iterable[Example]]): What is learned from.
@@ -174,7 +174,7 @@ class Taught:
         if CATS not in about["assigns"] and not same:
             return False
         found = translated({**answer, "thresholds": about.get("thresholds", {})}, self.label_map)
-        fill(example.reference, found, about["exclusive"], Filter(), cats)
+        annotate(example.reference, found, about["exclusive"], Filter(), cats)
         if "ents" in found and not example.reference.has_annotation("ENT_IOB"):
             set_entities(example.reference, found, Filter(), outside=True)
         return True

@@ -1,4 +1,4 @@
-"""A pipeline that is asked about texts: once for each text, whatever is done with its answers."""
+"""A teacher: a pipeline that is asked once about each text."""
 
 import hashlib
 import json
@@ -135,7 +135,9 @@ class Teacher:
                 _add(found, name, "confidence", sure)
             if name == self.nlp.pipe_names[-1] and name not in self.ask.hard and (wanted or {}).get("kind") != "rows":
                 break
-            copies = list(pipe.pipe(copies, batch_size=BATCH)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in copies]
+            copies = (
+                list(pipe.pipe(copies, batch_size=BATCH)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in copies]
+            )
             if name in self.ask.soft and wanted and wanted["kind"] == "rows":
                 _add(found, name, "scores", scores(pipe, "rows", copies)[1])
             if name in self.ask.hard and wanted:
