@@ -945,7 +945,7 @@ class Errors(metaclass=_Coded):
         "than {most:.0e}. Nothing was written. Please report the checkpoint ({source!r}) and the version of "
         "transformers."
     )
-    T723 = "training.optimizer.learn_rate is 0, and so is every group's: there is no rate to raise. Set one above 0."
+    T723 = "training.optimizer.learn_rate is no number, or all rates are 0: there is no rate to raise. Set one above 0."
     T731 = (
         "There is nothing to report on: nlp.pipeline = {pipeline} has no component that sets doc.cats, doc.ents or "
         "token.tag, and no 'transfer_regressor'."

@@ -1,4 +1,4 @@
-"""`python -m spacy transfer calibrate PIPELINE DATA`: probabilities that mean what they say."""
+"""`python -m spacy transfer calibrate PIPELINE DATA`: temperatures and thresholds for a trained pipeline."""
 
 from pathlib import Path
 from typing import Annotated, Any

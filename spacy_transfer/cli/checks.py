@@ -1,4 +1,4 @@
-"""Settings that are known to fail, or to do nothing, each with the way out."""
+"""Checks of configs: settings that are known to fail, or to do nothing, each with the way out."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""`python -m spacy debug transfer CONFIG`: what would move, and how fast, and what is known to go wrong."""
+"""`python -m spacy debug transfer CONFIG`: trainable parameters, learning rates, and known faults of a config."""
 
 from pathlib import Path
 from typing import Any

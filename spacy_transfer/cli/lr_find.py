@@ -4,7 +4,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,7 +114,8 @@ def run(nlp: Any, rates: list[float]) -> tuple[list[float], list[float], float]:
     for batch, info, _ in steps:
         if divergence.sees(heads.add(info["losses"], len(batch), sum(len(eg.reference) for eg in batch))):
             break
-    losses = [loss for loss in heads.curve() if math.isfinite(loss)]
+    # From the first loss that is no number on, rates and losses would not stand side by side.
+    losses = list(takewhile(math.isfinite, heads.curve()))
     return rates[: len(losses)], losses, base
 
 
@@ -197,7 +198,7 @@ def _base_rate(block: dict[str, Any]) -> float:
     """The rate that groups keep their ratio to: the optimizer's own, or the highest where that is 0."""
     rates = [float(place["learn_rate"]) for place in _places(block).values()]
     base = rates[0] if rates and rates[0] else max(rates, default=0.0)
-    if base <= 0.0:
+    if not 0.0 < base < math.inf:
         raise ValueError(Errors.T723)
     return base
 

@@ -1,4 +1,4 @@
-"""What the commands on a config have in common: reading it, and failing with one clear line."""
+"""Parts of all commands: reading a config, and errors in one line."""
 
 import contextlib
 import warnings

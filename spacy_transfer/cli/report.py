@@ -1,4 +1,4 @@
-"""`python -m spacy transfer report PIPELINE DATA OUT.html`: what a pipeline gets right and wrong, as one page."""
+"""`python -m spacy transfer report PIPELINE DATA OUT.html`: scores and mistakes of a pipeline, as one page."""
 
 import datetime
 from pathlib import Path
@@ -57,8 +57,8 @@ def report(
     import spacy
 
     from ..corpora.docs import read_examples
+    from ..reports.collect import collect
     from ..reports.page import make_page
-    from ..reports.parts import collect
 
     if not data.exists():
         raise ValueError(Errors.T734.format(path=data))

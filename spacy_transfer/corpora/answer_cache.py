@@ -1,4 +1,4 @@
-"""Answers on disk: what a pipeline has said of a text is not asked again, in this run or in the next."""
+"""Answers on disk: a pipeline is asked once about a text, in this run and in the next."""
 
 import hashlib
 import os

@@ -1,5 +1,4 @@
-"""What a component says of docs: what it writes, how sure of it it is, and its scores. All as arrays, numbers and
-strings, which can be kept on disk."""
+"""Answers of a component about docs: its annotation, confidence and scores, as arrays, numbers and strings."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

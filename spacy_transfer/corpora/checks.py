@@ -1,4 +1,4 @@
-"""What is wrong with several corpora in the place where they are used, seen before anything is learned from them."""
+"""Checks of several corpora in the config that uses them, before anything is trained."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -36,9 +36,9 @@ def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, 
                 raise ValueError(Errors.T513.format(corpus=corpus, found=name))
         # An encoder that they listen to may stand beside those that learn.
         others = [name for name in names or () if name not in heads]
-        still = [name for name in others if not getattr(nlp.get_pipe(name), "is_trainable", False)]
-        if learn and (still or (others and len(others) == len(names or ()))):
-            found = (still or others)[0]
+        untrainable = [name for name in others if not getattr(nlp.get_pipe(name), "is_trainable", False)]
+        if learn and (untrainable or (others and len(others) == len(names or ()))):
+            found = (untrainable or others)[0]
             factory = nlp.get_pipe_meta(found).factory
             raise ValueError(Errors.T527.format(corpus=corpus, found=found, factory=factory, heads=heads))
 

@@ -1,4 +1,4 @@
-"""Few examples that show all labels: where a corpus is streamed, spaCy initialises components on the first 100."""
+"""Label cover: few examples that show all labels. spaCy initialises on the first 100 of a streamed corpus."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -140,7 +140,7 @@ class LabelReader:
 _Seen = tuple[int, Example, frozenset[Label], frozenset[Label]]  # How many labels, of what, which, and which hold.
 
 
-class Cover:
+class LabelCover:
     """Keeps, for each label, the example that shows the most labels, and the one in which the most hold: so no more
     than two examples a label, however long the stream."""
 
@@ -148,7 +148,7 @@ class Cover:
         self._richest: dict[Label, _Seen] = {}
         self._holding: dict[Label, _Seen] = {}
 
-    def see(self, example: Example, labels: Iterable[Label], holding: Iterable[Label] = ()) -> None:
+    def add(self, example: Example, labels: Iterable[Label], holding: Iterable[Label] = ()) -> None:
         """Look at an example.
 
         example (Example): The example.
@@ -160,8 +160,8 @@ class Cover:
         _keep_richest(self._holding, held, (len(held), example, held, held))
 
     @classmethod
-    def joined(cls, covers: Iterable["Cover"]) -> "Cover":
-        """RETURNS (Cover): What several have seen."""
+    def joined(cls, covers: Iterable["LabelCover"]) -> "LabelCover":
+        """RETURNS (LabelCover): What several have seen."""
         found = cls()
         for cover in covers:
             for mine, others in ((found._richest, cover._richest), (found._holding, cover._holding)):

@@ -1,5 +1,6 @@
-"""An answer becomes annotation: where there is none, or none that can be right."""
+"""Annotation by a teacher: its answer is written where a doc has none, or none that can be right."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ class Filter:
     decided: frozenset[str] = field(default_factory=frozenset)
 
 
-def fill(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Mapping[str, float] | None = None) -> None:
+def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Mapping[str, float] | None = None) -> None:
     """Write an answer into a doc, where that has nothing. Of entities this does not speak: see `entities_of`.
 
     doc (Doc): Gets what is missing. Its tokens are those that were asked about.
@@ -79,6 +80,8 @@ def _set(token: Any, attribute: str, value: str) -> None:
 
 def _sure_cats(cats: dict[str, float], exclusive: bool, least: float, thresholds: dict[str, float]) -> dict[str, float]:
     if exclusive:
+        if any(math.isnan(score) for score in cats.values()):
+            return {}  # Any of them may be the best.
         best = max(cats, key=lambda label: cats[label])
         return {label: float(label == best) for label in cats} if cats[best] >= least else {}
     sure = {label: score for label, score in cats.items() if max(score, 1.0 - score) >= least}
@@ -105,7 +108,7 @@ def set_entities(
     silent, inside = _known(doc)
     missing = silent & (not outside)
     if "outside" in sure:
-        missing |= numpy.asarray(sure["outside"]) < keep.least
+        missing |= ~(numpy.asarray(sure["outside"]) >= keep.least)
     for start, end in unknown:
         missing[start:end] = True
     for start, end, _ in answer.get("others", ()):
@@ -117,7 +120,7 @@ def set_entities(
             missing[here] = silent[here]
         elif inside[here].any() or overlaps(unknown, start, end):
             missing[here] = True
-        elif sure and scores.get((start, end, label), 0.0) < keep.least:
+        elif sure and not scores.get((start, end, label), 0.0) >= keep.least:
             missing[here] = True
         else:
             spans.append(Span(doc, start, end, label))

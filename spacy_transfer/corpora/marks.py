@@ -1,5 +1,5 @@
-"""What readers tell components about an example. It rides in `reference.user_data`: training rebuilds Examples, and
-only that survives. Nothing of it is ever on a predicted doc, or saved with a pipeline."""
+"""Example info: a reader's notes to the components about one example. They are kept in `reference.user_data`: training
+rebuilds Examples, and only that survives. They are never on a predicted doc, and never saved with a pipeline."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -75,18 +75,3 @@ def set_soft(reference: Doc, name: str, targets: dict[str, Any]) -> None:
 def soft_of(examples: Sequence[Example], name: str) -> list[dict[str, Any] | None]:
     """RETURNS (List[Optional[Dict[str, Any]]]): A teacher's answer for a component to each example; None without."""
     return [eg.reference.user_data.get(SOFT, {}).get(name) for eg in examples]
-
-
-def copy_of(reference: Doc) -> Doc:
-    """RETURNS (Doc): A copy to write on, with the same marks: arrays of a teacher are not copied.
-
-    reference (Doc): Gold side of an example.
-    """
-    data = reference.user_data
-    reference.user_data = {}
-    try:
-        twin = reference.copy()
-    finally:
-        reference.user_data = data
-    twin.user_data = dict(data)
-    return twin

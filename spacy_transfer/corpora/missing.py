@@ -1,4 +1,4 @@
-"""What a component does not own becomes missing: for heads that know no marks, spaCy's own missing values."""
+"""Masking: annotation of components that do not own it becomes missing, in spaCy's own missing values."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -81,7 +81,7 @@ _WHY = {
 }
 
 
-class Owners:
+class Masking:
     """Says which components are heads, and clears on a doc what those that do not own it would learn from.
 
     nlp (Language): The pipeline.
@@ -93,7 +93,7 @@ class Owners:
         self._factories = {name: nlp.get_pipe_meta(name).factory for name in self.heads}
         self._known: dict[tuple[str, ...], list[tuple[Callable[[Doc, Any], None], Any]]] = {}
 
-    def steps(self, corpus: str, trains: Collection[str] | None) -> list[tuple[Callable[[Doc, Any], None], Any]]:
+    def clears_for(self, corpus: str, trains: Collection[str] | None) -> list[tuple[Callable[[Doc, Any], None], Any]]:
         """What must be done to a doc before it is learned from.
 
         corpus (str): Where it comes from, for messages.
@@ -106,10 +106,10 @@ class Owners:
         key = tuple(sorted(trains))
         if key not in self._known:
             others = [n for n, f in self._factories.items() if n not in trains and f not in OURS]
-            self._known[key] = [self._step(corpus, name, trains) for name in others]
+            self._known[key] = [self._clear_for(corpus, name, trains) for name in others]
         return self._known[key]
 
-    def _step(self, corpus: str, name: str, trains: Collection[str]) -> tuple[Callable[[Doc, Any], None], Any]:
+    def _clear_for(self, corpus: str, name: str, trains: Collection[str]) -> tuple[Callable[[Doc, Any], None], Any]:
         factory = self._factories[name]
         facts = {"component": name, "factory": factory, "corpus": corpus, "way": _way_out(factory)}
         if factory not in _CLEAR:

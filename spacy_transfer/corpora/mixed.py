@@ -13,10 +13,11 @@ from spacy.training import Example
 
 from ..errors import Errors
 from .checks import NAME, check_score_names, check_use, examples_of
-from .cover import MOST, Cover, Label, LabelReader
-from .marks import copy_of, corpus_of, mark, trains_of
-from .missing import Owners
+from .cover import MOST, Label, LabelCover, LabelReader
+from .marks import corpus_of, mark, trains_of
+from .missing import Masking
 from .sampling import Draws, Rule, check_rule
+from .twins import copy_with_info
 
 Reader = Callable[[Language], Iterable[Example]]
 _KEYS = {"reader", "trains", "limit"}
@@ -108,19 +109,19 @@ class Plan:
 
     nlp (ReferenceType[Language]): The pipeline.
     config (Mapping[str, Any]): Its config, interpolated.
-    owners (Owners): Its heads.
+    masking (Masking): Its heads.
     roles (Set[str]): Which settings of [training] name this reader; see `roles_of`.
     memory (Dict[str, List[Example]]): Examples that are kept, by corpus.
     """
 
     nlp: "ref[Language]"
     config: Mapping[str, Any]
-    owners: Owners
+    masking: Masking
     roles: set[str]
     memory: dict[str, list[Example]] = field(default_factory=dict)
     is_counted: bool = False
     sizes: list[int] = field(default_factory=list)
-    cover: Cover = field(default_factory=Cover)
+    cover: LabelCover = field(default_factory=LabelCover)
     labels: LabelReader | None = None
 
 
@@ -154,11 +155,7 @@ class MixedCorpus:
         self._next: Run | None = None
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """One pass.
-
-        nlp (Language): The pipeline.
-        RETURNS (Iterator[Example]): The examples.
-        """
+        """RETURNS (Iterator[Example]): One pass."""
         plan = self._plan_for(nlp)
         if self._sampling is None:
             return self._whole(plan, nlp)
@@ -172,10 +169,10 @@ class MixedCorpus:
         if self._plan is None or self._plan.nlp() is not nlp:
             config = nlp.config.interpolate()
             roles = check_use(nlp, config, {part.name: part.trains for part in self._parts}, self._sampling)
-            owners = Owners(nlp, config["training"].get("frozen_components") or ())
+            masking = Masking(nlp, config["training"].get("frozen_components") or ())
             for part in self._parts:
-                owners.steps(part.name, part.trains)
-            self._plan, self._next = Plan(ref(nlp), config, owners, roles), None
+                masking.clears_for(part.name, part.trains)
+            self._plan, self._next = Plan(ref(nlp), config, masking, roles), None
         return self._plan
 
     # Corpora whole
@@ -211,11 +208,11 @@ class MixedCorpus:
         trains = trains_of(reference)
         if part.trains is not None:
             trains = tuple(name for name in part.trains if trains is None or name in trains)
-        steps = plan.owners.steps(part.name, trains)
+        clears = plan.masking.clears_for(part.name, trains)
         # The reader may keep its docs, or give them to another corpus as well.
-        reference = copy_of(reference)
+        reference = copy_with_info(reference)
         example = Example(example.predicted, reference)
-        for clear, pipe in steps:
+        for clear, pipe in clears:
             clear(reference, pipe)
         mark(reference, part.name, trains)
         return example
@@ -242,21 +239,21 @@ class MixedCorpus:
 
     def _count(self, plan: Plan, nlp: Language) -> None:
         """Go through all corpora once: how much they hold, and which examples show their labels."""
-        plan.labels, heads = LabelReader(nlp, plan.config), list(plan.owners.heads)
+        plan.labels, heads = LabelReader(nlp, plan.config), list(plan.masking.heads)
         plan.labels.check(name for name in heads if any(name in (part.trains or heads) for part in self._parts))
         plan.sizes = [0] * len(self._parts)
-        cover = [Cover() for _ in self._parts]
+        cover = [LabelCover() for _ in self._parts]
         for i, part in enumerate(self._parts):
             for example in self._read(part, plan, nlp):
                 plan.sizes[i] += 1
                 marked = trains_of(example.reference)
                 trains = heads if marked is None else marked
                 shown, holding = plan.labels(example, trains), plan.labels.holding(example, trains)
-                cover[i].see(example, {*shown, ("", part.name)}, holding)
+                cover[i].add(example, {*shown, ("", part.name)}, holding)
             _require(plan.sizes[i], part, plan)
         # What is never drawn need not be shown.
         shares = self._make_rule(plan.sizes).shares(0)
-        plan.cover = Cover.joined([part for part, share in zip(cover, shares, strict=True) if share > 0])
+        plan.cover = LabelCover.joined([part for part, share in zip(cover, shares, strict=True) if share > 0])
         plan.is_counted = True
 
     def _stream(self, part: Part, plan: Plan, nlp: "ref[Language]") -> Iterator[Example]:

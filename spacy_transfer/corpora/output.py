@@ -1,4 +1,4 @@
-"""What `spacy train` deletes as it begins."""
+"""The output folder: `spacy train` deletes models in it as it begins."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who learns from whom: components here, and the components of a teacher that they are named together with."""
+"""Pairing: components here, and the components of a teacher that they learn from."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches

@@ -1,24 +1,25 @@
-"""Rehearsal.v1: what the starting pipeline already does, between the new data, so that it is not forgotten."""
+"""Rehearsal.v1: new data, and between it answers of the starting pipeline, so that old skills are not forgotten."""
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
-from spacy.matcher import PhraseMatcher
-from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import logger
 
 from ..errors import Errors, Warnings
 from .answers import CATS, ENTS, Answer, Ask
-from .filling import Filter, deny_entities, fill, set_entities
-from .marks import copy_of, mark, set_open
+from .filling import Filter, annotate, deny_entities, set_entities
+from .marks import mark, set_open
+from .new_entities import NewEntities
 from .partners import as_pairs, cats_for, check_here, check_labels, check_map, check_others, check_written, translated
 from .teacher import Teacher
 from .texts import read_texts
+from .twins import copy_with_info
 
 Reader = Callable[[Language], Iterable[Example]]
 NAME = "rehearsal"
@@ -96,32 +97,39 @@ def create_rehearsal_v1(
         raise ValueError(Errors.T546.format(key=key, setting="rounds", found=rounds, wanted="1 or more"))
     ask = Ask(hard=tuple(sorted(set(pairs.values()))), confidence=min_confidence > 0.0)
     teacher = Teacher(source, ask, key=key, cache=cache)
-    raw = None if texts is None or ratio == 0.0 else RawTexts(texts, field, ratio)
-    return Rehearsal(
-        corpus,
-        teacher,
-        pairs,
-        raw,
-        rounds,
-        min_confidence,
-        complete and not beside,
-        frozenset(new_labels),
-        new_in_texts,
-        beside,
-        dict(label_map),
+    raw = None if texts is None or ratio == 0.0 else RawTexts(Path(texts), field, ratio)
+    options = Options(
+        rounds=rounds,
+        least=min_confidence,
+        complete=complete and not beside,
+        new_labels=frozenset(new_labels),
+        new_in_texts=new_in_texts,
+        beside=beside,
+        label_map=dict(label_map),
     )
+    return Rehearsal(corpus, teacher, pairs, raw, options)
 
 
+@dataclass(frozen=True)
+class Options:
+    """The settings of `create_rehearsal_v1` that decide what is taken of an answer. `least` is `min_confidence`."""
+
+    rounds: int
+    least: float
+    complete: bool
+    new_labels: frozenset[str]
+    new_in_texts: bool
+    beside: bool
+    label_map: dict[str, str]
+
+
+@dataclass(frozen=True)
 class RawTexts:
-    """Where raw texts come from.
+    """A source of raw texts: file or folder, the key of the text in .jsonl, texts for each example of the new data."""
 
-    path (Path): File or folder.
-    field (str): Key of the text in .jsonl.
-    ratio (float): Texts for each example of the new data.
-    """
-
-    def __init__(self, path: Path, field: str, ratio: float) -> None:
-        self.path, self.field, self.ratio = Path(path), field, ratio
+    path: Path
+    field: str
+    ratio: float
 
     def once(self, key: str) -> Iterator[str]:
         """YIELDS (str): The texts in the order of the file."""
@@ -135,43 +143,26 @@ class Rehearsal:
     teacher (Teacher): The starting pipeline.
     pairs (Dict[str, str]): Components there, by those here.
     raw (Optional[RawTexts]): What is rehearsed on.
-    rounds (int): How often the new data comes in one reading.
-    least (float): The least probability of what is taken.
-    complete (bool): Whether new data is completed.
-    new_labels (FrozenSet[str]): Labels that the new data decides on beside its own.
-    new_in_texts (bool): Whether raw texts may hold entities of new labels.
-    beside (bool): Whether what learns has other labels than the pipeline.
-    label_map (Dict[str, str]): Names of labels here, by those there.
+    options (Options): The settings.
     """
 
     def __init__(
-        self,
-        corpus: Reader,
-        teacher: Teacher,
-        pairs: dict[str, str],
-        raw: RawTexts | None,
-        rounds: int,
-        least: float,
-        complete: bool,
-        new_labels: frozenset[str],
-        new_in_texts: bool,
-        beside: bool,
-        label_map: dict[str, str],
+        self, corpus: Reader, teacher: Teacher, pairs: dict[str, str], raw: RawTexts | None, options: Options
     ) -> None:
-        self.corpus, self.teacher, self.pairs, self.raw, self.rounds = corpus, teacher, pairs, raw, rounds
-        self.least, self.complete, self.new_labels = least, complete, new_labels
-        self.new_in_texts, self.beside, self.label_map = new_in_texts, beside, label_map
-        self._news: News | None = None
+        self.corpus, self.teacher, self.pairs, self.raw, self.options = corpus, teacher, pairs, raw, options
+        self._new_entities: NewEntities | None = None
         self._has_warned = False
         self._start = self._place = 0  # Among the raw texts: where a reading begins, and where it is.
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         self._check(nlp)
         news = self._known(nlp)
-        rehearsed = self._rehearse(nlp, Filter(self.least, news.labels if self.new_in_texts else self.new_labels))
+        rehearsed = self._rehearse(
+            nlp, Filter(self.options.least, news.labels if self.options.new_in_texts else self.options.new_labels)
+        )
         due = 0.0
-        for _ in range(self.rounds):
-            for example in self._complete(nlp, Filter(self.least, self.new_labels | news.all_labels)):
+        for _ in range(self.options.rounds):
+            for example in self._complete(nlp, Filter(self.options.least, self.options.new_labels | news.all_labels)):
                 yield example
                 due += 0.0 if self.raw is None else self.raw.ratio
                 # Sums of 0.1 and its like come out a little below a whole number.
@@ -185,59 +176,59 @@ class Rehearsal:
         key = self.teacher.key
         check_here(nlp, list(self.pairs), self.teacher)
         check_written(nlp, self.pairs, self.teacher)
-        check_map(self.label_map, self.pairs, self.teacher)
-        check_labels(nlp, self.pairs, self.teacher, self.label_map)
+        check_map(self.options.label_map, self.pairs, self.teacher)
+        check_labels(nlp, self.pairs, self.teacher, self.options.label_map)
         silent = [other for other in self.pairs.values() if ENTS not in self.teacher.shared[other]["assigns"]]
-        if self.beside and silent:
+        if self.options.beside and silent:
             wanted = f"false for what finds no entities: {', '.join(silent)}"
             raise ValueError(Errors.T546.format(key=key, setting="beside", found=True, wanted=wanted))
         if self.raw is not None:
             check_others(nlp, list(self.pairs), key)
         for name in self.pairs:
-            if self.least > 0.0 and nlp.get_pipe_meta(name).factory == "textcat":
-                raise ValueError(Errors.T557.format(key=key, name=name, found=self.least))
-        if self.least > 0.0 and not self._has_warned:
+            if self.options.least > 0.0 and nlp.get_pipe_meta(name).factory == "textcat":
+                raise ValueError(Errors.T557.format(key=key, name=name, found=self.options.least))
+        if self.options.least > 0.0 and not self._has_warned:
             self._has_warned = True
             for other in self.pairs.values():
                 shared = self.teacher.shared[other]
                 if not shared["probabilities"] and CATS not in shared["assigns"]:
                     logger.warning(Warnings.W540.format(key=key, name=other, source=self.teacher.source))
 
-    def _known(self, nlp: Language) -> "News":
-        if self._news is None or self._news.vocab is not nlp.vocab:
+    def _known(self, nlp: Language) -> NewEntities:
+        if self._new_entities is None or self._new_entities.vocab is not nlp.vocab:
             writes = [self.teacher.shared[other]["assigns"] for other in self.pairs.values()]
             finds = any(ENTS in assigns for assigns in writes)
             # Beside the source stands a recognizer that has all labels of the new data to itself.
-            old = set() if self.beside else self._old_labels()
-            self._news = News(nlp, self.corpus(nlp) if finds else (), old, self.new_labels)
+            old = set() if self.options.beside else self._old_labels()
+            self._new_entities = NewEntities(nlp, self.corpus(nlp) if finds else (), old, self.options.new_labels)
             if finds:
-                self._check_new_labels(nlp, self._news.all_labels)
-        return self._news
+                self._check_new_labels(nlp, self._new_entities.all_labels)
+        return self._new_entities
 
     def _check_new_labels(self, nlp: Language, there: frozenset[str]) -> None:
         shared = [self.teacher.shared[other] for other in self.pairs.values()]
-        known = {self.label_map.get(label, label) for each in shared for label in each["known"]} | there
+        known = {self.options.label_map.get(label, label) for each in shared for label in each["known"]} | there
         known.update(*(getattr(nlp.get_pipe(name), "labels", ()) for name in self.pairs))
-        for label in sorted(self.new_labels - known):
+        for label in sorted(self.options.new_labels - known):
             near = get_close_matches(label, sorted(known), n=3, cutoff=0.4) or sorted(known)
             raise ValueError(Errors.T561.format(key=self.teacher.key, label=label, near=near))
 
     def _old_labels(self) -> set[str]:
         shared = [self.teacher.shared[other] for other in self.pairs.values()]
         known = {label for each in shared if ENTS in each["assigns"] for label in each["known"]}
-        return {self.label_map.get(label, label) for label in known} - self.new_labels
+        return {self.options.label_map.get(label, label) for label in known} - self.options.new_labels
 
     def _complete(self, nlp: Language, keep: Filter) -> Iterator[Example]:
-        if not self.complete:
+        if not self.options.complete:
             yield from self.corpus(nlp)
             return
         for example, answers in self.teacher.annotate(self.corpus(nlp), lambda eg: eg.reference):
             # The reader may give the same doc once more: that must come as it was.
-            reference = copy_of(example.reference)
+            reference = copy_with_info(example.reference)
             cats = dict(reference.cats)
             for answer, shared in self._said(answers):
                 learners = [name for name, other in self.pairs.items() if other == shared["component"]]
-                fill(reference, answer, shared["exclusive"], keep, cats_for(learners, nlp, cats))
+                annotate(reference, answer, shared["exclusive"], keep, cats_for(learners, nlp, cats))
                 if ENTS in shared["assigns"]:
                     set_entities(reference, answer, keep)
             yield Example(example.predicted, reference)
@@ -261,15 +252,15 @@ class Rehearsal:
             self._place = place
             reference = doc.copy()
             for answer, shared in self._said(answers):
-                fill(reference, answer, shared["exclusive"], keep, {})
+                annotate(reference, answer, shared["exclusive"], keep, {})
                 if ENTS in shared["assigns"]:
-                    unknown = self._known(nlp).spans(reference) if self.new_in_texts else ()
+                    unknown = self._known(nlp).spans(reference) if self.options.new_in_texts else ()
                     set_entities(reference, answer, keep, unknown=unknown, outside=True)
-            if self.beside and not deny_entities(reference, everywhere=not self.new_in_texts):
+            if self.options.beside and not deny_entities(reference, everywhere=not self.options.new_in_texts):
                 continue
             mark(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():
-                if ENTS in self.teacher.shared[other]["assigns"] and not self.beside:
+                if ENTS in self.teacher.shared[other]["assigns"] and not self.options.beside:
                     set_open(reference, name, sorted(keep.decided))
             yield Example(doc, reference)
 
@@ -278,33 +269,4 @@ class Rehearsal:
             if answers[other]:
                 shared = self.teacher.shared[other]
                 answer = {**answers[other], "thresholds": shared.get("thresholds", {})}
-                yield translated(answer, self.label_map), shared
-
-
-class News:
-    """What new data decides on: read once, and of it the labels and the words of entities are kept.
-
-    nlp (Language): The pipeline in training.
-    examples (Iterable[Example]): The new data.
-    old (Set[str]): Labels that are not new, wherever they stand.
-    more (FrozenSet[str]): Labels that are, even if they do not stand there.
-    """
-
-    def __init__(self, nlp: Language, examples: Iterable[Example], old: Set[str], more: frozenset[str]) -> None:
-        self.vocab = nlp.vocab
-        self.all_labels: frozenset[str] = frozenset()
-        self._matcher = PhraseMatcher(nlp.vocab, attr="LOWER")
-        seen = set[str]()
-        for example in examples:
-            for ent in example.reference.ents:
-                self.all_labels |= {ent.label_}
-                if ent.label_ not in old and ent.text.lower() not in seen:
-                    seen.add(ent.text.lower())
-                    self._matcher.add("new", [Doc(nlp.vocab, words=[token.text for token in ent])])
-        self.labels = self.all_labels - old | more
-        """Without those that are not new."""
-
-    def spans(self, doc: Doc) -> list[tuple[int, int]]:
-        """RETURNS (List[Tuple[int, int]]): Where words stand that the new data calls an entity of a new label
-        somewhere."""
-        return [(start, end) for _, start, end in self._matcher(doc)]
+                yield translated(answer, self.options.label_map), shared

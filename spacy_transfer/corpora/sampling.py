@@ -1,4 +1,4 @@
-"""From which corpus the next example comes: shares by a rule, and draws that keep to them."""
+"""Sampling: the corpus of the next example, by the shares of a rule."""
 
 import math
 import random

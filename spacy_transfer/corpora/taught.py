@@ -1,4 +1,4 @@
-"""Teacher.v1: examples with what a teacher says of them."""
+"""Teacher.v1: examples with the answers of a teacher (distillation)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,8 +10,8 @@ from spacy.util import logger
 
 from ..errors import Errors, Warnings
 from .answers import CATS, WRITTEN, Answer, Ask
-from .filling import Filter, fill, set_entities
-from .marks import copy_of, set_soft, soft_of
+from .filling import Filter, annotate, set_entities
+from .marks import set_soft, soft_of
 from .partners import (
     as_pairs,
     cats_for,
@@ -25,6 +25,7 @@ from .partners import (
 )
 from .teacher import Teacher
 from .texts import read_texts
+from .twins import copy_with_info
 
 Reader = Callable[[Language], Iterable[Example]]
 
@@ -86,7 +87,7 @@ def create_teacher_v1(
     teacher = Teacher(source, Ask(hard=others if hard else (), soft=others), key=key, cache=cache)
     read: Reader = corpus if corpus is not None else Texts(texts, field, key)  # type: ignore[arg-type]
     settings = {"temperature": temperature, "weight": weight, "partial": partial}
-    return Taught(read, teacher, pairs, dict(label_map), settings)
+    return Distillation(read, teacher, pairs, dict(label_map), settings)
 
 
 class Texts:
@@ -104,7 +105,7 @@ class Texts:
             yield Example(doc, doc.copy())
 
 
-class Taught:
+class Distillation:
     """Examples with a teacher's answers in their marks; see `create_teacher_v1`.
 
     corpus (Callable[[Language], Iterable[Example]]): What is learned from.
@@ -141,7 +142,7 @@ class Taught:
         n_texts = n_other = 0
         for example, answers in self.teacher.annotate(self.corpus(nlp), lambda eg: eg.predicted):
             n_texts += 1
-            taught = Example(example.predicted, copy_of(example.reference))
+            taught = Example(example.predicted, copy_with_info(example.reference))
             n_other += self._teach(nlp, taught, answers, shared)
             yield taught
         if n_other and not self._has_warned:
@@ -173,7 +174,7 @@ class Taught:
         if CATS not in about["assigns"] and not same:
             return False
         found = translated({**answer, "thresholds": about.get("thresholds", {})}, self.label_map)
-        fill(example.reference, found, about["exclusive"], Filter(), cats)
+        annotate(example.reference, found, about["exclusive"], Filter(), cats)
         if "ents" in found and not example.reference.has_annotation("ENT_IOB"):
             set_entities(example.reference, found, Filter(), outside=True)
         return True

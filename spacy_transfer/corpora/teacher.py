@@ -1,4 +1,4 @@
-"""A pipeline that is asked about texts: once for each text, whatever is done with its answers."""
+"""A teacher: a pipeline that is asked once about each text."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from ..random_state import same_random_state
 from .answer_cache import AnswerCache, default_folder, doc_key
 from .answers import FORMAT, Answer, Ask, annotation, confidences, scores, softness
 from .output import check_stays
-from .twins import twin
+from .twins import copy_for
 
 Item = TypeVar("Item")
 BATCH = 64
@@ -124,22 +124,24 @@ class Teacher:
     def _ask(self, docs: Sequence[Doc]) -> list[dict[str, Answer]]:
         answers: list[dict[str, Answer]] = [{name: {} for name in self.ask.names} for _ in docs]
         found = [answer for answer, doc in zip(answers, docs, strict=True) if len(doc)]
-        twins = [twin(doc, self.nlp) for doc in docs if len(doc)]
+        copies = [copy_for(doc, self.nlp) for doc in docs if len(doc)]
         shared = self.shared
         for name, pipe in self.nlp.pipeline:
             wanted = shared.get(name)
             # What a component thinks is asked for before it has written: to an ner, entities on a doc are given.
             if name in self.ask.soft and wanted and wanted["kind"] != "rows":
-                _add(found, name, "scores", scores(pipe, wanted["kind"], twins)[1])
-            if name in self.ask.hard and self.ask.confidence and (sure := confidences(pipe, twins)) is not None:
+                _add(found, name, "scores", scores(pipe, wanted["kind"], copies)[1])
+            if name in self.ask.hard and self.ask.confidence and (sure := confidences(pipe, copies)) is not None:
                 _add(found, name, "confidence", sure)
             if name == self.nlp.pipe_names[-1] and name not in self.ask.hard and (wanted or {}).get("kind") != "rows":
                 break
-            twins = list(pipe.pipe(twins, batch_size=BATCH)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in twins]
+            copies = (
+                list(pipe.pipe(copies, batch_size=BATCH)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in copies]
+            )
             if name in self.ask.soft and wanted and wanted["kind"] == "rows":
-                _add(found, name, "scores", scores(pipe, "rows", twins)[1])
+                _add(found, name, "scores", scores(pipe, "rows", copies)[1])
             if name in self.ask.hard and wanted:
-                for answer, doc in zip(found, twins, strict=True):
+                for answer, doc in zip(found, copies, strict=True):
                     answer[name] |= annotation(wanted["assigns"], doc, wanted["known"])
         return answers
 

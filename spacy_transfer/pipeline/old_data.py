@@ -13,7 +13,7 @@ from spacy.training import Example
 
 from ..corpora.docs import read_examples
 from ..corpora.texts import read_texts
-from ..corpora.twins import twin
+from ..corpora.twins import copy_for, copy_tokens
 from ..errors import Errors
 
 Data = Callable[[Language], Iterable[Example]] | Path | str
@@ -102,6 +102,5 @@ def bare_doc(doc: Doc, nlp: Language) -> Doc:
     RETURNS (Doc): In the vocabulary of the pipeline.
     """
     if any(token.norm != token.lex.norm for token in doc):
-        return twin(doc, nlp)
-    words, spaces = [token.text for token in doc], [bool(token.whitespace_) for token in doc]
-    return Doc(nlp.vocab, words=words, spaces=spaces)
+        return copy_for(doc, nlp)
+    return copy_tokens(doc, nlp.vocab)

@@ -1,4 +1,4 @@
-"""What a report counts: scores with confidence intervals, confusions, calibration, scores by length. NumPy only."""
+"""Statistics of a report: scores with confidence intervals, confusions, calibration, scores by length. NumPy only."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -139,6 +139,14 @@ def test_all_groups_rise_alike(tiny_bert, tmp_path, monkeypatch):
     assert all(r["heads"] / r[""] == pytest.approx(50.0) for r in rates)
 
 
+def test_the_curve_ends_before_the_first_loss_that_is_no_number(tiny_bert, tmp_path, monkeypatch):
+    """Later losses would stand at the rates of earlier ones."""
+    nlp, rates = ready(tmp_path, tiny_bert, ADAMW), range_test.rates_between(1e-5, 1e-4, 10)
+    monkeypatch.setattr(range_test.Losses, "curve", lambda self: [1.0, 0.9, math.nan, 0.5, math.inf, 0.4])
+    seen, losses, _ = lr_find.run(nlp, rates)
+    assert losses == [1.0, 0.9] and seen == rates[:2]
+
+
 def test_frozen_is_frozen_and_gradients_accumulate(tiny_bert, tmp_path):
     overrides = {"components.transfer_backbone.frozen": True, "training.accumulate_gradient": 2}
     nlp = ready(tmp_path, tiny_bert, ADAMW, overrides)
@@ -220,6 +228,7 @@ def test_what_is_missing_is_said_before_the_work(tiny_bert, tmp_path, monkeypatc
     [
         ("T623", {"training.frozen_components": ["tagger", "textcat"]}),
         ("T723", {"training.optimizer.learn_rate": 0.0}),
+        ("T723", {"training.optimizer.learn_rate": math.nan}),
     ],
 )
 def test_nothing_to_find(tiny_bert, tmp_path, expected, overrides):

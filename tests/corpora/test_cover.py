@@ -7,9 +7,11 @@ import sys
 from itertools import combinations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spacy.training import Example
 
-from spacy_transfer.corpora.cover import Cover, LabelReader
+from spacy_transfer.corpora.cover import LabelCover, LabelReader
 
 from .readers import HEADS, pipeline
 
@@ -30,9 +32,9 @@ def fewest(sets, wanted):
 @pytest.mark.parametrize("seed", range(20))
 def test_all_labels_by_little_more_than_the_fewest(seed):
     sets = shown_by(9, 14, seed)
-    cover = Cover()
+    cover = LabelCover()
     for i, labels in enumerate(sets):
-        cover.see(i, labels)
+        cover.add(i, labels)
     wanted = set().union(*sets)
     chosen = cover.choose()
     assert set().union(*(sets[i] for i in chosen)) == wanted
@@ -43,28 +45,56 @@ def test_all_labels_by_little_more_than_the_fewest(seed):
     assert len(rest) <= len(chosen)
 
 
+LABELS = st.sets(st.tuples(st.just("x"), st.sampled_from("abcdefg")), max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(LABELS, max_size=8), LABELS, st.data())
+def test_any_labels_are_covered(sets, known, data):
+    """Against exhaustive search: all labels by no more examples than the greedy rule promises (Johnson 1974: the
+    harmonic number of the largest set, of the examples that are kept), each label also where it holds."""
+    holding = [data.draw(st.sets(st.sampled_from(sorted(one)), max_size=4)) if one else set() for one in sets]
+    cover = LabelCover()
+    for i, (labels, held) in enumerate(zip(sets, holding, strict=True)):
+        cover.add(i, labels, held)
+    wanted = set().union(*sets) - known
+    chosen = cover.choose(known)
+    assert len(chosen) == len(set(chosen))
+    assert wanted <= set().union(*(sets[i] for i in chosen))
+    # What is kept for each label: the first of the largest sets that have it.
+    kept = [max((s for s in sets if label in s), key=len) for label in sorted(wanted)]
+    largest = max((len(s & wanted) for s in kept), default=0)
+    assert len(chosen) <= fewest(kept, wanted) * sum(1 / n for n in range(1, largest + 1)) + 1e-9
+    # Each step adds a label: no example is shown for nothing.
+    assert len(chosen) <= len(wanted)
+    more = cover.choose(known, most=99)
+    assert more[: len(chosen)] == chosen
+    assert set().union(*holding) - known <= set().union(*(holding[i] for i in more))
+    assert len(cover.choose(known, most=len(chosen) + 1)) <= len(chosen) + 1
+
+
 def test_rich_examples_come_first_however_late():
-    cover = Cover()
+    cover = LabelCover()
     for i in range(50):
-        cover.see(i, {("x", str(i))})
-    cover.see("rich", {("x", str(i)) for i in range(50)})
+        cover.add(i, {("x", str(i))})
+    cover.add("rich", {("x", str(i)) for i in range(50)})
     assert cover.choose() == ["rich"]
 
 
 def test_covers_are_joined():
-    one, two = Cover(), Cover()
-    one.see("a", {("x", "1")})
-    two.see("b", {("x", "1"), ("x", "2")})
-    assert Cover.joined([one, two]).choose() == Cover.joined([two, one]).choose() == ["b"]
+    one, two = LabelCover(), LabelCover()
+    one.add("a", {("x", "1")})
+    two.add("b", {("x", "1"), ("x", "2")})
+    assert LabelCover.joined([one, two]).choose() == LabelCover.joined([two, one]).choose() == ["b"]
 
 
 CHOICE = """
 import random
-from spacy_transfer.corpora.cover import Cover
+from spacy_transfer.corpora.cover import LabelCover
 for seed in range(20):
-    generator, cover = random.Random(seed), Cover()
+    generator, cover = random.Random(seed), LabelCover()
     for i in range(60):
-        cover.see(i, {("ner", f"L{generator.randrange(12)}") for _ in range(generator.choice([1, 2, 2, 3]))})
+        cover.add(i, {("ner", f"L{generator.randrange(12)}") for _ in range(generator.choice([1, 2, 2, 3]))})
     print(cover.choose())
 """
 
@@ -80,18 +110,18 @@ def test_the_choice_does_not_hang_on_how_python_hashes_strings():
 
 
 def test_where_a_label_holds_is_shown_as_far_as_there_is_room():
-    cover = Cover()
+    cover = LabelCover()
     labels = [("x", str(i)) for i in range(9)]
-    cover.see("all named", labels)
+    cover.add("all named", labels)
     for i in range(8):
-        cover.see(i, labels[i : i + 1], labels[i : i + 1])
+        cover.add(i, labels[i : i + 1], labels[i : i + 1])
     assert cover.choose() == ["all named"]
     assert sorted(cover.choose(most=99)[1:]) == list(range(8))
     assert len(cover.choose(most=5)) == 5 and len(cover.choose(most=1)) == 1
     assert cover.choose(labels, most=99) == []
-    assert Cover.joined([Cover(), cover]).choose(most=99) == cover.choose(most=99)
+    assert LabelCover.joined([LabelCover(), cover]).choose(most=99) == cover.choose(most=99)
     # What holds in a text that is shown already needs no other.
-    cover.see("all hold", labels, labels)
+    cover.add("all hold", labels, labels)
     assert cover.choose(most=99) == ["all named", "all hold"]
 
 

@@ -4,7 +4,7 @@ import pytest
 from spacy.tokens import Doc, Span
 
 from spacy_transfer.corpora.answers import annotation
-from spacy_transfer.corpora.filling import Filter, fill, set_entities
+from spacy_transfer.corpora.filling import Filter, annotate, set_entities
 
 WORDS = "Anna of Acme bought a Gizmo in Rome".split()
 
@@ -72,7 +72,7 @@ def test_tokens_are_filled_where_nothing_is(nlp):
         "heads": [1, 1, 1],
         "deps": ["nsubj", "ROOT", "advmod"],
     }
-    fill(made, answer, True, Filter())
+    annotate(made, answer, True, Filter())
     assert [token.tag_ for token in made] == ["NNS", "MINE", "RB"]
     assert [token.pos_ for token in made] == answer["token.pos"]
     assert [str(token.morph) for token in made] == answer["token.morph"]
@@ -80,7 +80,7 @@ def test_tokens_are_filled_where_nothing_is(nlp):
     assert [token.head.i for token in made] == [1, 1, 1] and [token.dep_ for token in made] == answer["deps"]
     assert [sent.text for sent in made.sents] == ["dogs bark loudly"]
     before = made.to_json()
-    fill(made, {"heads": [0, 0, 0], "deps": ["a", "b", "c"], "token.tag": ["x", "y", "z"]}, True, Filter())
+    annotate(made, {"heads": [0, 0, 0], "deps": ["a", "b", "c"], "token.tag": ["x", "y", "z"]}, True, Filter())
     assert made.to_json() == before
 
 
@@ -95,7 +95,7 @@ def test_a_tree_is_not_written_over_other_sentences(nlp, starts, is_taken):
         for token in made:
             token.is_sent_start = token.i in starts
     before = made.to_json()
-    fill(made, {"heads": [1, 1, 2, 2], "deps": ["x", "ROOT", "ROOT", "x"]}, True, Filter())
+    annotate(made, {"heads": [1, 1, 2, 2], "deps": ["x", "ROOT", "ROOT", "x"]}, True, Filter())
     assert made.has_annotation("DEP") == is_taken and (is_taken or made.to_json() == before)
 
 
@@ -110,7 +110,7 @@ def test_a_morphology_without_features_is_known(nlp):
     """ "_" in CoNLL-U, and not the same as a morphology that nobody has looked at."""
     made = nlp.make_doc("the sheep run fast")
     made[1].set_morph("_")
-    fill(made, {"token.morph": ["Definite=Def", "Number=Sing", "_", ""]}, True, Filter())
+    annotate(made, {"token.morph": ["Definite=Def", "Number=Sing", "_", ""]}, True, Filter())
     assert [str(token.morph) for token in made] == ["Definite=Def", "", "", ""]
     assert [token.has_morph() for token in made] == [True, True, True, False]
     assert annotation(["token.morph"], made)["token.morph"] == ["Definite=Def", "_", "_", ""]
@@ -127,30 +127,30 @@ def test_entities_of_other_components_are_left_open(nlp):
 
 def test_from_which_score_on_a_category_holds(nlp):
     made = nlp.make_doc("text")
-    fill(made, {"cats": {"a": 0.4, "b": 0.4}, "thresholds": {"a": 0.3, "b": 0.5}}, False, Filter())
+    annotate(made, {"cats": {"a": 0.4, "b": 0.4}, "thresholds": {"a": 0.3, "b": 0.5}}, False, Filter())
     assert made.cats == {"a": 1.0, "b": 0.0}
 
 
 def test_categories_of_others_exclude_nothing(nlp):
     made = nlp.make_doc("text")
     made.cats = {"urgent": 1.0}
-    fill(made, {"cats": {"a": 0.1, "b": 0.9}}, True, Filter(), {})
+    annotate(made, {"cats": {"a": 0.1, "b": 0.9}}, True, Filter(), {})
     assert made.cats == {"urgent": 1.0, "a": 0.0, "b": 1.0}
 
 
 def test_categories_beside_new_ones(nlp):
     made = nlp.make_doc("text")
     made.cats = {"NEW": 1.0, "a": 1.0}
-    fill(made, {"cats": {"a": 0.1, "b": 0.9}}, False, Filter())
+    annotate(made, {"cats": {"a": 0.1, "b": 0.9}}, False, Filter())
     assert made.cats == {"NEW": 1.0, "a": 1.0, "b": 1.0}
-    fill(made, {"cats": {"c": 0.9}}, True, Filter())
+    annotate(made, {"cats": {"c": 0.9}}, True, Filter())
     assert "c" not in made.cats
 
 
 def test_unsure_tags_and_sentence_starts(nlp):
     made = Doc(nlp.vocab, words=["a", "b", "c"])
     answer = {"token.tag": ["X", "Y", "Z"], "starts": [True, False, True], "confidence": {"tokens": [0.9, 0.4, 0.5]}}
-    fill(made, answer, True, Filter(0.5))
+    annotate(made, answer, True, Filter(0.5))
     assert [token.tag_ for token in made] == ["X", "", "Z"]
     assert [sent.text for sent in made.sents] == ["a b", "c"]
 
@@ -166,7 +166,30 @@ def test_unsure_tags_and_sentence_starts(nlp):
 )
 def test_categories(nlp, exclusive, least, expected):
     made = nlp.make_doc("text")
-    fill(made, {"cats": {"a": 0.3, "b": 0.6, "c": 0.1}}, exclusive, Filter(least))
+    annotate(made, {"cats": {"a": 0.3, "b": 0.6, "c": 0.1}}, exclusive, Filter(least))
     assert made.cats == expected
-    fill(made, {"cats": {"a": 1.0}}, exclusive, Filter())
+    annotate(made, {"cats": {"a": 1.0}}, exclusive, Filter())
     assert made.cats == (expected or {"a": 1.0})
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("cats", [{"a": NAN, "b": 0.9}, {"b": 0.9, "a": NAN}])
+def test_a_category_that_is_no_number_is_never_the_best(nlp, cats):
+    """Whatever the order of the labels: of exclusive ones nothing is known then, of others only that one is missing."""
+    exclusive, several = doc(nlp), doc(nlp)
+    annotate(exclusive, {"cats": cats}, True, Filter())
+    annotate(several, {"cats": cats}, False, Filter())
+    assert exclusive.cats == {} and several.cats == {"b": 1.0}
+
+
+def test_a_confidence_that_is_no_number_is_not_sure(nlp):
+    scores = [(*ENTS[0], NAN), *((*ent, 0.9) for ent in ENTS[1:])]
+    made = doc(nlp)
+    set_entities(made, {"ents": ENTS, "confidence": {"ents": scores, "outside": [1.0, NAN, *[1.0] * 6]}}, Filter(0.5))
+    assert shown(made)[:3] == "??O"
+    made = doc(nlp)
+    sure = {"ents": scores, "outside": [1.0, NAN, *[1.0] * 6]}
+    set_entities(made, {"ents": ENTS, "confidence": sure}, Filter(0.5), outside=True)
+    assert shown(made) == "??O..W.G"

@@ -3,7 +3,6 @@ import spacy
 from spacy.training import Example
 
 from spacy_transfer.corpora.marks import (
-    copy_of,
     corpus_of,
     mark,
     may_train,
@@ -14,6 +13,7 @@ from spacy_transfer.corpora.marks import (
     training_mask,
     trains_of,
 )
+from spacy_transfer.corpora.twins import copy_with_info
 
 
 def examples(n):
@@ -51,13 +51,13 @@ def test_copies_have_the_marks_and_share_arrays():
     (example,) = examples(1)
     mark(example.reference, "old", ["ner"])
     set_soft(example.reference, "ner", {"logits": numpy.ones(2)})
-    twin = copy_of(example.reference)
-    assert trains_of(twin) == ("ner",) and twin.cats == {"A": 1.0}
-    given, copied = soft_of([example, Example(example.predicted, twin)], "ner")
+    copied = copy_with_info(example.reference)
+    assert trains_of(copied) == ("ner",) and copied.cats == {"A": 1.0}
+    given, copied = soft_of([example, Example(example.predicted, copied)], "ner")
     assert given["logits"] is copied["logits"]
-    set_soft(twin, "ner", {"logits": numpy.zeros(2)})
-    set_soft(twin, "tagger", {})
-    twin.cats = {}
+    set_soft(copied, "ner", {"logits": numpy.zeros(2)})
+    set_soft(copied, "tagger", {})
+    copied.cats = {}
     assert soft_of([example], "ner") == [given] and soft_of([example], "tagger") == [None]
     assert example.reference.cats == {"A": 1.0}
 

@@ -252,7 +252,7 @@ def test_a_stream_is_never_held_whole(nlp):
 
 
 def test_docs_of_readers_that_keep_them_are_left_alone(nlp):
-    """The same docs in two corpora, with two owners."""
+    """The same docs in two corpora, with two masking."""
     annotation = {"cats": {"A": 1.0}, "entities": [(0, 1, "PER")]}
     kept = [Example.from_dict(nlp.make_doc(f"e {i}"), annotation) for i in range(20)]
     read = mixed(lambda nlp: kept, lambda nlp: kept, sampling="round_robin", in_memory=True)

@@ -4,6 +4,8 @@ import random
 
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spacy_transfer.corpora.sampling import Draws, Rule, check_rule
 
@@ -42,6 +44,50 @@ def test_any_temperature_has_shares(temperature, expected):
     assert shares == pytest.approx(expected, abs=1e-6)
     close = Rule("temperature", [10**6, 10**6 - 1], temperature=1e-3).shares(0)
     assert close[1] / close[0] == pytest.approx(numpy.exp(1000 * numpy.log1p(-1e-6)))
+
+
+@st.composite
+def rules(draw):
+    """Any rule over one to six corpora, with what it needs."""
+    name = draw(st.sampled_from(list(RULES)))
+    sizes = draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=6))
+    given_weights = st.lists(st.floats(0.0, 1e3), min_size=len(sizes), max_size=len(sizes)).filter(any)
+    options = {
+        "temperature": {"temperature": draw(st.floats(0.01, 1e3))},
+        "annealed": {"anneal": draw(st.integers(1, 500))},
+        "weights": {"weights": draw(given_weights)},
+    }
+    return Rule(name, sizes, **options.get(name, {}))
+
+
+@settings(max_examples=150, deadline=None)
+@given(rules(), st.integers(0, 10**6))
+def test_shares_are_never_negative_and_sum_to_one(rule, n_draws):
+    shares = rule.shares(n_draws)
+    assert sum(shares) == pytest.approx(1.0) and all(0.0 <= share <= 1.0 for share in shares)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rules(), st.integers(1, 300), st.integers(0, 10**6))
+def test_counts_keep_to_the_shares_at_all_times(rule, n_draws, seed):
+    """Each corpus has less than one draw too many, so that none lacks more than the number of the others."""
+    draws = Draws(rule, random.Random(seed))
+    due = numpy.zeros(len(rule.shares(0)))
+    counts = numpy.zeros_like(due)
+    for t in range(n_draws):
+        shares = numpy.array(rule.shares(t))
+        due += shares
+        counts[draws.next()] += 1
+        assert (counts - due).max() < 1.0 + 1e-6
+        assert (due - counts).max() <= len(due) - 1 + 1e-6
+    assert not counts[due == 0.0].any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(rules(), st.integers(0, 10**6))
+def test_a_seed_decides_all_draws(rule, seed):
+    one, same = (Draws(rule, random.Random(seed)) for _ in range(2))
+    assert [one.next() for _ in range(100)] == [same.next() for _ in range(100)]
 
 
 def test_independent_draws_would_stray():

@@ -16,7 +16,7 @@ from spacy.training import Example
 from spacy_transfer.corpora.answer_cache import doc_key
 from spacy_transfer.corpora.answers import Ask
 from spacy_transfer.corpora.teacher import BATCH, Teacher, pipeline_fingerprint
-from spacy_transfer.corpora.twins import twin
+from spacy_transfer.corpora.twins import copy_for
 
 from .util import TEXTS, Counter, gold, stock_pipeline
 
@@ -140,7 +140,7 @@ def test_tokens_are_those_of_the_student(stock, tmp_path):
 
 
 def test_exceptions_of_the_tokenizer_are_known_as_in_the_pipeline(stock, tmp_path):
-    nlp = twin(spacy.blank("en").make_doc("I can't"), teacher(stock, tmp_path).nlp)
+    nlp = copy_for(spacy.blank("en").make_doc("I can't"), teacher(stock, tmp_path).nlp)
     assert [token.norm_ for token in nlp] == ["i", "can", "not"]
 
 

@@ -11,9 +11,10 @@ from spacy.scorer import get_ner_prf
 from spacy.tokens import Span
 from spacy.training import Example
 
+from spacy_transfer.reports.collect import collect
 from spacy_transfer.reports.numbers import Score
 from spacy_transfer.reports.page import make_page
-from spacy_transfer.reports.parts import NONE, collect
+from spacy_transfer.reports.parts import NONE
 from spacy_transfer.reports.pictures import by_length, reliability, scatter
 
 from ..pipeline.util import backbone_config
