@@ -177,11 +177,12 @@ def best_threshold(scores: Any, truths: Any) -> tuple[float, float] | None:
     RETURNS (Optional[Tuple[float, float]]): Threshold and F1; None where the label always holds or never does, which
         says nothing about where to cut.
     """
-    holds = numpy.asarray(truths) > 0.5
+    finite = numpy.isfinite(scores)
+    given, holds = numpy.asarray(scores, dtype="d")[finite], numpy.asarray(truths)[finite] > 0.5
     if not holds.any() or holds.all():
         return None
-    order = numpy.argsort(-numpy.asarray(scores, dtype="d"), kind="stable")
-    falling, hits = numpy.asarray(scores, dtype="d")[order], numpy.cumsum(holds[order])
+    order = numpy.argsort(-given, kind="stable")
+    falling, hits = given[order], numpy.cumsum(holds[order])
     # A cut after the last of equal scores: the label is taken to hold down to there.
     ends = numpy.flatnonzero(numpy.append(falling[:-1] > falling[1:], True))
     below = numpy.append(falling, 0.0)[ends + 1]

@@ -11,10 +11,11 @@ def pearson(first: ArrayLike, second: ArrayLike) -> float:
     """Pearson's correlation.
 
     first (Sequence[float]), second (Sequence[float]): Numbers in pairs.
-    RETURNS (float): -1 to 1. Where one side is constant nothing can correlate with it: 0. NaN of less than 2 pairs.
+    RETURNS (float): -1 to 1. Where one side is constant nothing can correlate with it: 0. NaN of less than 2 pairs, and
+        where a number is not finite.
     """
     x, y = (numpy.asarray(values, dtype=numpy.float64) for values in (first, second))
-    if len(x) < 2:
+    if len(x) < 2 or not numpy.isfinite([x, y]).all():
         return math.nan
     x, y = x - x.mean(), y - y.mean()
     # Scaled first, so that the squares of tiny or huge numbers do not vanish or overflow.
@@ -38,11 +39,12 @@ def average_ranks(values: ArrayLike) -> NDArray[numpy.float64]:
     """Ranks from 1 up. Equal numbers share the mean of the ranks that they take together.
 
     values (Sequence[float]): The numbers.
-    RETURNS (NDArray[float64]): Their ranks, shape (n_values,).
+    RETURNS (NDArray[float64]): Their ranks, shape (n_values,). A NaN has the rank NaN: sorting puts it above all numbers.
     """
-    _, which, counts = numpy.unique(numpy.asarray(values), return_inverse=True, return_counts=True)
+    given = numpy.asarray(values, dtype=numpy.float64)
+    _, which, counts = numpy.unique(given, return_inverse=True, return_counts=True)
     last = numpy.cumsum(counts)
-    return (last - (counts - 1) / 2.0)[which]
+    return numpy.where(numpy.isnan(given), numpy.nan, (last - (counts - 1) / 2.0)[which])
 
 
 def mean_absolute_error(first: Sequence[float], second: Sequence[float]) -> float:

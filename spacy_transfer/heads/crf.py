@@ -284,7 +284,8 @@ def crf_loss(
     # Both in one batch: as many steps as one of them.
     both = Chain(numpy.concatenate([scores, masked]), numpy.concatenate([lengths, lengths]), transitions)
     log_all, log_allowed = both.log_z[: len(lengths)], both.log_z[len(lengths) :]
-    counted = numpy.isfinite(log_allowed).astype("d")
+    # A NaN is not left out: the loss must show it.
+    counted = (~numpy.isneginf(log_allowed)).astype("d")
     loss = float((log_all - log_allowed)[counted > 0].sum())
     d_both, d_transitions = both.expected(numpy.concatenate([counted, -counted]))
     return loss, d_both[:n_tokens] + d_both[n_tokens:], d_transitions

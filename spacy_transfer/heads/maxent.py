@@ -4,6 +4,7 @@ What is minimised is the summed negative log-likelihood plus strength / 2 * ||W|
 biases are free. The problem is convex, so there is one optimum, and L-BFGS finds it.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -151,9 +152,10 @@ def _cross_validate(problem: Problem, holds: NDArray[numpy.bool_], seed: int) ->
         if not sums.decisions or not sums.weight:
             break
         score = -sums.loss / sums.weight
-        if best.log_likelihood is None or score > best.log_likelihood:
+        # Single precision may overflow where the prior is strong. No number is more than a NaN: it must not be the best.
+        if math.isfinite(score) and (best.log_likelihood is None or score > best.log_likelihood):
             best, found = _Choice(strength, sums.hits / sums.decisions, score), step
-        elif step - found >= PATIENCE:
+        elif best.log_likelihood is not None and step - found >= PATIENCE:
             break
         strength /= STEP
     return best

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 ROUGH, EXACT = 3e-3, 1e-6
 """The largest gradient at the end, relative to that of zero weights: where the next strength waits, and at the last."""
+_LARGE = 1e30
+"""Strengths and curvatures from here on may overflow in single precision."""
 STEP = 10**0.5
 """How many times as weak the prior becomes from one optimum to the next."""
 
@@ -172,7 +174,9 @@ class Path:
         """
         import torch
 
-        weights = self.problem.solve(strength, self._ahead, torch.float32, ROUGH, self.docs)
+        fits = max(strength, self.problem.strongest) < _LARGE
+        dtype = torch.float32 if fits else torch.float64
+        weights = self.problem.solve(strength, self._ahead, dtype, ROUGH, self.docs)
         is_first = not bool(self._last.any())
         self._ahead = weights if is_first else 2 * weights - self._last
         self._last = weights

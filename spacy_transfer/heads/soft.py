@@ -91,7 +91,7 @@ def soft_crf_loss(
     softened = divide(transitions, temperature)
     student = Chain(scores / temperature, lengths, softened)
     teacher = Chain(teacher_scores / temperature, lengths, divide(teacher_transitions, temperature))
-    can_be = numpy.isfinite(student.log_z) & numpy.isfinite(teacher.log_z)
+    can_be = ~(numpy.isneginf(student.log_z) | numpy.isneginf(teacher.log_z))
     counted = numpy.where(can_be, shares, 0.0)
     wanted, between = teacher.expected(counted)
     expected, d_between = student.expected(counted)

@@ -46,7 +46,8 @@ def fit_thresholds(scores: Any, truths: Any, mask: Any) -> list[float | None]:
     mask (Floats2d): 0 where that is not known.
     RETURNS (List[Optional[float]]): None for a label that always holds or never does.
     """
-    known, holds = numpy.asarray(mask) > 0, numpy.asarray(truths) > 0.5
+    # A NaN would be sorted above all scores, and could become a threshold.
+    known, holds = (numpy.asarray(mask) > 0) & numpy.isfinite(scores), numpy.asarray(truths) > 0.5
     n_true = (known & holds).sum(axis=0)
     is_open = (n_true > 0) & (n_true < known.sum(axis=0))
     known = known & is_open  # What has no threshold of its own has no say in the common one.

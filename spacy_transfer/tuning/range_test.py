@@ -20,7 +20,7 @@ class Suggestion:
 
     rate (float): The rate to take.
     minimum (float): The rate at which the smoothed loss is lowest.
-    smoothed (NDArray): The smoothed losses.
+    smoothed (NDArray): The smoothed losses, up to the first that is not finite.
     still_falls (bool): Whether the curve ends before it turns, so that the rate is but a lower bound.
     """
 
@@ -109,12 +109,15 @@ class Losses:
         return list(map(float, numpy.mean(curves, axis=0))) if curves else []
 
     def _relative(self, losses: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
-        beginning = max(3, len(losses) // 5)
-        per_unit = [losses / unit for unit in numpy.asarray(self._units).T]
-        best = min(
-            per_unit, key=lambda values: float(values[:beginning].std() / (abs(values[:beginning].mean()) or 1.0))
-        )
-        level = float(best[:beginning].mean())
+        beginning = numpy.flatnonzero(numpy.isfinite(losses[: max(3, len(losses) // 5)]))
+        if not len(beginning):
+            return losses
+
+        def variation(values: NDArray[numpy.float64]) -> float:
+            return float(values[beginning].std() / (abs(values[beginning].mean()) or 1.0))
+
+        best = min((losses / unit for unit in numpy.asarray(self._units).T), key=variation)
+        level = float(best[beginning].mean())
         return best / level if level else best
 
 
@@ -141,11 +144,14 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
     left edge. The lowest point stays where it is.
 
     rates (Sequence[float]): By step, rising.
-    losses (Sequence[float]): By step, finite.
+    losses (Sequence[float]): By step. From the first that is not finite on, they are not read.
     RETURNS (Suggestion): The rate.
     RAISES (ValueError): When the curve does not go down.
     """
-    smoothed = smooth(losses)
+    finite = numpy.isfinite(numpy.asarray(losses, dtype=numpy.float64))
+    smoothed = smooth(losses[: len(finite) if finite.all() else int(finite.argmin())])
+    if not len(smoothed):
+        raise ValueError(Errors.T622.format(start="not finite", lowest="not finite"))
     lowest, beginning = int(smoothed.argmin()), max(1, len(smoothed) // 10)
     start = float(numpy.median(smoothed[:beginning]))
     if len(smoothed) < 5 or lowest < beginning or not smoothed[lowest] < start - _LEAST_FALL * abs(start):

@@ -89,6 +89,10 @@ class Seen:
     def mean(self) -> float:
         return self.loss / max(1, self.count)
 
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.squares)
+
     def add(self, other: "Seen") -> None:
         self.loss += other.loss
         self.count += other.count
@@ -115,10 +119,15 @@ class Weights:
             raise ValueError(Errors.T662.format(tasks=sorted(tasks)))
 
     def learn(self, seen: Mapping[str, Seen]) -> None:
-        """Take in a step.
+        """Take in a step. Tasks whose loss or gradient is not finite are left out: `min` and `max` would take a NaN for
+        a bound, and it would stay in all means.
 
         seen (Mapping[str, Seen]): Of the tasks that took part in it.
         """
+        self._learn({task: found for task, found in seen.items() if found.is_finite})
+
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
+        """Given weights stay."""
 
 
 class Uncertainty(Weights):
@@ -128,7 +137,7 @@ class Uncertainty(Weights):
         super().__init__(settings)
         self._s: dict[str, float] = {}
 
-    def learn(self, seen: Mapping[str, Seen]) -> None:
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
         bound = math.log(_MOST)
         for task, found in seen.items():
             s = self._s.get(task, 0.0)
@@ -149,7 +158,7 @@ class WeightAveraging(Weights):
         self._window: dict[str, Seen] = {}
         self._means: dict[str, list[float]] = {}
 
-    def learn(self, seen: Mapping[str, Seen]) -> None:
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
         for task, found in seen.items():
             self._window.setdefault(task, Seen()).add(found)
         self._steps += 1
@@ -177,7 +186,7 @@ class GradNorm(Weights):
         self._norms: dict[str, float] = {}
         self._speeds: dict[str, float] = {}
 
-    def learn(self, seen: Mapping[str, Seen]) -> None:
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
         here = [task for task, found in seen.items() if found.squares > 0.0 and self.of(task) > 0.0]
         for task in here:
             self.factors.setdefault(task, 1.0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spacy_transfer.heads.crf import Chain, Transitions, crf_loss, softmax_loss, unlikelihood_loss, viterbi
 from spacy_transfer.heads.schemes import Scheme
+from spacy_transfer.heads.soft import soft_crf_loss
 
 LENGTHS = numpy.array([3, 0, 1, 4, 2, 3])
 KINDS = ["free", "bio", "biluo"]
@@ -331,3 +332,11 @@ def test_memory_does_not_grow_with_sequences_times_tags_squared():
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 4 * 4 * n_tags**2 + 4 * scores.nbytes < n_sequences * 4 * n_tags**2 / 4
+
+
+def test_a_nan_is_seen_in_the_loss():
+    """What cannot be is left out; what is no number is not."""
+    _, scores, transitions, known = case("bio")
+    scores[4] = numpy.nan
+    assert numpy.isnan(crf_loss(scores, LENGTHS, transitions, known)[0])
+    assert numpy.isnan(soft_crf_loss(scores, LENGTHS, transitions, scores, transitions, 2.0, numpy.ones(6))[0])
