@@ -9,7 +9,6 @@ from thinc.types import Floats2d
 from .._compat import drop_gradient
 from ..checks import BELOW_ONE, COUNT, POSITIVE, require
 from ..errors import Errors
-from .layer_norm import build_layer_norm
 from .pooling import build_unit_length
 
 Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
@@ -69,6 +68,43 @@ def _fixed_dropout(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]
         return X, lambda dY: dY
     mask = model.ops.get_dropout_mask(X.shape, model.attrs["rate"])
     return X * mask, lambda dY: dY * mask
+
+
+def build_layer_norm(width: int, epsilon: float) -> Model[Floats2d, Floats2d]:
+    """Layer normalisation (Ba et al. 2016) with an epsilon that can be set, as checkpoints have it. The gain is "G", the
+    bias "b", as Thinc names them.
+
+    width (int): Of the rows.
+    epsilon (float): Is added to the variance.
+    RETURNS (Model[Floats2d, Floats2d]): The layer.
+    """
+    dims: dict[str, int | None] = {"nI": width, "nO": width}
+    model: Model = Model("transfer_layer_norm", _layer_norm, init=_init_layer_norm, dims=dims, params={"G": None, "b": None})
+    model.attrs["epsilon"] = epsilon
+    _init_layer_norm(model)
+    return model
+
+
+def _init_layer_norm(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Begin as the plain normalisation."""
+    model.set_param("G", model.ops.alloc1f(model.get_dim("nO")) + 1)
+    model.set_param("b", model.ops.alloc1f(model.get_dim("nO")))
+
+
+def _layer_norm(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+    centred = X - X.mean(axis=1, keepdims=True)
+    scale = 1.0 / model.ops.xp.sqrt((centred * centred).mean(axis=1, keepdims=True) + model.attrs["epsilon"])
+    normal, gain = centred * scale, model.get_param("G")
+
+    def backprop(dY: Any) -> Any:
+        model.inc_grad("b", dY.sum(axis=0))
+        model.inc_grad("G", (dY * normal).sum(axis=0))
+        d_normal = dY * gain
+        # Neither the mean nor the length of a row can be changed by its values.
+        along = (d_normal * normal).mean(axis=1, keepdims=True)
+        return scale * (d_normal - d_normal.mean(axis=1, keepdims=True) - normal * along)
+
+    return normal * gain + model.get_param("b"), backprop
 
 
 def init_hidden(hidden: Model[Floats2d, Floats2d], width: int) -> int:
