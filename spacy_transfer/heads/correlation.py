@@ -39,7 +39,7 @@ def average_ranks(values: ArrayLike) -> NDArray[numpy.float64]:
     """Ranks from 1 up. Equal numbers share the mean of the ranks that they take together.
 
     values (Sequence[float]): The numbers.
-    RETURNS (NDArray[float64]): Their ranks, shape (n_values,). A NaN has the rank NaN: sorting puts it above all numbers.
+    RETURNS (NDArray[float64]): Their ranks, shape (n_values,). A NaN has no rank: NaN. Sorting would put it first.
     """
     given = numpy.asarray(values, dtype=numpy.float64)
     _, which, counts = numpy.unique(given, return_inverse=True, return_counts=True)

@@ -116,6 +116,9 @@ def test_spans_become_tags_and_spans_again(docs, kind):
     assert (numpy.flatnonzero(runs.lasts) + 1).tolist() == [end for _, end, _ in spans]
     follows = ~first[1:]
     assert scheme.allowed.matrix[tags[:-1], tags[1:]][follows].all()
-    assert scheme.allowed.start[tags[first]].all() and scheme.allowed.end[tags[numpy.append(first[1:], True)[: len(first)]]].all()
+    assert (
+        scheme.allowed.start[tags[first]].all()
+        and scheme.allowed.end[tags[numpy.append(first[1:], True)[: len(first)]]].all()
+    )
     for start, end, label in spans:
         assert scheme.span_mask(len(first), start, end, label)[numpy.arange(start, end), tags[start:end]].all()

@@ -3,8 +3,7 @@
 import numpy
 import pytest
 
-from spacy_transfer.heads.calibration import best_threshold
-from spacy_transfer.heads.thresholds import LEANS, Curve, fit_thresholds
+from spacy_transfer.heads.thresholds import LEANS, Curve, best_threshold, fit_thresholds
 
 N, N_LABELS = 1500, 40
 
