@@ -76,7 +76,7 @@ def _fixed_dropout(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, 
 
 
 def build_layer_norm(width: int, epsilon: float) -> Layer:
-    """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias are "G" and "b", as in Thinc.
+    """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias: "G" and "b", as in Thinc.
 
     width (int): Of the rows.
     epsilon (float): Is added to the variance.

@@ -119,7 +119,7 @@ class Weights:
             raise ValueError(Errors.T662.format(tasks=sorted(tasks)))
 
     def learn(self, seen: Mapping[str, Seen]) -> None:
-        """Learn from a step. Tasks whose loss or gradient is not finite are left out: `min` and `max` would return their
+        """Learn from a step. Tasks whose loss or gradient is not finite are left out: `min` and `max` would return a
         bound for a NaN, and it would stay in all means.
 
         seen (Mapping[str, Seen]): By task, of those in the step.
@@ -149,8 +149,8 @@ class Uncertainty(Weights):
 
 class WeightAveraging(Weights):
     """Liu, Johns and Davison 2019, arXiv 1803.10704, section 3.3. Unlike there, no task weighs less than 1 / _MOST
-    (before the sum is restored): the softmax of a very large ratio is 1 for that task and 0 for all others. No weight is
-    larger than the number of tasks."""
+    (before the sum is restored): the softmax of a very large ratio is 1 for that task and 0 for all others. No weight
+    is larger than the number of tasks."""
 
     def __init__(self, settings: TaskWeights) -> None:
         super().__init__(settings)
