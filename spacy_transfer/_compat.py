@@ -27,7 +27,6 @@ def spacy_transformers_parts(
 ) -> "tuple[PreTrainedModel, Any] | None":
     """The encoder and tokenizer inside the model of a spacy-transformers component (1.4 and 2.0).
 
-    model (Model): Any Thinc model.
     RETURNS (Optional[Tuple[PreTrainedModel, PreTrainedTokenizerFast]]): None when there is no such node.
     """
     for node in model.walk():

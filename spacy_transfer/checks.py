@@ -48,7 +48,6 @@ def require(place: str, wanted: Range, /, **settings: object) -> None:
     """Refuse settings that are out of their range.
 
     place (str): The block that they stand in.
-    wanted (Range): The range.
     **settings (Optional[float]): By key; null stands for no value.
     RAISES (ValueError): With key and value.
     """
@@ -60,9 +59,6 @@ def require(place: str, wanted: Range, /, **settings: object) -> None:
 def compile_pattern(key: str, pattern: str) -> re.Pattern[str]:
     """Compile a regular expression of a config.
 
-    key (str): Where it stands.
-    pattern (str): The expression.
-    RETURNS (Pattern): Compiled.
     RAISES (ValueError): When it is not valid.
     """
     try:

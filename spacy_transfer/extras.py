@@ -9,7 +9,6 @@ from .errors import Errors
 def import_extra(module: str, missing: str) -> ModuleType:
     """Import a library where it is used.
 
-    module (str): Its name.
     missing (str): The message where it is not installed.
     RAISES (ImportError): When it is not installed; with another message when it is installed but fails to import.
     """

@@ -23,7 +23,6 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write to a temporary file, sync it to the disk, and rename it. If the process is killed or the disk is full, the
     old file or the new one is there, never a part of it.
 
-    path (Path): The file.
     data (bytes): Its content.
     RAISES (OSError): When it cannot be written; an old file is not changed.
     """
@@ -61,7 +60,6 @@ def write_checked(path: Path, data: bytes) -> None:
 def read_checked(path: Path, *, may_lack: bool = False) -> bytes:
     """RETURNS (bytes): The content of a file.
 
-    path (Path): The file.
     may_lack (bool): Accept a file without a checksum, from before there were any.
     RAISES (ValueError): When the file or its checksum is missing, or they do not match.
     """
@@ -106,7 +104,6 @@ def seal(data: bytes) -> bytes:
 def unseal(data: bytes, where: str) -> bytes:
     """Check sealed data. Data without a seal, from before there was one, are not checked.
 
-    data (bytes): From `seal`.
     where (str): The component, for the message.
     RETURNS (bytes): The data alone.
     RAISES (ValueError): When they do not match their checksum.
@@ -123,7 +120,6 @@ def unseal(data: bytes, where: str) -> bytes:
 def unpack(data: bytes, where: str) -> Config:
     """Read a dictionary from msgpack, sealed or not.
 
-    data (bytes): The data.
     where (str): The component, for the message.
     RAISES (ValueError): When they do not match their checksum, or are no msgpack of a dictionary.
     """

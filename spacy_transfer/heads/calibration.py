@@ -119,7 +119,6 @@ def minimum(function: Callable[[float], float], low: float, high: float) -> floa
     """Golden-section search.
 
     function (Callable[[float], float]): Has one minimum.
-    low (float), high (float): Where to look.
     RETURNS (float): Where the minimum is.
     """
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 def pearson(first: ArrayLike, second: ArrayLike) -> float:
     """Pearson's correlation.
 
-    first (Sequence[float]), second (Sequence[float]): Numbers in pairs.
     RETURNS (float): -1 to 1. Where one side is constant nothing can correlate with it: 0. NaN of less than 2 pairs, and
         where a number is not finite.
     """
@@ -27,18 +26,13 @@ def pearson(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's correlation: Pearson's of the ranks (Spearman 1904), ties by average ranks.
-
-    first (Sequence[float]), second (Sequence[float]): Numbers in pairs.
-    RETURNS (float): As `pearson`.
-    """
+    """Spearman's correlation: Pearson's of the ranks (Spearman 1904), ties by average ranks."""
     return pearson(average_ranks(first), average_ranks(second))
 
 
 def average_ranks(values: ArrayLike) -> NDArray[numpy.float64]:
     """Ranks from 1 up. Equal numbers share the mean of the ranks that they take together.
 
-    values (Sequence[float]): The numbers.
     RETURNS (NDArray[float64]): Their ranks, shape (n_values,). A NaN has no rank: NaN. Sorting would put it first.
     """
     given = numpy.asarray(values, dtype=numpy.float64)
@@ -50,7 +44,6 @@ def average_ranks(values: ArrayLike) -> NDArray[numpy.float64]:
 def mean_absolute_error(first: Sequence[float], second: Sequence[float]) -> float:
     """The mean of the distances.
 
-    first (Sequence[float]), second (Sequence[float]): Numbers in pairs.
     RETURNS (float): In their unit. NaN of no pairs.
     """
     x, y = (numpy.asarray(values, dtype=numpy.float64) for values in (first, second))

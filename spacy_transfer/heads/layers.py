@@ -31,7 +31,6 @@ def hidden_layers(
     dropout (Optional[float]): Before every layer and after the last; None for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1 before all.
     layer_norm (Optional[float]): Epsilon of a layer norm after each of the layers; None for none.
-    RETURNS (Model[Floats2d, Floats2d]): The layers.
     """
     for width in widths:
         require("model", COUNT, hidden=width)
@@ -78,9 +77,7 @@ def _fixed_dropout(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, 
 def build_layer_norm(width: int, epsilon: float) -> Layer:
     """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias: "G" and "b", as in Thinc.
 
-    width (int): Of the rows.
     epsilon (float): Is added to the variance.
-    RETURNS (Model[Floats2d, Floats2d]): The layer.
     """
     dims: dict[str, int | None] = {"nI": width, "nO": width}
     model: AnyModel = Model(
@@ -116,7 +113,6 @@ def _layer_norm(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, Bac
 def init_hidden(hidden: Layer, width: int) -> int:
     """Fill in the widths of hidden layers, and initialise their weights.
 
-    hidden (Model[Floats2d, Floats2d]): From `hidden_layers`.
     width (int): Of the rows that they read.
     RETURNS (int): Of the rows that they return.
     """
@@ -140,8 +136,6 @@ def forget(node: AnyModel) -> None:
 def init_output(model: AnyModel, output: AnyModel, width: int, Y: Floats2d | None) -> None:
     """Initialise the output layer, which is as wide as there are labels.
 
-    model (Model): The head.
-    output (Model): Its output layer.
     width (int): Of the rows that it reads.
     Y (Optional[Floats2d]): One column for each label; None where the head knows their number.
     """
@@ -158,9 +152,7 @@ def init_output(model: AnyModel, output: AnyModel, width: int, Y: Floats2d | Non
 def grow_output(model: AnyModel, n_labels: int) -> AnyModel:
     """Add labels to the output layer. Old labels keep their weights bit for bit, new ones start at zero.
 
-    model (Model): A head.
     n_labels (int): Number of all labels.
-    RETURNS (Model): The same head.
     """
     output = model.get_ref("output")
     if output.has_param("W"):
@@ -179,7 +171,6 @@ def states(model: AnyModel, docs: object, is_train: bool) -> tuple[Floats2d, Cal
     """The input of the output layer: the pooled rows, after the hidden layers.
 
     model (Model): A head that pools: its first three layers are the rows, the pooling and the hidden layers.
-    docs (List[Doc]): The batch.
     is_train (bool): Use dropout.
     RETURNS (Tuple[Floats2d, Callable]): Shape (n_docs, width), and a callback that takes their gradients.
     """

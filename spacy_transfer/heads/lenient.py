@@ -6,6 +6,7 @@ import numpy
 
 from ..types import Bools, Floats, Ints
 from .schemes import Scheme
+from .soft import soften
 from .token_decisions import JudgedEntities
 
 Spans = tuple[Ints, Ints, Ints]
@@ -37,7 +38,7 @@ class LenientEntities(JudgedEntities):
         shape (n_entities,)."""
         if not len(self.starts):
             return numpy.zeros(0)
-        shares = softmax(numpy.asarray(self.logits, dtype="d") / temperature)
+        shares = soften(numpy, numpy.asarray(self.logits, dtype="d"), temperature)
         return probabilities_of(self.scheme, shares, self.breaks, (*self.words, self.labels))
 
 
@@ -46,12 +47,10 @@ def read_leniently(scheme: Scheme, logits: Floats, breaks: Bools, skipped: Bools
     begins one, and an entity that is not continued ends: so every token whose best tag is not "O" is in an entity of
     that tag's label, as in conlleval (Sang and Buchholz 2000) and transformers' pipelines.
 
-    scheme (Scheme): The tags.
     logits (Floats): Of every tag at every token; -inf where a tag is not allowed. Shape (n_tokens, n_tags).
     breaks (Bools): Tokens at which no entity continues, the first of each doc among them; shape (n_tokens,).
     skipped (Bools): Tokens that are no words: the words around one are read as neighbours, and it is in an entity if
         both are; shape (n_tokens,).
-    RETURNS (LenientEntities): In order.
     """
     kept = numpy.flatnonzero(~skipped)
     run = numpy.cumsum(breaks)[kept]
@@ -64,10 +63,8 @@ def read_leniently(scheme: Scheme, logits: Floats, breaks: Bools, skipped: Bools
 def entities(scheme: Scheme, tags: Ints, breaks: Bools) -> Spans:
     """The entities in tags that need not be well-formed.
 
-    scheme (Scheme): The tags.
     tags (Ints): Indices of tags, shape (n_tokens,).
     breaks (Bools): Tokens at which no entity continues, the first included; shape (n_tokens,).
-    RETURNS (Spans): In order.
     """
     label, is_open = scheme.label[tags], numpy.isin(scheme.part, ["B", "I"])[tags]
     joined = scheme.goes_on[tags] & ~breaks
@@ -82,7 +79,6 @@ def probabilities_of(scheme: Scheme, shares: Floats, breaks: Bools, found: Spans
     """Probability of entities where tokens are independent: a product over the tokens of an entity, and over the one
     before and the one after it, which must not be read as parts of it.
 
-    scheme (Scheme): The tags.
     shares (Floats): Probability of every tag at every token, shape (n_tokens, n_tags).
     breaks (Bools): As in `entities`.
     found (Spans): What that returned.
@@ -115,11 +111,3 @@ def probabilities_of(scheme: Scheme, shares: Floats, breaks: Bools, found: Spans
     first = share("B", starts, labels) + share("I", starts, labels) * free_before
     factors[begins] = numpy.where(sizes == 1, alone, first)
     return numpy.clip(numpy.multiply.reduceat(factors, begins), 0.0, 1.0)
-
-
-def softmax(logits: Floats) -> Floats:
-    """RETURNS (Floats): Probabilities of tags in float64; same shape."""
-    shifted = numpy.asarray(logits, dtype="d")
-    weights = numpy.exp(shifted - shifted.max(axis=1, keepdims=True))
-    shares: Floats = weights / weights.sum(axis=1, keepdims=True)
-    return shares

@@ -12,9 +12,7 @@ def smooth(truths: Floats, amount: float, exclusive: bool) -> Floats:
     """Label smoothing (Szegedy et al. 2016): a share of every target is spread evenly.
 
     truths (Floats): Targets, shape (n_docs, n_labels).
-    amount (float): The share, 0 <= amount < 1.
     exclusive (bool): Spread over all labels; over yes and no of each label otherwise.
-    RETURNS (Floats): Targets of the same shape.
     """
     n_options = truths.shape[1] if exclusive else 2
     return truths * (1.0 - amount) + amount / n_options
@@ -35,7 +33,6 @@ def cross_entropy(
     truths (Floats): Targets, rows summing to 1.
     mask (Floats): 0 in rows of docs without a label.
     weights (Optional[Floats]): Weight of every label.
-    amount (float): Label smoothing.
     focal (float): Gamma of the focal loss (Lin et al. 2017): the part of the loss that belongs to a target counts
         (1 - its probability) ** gamma times as much, so that easy examples count little. 0 is plain cross-entropy.
     RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the logits.
@@ -69,7 +66,6 @@ def binary_cross_entropy(
     truths (Floats): Targets between 0 and 1.
     mask (Floats): 0 where a label is missing.
     weights (Optional[Floats]): Weight of every label where it holds.
-    amount (float): Label smoothing.
     focal (float): Gamma of the focal loss; see `cross_entropy`.
     RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the logits.
     """

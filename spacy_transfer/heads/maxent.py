@@ -70,9 +70,6 @@ def weigh(truths: Floats, mask: Floats, weights: Floats | None, amount: float, e
     truths (Floats): Targets, shape (n_docs, n_labels).
     mask (Floats): 0 where a label is missing.
     weights (Optional[Floats]): Weight of every label.
-    amount (float): Label smoothing.
-    exclusive (bool): Whether labels exclude each other.
-    RETURNS (Evidence): The weights.
     """
     targets, given = smooth(truths, amount, exclusive), numpy.asarray(truths)
     seen: Bools = numpy.greater(mask, 0)
@@ -90,8 +87,6 @@ def solve_maxent(states: Floats, evidence: Evidence, strength: float | None = No
     states (Floats): Input of the layer, shape (n_docs, width).
     evidence (Evidence): From `weigh`, shape (n_docs, n_labels).
     strength (Optional[float]): Of the prior, above 0; None for the one with the highest held-out log-likelihood.
-    seed (int): Of the folds.
-    RETURNS (Solution): The optimum.
     """
     import torch
 

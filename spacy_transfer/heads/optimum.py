@@ -60,7 +60,6 @@ class Problem:
     ) -> "Tensor":
         """The optimum, from a start near it.
 
-        strength (float): Of the prior.
         start (Tensor): Shape (n_labels, n_axes + 1).
         dtype (torch.dtype): Precision of the search.
         tolerance (float): The largest gradient at the end, relative to that of zero weights.

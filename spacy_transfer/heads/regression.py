@@ -126,7 +126,6 @@ def init_rows(model: AnyModel, X: object = None, Y: object = None) -> None:
 def set_units(model: Model[Places, Floats2d], mean: Sequence[float], scale: Sequence[float]) -> None:
     """Set the unit of the output.
 
-    model (Model): A head.
     mean (Sequence[float]), scale (Sequence[float]): Mean and standard deviation of each target.
     """
     model.attrs["mean"], model.attrs["scale"] = [float(m) for m in mean], [float(s) for s in scale]
@@ -161,9 +160,7 @@ def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Place
     """Add targets. Old targets keep weights, mean and scale; new ones have mean 0, or the middle of the bounds, and
     scale 1.
 
-    model (Model): A head.
     n_targets (int): Number of all targets.
-    RETURNS (Model): The same head.
     """
     if model.get_ref("output").has_param("W"):
         grow_output(model, n_targets)
@@ -177,7 +174,6 @@ def gains(attrs: Config) -> list[float]:
     """The slope of each prediction, in the unit of its target, for an output near 0.
 
     attrs (Config): Of a head: "bounded", "bounds", "mean", "scale".
-    RETURNS (List[float]): For each target.
     """
     if not attrs["bounded"]:
         return list(attrs["scale"])

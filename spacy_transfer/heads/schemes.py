@@ -80,7 +80,6 @@ class Scheme:
     def span_mask(self, n_tokens: int, start: int, end: int, label: int) -> Bools:
         """Tags that form exactly one entity; all tags elsewhere.
 
-        n_tokens (int): Of the doc.
         start (int), end (int): First token, and token after the last.
         label (int): Index of the label.
         RETURNS (Bools): Shape (n_tokens, n_tags).
@@ -113,7 +112,6 @@ def span_unlikelihood(
 ) -> tuple[float, Floats, Transitions]:
     """The unlikelihood loss of wrong spans. A doc is scored once for each of its wrong spans.
 
-    scheme (Scheme): The tags.
     logits (Floats): Shape (n_tokens, n_tags).
     lengths (Ints): Tokens of every doc.
     transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
@@ -149,7 +147,6 @@ def find_runs(iob: Ints, labels: Ints, first: Bools) -> Runs:
     iob (Ints): ENT_IOB, shape (n_tokens,).
     labels (Ints): Index of the label; NO_LABEL where ENT_TYPE is 0: "no entity may be here".
     first (Bools): Whether a token is the first of its doc.
-    RETURNS (Runs): The entities.
     """
     inside = ((iob == BEGIN) | (iob == INSIDE)) & (labels != NO_LABEL)
     before = numpy.zeros_like(inside)

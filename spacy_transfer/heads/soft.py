@@ -18,7 +18,6 @@ def soften(xp: ArrayModule, logits: Floats, temperature: float, exclusive: bool 
     logits (Floats): Shape (n_rows, n_labels); -inf for what is not allowed.
     temperature (float): 1 leaves the logits as they are; a higher one raises unlikely labels.
     exclusive (bool): Softmax, or a sigmoid for each.
-    RETURNS (Floats): Same shape.
     """
     scaled = logits / temperature
     if not exclusive:

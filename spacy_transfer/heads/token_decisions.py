@@ -7,6 +7,7 @@ import numpy
 
 from ..types import Bools, Floats, Ints
 from .crf import Chain, Transitions
+from .soft import soften
 
 _LEAST = 1e-12
 
@@ -33,12 +34,11 @@ class TagDecisions:
 
     def scores(self, temperature: float) -> Floats:
         """RETURNS (Floats): Probabilities of every tag at every token: with a CRF, its marginals."""
-        logits = numpy.asarray(self.logits, dtype="d") / temperature
-        if self.transitions is not None:
-            return Chain(logits, self.lengths, self.transitions.map(lambda part: part / temperature)).marginals
-        weights: Floats = numpy.exp(logits - logits.max(axis=1, keepdims=True, initial=-numpy.inf))
-        weights /= weights.sum(axis=1, keepdims=True)
-        return weights
+        logits = numpy.asarray(self.logits, dtype="d")
+        if self.transitions is None:
+            return soften(numpy, logits, temperature)
+        transitions = self.transitions.map(lambda part: part / temperature)
+        return Chain(logits / temperature, self.lengths, transitions).marginals
 
     def nll(self, temperature: float) -> float:
         """Of the true tag of each token, whatever the others are."""

@@ -159,9 +159,7 @@ def init(model: HeadT, X: object = None, Y: Floats2d | None = None) -> None:
 def resize_output(model: HeadT, n_tags: int) -> HeadT:
     """Add tags. Old tags keep their weights bit for bit, new ones start at zero.
 
-    model (Model[List[Doc], TokenScores]): A head.
     n_tags (int): Number of all tags.
-    RETURNS (Model[List[Doc], TokenScores]): The same head.
     """
     grow_output(model, n_tags)
     if model.has_ref("transitions") and model.get_ref("transitions").has_param("start"):

@@ -38,7 +38,6 @@ _NOT_FOR_LINEAR = ("ln_tuning", "trainable_tokens")
 def inject(transformer: "nn.Module", adapter: Config, default: Sequence[str] = ()) -> Config:
     """Put an adapter into an encoder, in place. "bias" adds nothing: it trains the encoder's biases.
 
-    transformer (nn.Module): The encoder.
     adapter (Config): `method` and the method's options, by peft's names.
     default (Sequence[str]): The target_modules where none are given, and peft has none for this family.
     RETURNS (Config): The same with the modules that were found, so that it can be injected again.
@@ -92,7 +91,6 @@ def trainable_names(names: Iterable[str], plain: Collection[str], adapter: Confi
 
     names (Iterable[str]): Names of all parameters, the adapter's among them.
     plain (Collection[str]): Names of the encoder's own.
-    adapter (Config): The adapter.
     RETURNS (Set[str]): The adapter's own; biases for the method "bias".
     """
     biases = adapter["method"] == BIAS
@@ -136,7 +134,6 @@ def save_adapter(folder: Path, adapter: Config, tensors: dict[str, "Tensor"], fi
     """Write an adapter as peft does, with the fingerprint of the weights that it belongs to.
 
     folder (Path): Is created.
-    adapter (Config): From `inject`.
     tensors (Dict[str, Tensor]): The adapter's own, by their names in the encoder.
     fingerprint (str): Of the encoder's source.
     """

@@ -135,7 +135,6 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
 
     rates (Sequence[float]): By step, rising.
     losses (Sequence[float]): By step. From the first that is not finite on, they are not read.
-    RETURNS (Suggestion): The rate.
     RAISES (ValueError): When the curve does not go down.
     """
     finite = numpy.isfinite(numpy.asarray(losses, dtype=numpy.float64))

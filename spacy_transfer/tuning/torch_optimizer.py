@@ -147,9 +147,7 @@ class TorchOptimizer(Optimizer):
         """Collect one parameter. The step changes its memory in place.
 
         key (Tuple[int, str]): Id of node or shim, and name of the parameter.
-        weights (FloatsXd): The parameter.
         gradient (FloatsXd): Its gradient; it is set to zero.
-        lr_scale (float): Factor on the rate.
         RETURNS (Tuple[FloatsXd, FloatsXd]): The same two arrays.
         """
         import torch
@@ -294,7 +292,6 @@ class TorchOptimizer(Optimizer):
 def settings_of(optimizer: Optimizer, name: str, scale: float = 1.0) -> ParameterSettings:
     """The settings of a parameter in one of our optimizers, or in one of Thinc's, which have one rate for all.
 
-    optimizer (Optimizer): The optimizer.
     name (str): The parameter's full name.
     scale (float): Factor on the rate, by its layer.
     RETURNS (ParameterSettings): Group, rate at this step, decay and schedule.
