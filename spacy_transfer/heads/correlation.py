@@ -1,4 +1,4 @@
-"""How well numbers agree: Pearson's and Spearman's correlation and the mean absolute error. NumPy only."""
+"""Measures of agreement between numbers: Pearson's and Spearman's correlation, mean absolute error. NumPy only."""
 
 import math
 from collections.abc import Sequence
