@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from spacy.tokens import Doc, Span
+from thinc.api import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or better); oneDNN emulates it elsewhere.
-
-    RETURNS (bool): True where bf16 is native.
-    """
+    """RETURNS (bool): Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or better). oneDNN emulates it
+    elsewhere."""
     import torch
 
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -64,16 +69,18 @@ def no_initial_weights() -> Any:
     return getattr(modeling_utils, "no_init_weights", nullcontext)()
 
 
-def spacy_transformers_parts(model: Any) -> tuple[Any, Any] | None:
-    """The encoder and tokenizer inside the model of a spacy-transformers component (1.4 and 2.0 alike).
+def spacy_transformers_parts(
+    model: Model[Any, Any],
+) -> "tuple[PreTrainedModel, Any] | None":
+    """The encoder and tokenizer inside the model of a spacy-transformers component (1.4 and 2.0).
 
-    model (Model): Any Thinc model.
     RETURNS (Optional[Tuple[PreTrainedModel, PreTrainedTokenizerFast]]): None when there is no such node.
     """
     for node in model.walk():
         kinds = type(node).__mro__
         if any(k.__name__ == "TransformerModel" and k.__module__.startswith("spacy_transformers") for k in kinds):
-            return node.transformer, node.tokenizer
+            found: Any = node
+            return found.transformer, found.tokenizer
     return None
 
 
@@ -97,35 +104,27 @@ def spacy_transformers_classes() -> Any:
     )
 
 
-def spacy_cli_parts() -> Any:
-    """What spaCy's own commands are made of: `debug_cli` to hang a command on, `parse_config_overrides`,
-    `import_code`, `setup_gpu`, `show_validation_error`.
-
-    RETURNS (ModuleType): The module.
-    """
+def spacy_cli_parts() -> ModuleType:
+    """RETURNS (ModuleType): Parts of spaCy's own commands: `debug_cli` to add a command to, `parse_config_overrides`,
+    `import_code`, `setup_gpu`, `show_validation_error`."""
     from spacy.cli import _util
 
     return _util
 
 
-def drop_gradient(node: Any, name: str) -> None:
-    """Take the gradient of a parameter away from Thinc's node: `has_grad` is false then. Thinc itself only zeroes it.
-
-    node (Model): The node.
-    name (str): Name of the parameter.
-    """
+def drop_gradient(node: Model[Any, Any], name: str) -> None:
+    """Remove the gradient of a parameter from Thinc's node, so that `has_grad` is false. Thinc only sets it to zero."""
     node._params._grads.pop((node.id, name), None)
 
 
-def send_zeros(listener: Any) -> None:
-    """Tell spaCy's own tok2vec, which waits for the last of its listeners, that nothing comes from this one. Our
-    backbone waits for nobody, and hears nothing.
+def send_zeros(listener: object) -> None:
+    """Send a gradient of zeros to spaCy's own tok2vec, which waits for all its listeners. Our backbone does not.
 
-    listener (Any): What a head reads; it may be no listener.
+    listener (object): The tok2vec layer of a head; it may be no listener.
     """
-    backprop: Any = getattr(listener, "_backprop", None)
-    if getattr(backprop, "__module__", None) == "spacy.pipeline.tok2vec":
-        backprop([rows * 0 for rows in listener._outputs])
+    backprop = getattr(listener, "_backprop", None)
+    if backprop is not None and getattr(backprop, "__module__", None) == "spacy.pipeline.tok2vec":
+        backprop([rows * 0 for rows in cast(Any, listener)._outputs])
 
 
 def insert_component(nlp: Any, index: int, name: str, component: object) -> None:
@@ -150,37 +149,30 @@ def remove_component(nlp: Any, component: object) -> None:
 
 
 def has_hooks(module: Any) -> bool:
-    """Whether somebody listens to a torch module.
-
-    module (nn.Module): The module.
-    RETURNS (bool): True where a forward hook of either kind is registered.
-    """
+    """RETURNS (bool): Whether a torch module has forward hooks of either kind."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def stored_value(place: Any, attribute: str, doc: Any = None) -> Any:
-    """What was written to an extension attribute. Its default does not count: that tells nothing of this doc.
+def stored_value(place: Doc | Span, attribute: str, doc: Doc | None = None) -> Any:
+    """The value that was set for an extension attribute, without its default.
 
     place (Union[Doc, Span]): A doc or span.
     attribute (str): Name of the attribute; it need not be declared.
     doc (Optional[Doc]): Another doc in which to look, at the same characters.
-    RETURNS (Any): The value; None where none was written.
+    RETURNS (Any): The value; None where none was set.
     """
     holder = place.doc if doc is None else doc
-    return holder.user_data.get(place._._get_key(attribute))
+    return cast(dict[object, object], holder.user_data).get(place._._get_key(attribute))
 
 
-def drop_parser_dropout(model: Any) -> None:
-    """Take the dropout out of the model of spaCy's `ner` or `parser`, for good: its steps have one of 0.1 in training,
-    whatever `update` is told. Another model is left alone.
-
-    model (Model): Of the component.
-    """
+def drop_parser_dropout(model: Model[Any, Any]) -> None:
+    """Remove the dropout from the model of spaCy's `ner` or `parser`, which is 0.1 in training whatever `update` is
+    given. Other models are not changed."""
     if "resize_output" not in model.attrs or not {"tok2vec", "lower", "upper"} <= set(model.ref_names):
         return
     forward = model._func
 
-    def without_dropout(model: Any, X: Any, is_train: bool) -> Any:
+    def without_dropout(model: Model[Any, Any], X: object, is_train: bool) -> tuple[object, object]:
         steps, backprop = forward(model, X, is_train)
         steps.attrs["dropout_rate"] = 0.0
         return steps, backprop

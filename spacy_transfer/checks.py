@@ -1,10 +1,9 @@
-"""Ranges of settings that are numbers. What kind a setting is, confection and pydantic check before."""
+"""Ranges of numeric settings. Their types are checked before, by confection and pydantic."""
 
 import math
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 from .errors import Errors
 
@@ -24,12 +23,12 @@ class Range:
     has_high: bool = True
     whole: bool = False
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         if not isinstance(value, Real) or not math.isfinite(value) or (self.whole and value != math.floor(value)):
             return False
-        value = float(value)
-        above = value >= self.low if self.has_low else value > self.low
-        return above and (value <= self.high if self.has_high else value < self.high)
+        number = float(value)
+        above = number >= self.low if self.has_low else number > self.low
+        return above and (number <= self.high if self.has_high else number < self.high)
 
     def __str__(self) -> str:
         low = f"{self.low:g} or more" if self.has_low else f"more than {self.low:g}"
@@ -45,11 +44,10 @@ SHARE = Range(high=1)
 BELOW_ONE = Range(high=1, has_high=False)
 
 
-def require(place: str, wanted: Range, /, **settings: Any) -> None:
-    """Refuse settings that make no sense.
+def require(place: str, wanted: Range, /, **settings: object) -> None:
+    """Refuse settings that are out of their range.
 
     place (str): The block that they stand in.
-    wanted (Range): What they must be.
     **settings (Optional[float]): By key; null stands for no value.
     RAISES (ValueError): With key and value.
     """
@@ -58,13 +56,10 @@ def require(place: str, wanted: Range, /, **settings: Any) -> None:
             raise ValueError(Errors.T215.format(key=f"{place}.{key}", found=found, wanted=wanted))
 
 
-def compile_pattern(key: str, pattern: Any) -> re.Pattern[str]:
+def compile_pattern(key: str, pattern: str) -> re.Pattern[str]:
     """Compile a regular expression of a config.
 
-    key (str): Where it stands.
-    pattern (str): The expression.
-    RETURNS (Pattern): Compiled.
-    RAISES (ValueError): When it is none.
+    RAISES (ValueError): When it is not valid.
     """
     try:
         return re.compile(pattern)

@@ -1,19 +1,16 @@
 """Imports of libraries that come with an extra."""
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 from .errors import Errors
 
 
-def import_extra(module: str, missing: str) -> Any:
+def import_extra(module: str, missing: str) -> ModuleType:
     """Import a library where it is used.
 
-    module (str): Its name.
-    missing (str): The message for when it is not installed.
-    RETURNS (ModuleType): The module.
-    RAISES (ImportError): When it is not installed, or is but fails to import: another message, since installing it
-        again would not help.
+    missing (str): The message where it is not installed.
+    RAISES (ImportError): When it is not installed; with another message when it is installed but fails to import.
     """
     package = module.split(".")[0]
     try:

@@ -1,27 +1,30 @@
-"""Files that are whole or absent, and checksums of what is saved, which are checked before anything is parsed."""
+"""Writing of files that are whole or absent, and checksums, which are checked before a file is parsed."""
 
 import hashlib
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import srsly
 
 from .errors import Errors
+from .types import Config
 
-# Stands before the checksum of bytes that go into a file of somebody else. No safetensors and no msgpack begin so.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The prefix of sealed bytes. No safetensors and no msgpack begins with it.
 _SEAL = b"spacy-transfer.sha256\n"
 _SIZE = hashlib.sha256().digest_size
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place, sync it to the disk, and rename it: whenever a process is killed or a disk is
-    full, the old file or the new one is there, never a part of it.
+    """Write to a temporary file, sync it to the disk, and rename it. If the process is killed or the disk is full, the
+    old file or the new one is there, never a part of it.
 
-    path (Path): The file.
-    data (bytes): What goes into it.
-    RAISES (OSError): When it cannot be written; a file that was there is as it was.
+    data (bytes): Its content.
+    RAISES (OSError): When it cannot be written; an old file is not changed.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -35,25 +38,16 @@ def write_whole(path: Path, data: bytes) -> None:
         raise OSError(Errors.T436.format(path=path, error=error)) from error
 
 
-def write_picture(figure: Any, path: Path, kind: str = "png") -> None:
-    """Write a picture of matplotlib, whole or not at all.
-
-    figure (Figure): The picture.
-    path (Path): The file.
-    kind (str): Its format.
-    """
+def write_picture(figure: "Figure", path: Path, kind: str = "png") -> None:
+    """Write a picture of matplotlib, whole or not at all; `kind` is the format."""
     buffer = BytesIO()
     figure.savefig(buffer, format=kind, dpi=120)
     write_whole(path, buffer.getvalue())
 
 
 def write_checked(path: Path, data: bytes) -> None:
-    """Write a file, and its checksum beside it. Between the two renames the checksums of the old and the new file
-    stand there, so that either is valid.
-
-    path (Path): The file.
-    data (bytes): What goes into it.
-    """
+    """Write a file, and its checksum beside it. Between the two renames the checksum file lists the old and the new
+    file, so that both are valid."""
     sums, digest = _sums(path), hashlib.sha256(data).hexdigest().encode()
     old = sums.read_bytes().split() if path.exists() and sums.exists() else []
     if old != [digest]:
@@ -64,10 +58,9 @@ def write_checked(path: Path, data: bytes) -> None:
 
 
 def read_checked(path: Path, *, may_lack: bool = False) -> bytes:
-    """RETURNS (bytes): What is in a file.
+    """RETURNS (bytes): The content of a file.
 
-    path (Path): The file.
-    may_lack (bool): Whether there need be no checksum: it was saved before there were any.
+    may_lack (bool): Accept a file without a checksum, from before there were any.
     RAISES (ValueError): When the file or its checksum is missing, or they do not match.
     """
     sums = _sums(path)
@@ -81,15 +74,12 @@ def read_checked(path: Path, *, may_lack: bool = False) -> bytes:
 
 
 def has_checksum(path: Path) -> bool:
-    """RETURNS (bool): Whether a checksum stands beside a file."""
+    """RETURNS (bool): Whether a file has a checksum."""
     return _sums(path).is_file()
 
 
 def seal_folder(folder: Path) -> None:
-    """Sync what another library has written into a folder, and put checksums beside its weights.
-
-    folder (Path): The folder.
-    """
+    """Sync the files that another library has written into a folder, and write checksums of its weights."""
     for path in sorted(file for file in folder.iterdir() if file.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -100,7 +90,6 @@ def seal_folder(folder: Path) -> None:
 def check_folder(folder: Path) -> None:
     """Check the weights in a folder that have a checksum.
 
-    folder (Path): The folder.
     RAISES (ValueError): When one is missing or does not match.
     """
     for sums in sorted(folder.glob("*.safetensors.sha256")):
@@ -108,15 +97,14 @@ def check_folder(folder: Path) -> None:
 
 
 def seal(data: bytes) -> bytes:
-    """RETURNS (bytes): The data, with their checksum before them."""
+    """RETURNS (bytes): The data, after their checksum."""
     return b"".join((_SEAL, hashlib.sha256(data).digest(), data))
 
 
 def unseal(data: bytes, where: str) -> bytes:
-    """Check sealed data. Others are returned as they are: they were saved before there was a seal.
+    """Check sealed data. Data without a seal, from before there was one, are not checked.
 
-    data (bytes): What `seal` returned.
-    where (str): Whose they are, for the message.
+    where (str): The component, for the message.
     RETURNS (bytes): The data alone.
     RAISES (ValueError): When they do not match their checksum.
     """
@@ -129,12 +117,10 @@ def unseal(data: bytes, where: str) -> bytes:
     return data
 
 
-def unpack(data: bytes, where: str) -> dict[str, Any]:
-    """Read msgpack, sealed or not.
+def unpack(data: bytes, where: str) -> Config:
+    """Read a dictionary from msgpack, sealed or not.
 
-    data (bytes): The data.
-    where (str): Whose they are, for the message.
-    RETURNS (Dict[str, Any]): What they hold.
+    where (str): The component, for the message.
     RAISES (ValueError): When they do not match their checksum, or are no msgpack of a dictionary.
     """
     data = unseal(data, where)

@@ -1,4 +1,4 @@
-"""Random generators, as if nothing had been drawn."""
+"""A context that restores the state of all random generators."""
 
 import contextlib
 import random
@@ -10,7 +10,7 @@ from thinc.compat import has_cupy_gpu
 
 @contextlib.contextmanager
 def same_random_state() -> Iterator[None]:
-    """Give the random generators of Python, NumPy, CuPy and torch (GPUs included) back their state."""
+    """Restore the random generators of Python, NumPy, CuPy and torch (GPUs included) at the end."""
     import torch
 
     states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()  # noqa: NPY002
@@ -19,7 +19,7 @@ def same_random_state() -> Iterator[None]:
     if has_cupy_gpu:
         import cupy
 
-        # CuPy's generators give no state away: another one is drawn from in the meantime.
+        # CuPy's generators cannot be read: another one is used in the meantime.
         cupy_state = cupy.random.get_random_state()
         cupy.random.set_random_state(cupy.random.RandomState(0))
     try:

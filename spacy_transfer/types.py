@@ -1,4 +1,4 @@
-"""The types in which floors meet: rows, pipes, arrays."""
+"""Types that all floors share: rows, pipes, arrays."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from thinc.types import Floats2d
 
 BackboneT = Model[list[Doc], list[Floats2d]]
 """One array of shape (len(doc), width) for every doc."""
+AnyModel: TypeAlias = Model[Any, Any]
+"""A layer or node of Thinc, whatever it reads and returns."""
 
 Floats: TypeAlias = NDArray[numpy.floating]
 """Real numbers in numpy's arrays, or in cupy's, which have the same methods."""
@@ -24,16 +26,16 @@ ArrayModule: TypeAlias = ModuleType
 """numpy or cupy: the library that arrays belong to (`model.ops.xp`)."""
 
 Losses: TypeAlias = dict[str, float]
-"""By name of the component, as `nlp.update` fills it."""
+"""By name of the component, filled by `nlp.update`."""
 GetExamples: TypeAlias = Callable[[], Iterable[Example]]
-"""What `initialize` is given."""
+"""The argument of `initialize`."""
 Config: TypeAlias = dict[str, Any]
 """A block of a config: strings, numbers, lists and blocks, by key."""
 
 
 @dataclass
 class Encoded:
-    """What a backbone makes of a batch of docs (or the gradients of that, of the same shapes).
+    """The output of a backbone for a batch of docs, or its gradients, of the same shapes.
 
     rows (List[Floats2d]): One array of shape (len(doc), width) for every doc.
     documents (Floats2d): One row for every doc, shape (len(docs), width): the encoder's own summary.
@@ -51,7 +53,7 @@ class Pipe(Protocol):
     """A trainable component, ours or spaCy's own."""
 
     name: str
-    model: Model
+    model: AnyModel
 
     @property
     def labels(self) -> Sequence[str]:
@@ -78,19 +80,12 @@ class Pipe(Protocol):
 
 
 def pipe_of(nlp: Language, name: str) -> Pipe:
-    """RETURNS (Pipe): A component; whoever asks knows that it is trainable.
-
-    nlp (Language): The pipeline.
-    name (str): Name of the component.
-    """
+    """RETURNS (Pipe): A component that is known to be trainable."""
     return cast(Pipe, nlp.get_pipe(name))
 
 
 def pipes_of(nlp: Language) -> list[tuple[str, Pipe]]:
-    """RETURNS (List[Tuple[str, Pipe]]): Names and components. Functions among them have no model: see `has_weights`.
-
-    nlp (Language): The pipeline.
-    """
+    """RETURNS (List[Tuple[str, Pipe]]): Names and components. Functions among them have no model: see `has_weights`."""
     return cast(list[tuple[str, Pipe]], nlp.pipeline)
 
 
@@ -99,10 +94,10 @@ class BackboneHooks:
     """`model.attrs["backbone"]`: what one of our backbones does beyond the contract. It is not saved: the builder sets
     it again.
 
-    encode (Optional[Encode]): Gives rows of documents too; null where they are the mean of the token rows.
-    is_still (Optional[Callable[[Model], bool]]): Whether no parameter moves in the coming step.
-    reads_empty (bool): A batch of empty docs has something to read as well.
-    reads_corpus (bool): `initialize` wants all training texts, not a sample.
+    encode (Optional[Encode]): Returns document rows too; None where they are the mean of the token rows.
+    is_still (Optional[Callable[[Model], bool]]): Whether all parameters are frozen in the next step.
+    reads_empty (bool): A batch of empty docs can be encoded.
+    reads_corpus (bool): `initialize` needs all training texts, not a sample.
     """
 
     encode: Encode | None = None
@@ -112,8 +107,6 @@ class BackboneHooks:
 
 
 def hooks_of(model: BackboneT) -> BackboneHooks:
-    """RETURNS (BackboneHooks): Those of a backbone; of any other tok2vec none.
-
-    model (Model[List[Doc], List[Floats2d]]): The backbone.
-    """
-    return model.attrs.get("backbone", BackboneHooks())
+    """RETURNS (BackboneHooks): The hooks of a backbone; any other tok2vec has none."""
+    hooks: BackboneHooks = model.attrs.get("backbone", BackboneHooks())
+    return hooks

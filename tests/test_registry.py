@@ -195,7 +195,8 @@ def test_nothing_that_is_read_can_run_code():
         assert not re.search(r"import pickle|torch\.load|joblib|trust_remote_code\s*=\s*(?!False|\{)", text), path
         for call in ast.walk(ast.parse(text)):
             # What transformers chooses by a name in a file could be code beside it.
-            if isinstance(call, ast.Call) and re.match(r"(transformers\.)?Auto\w+\.from_pretrained$", ast.unparse(call.func)):
+            called = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
+            if re.match(r"(transformers\.)?Auto\w+\.from_pretrained$", called):
                 given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
                 assert given.get("trust_remote_code") == "False", f"{path}:{call.lineno}"
 

@@ -1,4 +1,4 @@
-"""How well numbers agree: Pearson's and Spearman's correlation and the mean absolute error. NumPy only."""
+"""Measures of agreement between numbers: Pearson's and Spearman's correlation, mean absolute error. NumPy only."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 def pearson(first: ArrayLike, second: ArrayLike) -> float:
     """Pearson's correlation.
 
-    first (Sequence[float]), second (Sequence[float]): Numbers in pairs.
-    RETURNS (float): -1 to 1. Where one side is constant nothing can correlate with it: 0. NaN of less than 2 pairs.
+    RETURNS (float): -1 to 1. Where one side is constant nothing can correlate with it: 0. NaN of less than 2 pairs, and
+        where a number is not finite.
     """
     x, y = (numpy.asarray(values, dtype=numpy.float64) for values in (first, second))
-    if len(x) < 2:
+    if len(x) < 2 or not numpy.isfinite([x, y]).all():
         return math.nan
     x, y = x - x.mean(), y - y.mean()
     # Scaled first, so that the squares of tiny or huge numbers do not vanish or overflow.
@@ -26,29 +26,24 @@ def pearson(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's correlation: Pearson's of the ranks (Spearman 1904), ties by average ranks.
-
-    first (Sequence[float]), second (Sequence[float]): Numbers in pairs.
-    RETURNS (float): As `pearson`.
-    """
+    """Spearman's correlation: Pearson's of the ranks (Spearman 1904), ties by average ranks."""
     return pearson(average_ranks(first), average_ranks(second))
 
 
 def average_ranks(values: ArrayLike) -> NDArray[numpy.float64]:
     """Ranks from 1 up. Equal numbers share the mean of the ranks that they take together.
 
-    values (Sequence[float]): The numbers.
-    RETURNS (NDArray[float64]): Their ranks, shape (n_values,).
+    RETURNS (NDArray[float64]): Their ranks, shape (n_values,). A NaN has no rank: NaN. Sorting would put it first.
     """
-    _, which, counts = numpy.unique(numpy.asarray(values), return_inverse=True, return_counts=True)
+    given = numpy.asarray(values, dtype=numpy.float64)
+    _, which, counts = numpy.unique(given, return_inverse=True, return_counts=True)
     last = numpy.cumsum(counts)
-    return (last - (counts - 1) / 2.0)[which]
+    return numpy.where(numpy.isnan(given), numpy.nan, (last - (counts - 1) / 2.0)[which])
 
 
 def mean_absolute_error(first: Sequence[float], second: Sequence[float]) -> float:
     """The mean of the distances.
 
-    first (Sequence[float]), second (Sequence[float]): Numbers in pairs.
     RETURNS (float): In their unit. NaN of no pairs.
     """
     x, y = (numpy.asarray(values, dtype=numpy.float64) for values in (first, second))

@@ -1,7 +1,7 @@
-"""What heads are made of: layers between rows and output, an output layer that grows, the way from pooled rows."""
+"""Parts of heads: hidden layers, layer norm, an output layer that grows, and the way from rows to the output layer."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, cast
 
 from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, glorot_uniform_init, noop, zero_init
 from thinc.types import Floats2d
@@ -9,10 +9,12 @@ from thinc.types import Floats2d
 from .._compat import drop_gradient
 from ..checks import BELOW_ONE, COUNT, POSITIVE, require
 from ..errors import Errors
-from .layer_norm import build_layer_norm
+from ..types import AnyModel, Floats
 from .pooling import build_unit_length
 
 Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
+Layer = Model[Floats2d, Floats2d]
+Backprop = Callable[[Floats], Floats]
 
 
 def hidden_layers(
@@ -21,62 +23,98 @@ def hidden_layers(
     dropout: float | None,
     normalize: bool,
     layer_norm: float | None = None,
-) -> Model[Floats2d, Floats2d]:
-    """What lies between the pooled rows and the output layer; with no widths only dropout.
+) -> Layer:
+    """The layers between the pooled rows and the output layer; with no widths only dropout.
 
     widths (List[int]): Of the layers.
     activation (str): Of all of them.
     dropout (Optional[float]): Before every layer and after the last; None for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1 before all.
     layer_norm (Optional[float]): Epsilon of a layer norm after each of the layers; None for none.
-    RETURNS (Model[Floats2d, Floats2d]): The layers.
     """
     for width in widths:
         require("model", COUNT, hidden=width)
     require("model", BELOW_ONE, dropout=dropout)
     require("model", POSITIVE, layer_norm=layer_norm)
-    layers: list[Model] = []
+    layers: list[Layer] = []
     for width in widths:
         layers += [_dropout(dropout), _hidden(width, activation)]
         layers += [] if layer_norm is None else [build_layer_norm(width, layer_norm)]
     return chain(build_unit_length() if normalize else noop(), *layers, _dropout(dropout))
 
 
-def _hidden(width: int, activation: Activation) -> Model[Floats2d, Floats2d]:
-    makers: dict[str, Callable[..., Model]] = {"relu": Relu, "gelu": Gelu, "mish": Mish, "swish": Swish}
+def _hidden(width: int, activation: Activation) -> Layer:
+    makers: dict[str, Callable[..., Layer]] = {"relu": Relu, "gelu": Gelu, "mish": Mish, "swish": Swish}
     if activation in makers:
         return makers[activation](nO=width, init_W=glorot_uniform_init)
     return _tanh_layer(width)
 
 
-def _tanh_layer(width: int) -> Model[Floats2d, Floats2d]:
-    def tanh(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
-        Y = model.ops.xp.tanh(X)
+def _tanh_layer(width: int) -> Layer:
+    def tanh(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, Backprop]:
+        Y: Floats = model.ops.xp.tanh(X)
         return Y, lambda dY: dY * (1 - Y * Y)
 
-    return chain(Linear(nO=width, init_W=glorot_uniform_init), Model("tanh", tanh))
+    node: AnyModel = Model("tanh", tanh)
+    return chain(Linear(nO=width, init_W=glorot_uniform_init), node)
 
 
-def _dropout(rate: float | None) -> Model[Floats2d, Floats2d]:
+def _dropout(rate: float | None) -> Layer:
     if rate is None:
         return Dropout(0.0)
-    return Model("fixed_dropout", _fixed_dropout, attrs={"rate": rate})
+    node: AnyModel = Model("fixed_dropout", _fixed_dropout, attrs={"rate": rate})
+    return node
 
 
-def _fixed_dropout(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
-    """Under another attribute than Thinc's, which [training] dropout sets in every node of a component."""
+def _fixed_dropout(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, Backprop]:
+    """The attribute is not Thinc's, which [training] dropout sets in every node of a component."""
     if not is_train or not model.attrs["rate"]:
         return X, lambda dY: dY
-    mask = model.ops.get_dropout_mask(X.shape, model.attrs["rate"])
+    mask = cast(Floats, model.ops.get_dropout_mask(X.shape, model.attrs["rate"]))
     return X * mask, lambda dY: dY * mask
 
 
-def init_hidden(hidden: Model[Floats2d, Floats2d], width: int) -> int:
-    """Fill in the widths of hidden layers, and give them weights.
+def build_layer_norm(width: int, epsilon: float) -> Layer:
+    """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias: "G" and "b", as in Thinc.
 
-    hidden (Model[Floats2d, Floats2d]): From `hidden_layers`.
-    width (int): Of what they read.
-    RETURNS (int): Of what they give.
+    epsilon (float): Is added to the variance.
+    """
+    dims: dict[str, int | None] = {"nI": width, "nO": width}
+    model: AnyModel = Model(
+        "transfer_layer_norm", _layer_norm, init=_init_layer_norm, dims=dims, params={"G": None, "b": None}
+    )
+    model.attrs["epsilon"] = epsilon
+    _init_layer_norm(model)
+    return model
+
+
+def _init_layer_norm(model: AnyModel, X: object = None, Y: object = None) -> None:
+    model.set_param("G", model.ops.alloc1f(model.get_dim("nO")) + 1)
+    model.set_param("b", model.ops.alloc1f(model.get_dim("nO")))
+
+
+def _layer_norm(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, Backprop]:
+    centred = X - X.mean(axis=1, keepdims=True)
+    scale = 1.0 / model.ops.xp.sqrt((centred * centred).mean(axis=1, keepdims=True) + model.attrs["epsilon"])
+    normal, gain = centred * scale, cast(Floats, model.get_param("G"))
+
+    def backprop(dY: Floats) -> Floats:
+        model.inc_grad("b", dY.sum(axis=0))
+        model.inc_grad("G", (dY * normal).sum(axis=0))
+        d_normal = dY * gain
+        # The output does not depend on the mean and the length of a row.
+        along = (d_normal * normal).mean(axis=1, keepdims=True)
+        d_rows: Floats = scale * (d_normal - d_normal.mean(axis=1, keepdims=True) - normal * along)
+        return d_rows
+
+    return normal * gain + cast(Floats, model.get_param("b")), backprop
+
+
+def init_hidden(hidden: Layer, width: int) -> int:
+    """Fill in the widths of hidden layers, and initialise their weights.
+
+    width (int): Of the rows that they read.
+    RETURNS (int): Of the rows that they return.
     """
     for layer in hidden.walk():
         forget(layer)
@@ -88,23 +126,18 @@ def init_hidden(hidden: Model[Floats2d, Floats2d], width: int) -> int:
     return width
 
 
-def forget(node: Model) -> None:
-    """Take the weights and gradients of a node away, so that it begins anew, in another size too.
-
-    node (Model): The node.
-    """
+def forget(node: AnyModel) -> None:
+    """Remove weights and gradients of a node, so that it can be initialised again, also in another size."""
     for name in node.param_names:
         node.set_param(name, None)
         drop_gradient(node, name)
 
 
-def init_output(model: Model, output: Model, width: int, Y: Any) -> None:
-    """The output layer is as wide as there are labels.
+def init_output(model: AnyModel, output: AnyModel, width: int, Y: Floats2d | None) -> None:
+    """Initialise the output layer, which is as wide as there are labels.
 
-    model (Model): The head.
-    output (Model): Its output layer.
-    width (int): Of what that reads.
-    Y (Optional[Floats2d]): A row for all labels; None where the head knows their number.
+    width (int): Of the rows that it reads.
+    Y (Optional[Floats2d]): One column for each label; None where the head knows their number.
     """
     forget(output)
     if "temperature" in model.attrs:
@@ -116,34 +149,29 @@ def init_output(model: Model, output: Model, width: int, Y: Any) -> None:
     output.initialize()
 
 
-def grow_output(model: Model, n_labels: int) -> Model:
-    """Make room for labels. Those that were there keep their weights bit for bit, new ones start at zero.
+def grow_output(model: AnyModel, n_labels: int) -> AnyModel:
+    """Add labels to the output layer. Old labels keep their weights bit for bit, new ones start at zero.
 
-    model (Model[List[Doc], Floats2d]): A head.
-    n_labels (int): How many labels there are now.
-    RETURNS (Model[List[Doc], Floats2d]): The same head.
+    n_labels (int): Number of all labels.
     """
     output = model.get_ref("output")
     if output.has_param("W"):
-        weights: Any = output.get_param("W")
-        bias: Any = output.get_param("b")
-        # A layer that has weights keeps its shape: a new one takes its place.
-        larger: Model = Linear(nO=n_labels, nI=weights.shape[1], init_W=zero_init)
+        # A layer with weights cannot change its shape: a new one replaces it.
+        larger: AnyModel = Linear(nO=n_labels, nI=cast(Floats, output.get_param("W")).shape[1], init_W=zero_init)
         larger.initialize()
-        for name, old in (("W", weights), ("b", bias)):
-            new: Any = larger.get_param(name)
+        for name in ("W", "b"):
+            old, new = (cast(Floats, layer.get_param(name)) for layer in (output, larger))
             new[: len(old)] = old
         model.replace_node(output, larger)
         model.set_dim("nO", n_labels, force=True)
     return model
 
 
-def states(model: Model, docs: Any, is_train: bool) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
-    """What the output layer reads: the pooled rows, after the hidden layers if there are any.
+def states(model: AnyModel, docs: object, is_train: bool) -> tuple[Floats2d, Callable[[Floats2d], object]]:
+    """The input of the output layer: the pooled rows, after the hidden layers.
 
     model (Model): A head that pools: its first three layers are the rows, the pooling and the hidden layers.
-    docs (List[Doc]): The batch.
-    is_train (bool): Drop out, and keep what the backward pass needs.
+    is_train (bool): Use dropout.
     RETURNS (Tuple[Floats2d, Callable]): Shape (n_docs, width), and a callback that takes their gradients.
     """
     tok2vec, pool, hidden = model.layers[:3]
@@ -154,16 +182,17 @@ def states(model: Model, docs: Any, is_train: bool) -> tuple[Floats2d, Callable[
     vectors, back_pool = pool(rows, is_train) if isinstance(rows, list) else (rows, None)
     inputs, back_hidden = hidden(vectors, is_train)
 
-    def backprop(d_inputs: Floats2d) -> Any:
+    def backprop(d_inputs: Floats2d) -> object:
         d_vectors = back_hidden(d_inputs)
         d_rows = d_vectors if back_pool is None else back_pool(d_vectors)
-        return back_rows(d_rows if context is None else back_context(d_rows))
+        d_docs: object = back_rows(d_rows if context is None else back_context(d_rows))
+        return d_docs
 
     return inputs, backprop
 
 
-def init_pooled(model: Model, X: Any = None, Y: Any = None) -> None:
-    """Fill in widths from the backbone's to the labels'. No doc goes through: none has rows yet."""
+def init_pooled(model: AnyModel, X: object = None, Y: Floats2d | None = None) -> None:
+    """Fill in widths from the backbone to the labels, without a forward pass: no doc has rows yet."""
     tok2vec, pool, hidden, output = model.layers[:4]
     context = model.maybe_get_ref("context")
     if context is not None and tok2vec.attrs.get("rows_per") == "document":

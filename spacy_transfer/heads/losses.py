@@ -3,85 +3,76 @@
 All are sums over the batch, so that the gradients of parts of a batch add up to the batch's.
 """
 
-from typing import Any
-
-from thinc.types import Floats1d, Floats2d
+from ..types import ArrayModule, Floats
 
 _TINY = 1e-30
 
 
-def smooth(truths: Floats2d, amount: float, exclusive: bool) -> Floats2d:
+def smooth(truths: Floats, amount: float, exclusive: bool) -> Floats:
     """Label smoothing (Szegedy et al. 2016): a share of every target is spread evenly.
 
-    truths (Floats2d): Targets, shape (n_docs, n_labels).
-    amount (float): The share, 0 <= amount < 1.
+    truths (Floats): Targets, shape (n_docs, n_labels).
     exclusive (bool): Spread over all labels; over yes and no of each label otherwise.
-    RETURNS (Floats2d): Targets of the same shape.
     """
     n_options = truths.shape[1] if exclusive else 2
     return truths * (1.0 - amount) + amount / n_options
 
 
 def cross_entropy(
-    xp: Any,
-    scores: Floats2d,
-    truths: Floats2d,
-    mask: Floats2d,
-    weights: Floats1d | None,
+    xp: ArrayModule,
+    scores: Floats,
+    truths: Floats,
+    mask: Floats,
+    weights: Floats | None,
     amount: float,
     focal: float = 0.0,
-) -> tuple[float, Floats2d]:
+) -> tuple[float, Floats]:
     """Cross-entropy of softmax scores. A doc weighs as much as its labels do.
 
-    scores (Floats2d): Probabilities, shape (n_docs, n_labels).
-    truths (Floats2d): Targets, rows summing to 1.
-    mask (Floats2d): 0 in rows of docs without a label.
-    weights (Optional[Floats1d]): Weight of every label.
-    amount (float): Label smoothing.
+    scores (Floats): Probabilities, shape (n_docs, n_labels).
+    truths (Floats): Targets, rows summing to 1.
+    mask (Floats): 0 in rows of docs without a label.
+    weights (Optional[Floats]): Weight of every label.
     focal (float): Gamma of the focal loss (Lin et al. 2017): the part of the loss that belongs to a target counts
-        (1 - its probability) ** gamma times as much, so that what is known well already teaches little. 0 is plain
-        cross-entropy.
-    RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the logits.
+        (1 - its probability) ** gamma times as much, so that easy examples count little. 0 is plain cross-entropy.
+    RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the logits.
     """
     targets = smooth(truths, amount, exclusive=True)
-    share: Any = mask if weights is None else mask * _column(truths @ weights)
+    share = mask if weights is None else mask * (truths @ weights)[:, None]
     if not focal:
         loss = -(share * targets * xp.log(scores + _TINY)).sum()
         return float(loss), share * (scores - targets)
-    rest: Any = 1.0 - scores
+    rest = 1.0 - scores
     logs, power = xp.log(scores + _TINY), rest**focal
     loss = -(share * targets * power * logs).sum()
     # log(p) / (1 - p) goes to -1 as p goes to 1, where it is 0 / 0.
     ratio = xp.where(rest > 0.0, logs / xp.where(rest > 0.0, rest, 1.0), -1.0)
-    inner: Any = targets * power * (focal * scores * ratio - 1.0)
+    inner = targets * power * (focal * scores * ratio - 1.0)
     return float(loss), share * (inner - scores * inner.sum(axis=1, keepdims=True))
 
 
 def binary_cross_entropy(
-    xp: Any,
-    scores: Floats2d,
-    truths: Floats2d,
-    mask: Floats2d,
-    weights: Floats1d | None,
+    xp: ArrayModule,
+    scores: Floats,
+    truths: Floats,
+    mask: Floats,
+    weights: Floats | None,
     amount: float,
     focal: float = 0.0,
-) -> tuple[float, Floats2d]:
+) -> tuple[float, Floats]:
     """Binary cross-entropy of sigmoid scores. Weights count for the positive side of a label.
 
-    scores (Floats2d): Probabilities, shape (n_docs, n_labels).
-    truths (Floats2d): Targets between 0 and 1.
-    mask (Floats2d): 0 where a label is missing.
-    weights (Optional[Floats1d]): Weight of every label where it holds.
-    amount (float): Label smoothing.
-    focal (float): Gamma of the focal loss (Lin et al. 2017): the part of the loss that belongs to a target counts
-        (1 - its probability) ** gamma times as much, so that what is known well already teaches little. 0 is plain
-        cross-entropy.
-    RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the logits.
+    scores (Floats): Probabilities, shape (n_docs, n_labels).
+    truths (Floats): Targets between 0 and 1.
+    mask (Floats): 0 where a label is missing.
+    weights (Optional[Floats]): Weight of every label where it holds.
+    focal (float): Gamma of the focal loss; see `cross_entropy`.
+    RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the logits.
     """
-    targets: Any = smooth(truths, amount, exclusive=False)
+    targets = smooth(truths, amount, exclusive=False)
     positive = targets if weights is None else targets * weights
     negative = 1.0 - targets
-    rest: Any = 1.0 - scores
+    rest = 1.0 - scores
     yes, no = xp.log(scores + _TINY), xp.log(rest + _TINY)
     if not focal:
         loss = -(mask * (positive * yes + negative * no)).sum()
@@ -93,22 +84,19 @@ def binary_cross_entropy(
     return float(loss), mask * (rising - falling)
 
 
-def _column(values: Any) -> Any:
-    return values[:, None]
-
-
-def balanced_weights(xp: Any, truths: Floats2d, mask: Floats2d, exclusive: bool) -> Floats1d:
+def balanced_weights(xp: ArrayModule, truths: Floats, mask: Floats, exclusive: bool) -> Floats:
     """Weights that make up for rare labels (King and Zeng 2001).
 
-    truths (Floats2d): Targets of the training corpus, shape (n_docs, n_labels).
-    mask (Floats2d): 0 where a label is missing.
+    truths (Floats): Targets of the training corpus, shape (n_docs, n_labels).
+    mask (Floats): 0 where a label is missing.
     exclusive (bool): n / (n_labels * count) for each label; negatives / positives of each label otherwise.
-    RETURNS (Floats1d): Shape (n_labels,). A label that never occurs weighs 1.
+    RETURNS (Floats): Shape (n_labels,). A label that never occurs weighs 1.
     """
-    counts: Any = (truths * mask).sum(axis=0)
+    counts: Floats = (truths * mask).sum(axis=0)
     if exclusive:
         wanted = counts.sum() / (truths.shape[1] * xp.maximum(counts, _TINY))
     else:
         wanted = (mask.sum(axis=0) - counts) / xp.maximum(counts, _TINY)
         wanted = xp.where(wanted > 0, wanted, 1.0)
-    return xp.where(counts > 0, wanted, 1.0).astype("f")
+    found: Floats = xp.where(counts > 0, wanted, 1.0).astype("f")
+    return found

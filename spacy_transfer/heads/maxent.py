@@ -1,17 +1,17 @@
-"""The MaxEnt start: the output layer at its optimum on fixed states (Berger et al. 1996; Chen and Rosenfeld 1999).
+"""The MaxEnt start: the optimal output layer for fixed states (Berger et al. 1996; Chen and Rosenfeld 1999).
 
-What is minimised is the summed negative log-likelihood plus strength / 2 * ||W||^2, a Gaussian prior on the weights;
-biases are free. The problem is convex, so there is one optimum, and L-BFGS finds it.
+It minimises the summed negative log-likelihood plus strength / 2 * ||W||^2, a Gaussian prior on the weights; biases are
+free. The problem is convex, so that L-BFGS finds the one optimum.
 """
 
+import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy
-from numpy.typing import NDArray
-from thinc.types import Floats1d, Floats2d
 
+from ..types import Bools, Floats, Ints
 from .losses import smooth
 from .optimum import EXACT, STEP, Path, Problem, loss_of
 
@@ -20,79 +20,73 @@ if TYPE_CHECKING:
 
 N_FOLDS = 5
 GRID_SIZE = 15
-"""Strengths that are tried at most, each weaker than the one before by STEP: seven powers of ten."""
+"""Most strengths to try, each weaker than the one before by STEP: seven powers of ten."""
 PATIENCE = 2
-"""Strengths in a row that do worse than the best, after which no weaker one is tried."""
+"""The search stops after so many strengths in a row that are worse than the best."""
 FALLBACK = 0.01
 """Strength, relative to the grid's first, where labels are too rare for cross-validation."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the labels of a corpus say, as weights in the log-likelihood.
+    """The labels of a corpus, as weights in the log-likelihood.
 
-    positive (Floats2d): Of log p for every doc and label, shape (n_docs, n_labels).
-    negative (Optional[Floats2d]): Of log (1 - p); None where labels exclude each other.
-    holds (NDArray[bool]): Which labels a doc has: where they exclude each other, the likeliest.
+    positive (Floats): Of log p for every doc and label, shape (n_docs, n_labels).
+    negative (Optional[Floats]): Of log (1 - p); None where labels exclude each other.
+    holds (Bools): Which labels a doc has: where they exclude each other, the likeliest.
     """
 
-    positive: Floats2d
-    negative: Floats2d | None
-    holds: NDArray[numpy.bool_]
+    positive: Floats
+    negative: Floats | None
+    holds: Bools
 
 
 @dataclass(frozen=True)
 class Solution:
-    """The optimum, and how its strength was found.
+    """The optimum, and the results of the search for its strength.
 
-    W (Floats2d): Shape (n_labels, width).
-    b (Floats1d): Shape (n_labels,).
+    W (Floats): Shape (n_labels, width).
+    b (Floats): Shape (n_labels,).
     strength (float): Of the prior.
     accuracy (Optional[float]): Of held-out docs in cross-validation (labels that exclude each other: the share of
-        docs whose label has the highest score; others: the share of yes and no told right at 0.5).
+        docs whose label has the highest score; others: the share of right decisions at 0.5).
     log_likelihood (Optional[float]): Of held-out docs, the mean by weight. None, as accuracy, without
         cross-validation.
-    seconds (float): Of the search and the solution.
+    seconds (float): Of the search and the final solution.
     """
 
-    W: Floats2d
-    b: Floats1d
+    W: Floats
+    b: Floats
     strength: float
     accuracy: float | None
     log_likelihood: float | None
     seconds: float
 
 
-def weigh(truths: Floats2d, mask: Floats2d, weights: Floats1d | None, amount: float, exclusive: bool) -> Evidence:
-    """The weights under which the log-likelihood is the component's own loss, `cross_entropy` or
-    `binary_cross_entropy`, with the sign turned.
+def weigh(truths: Floats, mask: Floats, weights: Floats | None, amount: float, exclusive: bool) -> Evidence:
+    """The weights for which the negative log-likelihood is the component's own loss, `cross_entropy` or
+    `binary_cross_entropy`.
 
-    truths (Floats2d): Targets, shape (n_docs, n_labels).
-    mask (Floats2d): 0 where a label is missing.
-    weights (Optional[Floats1d]): Weight of every label.
-    amount (float): Label smoothing.
-    exclusive (bool): Whether labels exclude each other.
-    RETURNS (Evidence): The weights.
+    truths (Floats): Targets, shape (n_docs, n_labels).
+    mask (Floats): 0 where a label is missing.
+    weights (Optional[Floats]): Weight of every label.
     """
-    targets: Any = smooth(truths, amount, exclusive)
-    given: Any = numpy.asarray(truths)
-    seen = numpy.asarray(mask) > 0
+    targets, given = smooth(truths, amount, exclusive), numpy.asarray(truths)
+    seen: Bools = numpy.greater(mask, 0)
     if exclusive:
         likeliest = seen & (numpy.arange(given.shape[1]) == given.argmax(axis=1)[:, None])
-        share: Any = mask if weights is None else mask * (given @ numpy.asarray(weights))[:, None]
+        share = mask if weights is None else mask * (given @ numpy.asarray(weights))[:, None]
         return Evidence(share * targets, None, likeliest)
     positive = targets if weights is None else targets * weights
     return Evidence(mask * positive, mask * (1.0 - targets), seen & (given > 0.5))
 
 
-def solve_maxent(states: Floats2d, evidence: Evidence, strength: float | None = None, seed: int = 0) -> Solution:
+def solve_maxent(states: Floats, evidence: Evidence, strength: float | None = None, seed: int = 0) -> Solution:
     """Find weights and biases of the output layer.
 
-    states (Floats2d): What the layer reads, shape (n_docs, width).
-    evidence (Evidence): What the labels say, shape (n_docs, n_labels).
+    states (Floats): Input of the layer, shape (n_docs, width).
+    evidence (Evidence): From `weigh`, shape (n_docs, n_labels).
     strength (Optional[float]): Of the prior, above 0; None for the one with the highest held-out log-likelihood.
-    seed (int): Of the folds.
-    RETURNS (Solution): The optimum.
     """
     import torch
 
@@ -102,9 +96,9 @@ def solve_maxent(states: Floats2d, evidence: Evidence, strength: float | None = 
     path = Path(problem)
     stronger = problem.strongest
     while stronger > 1.01 * chosen.strength:
-        path.go_on(stronger)
+        path.next(stronger)
         stronger /= STEP
-    rough = path.go_on(chosen.strength)
+    rough = path.next(chosen.strength)
     W, b = problem.unrotate(problem.solve(chosen.strength, rough, torch.float64, EXACT))
     seconds = time.perf_counter() - start
     return Solution(W, b, chosen.strength, chosen.accuracy, chosen.log_likelihood, seconds)
@@ -130,10 +124,10 @@ class _HeldOut:
     decisions: int = 0
 
 
-def _cross_validate(problem: Problem, holds: NDArray[numpy.bool_], seed: int) -> _Choice:
-    """Walk from strong to weak, each fold from its last optimum, until the held-out log-likelihood has fallen for good.
+def _cross_validate(problem: Problem, holds: Bools, seed: int) -> _Choice:
+    """From strong to weak priors, each fold from its last optimum, until the held-out log-likelihood falls.
 
-    The log-likelihood decides rather than the accuracy: it changes smoothly, and a few hundred docs settle it.
+    The log-likelihood decides, not the accuracy: it changes smoothly, and a few hundred docs are enough.
     """
     import torch
 
@@ -147,26 +141,22 @@ def _cross_validate(problem: Problem, holds: NDArray[numpy.bool_], seed: int) ->
     for step in range(GRID_SIZE if n_folds > 1 else 0):
         sums = _HeldOut()
         for path, (train, held) in zip(paths, parts, strict=True):
-            _score(problem, has, path.go_on(strength), train, held, sums)
+            _score(problem, has, path.next(strength), train, held, sums)
         if not sums.decisions or not sums.weight:
             break
         score = -sums.loss / sums.weight
-        if best.log_likelihood is None or score > best.log_likelihood:
+        # A NaN must not become the best: no number would be greater.
+        if math.isfinite(score) and (best.log_likelihood is None or score > best.log_likelihood):
             best, found = _Choice(strength, sums.hits / sums.decisions, score), step
-        elif step - found >= PATIENCE:
+        elif best.log_likelihood is not None and step - found >= PATIENCE:
             break
         strength /= STEP
     return best
 
 
-def _folds(groups: NDArray[numpy.int64], seed: int) -> NDArray[numpy.int64]:
-    """A fold for every doc, stratified: docs are dealt out in turn, group by group. So a group of two or more is
-    never in one fold alone.
-
-    groups (NDArray): Shape (n_docs,).
-    seed (int): Of the order within the groups.
-    RETURNS (NDArray): From 0 to n_folds - 1, shape (n_docs,).
-    """
+def _folds(groups: Ints, seed: int) -> Ints:
+    """A fold for every doc, stratified: docs are assigned in turn, group by group, so that two docs of a group are in
+    two folds."""
     shuffled = numpy.random.default_rng(seed).permutation(len(groups))
     order = shuffled[numpy.argsort(groups[shuffled], kind="stable")]
     folds = numpy.empty(len(groups), dtype=numpy.int64)
@@ -174,15 +164,15 @@ def _folds(groups: NDArray[numpy.int64], seed: int) -> NDArray[numpy.int64]:
     return folds
 
 
-def _rarest_labels(holds: NDArray[numpy.bool_]) -> NDArray[numpy.int64]:
+def _rarest_labels(holds: Bools) -> Ints:
     """The rarest label of every doc, which is its only one where labels exclude each other; -1 for none."""
     rarest = numpy.where(holds, holds.sum(axis=0), numpy.inf).argmin(axis=1)
     return numpy.where(holds.any(axis=1), rarest, -1)
 
 
 def _score(problem: Problem, has: "Tensor", weights: "Tensor", train: "Tensor", held: "Tensor", sums: _HeldOut) -> None:
-    """Add the loss and the hits of held-out docs. What the other docs say nothing of cannot be scored: a label that
-    holds in none of them, or (where labels do not exclude each other) in all."""
+    """Add the loss and the hits of held-out docs. A label is not scored that holds in none of the other docs, or (where
+    labels do not exclude each other) in all."""
     logits = problem.states[held] @ weights.T
     positive, truths, known = problem.positive[held], has[held], has[train].any(0)
     if problem.negative is None:

@@ -1,8 +1,8 @@
-"""RegressionHead.v1: rows -> real numbers for each doc, or for each span of a doc; and the losses for them."""
+"""RegressionHead.v1: rows -> numbers for each doc, or for each span of a doc; and their losses."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy
 from spacy.tokens import Doc
@@ -10,14 +10,15 @@ from thinc.api import Linear, Model, zero_init
 from thinc.types import Floats2d
 
 from ..checks import COUNT, require
+from ..types import AnyModel, ArrayModule, Config, Floats
 from .layers import Activation, grow_output, hidden_layers, init_pooled, states
 from .pooling import PoolingKind, build_pooling
 
 Docs = list[Doc]
-# Docs alone: a row per doc. With first and last token (exclusive) of the spans of each: a row per span.
+# Docs alone: a row for each doc. With the first token of each span and the token after its last: a row for each span.
 Places = Docs | tuple[Docs, list[list[tuple[int, int]]]]
 Loss = Literal["mse", "huber", "pearson"]
-# Added to the variance of the predictions: a head that starts from zeros has none, and no correlation either.
+# Added to the variance of the predictions, which is 0 for a head that starts from zeros.
 _TINY_VARIANCE = 1e-4
 
 
@@ -51,8 +52,8 @@ def build_regression_head_v1(
         to `standardize`d numbers.
     """
     require("model", COUNT, nO=nO)
-    output: Model = Linear(nO=nO, init_W=zero_init)
-    rows: Model = Model("transfer_span_rows", forward_rows, init=init_rows, layers=[tok2vec], dims={"nO": None})
+    output: AnyModel = Linear(nO=nO, init_W=zero_init)
+    rows: AnyModel = Model("transfer_span_rows", forward_rows, init=init_rows, layers=[tok2vec], dims={"nO": None})
     return Model(
         "transfer_regression_head",
         forward,
@@ -66,7 +67,7 @@ def build_regression_head_v1(
 
 def forward(
     model: Model[Places, Floats2d], places: Places, is_train: bool
-) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
+) -> tuple[Floats2d, Callable[[Floats2d], object]]:
     """Numbers in the unit of the targets; the callback takes gradients of standardised ones."""
     xp, attrs = model.ops.xp, model.attrs
     inputs, back_inputs = states(model, places, is_train)
@@ -77,39 +78,43 @@ def forward(
     low, high = attrs["bounds"]
     share = model.ops.sigmoid(raw + xp.asarray(_logits(attrs), dtype="f"))
 
-    def backprop(d: Any) -> Any:
-        return back_inputs(back_output(d * (share * (1 - share) * (high - low) / scale)))
+    def backprop(d: Floats2d) -> object:
+        return back_inputs(back_output(cast(Floats, d) * (share * (1 - share) * (high - low) / scale)))
 
     return low + (high - low) * share, backprop
 
 
-def init(model: Model[Places, Floats2d], X: Any = None, Y: Any = None) -> None:
-    """Fill in widths. Until `set_units` says more, targets have mean 0 and scale 1."""
+def init(model: Model[Places, Floats2d], X: object = None, Y: Floats2d | None = None) -> None:
+    """Fill in widths. Targets have mean 0 and scale 1 until `set_units` is called."""
     init_pooled(model, X, Y)
     set_units(model, [0.0] * model.get_dim("nO"), [1.0] * model.get_dim("nO"))
 
 
-def forward_rows(model: Model, places: Places, is_train: bool) -> tuple[Any, Callable[[Any], Any]]:
-    """Rows of whole docs as they are, or views of the rows of spans."""
+def forward_rows(
+    model: AnyModel, places: Places, is_train: bool
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], object]]:
+    """Rows of whole docs, or views of the rows of spans."""
     (tok2vec,) = model.layers
     if not isinstance(places, tuple):
-        return tok2vec(places, is_train)
+        whole: tuple[list[Floats2d], Callable[[list[Floats2d]], object]] = tok2vec(places, is_train)
+        return whole
     docs, spans = places
     rows, back_rows = tok2vec(docs, is_train)
     parts = [doc_rows[a:b] for doc_rows, own in zip(rows, spans, strict=True) for a, b in own]
 
-    def backprop(d_parts: list[Any]) -> Any:
-        d_rows: list[Any] = [model.ops.alloc2f(*doc_rows.shape) for doc_rows in rows]
+    def backprop(d_parts: list[Floats2d]) -> object:
+        d_rows = [cast(Floats, model.ops.alloc2f(*doc_rows.shape)) for doc_rows in rows]
         left = iter(d_parts)
         for d_doc, own in zip(d_rows, spans, strict=True):
             for a, b in own:
-                d_doc[a:b] += next(left)
-        return back_rows(d_rows)
+                d_doc[a:b] += cast(Floats, next(left))
+        d_docs: object = back_rows(d_rows)
+        return d_docs
 
     return parts, backprop
 
 
-def init_rows(model: Model, X: Any = None, Y: Any = None) -> None:
+def init_rows(model: AnyModel, X: object = None, Y: object = None) -> None:
     """The width is that of the backbone."""
     (tok2vec,) = model.layers
     tok2vec.initialize(X=X)
@@ -119,20 +124,19 @@ def init_rows(model: Model, X: Any = None, Y: Any = None) -> None:
 
 
 def set_units(model: Model[Places, Floats2d], mean: Sequence[float], scale: Sequence[float]) -> None:
-    """Say how the training targets are spread.
+    """Set the unit of the output.
 
-    model (Model): A head.
     mean (Sequence[float]), scale (Sequence[float]): Mean and standard deviation of each target.
     """
     model.attrs["mean"], model.attrs["scale"] = [float(m) for m in mean], [float(s) for s in scale]
 
 
-def units(values: Any, mask: Any) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the targets that are there.
+def units(values: Floats, mask: Floats) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the targets.
 
-    values (Floats2d): Targets, shape (n, n_targets).
-    mask (Floats2d): 0 where a target is missing.
-    RETURNS (Tuple[List[float], List[float]]): 0 and 1 of a target that is always missing; a scale of 1 of one that
+    values (Floats): Targets, shape (n, n_targets).
+    mask (Floats): 0 where a target is missing.
+    RETURNS (Tuple[List[float], List[float]]): 0 and 1 for a target that is always missing; a scale of 1 for one that
         never varies.
     """
     found: tuple[list[float], list[float]] = ([], [])
@@ -144,25 +148,19 @@ def units(values: Any, mask: Any) -> tuple[list[float], list[float]]:
     return found
 
 
-def standardize(model: Model[Places, Floats2d], values: Any) -> Any:
-    """Numbers in the unit of the targets -> standard deviations from the mean.
-
-    model (Model): A head.
-    values (Floats2d): Shape (n, n_targets).
-    RETURNS (Floats2d): The same shape.
-    """
+def standardize(model: Model[Places, Floats2d], values: Floats) -> Floats:
+    """RETURNS (Floats): Targets as standard deviations from the mean; same shape."""
     xp = model.ops.xp
     mean, scale = (xp.asarray(model.attrs[name], dtype="f") for name in ("mean", "scale"))
-    return (values - mean) / scale
+    standard: Floats = (values - mean) / scale
+    return standard
 
 
 def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Places, Floats2d]:
-    """Make room for targets. Those that were there keep weights, mean and scale; new ones have mean 0, or the middle
-    of the bounds, and scale 1.
+    """Add targets. Old targets keep weights, mean and scale; new ones have mean 0, or the middle of the bounds, and
+    scale 1.
 
-    model (Model): A head.
-    n_targets (int): How many targets there are now.
-    RETURNS (Model): The same head.
+    n_targets (int): Number of all targets.
     """
     if model.get_ref("output").has_param("W"):
         grow_output(model, n_targets)
@@ -172,11 +170,10 @@ def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Place
     return model
 
 
-def gains(attrs: dict[str, Any]) -> list[float]:
-    """How much each prediction, in the unit of its target, grows with the output layer's number near 0.
+def gains(attrs: Config) -> list[float]:
+    """The slope of each prediction, in the unit of its target, for an output near 0.
 
-    attrs (Dict[str, Any]): Of a head: "bounded", "bounds", "mean", "scale".
-    RETURNS (List[float]): For each target.
+    attrs (Config): Of a head: "bounded", "bounds", "mean", "scale".
     """
     if not attrs["bounded"]:
         return list(attrs["scale"])
@@ -185,48 +182,48 @@ def gains(attrs: dict[str, Any]) -> list[float]:
     return [share * (1 - share) * (high - low) for share in shares]
 
 
-def _logits(attrs: dict[str, Any]) -> list[float]:
-    """Where the sigmoid gives the mean, so that a head that knows nothing says the mean. Never in its flat ends."""
+def _logits(attrs: Config) -> list[float]:
+    """The logits of the means, so that a new head predicts the mean; not in the flat ends of the sigmoid."""
     low, high = attrs["bounds"]
     shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in attrs["mean"]]
     return [math.log(share / (1 - share)) for share in shares]
 
 
-def mean_squared_error(xp: Any, values: Floats2d, truths: Floats2d, mask: Floats2d) -> tuple[float, Floats2d]:
+def mean_squared_error(xp: ArrayModule, values: Floats, truths: Floats, mask: Floats) -> tuple[float, Floats]:
     """Squared errors, summed.
 
-    values (Floats2d): Predictions, shape (n, n_targets).
-    truths (Floats2d): Targets.
-    mask (Floats2d): 0 where a target is missing.
-    RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the predictions.
+    values (Floats): Predictions, shape (n, n_targets).
+    truths (Floats): Targets.
+    mask (Floats): 0 where a target is missing.
+    RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the predictions.
     """
-    errors: Any = xp.where(mask > 0, values - truths, 0.0)
+    errors: Floats = xp.where(mask > 0, values - truths, 0.0)
     return float((errors * errors).sum()), 2.0 * errors
 
 
-def huber(xp: Any, values: Floats2d, truths: Floats2d, mask: Floats2d, delta: float) -> tuple[float, Floats2d]:
+def huber(xp: ArrayModule, values: Floats, truths: Floats, mask: Floats, delta: float) -> tuple[float, Floats]:
     """Half the squared error up to a distance, a straight line from there, so that outliers pull less (Huber 1964).
 
-    values (Floats2d): Predictions, shape (n, n_targets).
-    truths (Floats2d): Targets.
-    mask (Floats2d): 0 where a target is missing.
+    values (Floats): Predictions, shape (n, n_targets).
+    truths (Floats): Targets.
+    mask (Floats): 0 where a target is missing.
     delta (float): The distance.
-    RETURNS (Tuple[float, Floats2d]): Summed loss, and its gradient with respect to the predictions.
+    RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the predictions.
     """
-    errors: Any = xp.where(mask > 0, values - truths, 0.0)
+    errors: Floats = xp.where(mask > 0, values - truths, 0.0)
     size = xp.abs(errors)
     loss = xp.where(size <= delta, 0.5 * errors * errors, delta * (size - 0.5 * delta))
     return float(loss.sum()), xp.clip(errors, -delta, delta)
 
 
-def pearson_loss(xp: Any, values: Floats2d, truths: Floats2d, mask: Floats2d) -> tuple[float, Floats2d]:
-    """1 - Pearson's correlation over the batch, target by target, times the number of its values: so it is as large
-    as a sum over them. It is no sum, though, and its parts do not add up: correlation needs the batch.
+def pearson_loss(xp: ArrayModule, values: Floats, truths: Floats, mask: Floats) -> tuple[float, Floats]:
+    """1 - Pearson's correlation over the batch, target by target, times the number of its values, so that it is as
+    large as a sum over them. But losses of parts of a batch do not add up to the loss of the batch.
 
-    values (Floats2d): Predictions, shape (n, n_targets).
-    truths (Floats2d): Targets. Less than two, or all the same, teach nothing.
-    mask (Floats2d): 0 where a target is missing.
-    RETURNS (Tuple[float, Floats2d]): Loss, and its gradient with respect to the predictions.
+    values (Floats): Predictions, shape (n, n_targets).
+    truths (Floats): Targets. Less than two, or all the same, give no gradient.
+    mask (Floats): 0 where a target is missing.
+    RETURNS (Tuple[float, Floats]): Loss, and its gradient with respect to the predictions.
     """
     loss, gradient = 0.0, xp.zeros_like(values)
     for j in range(values.shape[1]):
@@ -240,10 +237,10 @@ def pearson_loss(xp: Any, values: Floats2d, truths: Floats2d, mask: Floats2d) ->
         length = ((x * x).sum() + n * _TINY_VARIANCE) ** 0.5
         r = (x @ y) / length
         loss += n * (1.0 - float(r))
-        # Both are centred, and so is their sum: the mean takes no part.
+        # Both are centred, and so is the gradient.
         gradient[there, j] = -n * (y - r * x / length) / length
     return loss, gradient
 
 
-def _centred(values: Any, n: int) -> Any:
+def _centred(values: Floats, n: int) -> Floats:
     return values - values.mean() if n else values

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, cast
 
 import numpy
 
+from ..types import Bools, Floats, Ints
 from .crf import Transitions, unlikelihood_loss
 
 SchemeKind = Literal["bio", "biluo"]
 MISSING, INSIDE, OUTSIDE, BEGIN = 0, 1, 2, 3
 """spaCy's values of ENT_IOB."""
 UNKNOWN, NO_LABEL = -1, -2
-"""In place of the index of a label: one that the head does not have, and none."""
+"""Instead of the index of a label: a label that the head does not have; no label."""
 
 
 class Scheme:
@@ -37,54 +38,51 @@ class Scheme:
         allowed = ~self.goes_on | (same & from_open[:, None])
         last = numpy.ones(len(self.tags), dtype=bool)
         if kind == "biluo":
-            # What is open must go on until its L.
+            # After B and I the entity must continue until its L.
             allowed &= ~from_open[:, None] | same
             last = ~from_open
-        self.allowed = Transitions(~self.goes_on, allowed, last)
+        self.allowed = Transitions(*(cast(Floats, mask) for mask in (~self.goes_on, allowed, last)))
         self.may_follow = allowed & ~same
 
-    def entity_tags(self, labels: Any, is_first: Any, is_last: Any) -> Any:
+    def entity_tags(self, labels: Ints, is_first: Bools, is_last: Bools) -> Ints:
         """Tags of tokens inside entities.
 
-        labels (Array): Index of the label of each, shape (n,).
-        is_first (Array), is_last (Array): Whether a token is the first, the last of its entity; bool.
-        RETURNS (Array): Indices of tags, shape (n,).
+        labels (Ints): Index of the label of each, shape (n,).
+        is_first (Bools), is_last (Bools): Whether a token is the first, the last of its entity.
+        RETURNS (Ints): Indices of tags, shape (n,).
         """
-        if self.parts == "BI":
-            row = numpy.where(is_first, self.row["B"], self.row["I"])
-        else:
-            within = numpy.where(is_first, self.row["B"], self.row["I"])
-            row = numpy.where(is_last, numpy.where(is_first, self.row["U"], self.row["L"]), within)
+        row: Ints = numpy.where(is_first, self.row["B"], self.row["I"])
+        if self.parts != "BI":
+            row = numpy.where(is_last, numpy.where(is_first, self.row["U"], self.row["L"]), row)
         return labels * len(self.parts) + row
 
-    def mask(self, iob: Any, labels: Any, first: Any) -> Any:
+    def mask(self, iob: Ints, labels: Ints, first: Bools) -> Bools:
         """Tags that agree with what is known of each token.
 
-        iob (Array): As in ENT_IOB: 0 if nothing is known, 1 inside, 2 outside, 3 at the beginning; shape (n_tokens,).
-        labels (Array): Index of the label where iob is 1 or 3. UNKNOWN and NO_LABEL stand for no entity of the head.
-        first (Array): Whether a token is the first of its doc; bool.
-        RETURNS (Array): Bool, shape (n_tokens, n_tags). After an entity nothing goes on with it, even where nothing
-            else is known.
+        iob (Ints): As in ENT_IOB: 0 if nothing is known, 1 inside, 2 outside, 3 at the beginning; shape (n_tokens,).
+        labels (Ints): Index of the label where iob is 1 or 3. UNKNOWN and NO_LABEL are no entity of the head.
+        first (Bools): Whether a token is the first of its doc.
+        RETURNS (Bools): Shape (n_tokens, n_tags). No tag after an entity continues it, even where nothing else is
+            known.
         """
         runs = find_runs(iob, labels, first)
         mask = numpy.zeros((len(iob), len(self.tags)), dtype=bool)
         mask[iob == MISSING] = True
         mask[:, 0] |= iob != MISSING
-        mine = numpy.flatnonzero(runs.inside & (labels >= 0))
-        mask[mine] = False
-        mask[mine, self.entity_tags(labels[mine], runs.starts[mine], runs.lasts[mine])] = True
+        known = numpy.flatnonzero(runs.inside & (labels >= 0))
+        mask[known] = False
+        mask[known, self.entity_tags(labels[known], runs.starts[known], runs.lasts[known])] = True
         after = numpy.flatnonzero(runs.lasts[:-1] & ~first[1:]) + 1
         after = after[iob[after] == MISSING]
         mask[after] &= ~self.goes_on
         return mask
 
-    def span_mask(self, n_tokens: int, start: int, end: int, label: int) -> Any:
-        """Tags that make up an entity, and end where it ends.
+    def span_mask(self, n_tokens: int, start: int, end: int, label: int) -> Bools:
+        """Tags that form exactly one entity; all tags elsewhere.
 
-        n_tokens (int): Of the doc.
         start (int), end (int): First token, and token after the last.
         label (int): Index of the label.
-        RETURNS (Array): Bool, shape (n_tokens, n_tags).
+        RETURNS (Bools): Shape (n_tokens, n_tags).
         """
         mask = numpy.ones((n_tokens, len(self.tags)), dtype=bool)
         at = numpy.arange(start, end)
@@ -95,12 +93,12 @@ class Scheme:
             mask[end] = self.may_follow[tags[-1]]
         return mask
 
-    def entities(self, tags: Any, first: Any) -> tuple[Any, Any, Any]:
+    def entities(self, tags: Ints, first: Bools) -> tuple[Ints, Ints, Ints]:
         """The entities in well-formed tags.
 
-        tags (Array): Indices of tags, shape (n_tokens,).
-        first (Array): Whether a token is the first of its doc; bool.
-        RETURNS (Tuple[Array, Array, Array]): First tokens, tokens after the last ones, and indices of labels; each of
+        tags (Ints): Indices of tags, shape (n_tokens,).
+        first (Bools): Whether a token is the first of its doc.
+        RETURNS (Tuple[Ints, Ints, Ints]): First tokens, tokens after the last ones, and indices of labels; each of
             shape (n_entities,).
         """
         inside, opens = tags > 0, self.opens[tags]
@@ -110,17 +108,15 @@ class Scheme:
 
 
 def span_unlikelihood(
-    scheme: Scheme, logits: Any, lengths: Any, transitions: Transitions, wrong: Sequence[tuple[int, int, int, int]]
-) -> tuple[float, Any, Transitions]:
-    """What keeps wrong spans from being predicted: each doc once for each of them, with the tags that would make up the
-    span.
+    scheme: Scheme, logits: Floats, lengths: Ints, transitions: Transitions, wrong: Sequence[tuple[int, int, int, int]]
+) -> tuple[float, Floats, Transitions]:
+    """The unlikelihood loss of wrong spans. A doc is scored once for each of its wrong spans.
 
-    scheme (Scheme): The tags.
-    logits (Array): Shape (n_tokens, n_tags).
-    lengths (Array): Tokens of every doc.
+    logits (Floats): Shape (n_tokens, n_tags).
+    lengths (Ints): Tokens of every doc.
     transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
     wrong (Sequence[Tuple[int, int, int, int]]): Doc, first token in it, token after the last, label.
-    RETURNS (Tuple[float, Array, Transitions]): Summed loss, and its gradients.
+    RETURNS (Tuple[float, Floats, Transitions]): Summed loss, and its gradients.
     """
     ends = numpy.cumsum(lengths)
     places = [numpy.arange(ends[i] - lengths[i], ends[i]) for i, *_ in wrong]
@@ -136,22 +132,21 @@ def span_unlikelihood(
 class Runs:
     """Entities among tokens.
 
-    inside (Array), starts (Array), lasts (Array): Whether a token is in an entity, is the first, the last of one;
-        bool, shape (n_tokens,).
+    inside (Bools), starts (Bools), lasts (Bools): Whether a token is in an entity, is the first, the last of one; shape
+        (n_tokens,).
     """
 
-    inside: Any
-    starts: Any
-    lasts: Any
+    inside: Bools
+    starts: Bools
+    lasts: Bools
 
 
-def find_runs(iob: Any, labels: Any, first: Any) -> Runs:
+def find_runs(iob: Ints, labels: Ints, first: Bools) -> Runs:
     """Entities in spaCy's attributes.
 
-    iob (Array): ENT_IOB, shape (n_tokens,).
-    labels (Array): Index of the label; NO_LABEL where ENT_TYPE is 0: "no entity may be here".
-    first (Array): Whether a token is the first of its doc; bool.
-    RETURNS (Runs): Where they are.
+    iob (Ints): ENT_IOB, shape (n_tokens,).
+    labels (Ints): Index of the label; NO_LABEL where ENT_TYPE is 0: "no entity may be here".
+    first (Bools): Whether a token is the first of its doc.
     """
     inside = ((iob == BEGIN) | (iob == INSIDE)) & (labels != NO_LABEL)
     before = numpy.zeros_like(inside)
@@ -160,7 +155,7 @@ def find_runs(iob: Any, labels: Any, first: Any) -> Runs:
     return Runs(inside, starts, inside & ~_of_next(inside & ~starts))
 
 
-def _of_next(values: Any) -> Any:
+def _of_next(values: Bools) -> Bools:
     shifted = numpy.zeros_like(values)
     shifted[:-1] = values[1:]
     return shifted

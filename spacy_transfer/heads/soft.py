@@ -4,43 +4,39 @@ Teacher and student are softened by the same temperature T, their scores divided
 so that gradients keep their size whatever T is. All are sums over the batch.
 """
 
-from typing import Any
+from typing import cast
 
 import numpy
 
+from ..types import ArrayModule, Floats, Ints
 from .crf import Chain, Transitions
 
-Array = Any
 
-
-def soften(xp: Any, logits: Array, temperature: float, exclusive: bool = True) -> Array:
+def soften(xp: ArrayModule, logits: Floats, temperature: float, exclusive: bool = True) -> Floats:
     """Probabilities at a temperature.
 
-    xp (ModuleType): numpy or cupy.
-    logits (Array): Shape (n_rows, n_labels); -inf for what may not be.
-    temperature (float): 1 is what the logits say; more of it brings out what is less likely.
+    logits (Floats): Shape (n_rows, n_labels); -inf for what is not allowed.
+    temperature (float): 1 leaves the logits as they are; a higher one raises unlikely labels.
     exclusive (bool): Softmax, or a sigmoid for each.
-    RETURNS (Array): Same shape.
     """
     scaled = logits / temperature
     if not exclusive:
-        return 1.0 / (1.0 + xp.exp(-xp.clip(scaled, -80.0, 80.0)))
-    weights = xp.exp(scaled - scaled.max(axis=1, keepdims=True)) if scaled.size else scaled
-    return weights / weights.sum(axis=1, keepdims=True)
+        return cast(Floats, 1.0 / (1.0 + xp.exp(-xp.clip(scaled, -80.0, 80.0))))
+    soft = xp.exp(scaled - scaled.max(axis=1, keepdims=True)) if scaled.size else scaled
+    return cast(Floats, soft / soft.sum(axis=1, keepdims=True))
 
 
 def soft_cross_entropy(
-    xp: Any, logits: Array, targets: Array, temperature: float, shares: Array, exclusive: bool = True
-) -> tuple[float, Array]:
+    xp: ArrayModule, logits: Floats, targets: Floats, temperature: float, shares: Floats, exclusive: bool = True
+) -> tuple[float, Floats]:
     """Cross-entropy of softened distributions, T ** 2 times.
 
-    xp (ModuleType): numpy or cupy.
-    logits (Array): The student's, shape (n_rows, n_labels).
-    targets (Array): The teacher's probabilities, softened already; same shape.
+    logits (Floats): The student's, shape (n_rows, n_labels).
+    targets (Floats): The teacher's probabilities, softened already; same shape.
     temperature (float): T.
-    shares (Array): Weights of the rows, shape (n_rows,).
+    shares (Floats): Weights of the rows, shape (n_rows,).
     exclusive (bool): Softmax over all labels; otherwise the sum over labels of yes and no.
-    RETURNS (Tuple[float, Array]): Summed loss, and its gradient.
+    RETURNS (Tuple[float, Floats]): Summed loss, and its gradient.
     """
     scaled, share = logits / temperature, shares[:, None]
     if exclusive:
@@ -54,14 +50,14 @@ def soft_cross_entropy(
     return float(loss) * temperature**2, temperature * share * (soften(xp, logits, temperature, False) - targets)
 
 
-def tag_marginals(logits: Array, lengths: Array, transitions: Transitions | None, temperature: float) -> Array:
-    """What a teacher says of each token.
+def tag_marginals(logits: Floats, lengths: Ints, transitions: Transitions | None, temperature: float) -> Floats:
+    """The probabilities that a teacher gives to the tags of each token.
 
-    logits (Array): Its scores, shape (n_tokens, n_tags).
-    lengths (Array): Tokens of the docs, shape (n_docs,).
-    transitions (Optional[Transitions]): Its scores of neighbours; None where it takes every token for itself.
+    logits (Floats): Its scores, shape (n_tokens, n_tags).
+    lengths (Ints): Tokens of the docs, shape (n_docs,).
+    transitions (Optional[Transitions]): Its scores of neighbours; None where tokens are independent.
     temperature (float): T.
-    RETURNS (Array): Probabilities of tags, shape (n_tokens, n_tags).
+    RETURNS (Floats): Probabilities of tags, shape (n_tokens, n_tags).
     """
     if transitions is None:
         return soften(numpy, logits, temperature)
@@ -69,29 +65,29 @@ def tag_marginals(logits: Array, lengths: Array, transitions: Transitions | None
 
 
 def soft_crf_loss(
-    scores: Array,
-    lengths: Array,
+    scores: Floats,
+    lengths: Ints,
     transitions: Transitions,
-    teacher_scores: Array,
+    teacher_scores: Floats,
     teacher_transitions: Transitions,
     temperature: float,
-    shares: Array,
-) -> tuple[float, Array, Transitions]:
+    shares: Floats,
+) -> tuple[float, Floats, Transitions]:
     """Cross-entropy of a student's CRF against a teacher's, over all sequences of tags, T ** 2 times. It is log Z of
-    the student minus the score that it gives to what the teacher expects, at tokens and between them; the gradient is
-    what the student expects minus what the teacher does. A teacher with tags of its own for each token is one whose
-    transitions weigh nothing. What either cannot have at all is left out.
+    the student minus its score of the teacher's expected counts, at tokens and between them; the gradient is the
+    student's expected counts minus the teacher's. Transitions of a teacher with independent tokens are 0. Docs in which
+    one side allows no tags are left out.
 
-    scores (Array), lengths (Array), transitions (Transitions): The student's, as in `Chain`.
-    teacher_scores (Array), teacher_transitions (Transitions): The same of the teacher.
+    scores (Floats), lengths (Ints), transitions (Transitions): The student's, as in `Chain`.
+    teacher_scores (Floats), teacher_transitions (Transitions): The same of the teacher.
     temperature (float): T.
-    shares (Array): Weights of the docs, shape (n_docs,).
-    RETURNS (Tuple[float, Array, Transitions]): Summed loss, and its gradients.
+    shares (Floats): Weights of the docs, shape (n_docs,).
+    RETURNS (Tuple[float, Floats, Transitions]): Summed loss, and its gradients.
     """
     softened = divide(transitions, temperature)
     student = Chain(scores / temperature, lengths, softened)
     teacher = Chain(teacher_scores / temperature, lengths, divide(teacher_transitions, temperature))
-    can_be = numpy.isfinite(student.log_z) & numpy.isfinite(teacher.log_z)
+    can_be = ~(numpy.isneginf(student.log_z) | numpy.isneginf(teacher.log_z))
     counted = numpy.where(can_be, shares, 0.0)
     wanted, between = teacher.expected(counted)
     expected, d_between = student.expected(counted)
@@ -103,14 +99,13 @@ def soft_crf_loss(
     return loss * temperature**2, temperature * (expected - wanted), Transitions(**gradient)
 
 
-def row_loss(xp: Any, rows: Array, targets: Array, shares: Array) -> tuple[float, Array]:
+def row_loss(xp: ArrayModule, rows: Floats, targets: Floats, shares: Floats) -> tuple[float, Floats]:
     """Mean squared error of rows (hints of FitNets, Romero et al. 2015): the mean over a row, the sum over rows.
 
-    xp (ModuleType): numpy or cupy.
-    rows (Array): Shape (n_rows, width).
-    targets (Array): The teacher's, same shape.
-    shares (Array): Weights of the rows, shape (n_rows,).
-    RETURNS (Tuple[float, Array]): Summed loss, and its gradient.
+    rows (Floats): Shape (n_rows, width).
+    targets (Floats): The teacher's, same shape.
+    shares (Floats): Weights of the rows, shape (n_rows,).
+    RETURNS (Tuple[float, Floats]): Summed loss, and its gradient.
     """
     difference = rows - targets
     each = xp.asarray(shares, dtype=rows.dtype)[:, None] / max(rows.shape[1], 1)
@@ -122,7 +117,7 @@ def divide(transitions: Transitions, temperature: float) -> Transitions:
     return Transitions(*(numpy.asarray(part, "d") / temperature for part in vars(transitions).values()))
 
 
-def _product(expected: Array, scores: Array) -> float:
-    """The sum of what is expected times its score. What may not be is not expected, and counts nothing."""
+def _product(expected: Floats, scores: Floats) -> float:
+    """The sum of expected counts times scores. A count of 0 adds nothing, though its score is -inf."""
     used = expected > 0
     return float((expected[used] * scores[used]).sum())

@@ -1,4 +1,4 @@
-"""TextCatHead.v1: rows -> one score per label and doc."""
+"""TextCatHead.v1: rows -> one score for each label of a doc."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ from thinc.api import Linear, Model, zero_init
 from thinc.types import Floats2d
 
 from ..checks import COUNT, require
+from ..types import AnyModel
 from .layers import Activation, grow_output, hidden_layers, init_pooled, states
 from .pooling import PoolingKind, build_pooling
 
@@ -45,15 +46,14 @@ def build_textcat_head_v1(
     """
     require("model", COUNT, nO=nO)
     pool = build_pooling(pooling)
-    # Zero weights send no gradient to the backbone in the first step: until the head knows a direction, there
-    # is nothing a pretrained backbone should learn from it.
-    output: Model = Linear(nO=nO, init_W=zero_init)
+    # Zero weights send no gradient to the backbone in the first step: a random head would only disturb it.
+    output: AnyModel = Linear(nO=nO, init_W=zero_init)
     between = hidden_layers(hidden, activation, dropout, normalize, layer_norm)
     return Model(
         "transfer_textcat_head",
         forward,
         init=init_pooled,
-        # The context comes last: the places of the others, which name parameters, do not hang on it.
+        # The context is the last layer, so that the names of other parameters do not depend on it.
         layers=[tok2vec, pool, between, output, *([] if context is None else [context])],
         refs={"tok2vec": tok2vec, "output": output, **({} if context is None else {"context": context})},
         dims={"nO": nO},
@@ -68,17 +68,14 @@ def build_textcat_head_v1(
 
 def forward(
     model: Model[list[Doc], Floats2d], docs: list[Doc], is_train: bool
-) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
-    """Probabilities; the callback takes gradients of the logits. The temperature is left out in training: it is
-    fitted to what has been learned, and must not slow down or speed up what is still to be."""
+) -> tuple[Floats2d, Callable[[Floats2d], object]]:
+    """Probabilities; the callback takes gradients of the logits. Training ignores the temperature, which would scale
+    the gradients."""
     inputs, back_inputs = states(model, docs, is_train)
     logits, back_output = model.get_ref("output")(inputs, is_train)
-    temperature: Any = 1.0 if is_train else model.attrs["temperature"]
+    temperature = 1.0 if is_train else model.attrs["temperature"]
     if temperature != 1.0:
         logits = logits / temperature
     scores = model.ops.sigmoid(logits) if model.attrs["multi_label"] else model.ops.softmax(logits, axis=-1)
 
-    def backprop(d_logits: Floats2d) -> Any:
-        return back_inputs(back_output(d_logits))
-
-    return scores, backprop
+    return scores, lambda d_logits: back_inputs(back_output(d_logits))

@@ -1,10 +1,8 @@
-"""A threshold for each label of a multilabel head. Labels with few texts lean on one that is common to all."""
-
-from typing import Any
+"""Thresholds of multilabel heads: one for each label, drawn to a common one where a label has few texts."""
 
 import numpy
 
-from .calibration import best_threshold
+from ..types import Bools, Floats, Ints
 
 N_FOLDS = 5
 LEANS = (numpy.inf, 100.0, 30.0, 10.0, 3.0)
@@ -12,44 +10,73 @@ LEANS = (numpy.inf, 100.0, 30.0, 10.0, 3.0)
 
 
 class Curve:
-    """What a threshold gives: how many are predicted, and how many of these are right.
+    """The number of predictions, and of right ones, as functions of the threshold.
 
-    scores (Floats1d): The scores.
-    holds (Array): Whether the label holds, bool.
+    scores (Floats): The scores.
+    holds (Bools): Whether the label holds.
     """
 
-    def __init__(self, scores: Any, holds: Any) -> None:
+    def __init__(self, scores: Floats, holds: Bools) -> None:
         order = numpy.argsort(-scores, kind="stable")
         self.falling = scores[order]
         self.hits = numpy.concatenate([[0], numpy.cumsum(holds[order])])
         self.n_true = int(self.hits[-1])
 
-    def at(self, cuts: Any) -> tuple[Any, Any]:
-        """RETURNS (Tuple[Array, Array]): Numbers of predicted and of right ones for each cut."""
+    def at(self, cuts: Floats) -> tuple[Ints, Ints]:
+        """RETURNS (Tuple[Ints, Ints]): Numbers of predictions and of right ones for each cut."""
         n = numpy.searchsorted(-self.falling, -cuts, side="right")
         return n, self.hits[n]
 
     @property
-    def cuts(self) -> Any:
-        """RETURNS (Floats1d): Half-way between scores, in as many digits as a component's settings are saved with."""
+    def cuts(self) -> Floats:
+        """RETURNS (Floats): Half-way between scores, in as many digits as a component's settings are saved with."""
         return numpy.unique(numpy.round((self.falling + numpy.append(self.falling[1:], 0.0)) / 2, 9))
 
 
-def fit_thresholds(scores: Any, truths: Any, mask: Any) -> list[float | None]:
+def best_threshold(scores: Floats, truths: Floats | Bools) -> tuple[float, float] | None:
+    """The threshold that gives one label the highest F1. It lies half-way between two scores; of several best cuts it
+    is the one nearest to half the best F1, where the cut of well calibrated scores belongs (Lipton et al. 2014).
+
+    scores (Floats): Of the label, on texts where its truth is known.
+    truths (Floats): Whether it holds (more than 0.5).
+    RETURNS (Optional[Tuple[float, float]]): Threshold and F1; None where the label always holds or never does.
+    """
+    finite = numpy.isfinite(scores)
+    given, holds = numpy.asarray(scores, dtype="d")[finite], numpy.greater(truths, 0.5)[finite]
+    if not holds.any() or holds.all():
+        return None
+    order = numpy.argsort(-given, kind="stable")
+    falling, hits = given[order], numpy.cumsum(holds[order])
+    # A cut is only possible after the last of equal scores.
+    ends = numpy.flatnonzero(numpy.append(falling[:-1] > falling[1:], True))
+    below = numpy.append(falling, 0.0)[ends + 1]
+    # A component's settings are saved with ten digits.
+    cuts = numpy.round((falling[ends] + below) / 2, 9)
+    parts = (cuts <= falling[ends]) & ((cuts > below) | (ends == len(falling) - 1))
+    if not parts.any():
+        return None
+    f1 = numpy.where(parts, 2 * hits[ends] / (ends + 1 + holds.sum()), -1.0)
+    best = numpy.flatnonzero(f1 >= f1.max() - 1e-12)
+    nearest = best[numpy.abs(cuts[best] - f1.max() / 2).argmin()]
+    return float(cuts[nearest]), float(f1.max())
+
+
+def fit_thresholds(scores: Floats, truths: Floats, mask: Floats) -> list[float | None]:
     """For each label the threshold of the highest F1, where the curve of all labels together counts as some texts of
     that label. The count (`LEANS`) is chosen by cross-validation: the highest macro F1 among those whose micro F1 is no
-    lower than that of one common threshold. A threshold of a label's own, from one or two texts in which it holds,
-    would give it to hundreds.
+    lower than that of one common threshold. A threshold fitted to one or two texts with a label would assign it to
+    hundreds.
 
-    scores (Floats2d): Shape (n_docs, n_labels).
-    truths (Floats2d): Whether a label holds (more than 0.5).
-    mask (Floats2d): 0 where that is not known.
+    scores (Floats): Shape (n_docs, n_labels).
+    truths (Floats): Whether a label holds (more than 0.5).
+    mask (Floats): 0 where that is not known.
     RETURNS (List[Optional[float]]): None for a label that always holds or never does.
     """
-    known, holds = numpy.asarray(mask) > 0, numpy.asarray(truths) > 0.5
+    # A NaN would be sorted above all scores, and could become a threshold.
+    known, holds = numpy.greater(mask, 0) & numpy.isfinite(scores), numpy.greater(truths, 0.5)
     n_true = (known & holds).sum(axis=0)
     is_open = (n_true > 0) & (n_true < known.sum(axis=0))
-    known = known & is_open  # What has no threshold of its own has no say in the common one.
+    known = known & is_open  # Labels without a threshold do not count for the common one.
     n_labels, fold_of = known.shape[1], numpy.arange(len(known)) % N_FOLDS
     counts = numpy.zeros((len(LEANS), 3, n_labels))
     for fold in range(N_FOLDS):
@@ -66,15 +93,15 @@ def fit_thresholds(scores: Any, truths: Any, mask: Any) -> list[float | None]:
     return [float(cut) if learns else None for cut, learns in zip(chosen, is_open, strict=True)]
 
 
-def _best_lean(counts: Any) -> int:
+def _best_lean(counts: Floats) -> int:
     hits, said, true = counts.transpose(1, 0, 2)
     micro = 2 * hits.sum(axis=1) / numpy.maximum(said.sum(axis=1) + true.sum(axis=1), 1)
     macro = (2 * hits / numpy.maximum(said + true, 1)).mean(axis=1)
-    # The common threshold is the first: where nothing is better, it stays.
+    # Of equals the first: the common threshold.
     return int(numpy.where(micro >= micro[0], macro, -1.0).argmax())
 
 
-def _by_lean(scores: Any, holds: Any, known: Any) -> Any:
+def _by_lean(scores: Floats, holds: Bools, known: Bools) -> Floats | None:
     """Thresholds of all labels for each of `LEANS`, shape (n_leans, n_labels); None where nothing can be learned."""
     common = best_threshold(scores[known], holds[known])
     if common is None:

@@ -1,15 +1,17 @@
-"""TokenHead.v1: rows -> one score per tag and token."""
+"""TokenHead.v1: rows -> one score for each tag of a token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy
 from spacy.tokens import Doc
+from spacy.util import registry
 from thinc.api import Linear, Model, noop, zero_init
 from thinc.types import Floats2d
 
 from ..checks import COUNT, require
+from ..types import AnyModel, Bools, Floats, Ints
 from .crf import Transitions
 from .layers import Activation, forget, grow_output, hidden_layers, init_hidden, init_output
 
@@ -19,15 +21,15 @@ PARTS = ("start", "matrix", "end")
 
 @dataclass
 class TokenScores:
-    """What the head makes of a batch (or the gradients of that, of the same shapes).
+    """The output of the head for a batch, or its gradients, of the same shapes.
 
-    logits (Floats2d): Of every tag at every token, doc after doc, shape (n_tokens, n_tags).
-    lengths (Array): Tokens of every doc, shape (n_docs,), on the CPU.
+    logits (Floats): Of every tag at every token, doc after doc, shape (n_tokens, n_tags).
+    lengths (Ints): Tokens of every doc, shape (n_docs,), on the CPU.
     transitions (Optional[Transitions]): Scores of neighbours, on the CPU; None with the softmax decoder.
     """
 
-    logits: Any
-    lengths: Any
+    logits: Floats
+    lengths: Ints
     transitions: Transitions | None
 
     def scaled(self, factor: float) -> "TokenScores":
@@ -38,20 +40,18 @@ class TokenScores:
     def plus(self, other: "TokenScores") -> "TokenScores":
         """RETURNS (TokenScores): The sum of two gradients of one batch."""
         mine, theirs = self.transitions, other.transitions
-        both = None
-        if mine is not None and theirs is not None:
-            both = Transitions(mine.start + theirs.start, mine.matrix + theirs.matrix, mine.end + theirs.end)
+        both = None if mine is None or theirs is None else mine.plus(theirs)
         return TokenScores(self.logits + other.logits, self.lengths, both)
 
-    def only(self, moving: Any) -> "TokenScores":
+    def only(self, moving: Bools) -> "TokenScores":
         """Gradients of some tags.
 
-        moving (Array): Which, bool, shape (n_tags,).
-        RETURNS (TokenScores): 0 for the others, and for neighbours both of which are others.
+        moving (Bools): The tags to train, shape (n_tags,).
+        RETURNS (TokenScores): 0 for other tags, and for pairs of them.
         """
         own = numpy.asarray(moving if isinstance(moving, numpy.ndarray) else moving.get())
 
-        def part(array: Any) -> Any:
+        def part(array: Floats) -> Floats:
             return array * (own if array.ndim == 1 else own[:, None] | own)
 
         return TokenScores(self.logits * moving, self.lengths, self.transitions and self.transitions.map(part))
@@ -84,11 +84,11 @@ def build_token_head_v1(
         components make probabilities of them.
     """
     require("model", COUNT, bilstm=bilstm, nO=nO)
-    # Zeros for the same reason as in TextCatHead: the first step must not pull the backbone anywhere.
-    output: Model = Linear(nO=nO, init_W=zero_init)
-    context: Model = noop() if bilstm is None else _bilstm(bilstm)
-    all_layers: list[Model] = [tok2vec, context, hidden_layers(hidden, activation, dropout, False), output]
-    refs: dict[str, Model | None] = {"tok2vec": tok2vec, "output": output}
+    # Zeros for the same reason as in TextCatHead: no gradient reaches the backbone in the first step.
+    output: AnyModel = Linear(nO=nO, init_W=zero_init)
+    context: AnyModel = noop() if bilstm is None else _bilstm(bilstm)
+    all_layers: list[AnyModel] = [tok2vec, context, hidden_layers(hidden, activation, dropout, False), output]
+    refs: dict[str, AnyModel | None] = {"tok2vec": tok2vec, "output": output}
     if decoder == "crf":
         transitions = build_transitions()
         refs["transitions"] = transitions
@@ -104,46 +104,44 @@ def build_token_head_v1(
     )
 
 
-def build_transitions() -> Model[Any, Any]:
-    """A node that holds a CRF's scores of neighbours: "start" and "end" of shape (n_tags,), "matrix" of shape (n_tags,
-    n_tags), from a tag (row) to the next (column).
-
-    RETURNS (Model): The node. It is not called.
-    """
+def build_transitions() -> AnyModel:
+    """RETURNS (Model): A node that holds a CRF's scores of neighbours and is never called: "start" and "end" of shape
+    (n_tags,), "matrix" of shape (n_tags, n_tags), from a tag (row) to the next (column)."""
     return Model("transfer_transitions", _no_forward, params=dict.fromkeys(PARTS))
 
 
-def forward(model: HeadT, docs: list[Doc], is_train: bool) -> tuple[TokenScores, Callable[[TokenScores], Any]]:
+def forward(model: HeadT, docs: list[Doc], is_train: bool) -> tuple[TokenScores, Callable[[TokenScores], object]]:
     """Logits; the callback takes their gradients and those of the scores of neighbours."""
     tok2vec, context, hidden, output = model.layers[:4]
     rows, back_rows = tok2vec(docs, is_train)
     rows, back_context = context(rows, is_train)
     lengths = numpy.array([len(row) for row in rows], dtype="int64")
-    given: Any = rows[0] if len(rows) == 1 else model.ops.xp.concatenate(rows)
+    given = rows[0] if len(rows) == 1 else model.ops.xp.concatenate(rows)
     inputs, back_hidden = hidden(given, is_train)
     logits, back_output = output(inputs, is_train)
     node = model.get_ref("transitions") if model.has_ref("transitions") else None
 
-    def backprop(d_scores: TokenScores) -> Any:
+    def backprop(d_scores: TokenScores) -> object:
         if node is not None and d_scores.transitions is not None:
             for part in PARTS:
-                gradient: Any = node.ops.asarray(getattr(d_scores.transitions, part), dtype="f")
-                node.inc_grad(part, gradient)
+                node.inc_grad(part, node.ops.asarray_f(getattr(d_scores.transitions, part)))
         d_rows = back_hidden(back_output(d_scores.logits))
         ends = numpy.cumsum(lengths).tolist()
         parts = [d_rows[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
-        return back_rows(back_context(parts))
+        d_docs: object = back_rows(back_context(parts))
+        return d_docs
 
     return TokenScores(logits, lengths, None if node is None else transitions_of(node)), backprop
 
 
-def transitions_of(node: Model[Any, Any]) -> Transitions:
+def transitions_of(node: AnyModel) -> Transitions:
     """RETURNS (Transitions): The scores that a node holds, on the CPU."""
-    return Transitions(*(node.ops.to_numpy(node.get_param(part)) for part in PARTS))
+    to_numpy: Callable[[object], Floats] = node.ops.to_numpy
+    return Transitions(*(to_numpy(node.get_param(part)) for part in PARTS))
 
 
-def init(model: HeadT, X: Any = None, Y: Any = None) -> None:
-    """Fill in widths from the backbone's to the tags'. No doc goes through: none has rows yet."""
+def init(model: HeadT, X: object = None, Y: Floats2d | None = None) -> None:
+    """Fill in widths from the backbone to the tags, without a forward pass: no doc has rows yet."""
     tok2vec, context, hidden, output = model.layers[:4]
     tok2vec.initialize(X=X)
     width = tok2vec.get_dim("nO")
@@ -159,11 +157,9 @@ def init(model: HeadT, X: Any = None, Y: Any = None) -> None:
 
 
 def resize_output(model: HeadT, n_tags: int) -> HeadT:
-    """Make room for tags. Those that were there keep their weights bit for bit, new ones start at zero.
+    """Add tags. Old tags keep their weights bit for bit, new ones start at zero.
 
-    model (Model[List[Doc], TokenScores]): A head.
-    n_tags (int): How many tags there are now.
-    RETURNS (Model[List[Doc], TokenScores]): The same head.
+    n_tags (int): Number of all tags.
     """
     grow_output(model, n_tags)
     if model.has_ref("transitions") and model.get_ref("transitions").has_param("start"):
@@ -176,22 +172,20 @@ def resize_output(model: HeadT, n_tags: int) -> HeadT:
     return model
 
 
-def _grow(node: Model[Any, Any], n_tags: int) -> None:
+def _grow(node: AnyModel, n_tags: int) -> None:
     for part in PARTS:
-        grown: Any = node.ops.alloc((n_tags, n_tags) if part == "matrix" else (n_tags,))
+        grown = node.ops.alloc((n_tags, n_tags) if part == "matrix" else (n_tags,))
         if node.has_param(part):
-            old: Any = node.get_param(part)
-            grown[tuple(slice(size) for size in old.shape)] = old
+            old = cast(Floats, node.get_param(part))
+            cast(Floats, grown)[tuple(slice(size) for size in old.shape)] = old
         node.set_param(part, grown)
 
 
-def _bilstm(width: int) -> Model:
-    # By name, as in a config: what heads are built of, they import; this layer lives with the backbones.
-    from spacy import registry as spacy_registry
-
-    build: Any = spacy_registry.get("architectures", "spacy-transfer.BiLSTMContext.v1")
+def _bilstm(width: int) -> AnyModel:
+    # By its registered name: this layer belongs to the backbones, which heads do not import.
+    build: Callable[..., AnyModel] = registry.get("architectures", "spacy-transfer.BiLSTMContext.v1")
     return build(width=width)
 
 
-def _no_forward(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+def _no_forward(model: AnyModel, X: object, is_train: bool) -> tuple[object, Callable[[object], object]]:
     return X, lambda dY: dY

@@ -1,48 +1,49 @@
-"""Adapters: small trainable parts that peft puts into an encoder whose own weights stay as they are.
+"""Adapters: small trainable parts that peft puts into a frozen encoder.
 
-Two sets of names meet here. *Plain* names are those of the encoder without adapter; peft moves the weights it wraps
-one level down (`query.weight` becomes `query.base_layer.weight`) and puts its own beside them. A saved pipeline holds
-the encoder under its plain names, so that it can be read with and without peft, and the adapter's tensors apart.
+There are two sets of names. *Plain* names are those of the encoder without adapter; peft moves wrapped weights down a
+level (`query.weight` becomes `query.base_layer.weight`) and puts its own beside them. A saved pipeline has the
+encoder under its plain names, so that it can be read with and without peft, and the adapter's tensors apart.
 """
 
 import inspect
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors
 from ..extras import import_extra
 from ..integrity import read_checked, write_checked, write_whole
+from ..types import Config
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from torch import Tensor, nn
 
 BIAS = "bias"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-# In the metadata of a file beside which there is a checksum.
+# In the metadata of a file that has a checksum.
 _CHECKSUMS = "checksums"
-# Put before names in a folder that peft's own PeftModel.from_pretrained can read as well.
+# The prefix of names in a folder for peft's PeftModel.from_pretrained.
 _PEFT_PREFIX = "base_model.model."
 _WRAPPED = ".base_layer."
-# Not options of the method: ours, or what peft fills in itself.
+# Keys of the block that are not options of the method.
 _OURS = ("method", "source")
-# Methods that are for other modules than linear layers.
+# Methods for other modules than linear layers.
 _NOT_FOR_LINEAR = ("ln_tuning", "trainable_tokens")
 # Options by which peft imports modules and opens pickles that they name.
 _RUN = ("megatron_config", "corda_config", "lora_ga_config", "eva_config", "loftq_config")
 _STAMPS = ("task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "megatron_core")
 
 
-def inject(transformer: Any, adapter: dict[str, Any], default: Sequence[str] = ()) -> dict[str, Any]:
-    """Put an adapter into an encoder, in place. "bias" puts in nothing: the encoder's biases are what moves.
+def inject(transformer: "nn.Module", adapter: Config, default: Sequence[str] = ()) -> Config:
+    """Put an adapter into an encoder, in place. "bias" adds nothing: it trains the encoder's biases.
 
-    transformer (nn.Module): The encoder.
-    adapter (Dict[str, Any]): `method` and the method's options, by peft's names.
+    adapter (Config): `method` and the method's options, by peft's names.
     default (Sequence[str]): The target_modules where none are given, and peft has none for this family.
-    RETURNS (Dict[str, Any]): The same with the modules that were found, so that it can be put in once more.
+    RETURNS (Config): The same with the modules that were found, so that it can be injected again.
     RAISES (ImportError): When peft is missing.
     RAISES (ValueError): When the method or an option is unknown, or no module fits.
     """
@@ -57,46 +58,45 @@ def inject(transformer: Any, adapter: dict[str, Any], default: Sequence[str] = (
     if method not in known:
         raise ValueError(Errors.T643.format(method=adapter["method"], known=sorted(known)))
     if options.get("modules_to_save"):
-        error = "modules_to_save would copy parts of the encoder into the adapter; thaw those with another method"
+        error = "modules_to_save would copy parts of the encoder into the adapter; train those with another method"
         raise ValueError(Errors.T644.format(method=method, error=error))
     options = {key: _plain_value(value) for key, value in options.items()}
     config = _config(known[method], method, options)
     try:
         peft.inject_adapter_in_model(config, transformer)
-    except Exception as error:  # peft has errors of its own for what it does not find
+    except Exception as error:  # peft raises many kinds of errors for modules that it does not find.
         filled = _fill_targets(options, [] if method in _NOT_FOR_LINEAR else default, known[method])
         try:
             config = _config(known[method], method, filled)
             peft.inject_adapter_in_model(config, transformer)
-        except Exception:  # The first error says what was asked for.
-            candidates = sorted({name.rsplit(".", 1)[-1] for name, _ in _linear(transformer)})
+        except Exception:  # The first error is about the user's settings.
+            candidates = sorted({name.rsplit(".", 1)[-1] for name in _linear(transformer)})
             raise ValueError(Errors.T645.format(method=method, error=error, candidates=candidates)) from error
         options = filled
     options["target_modules"] = _targets(config, options)
     return {"method": method, **{key: value for key, value in options.items() if value is not None}}
 
 
-def _config(kind: Any, method: str, options: dict[str, Any]) -> Any:
+def _config(kind: "type[PeftConfig]", method: str, options: Config) -> "PeftConfig":
     try:
         return kind(**options)
     except (TypeError, ValueError) as error:
         raise ValueError(Errors.T644.format(method=method, error=error)) from error
 
 
-def _fill_targets(options: dict[str, Any], default: Sequence[str], kind: Any) -> dict[str, Any]:
-    """What peft's tables lack for this family."""
+def _fill_targets(options: Config, default: Sequence[str], kind: "type[PeftConfig]") -> Config:
+    """Options for families that are not in peft's tables."""
     filled = {"target_modules": list(default), **{k: value for k, value in options.items() if value is not None}}
     if "feedforward_modules" in inspect.signature(kind).parameters:  # IA3 wants both.
         filled.setdefault("feedforward_modules", [])
     return filled
 
 
-def trainable_names(names: Iterable[str], plain: Collection[str], adapter: Mapping[str, Any]) -> set[str]:
-    """Which parameters an adapter leaves to move.
+def trainable_names(names: Iterable[str], plain: Collection[str], adapter: Config) -> set[str]:
+    """The parameters that are trained with an adapter.
 
     names (Iterable[str]): Names of all parameters, the adapter's among them.
     plain (Collection[str]): Names of the encoder's own.
-    adapter (Mapping[str, Any]): The adapter.
     RETURNS (Set[str]): The adapter's own; biases for the method "bias".
     """
     biases = adapter["method"] == BIAS
@@ -113,13 +113,16 @@ def has_adapter(module: "nn.Module") -> bool:
     return any(hasattr(part, "merged_adapters") for part in module.modules())
 
 
-def merge(module: Any) -> None:
-    """Fold the adapter into the weights it stands beside, in place, and take it out.
+def merge(module: "nn.Module") -> None:
+    """Merge the adapter into the encoder's weights, in place, and remove it.
 
-    module (nn.Module): What holds the encoder.
-    RAISES (ValueError): When the method cannot be folded in; the module is then as it was.
+    module (nn.Module): Has the encoder in it.
+    RAISES (ValueError): When the method cannot be merged; the module is then not changed.
     """
-    wrapped = [(name, part) for name, part in module.named_modules() if hasattr(part, "merged_adapters")]
+    # Typed loosely: peft's layers share no class with these methods.
+    wrapped: list[tuple[str, Any]] = [
+        (n, part) for n, part in module.named_modules() if hasattr(part, "merged_adapters")
+    ]
     for _, part in wrapped:
         try:
             part.merge(safe_merge=True)
@@ -133,11 +136,10 @@ def merge(module: Any) -> None:
         setattr(module.get_submodule(parent), last, part.get_base_layer())
 
 
-def save_adapter(folder: Path, adapter: dict[str, Any], tensors: dict[str, "Tensor"], fingerprint: str) -> None:
-    """Write an adapter the way peft does, with the fingerprint of the weights that it belongs to.
+def save_adapter(folder: Path, adapter: Config, tensors: dict[str, "Tensor"], fingerprint: str) -> None:
+    """Write an adapter as peft does, with the fingerprint of the weights that it belongs to.
 
-    folder (Path): Is made.
-    adapter (Dict[str, Any]): From `inject`.
+    folder (Path): Is created.
     tensors (Dict[str, Tensor]): The adapter's own, by their names in the encoder.
     fingerprint (str): Of the encoder's source.
     """
@@ -146,21 +148,21 @@ def save_adapter(folder: Path, adapter: dict[str, Any], tensors: dict[str, "Tens
     folder.mkdir(parents=True, exist_ok=True)
     options = {key: value for key, value in adapter.items() if key != "method"}
     config = {"peft_type": adapter["method"].upper(), "task_type": None, **options}
-    said = json.dumps(config, indent=2, sort_keys=True, default=str)
-    write_whole(folder / ADAPTER_CONFIG, said.encode("utf8"))
+    text = json.dumps(config, indent=2, sort_keys=True, default=str)
+    write_whole(folder / ADAPTER_CONFIG, text.encode("utf8"))
     named = {_PEFT_PREFIX + name.replace(".default", ""): tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pt", "base": fingerprint, _CHECKSUMS: "sha256"}
     write_checked(folder / ADAPTER_WEIGHTS, save(named, metadata=metadata))
 
 
-def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
-    """Read a saved adapter; options in the config win over those in the folder.
+def read_adapter(source: str, adapter: Config, fingerprint: str) -> tuple[Config, dict[str, "Tensor"]]:
+    """Read a saved adapter; options in the config override those in the folder.
 
     source (str): Folder that `save_adapter` or peft wrote.
-    adapter (Dict[str, Any]): The block of the config.
+    adapter (Config): The block of the config.
     fingerprint (str): Of this encoder's source.
-    RETURNS (Tuple[Dict[str, Any], Dict[str, Tensor]]): The adapter, and its tensors by names without ".default".
-    RAISES (ValueError): When the folder is none, is of another method, or belongs to other weights.
+    RETURNS (Tuple[Config, Dict[str, Tensor]]): The adapter, and its tensors by names without ".default".
+    RAISES (ValueError): When it is no folder of an adapter, is of another method, or belongs to other weights.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -168,7 +170,7 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (folder / name).exists():
             raise ValueError(Errors.T647.format(source=source, problem=f"has no {name}"))
-    # peft writes no checksum, nor did this package at first.
+    # peft and old versions of this package write no checksum.
     read_checked(folder / ADAPTER_WEIGHTS, may_lack=True)
     try:
         saved = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf8"))
@@ -183,7 +185,7 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
         raise ValueError(Errors.T647.format(source=source, problem=f"holds a {method} adapter"))
     _, known = _peft(method)
     takes = set(inspect.signature(known[method]).parameters) if method in known else set()
-    # What peft stamps on its files is not an option of the method.
+    # Some keys in peft's files are not options of the method.
     options = {key: value for key, value in saved.items() if key in takes and value not in (None, {}, [])}
     for stamp in _STAMPS:
         options.pop(stamp, None)
@@ -201,11 +203,11 @@ def read_adapter(source: str, adapter: dict[str, Any], fingerprint: str) -> tupl
     return {**options, **adapter}, tensors
 
 
-def _peft(method: str) -> tuple[Any, dict[str, Any]]:
+def _peft(method: str) -> tuple[ModuleType, dict[str, "type[PeftConfig]"]]:
     """peft, and its methods that can be injected, by name in lower case."""
     missing = Errors.T642.format(method=method)
     peft, mapping = import_extra("peft", missing), import_extra("peft.mapping", missing)
-    known = {}
+    known: dict[str, type[PeftConfig]] = {}
     for kind in mapping.PEFT_TYPE_TO_TUNER_MAPPING:
         config = mapping.PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
         if config is not None and not issubclass(config, peft.PromptLearningConfig):
@@ -213,19 +215,19 @@ def _peft(method: str) -> tuple[Any, dict[str, Any]]:
     return peft, known
 
 
-def _targets(config: Any, options: dict[str, Any]) -> Any:
-    """The modules by name, as peft's table for this kind of encoder had them when none were given."""
+def _targets(config: "PeftConfig", options: Config) -> object:
+    """The modules by name; from peft's table for this family where none were given."""
     found = getattr(config, "target_modules", None)
     return options.get("target_modules") or (sorted(found) if isinstance(found, (set, list)) else found)
 
 
-def _plain_value(value: Any) -> Any:
-    """Config blocks come with types of their own, which peft would not know."""
+def _plain_value(value: object) -> object:
+    """Config blocks have their own types, which peft does not accept."""
     if isinstance(value, Mapping):
         return {str(key): _plain_value(item) for key, item in value.items()}
     return [_plain_value(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _linear(transformer: Any) -> list[tuple[str, Any]]:
-    found = [(name, part) for name, part in transformer.named_modules() if re.search(r"Linear$", type(part).__name__)]
-    return [(name, part) for name, part in found if name]
+def _linear(transformer: "nn.Module") -> list[str]:
+    """RETURNS (List[str]): Names of all linear layers."""
+    return [name for name, part in transformer.named_modules() if name and type(part).__name__.endswith("Linear")]

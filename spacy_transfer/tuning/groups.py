@@ -1,22 +1,23 @@
-"""Groups of parameters, found by regular expressions over names, and the names that they are found by."""
+"""Groups of parameters by regular expressions over their names; and the names of parameters."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import cast
 
 from ..checks import NOT_NEGATIVE, require
 from ..errors import Errors
+from ..types import Config
 
 Key = tuple[int, str]
-GroupSettings = dict[str, dict[str, Any]]
+GroupSettings = dict[str, Config]
 
 PLACE = "training.optimizer"
 _GROUP_KEYS = ("pattern", "learn_rate", "weight_decay")
 
 
-def first_rate(key: str, rate: Any) -> tuple[float, Iterator[float] | None]:
+def first_rate(key: str, rate: object) -> tuple[float, Iterator[float] | None]:
     """Take the first learning rate.
 
     key (str): Where it stands in the config.
@@ -24,32 +25,33 @@ def first_rate(key: str, rate: Any) -> tuple[float, Iterator[float] | None]:
     RETURNS (Tuple[float, Optional[Iterator[float]]]): The rate, and the schedule without it.
     RAISES (ValueError): When it is no rate.
     """
-    first, schedule = rate, None
-    # Texts and blocks can be gone through as well, but are no schedules.
+    first: object = rate
+    schedule: Iterator[float] | None = None
+    # Texts and blocks are iterable as well, but no schedules.
     if isinstance(rate, Iterable) and not isinstance(rate, (str, Mapping)):
         schedule = iter(rate)
         first = next(schedule, None)
     if first not in NOT_NEGATIVE:
         wanted = "a number of 0 or more, or a schedule of such (a block with @schedules)"
         raise ValueError(Errors.T215.format(key=key, found=rate if schedule is None else [first], wanted=wanted))
-    return float(first), schedule
+    return float(cast(float, first)), schedule
 
 
 @dataclass(frozen=True)
 class ParameterSettings:
-    """How one parameter is stepped.
+    """How one parameter is updated.
 
     group (str): Name of its group; empty for none.
     rate (float): The rate at this step, factor included.
     decay (float): Weight decay.
-    schedule (Optional[Iterator[float]]): What the rate follows; None where it is constant.
+    schedule (Optional[Iterator[float]]): Of the rate; None where it is constant.
     scale (float): The factor on the rate.
     """
 
     group: str
     rate: float
     decay: float
-    schedule: Any
+    schedule: Iterator[float] | None
     scale: float
 
 
@@ -57,10 +59,10 @@ class Group:
     """One block `[training.optimizer.groups.NAME]`.
 
     name (str): Its name.
-    settings (Dict[str, Any]): `pattern`, and `learn_rate`, `weight_decay` where they differ from the rest.
+    settings (Config): `pattern`, and `learn_rate`, `weight_decay` where they differ from the rest.
     """
 
-    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+    def __init__(self, name: str, settings: Config) -> None:
         settings = settings if isinstance(settings, dict) else {str(settings): None}
         unknown = sorted(set(settings) - set(_GROUP_KEYS))
         if unknown or "pattern" not in settings:
@@ -78,8 +80,8 @@ class Group:
         if rate is not None:
             self.rate, self.schedule = first_rate(f"{place}.learn_rate", rate)
 
-    def move_on(self) -> None:
-        """Take the next rate of the schedule; the last one stays."""
+    def next_rate(self) -> None:
+        """Take the next rate of the schedule; after its end the last rate stays."""
         if self.schedule is not None:
             self.rate = next(self.schedule, self.rate)
 
@@ -87,7 +89,7 @@ class Group:
 class Groups:
     """All groups of an optimizer, in their order.
 
-    settings (Optional[Dict[str, Dict[str, Any]]]): The blocks by name.
+    settings (Optional[Dict[str, Config]]): The blocks by name.
     """
 
     def __init__(self, settings: GroupSettings | None) -> None:
@@ -100,11 +102,7 @@ class Groups:
         return self._groups[name]
 
     def find(self, name: str) -> Group | None:
-        """The first group whose pattern finds a parameter.
-
-        name (str): Name of the parameter.
-        RETURNS (Optional[Group]): The group.
-        """
+        """RETURNS (Optional[Group]): The first group whose pattern finds a parameter of this name."""
         return next((group for group in self if group.pattern.search(name)), None)
 
     def check(self, names: Collection[str]) -> None:
@@ -127,10 +125,9 @@ class Groups:
 
 
 class Names:
-    """What parameters are called: the path of their node or shim, and their own name.
+    """Full names of parameters: the path of their node or shim, and their own name.
 
-    Thinc counts nodes and shims apart, so that one of each can have the same id: what is known of the ones is kept
-    apart from what is known of the others.
+    Thinc numbers nodes and shims separately, so that a node and a shim can have the same id.
     """
 
     def __init__(self) -> None:
@@ -146,7 +143,7 @@ class Names:
         shims: Mapping[int, str],
         parameters: Collection[str],
     ) -> None:
-        """Take in what `TorchOptimizer.learn_names` was told."""
+        """Add names; see `TorchOptimizer.learn_names`."""
         self._either.update(either)
         self._nodes.update(nodes)
         self._shims.update(shims)
@@ -156,9 +153,9 @@ class Names:
         """Name of one parameter.
 
         key (Tuple[int, str]): Id of the node or shim, and the parameter's own name.
-        is_torch (bool): Whether it is known to be a shim's. Where it is not, a dot tells: shims of other libraries
-            pass names of modules and parameters, and Thinc's own parameters have none.
-        RETURNS (str): COMPONENT.path.parameter; what is known of it.
+        is_torch (bool): Whether it is known to be a shim's. If not, a dot in the name shows it: shims of other
+            libraries pass names of modules and parameters, and names of Thinc's own parameters have no dot.
+        RETURNS (str): COMPONENT.path.parameter, as far as it is known.
         """
         first, second = (self._shims, self._nodes) if is_torch or "." in key[1] else (self._nodes, self._shims)
         owner = next((known[key[0]] for known in (first, self._either, second) if key[0] in known), "")

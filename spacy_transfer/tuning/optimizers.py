@@ -1,17 +1,20 @@
-"""The registered optimizers, each of torch's own kernels: groups with rates of their own, clipping by global norm."""
+"""The registered optimizers: torch's kernels, with rates for groups of parameters, and clipping by the global norm."""
 
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from thinc.api import Optimizer
 
 from ..checks import BELOW_ONE, NOT_NEGATIVE, Range, require
 from ..errors import Errors
 from .groups import PLACE, GroupSettings
-from .torch_optimizer import TorchOptimizer
+from .torch_optimizer import Common, ParamGroup, TorchOptimizer
 
-# Biases, and gains of normalisation, under the names that encoders of transformers and Thinc layers give them.
-# The end is \Z, since configs take a $ for the beginning of a variable, and double it whenever they are saved.
+if TYPE_CHECKING:
+    from torch.optim import Optimizer as Kernel
+
+# Biases and gains of normalisation, by their names in transformers and Thinc. The end is \Z: configs read a $ as the
+# beginning of a variable, and double it whenever they are saved.
 NO_DECAY = r"(?i)(^|[./_])(b|bias|gamma|beta|G)\Z|(layer_?norm|norm\d*|ln_\w+)\.(weight|bias)\Z"
 
 
@@ -31,7 +34,7 @@ def adamw_v1(
 
     learn_rate (Union[float, Iterator[float]]): Rate of everything without a group of its own.
     beta1 (float), beta2 (float), eps (float): Of Adam.
-    weight_decay, no_decay, grad_clip, use_averages, groups: See `TorchOptimizer`.
+    weight_decay, no_decay, grad_clip, use_averages, groups: See `Common`.
     RETURNS (Optimizer): The optimizer.
     """
     import torch
@@ -39,11 +42,10 @@ def adamw_v1(
     require(PLACE, BELOW_ONE, beta1=beta1, beta2=beta2)
     require(PLACE, NOT_NEGATIVE, eps=eps)
 
-    def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def make(params: list[ParamGroup]) -> "Kernel":
         return torch.optim.AdamW(params, lr=0.0, betas=(beta1, beta2), eps=eps, weight_decay=0.0, fused=True)
 
-    shared = _shared(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups)
-    return TorchOptimizer(make, **shared)
+    return TorchOptimizer(make, Common(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups))
 
 
 def sgd_v1(
@@ -61,7 +63,7 @@ def sgd_v1(
 
     learn_rate (Union[float, Iterator[float]]): Rate of everything without a group of its own.
     momentum (float), nesterov (bool): Of the momentum. The weight decay is coupled: it goes into the gradient.
-    weight_decay, no_decay, grad_clip, use_averages, groups: See `TorchOptimizer`.
+    weight_decay, no_decay, grad_clip, use_averages, groups: See `Common`.
     RETURNS (Optimizer): The optimizer.
     """
     import torch
@@ -70,11 +72,10 @@ def sgd_v1(
     if nesterov and not momentum:
         raise ValueError(Errors.T215.format(key=f"{PLACE}.nesterov", found=True, wanted="false where momentum is 0"))
 
-    def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def make(params: list[ParamGroup]) -> "Kernel":
         return torch.optim.SGD(params, lr=0.0, momentum=momentum, nesterov=nesterov, fused=True)
 
-    shared = _shared(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups)
-    return TorchOptimizer(make, **shared)
+    return TorchOptimizer(make, Common(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups))
 
 
 def rmsprop_v1(
@@ -95,7 +96,7 @@ def rmsprop_v1(
     learn_rate (Union[float, Iterator[float]]): Rate of everything without a group of its own.
     alpha (float): Decay of the mean of squares.
     eps (float), momentum (float), centered (bool): As in torch. The weight decay is coupled.
-    weight_decay, no_decay, grad_clip, use_averages, groups: See `TorchOptimizer`.
+    weight_decay, no_decay, grad_clip, use_averages, groups: See `Common`.
     RETURNS (Optimizer): The optimizer.
     """
     import torch
@@ -103,12 +104,12 @@ def rmsprop_v1(
     require(PLACE, BELOW_ONE, alpha=alpha, momentum=momentum)
     require(PLACE, NOT_NEGATIVE, eps=eps)
 
-    def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        settings = {"alpha": alpha, "eps": eps, "momentum": momentum, "centered": centered}
-        return torch.optim.RMSprop(params, lr=0.0, foreach=True, **cast(Any, settings))
+    def make(params: list[ParamGroup]) -> "Kernel":
+        return torch.optim.RMSprop(
+            params, lr=0.0, alpha=alpha, eps=eps, momentum=momentum, centered=centered, foreach=True
+        )
 
-    shared = _shared(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups)
-    return TorchOptimizer(make, **shared)
+    return TorchOptimizer(make, Common(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups))
 
 
 def adafactor_v1(
@@ -126,9 +127,9 @@ def adafactor_v1(
 
     learn_rate (Union[float, Iterator[float]]): Rate of everything without a group of its own, relative to the size
         of each tensor's weights.
-    beta2_decay (float): How fast the second moment's memory grows.
+    beta2_decay (float): Exponent of the decay of the second moment.
     clip_threshold (float): Bound on the root mean square of an update.
-    weight_decay, no_decay, grad_clip, use_averages, groups: See `TorchOptimizer`.
+    weight_decay, no_decay, grad_clip, use_averages, groups: See `Common`.
     RETURNS (Optimizer): The optimizer.
     """
     import torch
@@ -138,26 +139,7 @@ def adafactor_v1(
     require(PLACE, Range(-math.inf, 0), beta2_decay=beta2_decay)
     require(PLACE, Range(1), clip_threshold=clip_threshold)
 
-    def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def make(params: list[ParamGroup]) -> "Kernel":
         return torch.optim.Adafactor(params, lr=0.0, beta2_decay=beta2_decay, d=clip_threshold, foreach=True)
 
-    shared = _shared(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups)
-    return TorchOptimizer(make, **shared)
-
-
-def _shared(
-    learn_rate: Any,
-    weight_decay: float,
-    no_decay: str,
-    grad_clip: float,
-    use_averages: bool,
-    groups: GroupSettings | None,
-) -> dict[str, Any]:
-    return {
-        "learn_rate": learn_rate,
-        "weight_decay": weight_decay,
-        "no_decay": no_decay,
-        "grad_clip": grad_clip,
-        "use_averages": use_averages,
-        "groups": groups,
-    }
+    return TorchOptimizer(make, Common(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups))

@@ -1,44 +1,41 @@
-"""What moves, and from when: policies over the names of an encoder's parameters. No model code."""
+"""Policies that freeze and unfreeze parameters of an encoder by their names. No model code."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
 
 from ..checks import NOT_NEGATIVE
 from ..errors import Errors
+from ..types import Config
 
-# Names where no module tree says more: those that our own Thinc layers get (`layer.0.W`), and BERT's.
+# Names of layers where there is no module tree: those of our own Thinc layers (`layer.0.W`), and BERT's.
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|albert_layer_groups|blocks?|h)\.(\d+)\.")
-# What all layers read counts as an embedding too: positions relative to each other (DeBERTa, MPNet, T5).
+# Relative positions, which all layers read, count as embeddings too (DeBERTa, MPNet, T5).
 _EMBEDDINGS = re.compile(
     r"(?:^|[._])(?:embeddings?|embeddings_project|embedding_hidden_mapping_in|wte|wpe|shared|relative_attention_bias)\."
     r"|(?:^|\.)encoder\.LayerNorm\."
 )
 
-# What no row depends on: it may "move", but nothing follows from that.
+# No row depends on the pooler.
 _UNUSED = re.compile(r"(?:^|\.)pooler\.")
 
 
 @dataclass(frozen=True)
 class Depths:
-    """How high parameters and modules stand: 0 for embeddings, 1 for the lowest layer.
+    """Depths of parameters and modules: 0 for embeddings, 1 for the lowest layer.
 
-    n_layers (int): Number of layers; 0 where they cannot be told apart from the rest.
-    by_name (Mapping[str, int]): By name of parameter or module. What is inside a module stands as high as the module;
-        what is not here stands above the layers (pooler, last normalisation, mix of layers).
+    n_layers (int): Number of layers; 0 where they are not known.
+    by_name (Mapping[str, int]): By name of parameter or module. Parameters in a module have its depth; the others
+        stand above the layers (pooler, last normalisation, mix of layers).
     """
 
     n_layers: int
     by_name: Mapping[str, int]
 
     def of(self, name: str) -> int:
-        """RETURNS (int): How high a parameter or module stands; `n_layers` + 1 above the layers.
-
-        name (str): Its name.
-        """
+        """RETURNS (int): The depth of a parameter or module, by its name; `n_layers` + 1 above the layers."""
         while name not in self.by_name and name:
             name = name.rpartition(".")[0]
         return self.by_name.get(name, self.n_layers + 1)
@@ -54,15 +51,15 @@ Anchor = float | dict[str, float] | None
 
 @dataclass(frozen=True)
 class Tuning:
-    """Which parameters of a backbone move, and from when. The steps are counted by the shim that holds them.
+    """Which parameters of a backbone are trained, and from which step. The shim that holds them counts the steps.
 
-    freeze (Union[None, "all", "embeddings", int, List[str]]): What never moves: everything, the embeddings, the
-        embeddings and the bottom n layers, or what one of these regular expressions finds in parameter names.
-    unfreeze (Union[None, int, Dict[str, int]]): How the rest thaws, from the top down: one layer more every n
-        steps, or by step the number of layers that move from then on.
-    head_first (int): Steps in which nothing but the heads moves, before all else.
+    freeze (Union[None, "all", "embeddings", int, List[str]]): What is always frozen: everything, the embeddings, the
+        embeddings and the bottom n layers, or parameters whose names match one of these regular expressions.
+    unfreeze (Union[None, int, Dict[str, int]]): Gradual unfreezing of the rest, from the top down: one layer more
+        every n steps, or the number of trained layers from each step on.
+    head_first (int): Steps at the beginning in which only heads are trained.
     layer_decay (Optional[float]): Factor on the learning rate from each layer to the one below it.
-    adapter (Optional[Dict[str, Any]]): The method, and its options: what moves in the place of the encoder's weights.
+    adapter (Optional[Config]): The method, and its options: what is trained instead of the encoder's weights.
     anchor (Union[None, float, Dict[str, float]]): Strength of the pull toward the pretrained weights; by regular
         expression over names, or one for all.
     checkpointing (bool): Compute what is inside a layer twice instead of keeping it for the backward pass.
@@ -72,7 +69,7 @@ class Tuning:
     unfreeze: Unfreeze = None
     head_first: int = 0
     layer_decay: float | None = None
-    adapter: dict[str, Any] | None = None
+    adapter: Config | None = None
     anchor: Anchor = None
     checkpointing: bool = False
 
@@ -83,28 +80,28 @@ def build_tuning_v1(
     unfreeze: int | dict[str, int] | None = None,
     head_first: int = 0,
     layer_decay: float | None = None,
-    adapter: dict[str, Any] | None = None,
+    adapter: Config | None = None,
     anchor: float | dict[str, float] | None = None,
     checkpointing: bool = False,
 ) -> Tuning:
     """The block `[components.NAME.model.tuning]`.
 
-    freeze (Union[None, "all", "embeddings", int, List[str]]): What never moves; see `Tuning`.
-    unfreeze (Union[None, int, Dict[str, int]]): Gradual unfreezing (ULMFiT; Howard and Ruder 2018): an integer n thaws
-        one layer more every n steps, from the top down; {"0": 1, "200": 3} lets that many layers move from that
-        step on. Fewer layers later on freeze them again.
+    freeze (Union[None, "all", "embeddings", int, List[str]]): What is always frozen; see `Tuning`.
+    unfreeze (Union[None, int, Dict[str, int]]): Gradual unfreezing (ULMFiT; Howard and Ruder 2018): an integer n
+        unfreezes one layer more every n steps, from the top down; {"0": 1, "200": 3} trains that many layers from
+        that step on. A smaller number later freezes layers again.
     head_first (int): Train nothing but the heads for so many steps (LP-FT; Kumar et al. 2022).
     layer_decay (Optional[float]): Each layer's rate is this times that of the layer above it (Howard and Ruder 2018).
-    adapter (Optional[Dict[str, Any]]): {"method": "lora", "r": 8}: small trainable parts in a still encoder, by any
-        method that peft can inject, with peft's own option names; "source" is a folder to begin from. The method
-        "bias" trains the encoder's biases (BitFit; Ben Zaken et al. 2022). See `adapters`.
+    adapter (Optional[Dict[str, Any]]): {"method": "lora", "r": 8}: small trainable parts in a frozen encoder, by
+        any method that peft can inject, with peft's option names; "source" is a folder to start from. The method "bias"
+        trains the encoder's biases (BitFit; Ben Zaken et al. 2022). See `adapters`.
     anchor (Union[None, float, Dict[str, float]]): L2-SP (Li et al. 2018): adds strength / 2 times the squared distance
         to the pretrained weights to the loss of every doc. One strength, or one for each regular expression over names.
     checkpointing (bool): Gradient checkpointing (Chen et al. 2016): less memory, about a third more time.
     RETURNS (Tuning): The settings.
     """
     if isinstance(freeze, str) and freeze.isdecimal():
-        freeze = int(freeze)  # What confection before 1.0 makes of a number, where a text is allowed, too.
+        freeze = int(freeze)  # Confection before 1.0 turns a number into a text here.
     if isinstance(freeze, str) and freeze not in ("all", "embeddings"):
         raise ValueError(Errors.T610.format(found=freeze))
     if isinstance(freeze, int) and freeze < 0:
@@ -124,7 +121,7 @@ def build_tuning_v1(
     return Tuning(freeze, unfreeze, head_first, layer_decay, adapter, anchor, checkpointing)
 
 
-def _check_adapter(adapter: dict[str, Any] | None, freeze: Freeze) -> None:
+def _check_adapter(adapter: Config | None, freeze: Freeze) -> None:
     if adapter is None:
         return
     if not isinstance(adapter.get("method"), str):
@@ -152,12 +149,12 @@ def _check_schedule(schedule: dict[str, int]) -> None:
 
 
 class Policy:
-    """A tuning, worked out for the parameters of one encoder.
+    """A tuning, applied to the parameters of one encoder.
 
     tuning (Tuning): The settings.
     names (Sequence[str]): Names of all parameters.
-    trainable (Optional[Collection[str]]): What an adapter leaves to move; null where there is none.
-    depths (Optional[Depths]): How high they stand, from the encoder's modules; null or empty to read it from the names.
+    trainable (Optional[Collection[str]]): What is trained with an adapter; None where there is none.
+    depths (Optional[Depths]): Depths from the encoder's modules; None or empty to take them from the names.
     """
 
     def __init__(
@@ -178,7 +175,7 @@ class Policy:
 
     @cached_property
     def frozen(self) -> frozenset[str]:
-        """Names of what never moves."""
+        """Names of the parameters that are always frozen."""
         freeze = self.tuning.freeze
         if self._trainable is not None:
             return frozenset(self.names) - self._trainable
@@ -192,21 +189,17 @@ class Policy:
         return frozenset(name for name in self.names if any(re.search(pattern, name) for pattern in freeze))
 
     def stage(self, step: int) -> int:
-        """The depth from which upward parameters move; equal numbers mean equal sets.
+        """The lowest depth that is trained; equal numbers mean equal sets.
 
         step (int): Steps made so far.
-        RETURNS (int): 0 stands for the embeddings, 1 for the lowest layer; more than all depths for nothing.
+        RETURNS (int): 0 for the embeddings, 1 for the lowest layer; more than all depths for nothing.
         """
         if step < self.tuning.head_first:
             return self.n_layers + 2
         return self._lowest(step - self.tuning.head_first)
 
     def moving(self, step: int) -> frozenset[str]:
-        """Names of what moves.
-
-        step (int): Steps made so far.
-        RETURNS (FrozenSet[str]): Names; empty while only heads learn.
-        """
+        """RETURNS (FrozenSet[str]): Names of the parameters that are trained, after so many steps."""
         lowest = self.stage(step)
         if lowest not in self._moving:
             found = (name for name in self.names if self.depth[name] >= lowest and name not in self.frozen)
@@ -214,28 +207,17 @@ class Policy:
         return self._moving[lowest]
 
     def is_still(self, step: int) -> bool:
-        """Whether nothing moves that rows depend on.
-
-        step (int): Steps made so far.
-        RETURNS (bool): True while only heads learn.
-        """
+        """RETURNS (bool): Whether everything that rows depend on is frozen, after so many steps."""
         return all(_UNUSED.search(name) for name in self.moving(step))
 
     def n_lower(self, step: int) -> int:
-        """How many layers lie below everything that moves: their states can be kept.
-
-        step (int): Steps made so far.
-        RETURNS (int): 0 where the lowest layer or the embeddings move.
-        """
+        """RETURNS (int): Number of layers below all trained parameters, whose states can be cached; 0 where the lowest
+        layer or the embeddings are trained."""
         return max(0, min(self._boundary(step) - 1, self.n_layers))
 
     def is_below(self, module: str, step: int) -> bool:
-        """Whether nothing in a module, nor in what stands under it, moves: dropout is off there.
-
-        module (str): Name of a module; one of the layers or the embeddings.
-        step (int): Steps made so far.
-        RETURNS (bool): False for modules that stand in no layer.
-        """
+        """RETURNS (bool): Whether a module (a layer or the embeddings) and all below it are frozen, so that dropout is
+        off there. False for modules in no layer."""
         return self._depths.of(module) < self._boundary(step)
 
     def _boundary(self, step: int) -> int:
@@ -248,7 +230,7 @@ class Policy:
         return 1.0 if decay is None else decay ** max(0, self.n_layers - self.depth[name])
 
     def _lowest(self, step: int) -> int:
-        """Depth from which upward parameters move; what stands above the layers goes with the top one."""
+        """The lowest depth that is trained. Parameters above the layers belong to the top layer."""
         unfreeze = self.tuning.unfreeze
         if unfreeze is None:
             return 0
@@ -273,13 +255,13 @@ class Policy:
             if most > self.n_layers + 1:
                 raise ValueError(Errors.T614.format(key="unfreeze", found=most, layers=self.n_layers))
             lowest = self.n_layers + 1 - most
-            never = sorted({depth for depth in self.depth.values() if depth < lowest} - self._given_up)
+            never = sorted({depth for depth in self.depth.values() if depth < lowest} - self._frozen_depths)
             if never:
                 raise ValueError(Errors.T615.format(found=tuning.unfreeze, layers=never, freeze=max(never)))
 
     @cached_property
-    def _given_up(self) -> set[int]:
-        """Depths of which `freeze` says that nothing moves."""
+    def _frozen_depths(self) -> set[int]:
+        """Depths that `freeze` freezes completely."""
         return {depth for depth in self.depth.values() if all(n in self.frozen for n in self._at(depth))}
 
     def _at(self, depth: int) -> list[str]:
@@ -296,11 +278,9 @@ class Policy:
 
 
 def check_layers(tuning: Tuning | None, depths: Depths) -> None:
-    """Refuse settings that count layers where there are none to count.
+    """Refuse settings that count layers where the layers are not known.
 
-    tuning (Optional[Tuning]): The settings.
-    depths (Depths): Of the encoder's parameters.
-    RAISES (ValueError): When they are empty.
+    RAISES (ValueError): When the depths are empty.
     """
     if tuning is None or depths:
         return
@@ -310,11 +290,7 @@ def check_layers(tuning: Tuning | None, depths: Depths) -> None:
 
 
 def depths_by_name(names: Sequence[str]) -> Depths:
-    """Read from names, as BERT and our Thinc layers have them, how high parameters and their modules stand.
-
-    names (Sequence[str]): Names of parameters.
-    RETURNS (Depths): The depths.
-    """
+    """RETURNS (Depths): Depths of parameters and their modules, by names as in BERT and our Thinc layers."""
     found: dict[str, int] = {}
     for name in names:
         parts = name.split(".")
@@ -328,8 +304,5 @@ def depths_by_name(names: Sequence[str]) -> Depths:
 
 
 def is_embedding(name: str) -> bool:
-    """RETURNS (bool): Whether a parameter or module is an embedding by its name.
-
-    name (str): Its name.
-    """
+    """RETURNS (bool): Whether a parameter or module is an embedding by its name."""
     return bool(_EMBEDDINGS.search(f"{name}."))

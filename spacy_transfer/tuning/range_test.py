@@ -1,52 +1,45 @@
-"""The learning rate range test (Smith 2017, arXiv 1506.01186): rates, smoothing, and what to make of the curve."""
+"""The learning rate range test (Smith 2017, arXiv 1506.01186): rates, a curve of losses, and the suggested rate."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy
-from numpy.typing import NDArray
 
 from ..errors import Errors
+from ..types import Floats
 
-# A curve whose lowest point is not at least so far below its beginning has not gone down.
+# The least relative fall of a curve.
 _LEAST_FALL = 0.02
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What a curve says.
+    """The result of a range test.
 
-    rate (float): The rate to take.
+    rate (float): The suggested rate.
     minimum (float): The rate at which the smoothed loss is lowest.
-    smoothed (NDArray): The smoothed losses.
-    still_falls (bool): Whether the curve ends before it turns, so that the rate is but a lower bound.
+    smoothed (Floats): The smoothed losses, up to the first that is not finite.
+    still_falls (bool): Whether the curve falls to its end, so that the rate is only a lower bound.
     """
 
     rate: float
     minimum: float
-    smoothed: NDArray[numpy.float64]
+    smoothed: Floats
     still_falls: bool
 
 
 def rates_between(low: float, high: float, steps: int) -> list[float]:
-    """Rates in a geometric row.
-
-    low (float): The first.
-    high (float): The last.
-    steps (int): How many.
-    RETURNS (List[float]): The rates.
-    """
+    """RETURNS (List[float]): A geometric sequence of `steps` rates, from `low` to `high`."""
     if not 0.0 < low < high or steps < 10:
         raise ValueError(Errors.T621.format(low=low, high=high, steps=steps))
     return [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
 
 
 class Divergence:
-    """Says when to stop: when the running mean of the loss is more than so many times its lowest value.
+    """Stops the test when the running mean of the loss is more than `times` its lowest value.
 
-    times (float): How many times.
+    times (float): The factor.
     memory (float): Share of the mean that each step keeps.
     """
 
@@ -57,7 +50,7 @@ class Divergence:
         self._best = math.inf
 
     def sees(self, loss: float) -> bool:
-        """RETURNS (bool): Whether this loss, one more, shows that the training diverges."""
+        """RETURNS (bool): Whether the training diverges, after one more loss."""
         if not math.isfinite(loss):
             return True
         self._total = self._memory * self._total + (1.0 - self._memory) * loss
@@ -68,12 +61,12 @@ class Divergence:
 
 
 class Losses:
-    """Makes one curve of the losses of all heads.
+    """One curve from the losses of all heads.
 
-    spaCy's components sum over tokens, sum over texts, or take means, and do not say which, so that a short batch would
-    make a dent. In the beginning, as long as rates are too low to do anything, the loss per right unit is the same
-    in all batches: the unit is the one by which it varies least there. Each head is then divided by its level in the
-    beginning, so that all weigh alike, and 1 is the loss before training.
+    spaCy's components sum over tokens, sum over texts, or take means, so that a loss can depend on the size of the
+    batch. At the first, very low rates the loss per unit should be the same in all batches: of the three units, the one
+    with the least variation is chosen. Each loss is then divided by its mean at the first rates: all heads weigh alike,
+    and 1 is the loss before training.
 
     names (Sequence[str]): The heads.
     """
@@ -81,16 +74,16 @@ class Losses:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         self._sums: dict[str, float] = {}
-        self._source: Any = None
+        self._source: dict[str, float] | None = None
         self._losses: dict[str, list[float]] = {}
         self._units: list[tuple[float, float, float]] = []
 
     def add(self, sums: dict[str, float], n_texts: int, n_words: int) -> float:
-        """Take in a step.
+        """Add a step.
 
-        sums (Dict[str, float]): What spaCy's loop adds losses up in; it begins a new one when it likes.
+        sums (Dict[str, float]): The summed losses of spaCy's loop, which sometimes begins a new dictionary.
         n_texts (int), n_words (int): Size of the batch.
-        RETURNS (float): A loss of this step, roughly: sizes of batches are not yet seen to.
+        RETURNS (float): A rough loss of this step, not corrected for the size of the batch.
         """
         if sums is not self._source:
             self._source, self._sums = sums, {}
@@ -108,44 +101,46 @@ class Losses:
         curves = [self._relative(numpy.asarray(own)) for own in self._losses.values()]
         return list(map(float, numpy.mean(curves, axis=0))) if curves else []
 
-    def _relative(self, losses: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
-        beginning = max(3, len(losses) // 5)
-        per_unit = [losses / unit for unit in numpy.asarray(self._units).T]
-        best = min(
-            per_unit, key=lambda values: float(values[:beginning].std() / (abs(values[:beginning].mean()) or 1.0))
-        )
-        level = float(best[:beginning].mean())
+    def _relative(self, losses: Floats) -> Floats:
+        beginning = numpy.flatnonzero(numpy.isfinite(losses[: max(3, len(losses) // 5)]))
+        if not len(beginning):
+            return losses
+
+        def variation(values: Floats) -> float:
+            return float(values[beginning].std() / (abs(values[beginning].mean()) or 1.0))
+
+        best: Floats = min((losses / unit for unit in numpy.asarray(self._units).T), key=variation)
+        level = float(best[beginning].mean())
         return best / level if level else best
 
 
-def smooth(losses: Sequence[float]) -> NDArray[numpy.float64]:
-    """Weighted means around each step, by a normal curve as wide as 3% of the steps. A running mean would lag behind
-    and shift the curve to higher rates.
-
-    losses (Sequence[float]): By step.
-    RETURNS (NDArray): As many.
-    """
+def smooth(losses: Sequence[float]) -> Floats:
+    """RETURNS (Floats): Weighted means around each step, by a normal curve as wide as 3% of the steps. A running mean
+    would shift the curve to higher rates."""
     values = numpy.asarray(losses, dtype=numpy.float64)
     width = max(1.0, 0.03 * len(values))
     distance = numpy.subtract.outer(numpy.arange(len(values)), numpy.arange(len(values))) / width
     weights = numpy.exp(-0.5 * distance**2)
-    return (weights @ values) / weights.sum(axis=1)
+    means: Floats = (weights @ values) / weights.sum(axis=1)
+    return means
 
 
 def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
     """A tenth of the rate at which the smoothed loss is lowest.
 
-    At the lowest point steps do as much harm as good, and at a tenth of it they are surely useful. The other rule in
-    use, the rate of the steepest descent, rests on differences between neighbours: on curves of mini-batches it jumps
-    by a power of ten from seed to seed, and on heads that begin at zero, whose loss falls at once, it ends up on the
-    left edge. The lowest point stays where it is.
+    At the lowest point steps do as much harm as good; at a tenth of it they help. The other common rule, the rate of
+    steepest descent, depends on differences between neighbours: on curves of mini-batches it differs by a power of ten
+    from seed to seed, and for heads that begin at zero, whose loss falls at once, it is the lowest rate. The lowest
+    point is stable.
 
     rates (Sequence[float]): By step, rising.
-    losses (Sequence[float]): By step, finite.
-    RETURNS (Suggestion): The rate.
+    losses (Sequence[float]): By step. From the first that is not finite on, they are not read.
     RAISES (ValueError): When the curve does not go down.
     """
-    smoothed = smooth(losses)
+    finite = numpy.isfinite(numpy.asarray(losses, dtype=numpy.float64))
+    smoothed = smooth(losses[: len(finite) if finite.all() else int(finite.argmin())])
+    if not len(smoothed):
+        raise ValueError(Errors.T622.format(start="not finite", lowest="not finite"))
     lowest, beginning = int(smoothed.argmin()), max(1, len(smoothed) // 10)
     start = float(numpy.median(smoothed[:beginning]))
     if len(smoothed) < 5 or lowest < beginning or not smoothed[lowest] < start - _LEAST_FALL * abs(start):

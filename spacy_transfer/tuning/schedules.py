@@ -4,7 +4,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from ..checks import NOT_NEGATIVE, POSITIVE, SHARE, Range, require
 from ..errors import Errors
@@ -117,15 +117,15 @@ def inverse_sqrt_v1(*, learn_rate: float, warmup_steps: int) -> Iterator[float]:
     return _generate("inverse_sqrt", learn_rate, falling)
 
 
-# What Thinc's schedules call their highest rate, and ours.
+# Names of the highest rate in Thinc's schedules and ours.
 _HIGHEST = ("highest", "initial_rate", "max_rate", "max_lr", "base_rate")
 
 
-def describe(schedule: Any) -> tuple[str, float | None]:
-    """What is known of a schedule without taking a rate from it, since each can be taken only once.
+def describe(schedule: Iterator[float] | None) -> tuple[str, float | None]:
+    """Describe a schedule without taking a rate from it, since each can be taken only once.
 
     schedule (Optional[Iterator[float]]): One of these, one of Thinc's, or any other; None for a constant rate.
-    RETURNS (Tuple[str, Optional[float]]): Its name, and its highest rate where it says that.
+    RETURNS (Tuple[str, Optional[float]]): Its name, and its highest rate where it is known.
     """
     if schedule is None:
         return "constant", None
@@ -150,6 +150,6 @@ def _generate(name: str, learn_rate: float, rate: Callable[[int], float]) -> Ite
         for step in itertools.count():
             yield rate(step)
 
-    made: Any = rates(learn_rate)
-    made.__name__ = name  # For `describe`.
+    made = rates(learn_rate)
+    cast(Any, made).__name__ = name  # For `describe`.
     return made

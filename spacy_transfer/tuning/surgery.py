@@ -1,25 +1,22 @@
-"""PCGrad (Yu et al. 2020, arXiv 2001.06782): of two gradients that pull against each other, each gives up what goes
-against the other. Works on the gradients' products alone, whatever they are gradients of."""
+"""PCGrad (Yu et al. 2020, arXiv 2001.06782): of two gradients that conflict, each loses its part along the other. Only
+the products of gradients are needed."""
 
 from random import Random
 
 import numpy
-from numpy.typing import NDArray
 
-Floats = NDArray[numpy.float64]
+from ..types import Floats
 
 
 def project(products: Floats, random: Random) -> Floats:
-    """What each gradient counts for in the sum of all after projection.
+    """The weight of each gradient in the sum of all projected gradients.
 
-    Each gradient is taken in turn, and for the others in random order: if its product with the other is negative, its
-    share along the other is taken away. All that comes of it is a mix of the gradients there were, and products of
-    mixes follow from theirs, so the gradients themselves are not needed.
+    Each gradient is compared with the others in random order: if their product is negative, its part along the other is
+    removed. Each result is a weighted sum of the original gradients, so that their products are enough to compute it.
 
-    products (NDArray[float64]): Of all gradients with one another, shape (n_tasks, n_tasks).
+    products (Floats): Of all pairs of gradients, shape (n_tasks, n_tasks).
     random (Random): Draws the orders.
-    RETURNS (NDArray[float64]): Shape (n_tasks,); exactly 1 each where there is no conflict, or products that are not
-        finite.
+    RETURNS (Floats): Shape (n_tasks,); exactly 1 each where no gradients conflict, or products are not finite.
     """
     n_tasks = len(products)
     shares = numpy.ones(n_tasks)
@@ -40,10 +37,8 @@ def project(products: Floats, random: Random) -> Floats:
 
 
 def cosines(products: Floats) -> Floats:
-    """RETURNS (NDArray[float64]): Of the gradients with one another; NaN with one that is zero.
-
-    products (NDArray[float64]): Shape (n_tasks, n_tasks).
-    """
+    """RETURNS (Floats): Cosines between gradients, from their products; NaN for a gradient of zeros."""
     norms = numpy.sqrt(numpy.diagonal(products))
     lengths = numpy.outer(norms, norms)
-    return numpy.divide(products, lengths, out=numpy.full_like(lengths, numpy.nan), where=lengths > 0.0)
+    found: Floats = numpy.divide(products, lengths, out=numpy.full_like(lengths, numpy.nan), where=lengths > 0.0)
+    return found

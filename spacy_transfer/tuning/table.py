@@ -1,26 +1,26 @@
-"""The table of what moves, and how fast."""
+"""The table of parameters: which are trained, and at which rates."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from wasabi import table
+from wasabi.tables import table
 
 HEADER = ("group", "layers", "parameters", "trainable", "rate", "decay", "schedule")
 
 
 @dataclass(frozen=True)
 class Row:
-    """Parameters of one component that are treated alike.
+    """Parameters of one component with the same settings.
 
     component (str): Name of the component.
     group (str): Group of the optimizer; empty for none.
-    depths (Tuple[int, ...]): How high they stand, see `depths` of the policy; empty where there are no layers.
-    n_layers (int): How many layers the encoder has.
-    count (int): How many numbers they are.
-    trainable (str): "yes", "no", or "later" for what is to thaw.
+    depths (Tuple[int, ...]): Their depths, see `Depths` of the policy; empty where there are no layers.
+    n_layers (int): Number of layers of the encoder.
+    count (int): Number of weights.
+    trainable (str): "yes", "no", or "later" for layers that are unfrozen later.
     rate (float): Learning rate at this step.
-    highest (Optional[float]): The highest that the rate is going to be, if the schedule says that.
-    decays (Tuple[float, ...]): Weight decays, all that occur.
+    highest (Optional[float]): The highest rate of the schedule, where it is known.
+    decays (Tuple[float, ...]): All weight decays.
     schedule (str): Name of the schedule.
     """
 
@@ -37,11 +37,7 @@ class Row:
 
 
 def to_text(rows: Sequence[Row]) -> str:
-    """The table, with a line below it that explains the layers, if there are any.
-
-    rows (Sequence[Row]): The rows.
-    RETURNS (str): Several lines.
-    """
+    """RETURNS (str): The table, with a line below it that explains the layers, if there are any."""
     data = [_cells(row) for row in rows]
     text = table(data, header=HEADER, divider=True, aligns=("l", "l", "r", "l", "r", "r", "l"), max_col=60).strip("\n")
     if any(row.n_layers for row in rows):
@@ -69,7 +65,7 @@ def show_depths(depths: Collection[int], n_layers: int) -> str:
 def show_count(count: int) -> str:
     """RETURNS (str): A number of parameters in three digits: 950, 88.7K, 22.6M, 1.24B."""
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        # What rounds up to a thousand belongs to the next unit.
+        # A number that rounds up to a thousand belongs to the next unit.
         if count >= size * (0.9995 if size > 10**3 else 1):
             return f"{count / size:#.3g}{unit}".replace(".K", "K").replace(".M", "M").replace(".B", "B")
     return str(count)
@@ -90,7 +86,7 @@ def show_rates(rates: dict[str, float]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    moves = row.trainable != "no"
+    is_trained = row.trainable != "no"
     schedule = row.schedule
     if row.highest is not None:
         schedule += f", highest {show_rate(row.highest)}"
@@ -99,7 +95,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         show_depths(row.depths, row.n_layers) if row.n_layers else "-",
         show_count(row.count),
         row.trainable,
-        show_rate(row.rate) if moves else "-",
-        " or ".join(show_rate(decay) for decay in sorted(set(row.decays), reverse=True)) if moves else "-",
-        schedule if moves else "-",
+        show_rate(row.rate) if is_trained else "-",
+        " or ".join(show_rate(decay) for decay in sorted(set(row.decays), reverse=True)) if is_trained else "-",
+        schedule if is_trained else "-",
     )

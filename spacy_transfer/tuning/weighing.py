@@ -1,4 +1,4 @@
-"""How much each task of a training counts: weights that are given, or learned from losses and gradients."""
+"""Weights of the tasks of a training: given, or learned from losses and gradients."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -9,7 +9,7 @@ from ..errors import Errors
 
 RuleName = Literal["fixed", "uncertainty", "dwa", "gradnorm"]
 
-# Learned factors stay between 1 / _MOST and _MOST: a task whose loss goes to 0 would drown all others.
+# Learned factors are between 1 / _MOST and _MOST: otherwise a task whose loss goes to 0 would outweigh all others.
 _MOST = 100.0
 
 
@@ -34,9 +34,9 @@ def build_task_weights_v1(
     temperature: float = 2.0,
     alpha: float = 1.5,
 ) -> TaskWeights:
-    """How much each task counts: what its gradients are multiplied with before they enter a backbone, and in heads of
-    ours before they enter the head. A task is a component that listens to the backbone. Weights change after a step,
-    never within one. Nothing of what is learned here is saved.
+    """Weights of tasks: factors on their gradients where these enter a backbone, and in our own heads where they enter
+    the head. A task is a component that listens to the backbone. Weights change only between steps. Learned weights are
+    not saved.
 
     - "fixed": the given weights.
     - "uncertainty" (Kendall et al. 2018): exp(-s), where s goes down exp(-s) * L + s by gradient descent, and L is the
@@ -74,7 +74,7 @@ def build_task_weights_v1(
 
 @dataclass
 class Seen:
-    """What has been seen of a task in a step.
+    """Loss and gradient of a task in a step.
 
     loss (float): Summed over its examples, as the component reports it.
     count (int): How many examples it had.
@@ -88,6 +88,10 @@ class Seen:
     @property
     def mean(self) -> float:
         return self.loss / max(1, self.count)
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.squares)
 
     def add(self, other: "Seen") -> None:
         self.loss += other.loss
@@ -106,19 +110,24 @@ class Weights:
         self.factors: dict[str, float] = {}
 
     def of(self, task: str) -> float:
-        """RETURNS (float): Weight of a task at this step."""
+        """RETURNS (float): Weight of a task in this step."""
         return self.settings.weights.get(task, 1.0) * self.factors.get(task, 1.0)
 
     def check(self, tasks: Collection[str]) -> None:
-        """RAISES (ValueError): When no task counts."""
+        """RAISES (ValueError): When all weights are 0."""
         if tasks and not any(self.settings.weights.get(task, 1.0) for task in tasks):
             raise ValueError(Errors.T662.format(tasks=sorted(tasks)))
 
     def learn(self, seen: Mapping[str, Seen]) -> None:
-        """Take in a step.
+        """Learn from a step. Tasks whose loss or gradient is not finite are left out: `min` and `max` would return a
+        bound for a NaN, and it would stay in all means.
 
-        seen (Mapping[str, Seen]): Of the tasks that took part in it.
+        seen (Mapping[str, Seen]): By task, of those in the step.
         """
+        self._learn({task: found for task, found in seen.items() if found.is_finite})
+
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
+        """Given weights do not change."""
 
 
 class Uncertainty(Weights):
@@ -128,7 +137,7 @@ class Uncertainty(Weights):
         super().__init__(settings)
         self._s: dict[str, float] = {}
 
-    def learn(self, seen: Mapping[str, Seen]) -> None:
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
         bound = math.log(_MOST)
         for task, found in seen.items():
             s = self._s.get(task, 0.0)
@@ -139,9 +148,9 @@ class Uncertainty(Weights):
 
 
 class WeightAveraging(Weights):
-    """Liu, Johns and Davison 2019, arXiv 1803.10704, section 3.3. Unlike there, no task weighs less than 1 / _MOST, but
-    for the sum: ratios have no bound, and the softmax of a large one is 1 for that task and 0 for all others. None
-    weighs more than there are tasks."""
+    """Liu, Johns and Davison 2019, arXiv 1803.10704, section 3.3. Unlike there, no task weighs less than 1 / _MOST
+    (before the sum is restored): the softmax of a very large ratio is 1 for that task and 0 for all others. No weight
+    is larger than the number of tasks."""
 
     def __init__(self, settings: TaskWeights) -> None:
         super().__init__(settings)
@@ -149,7 +158,7 @@ class WeightAveraging(Weights):
         self._window: dict[str, Seen] = {}
         self._means: dict[str, list[float]] = {}
 
-    def learn(self, seen: Mapping[str, Seen]) -> None:
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
         for task, found in seen.items():
             self._window.setdefault(task, Seen()).add(found)
         self._steps += 1
@@ -168,8 +177,8 @@ class WeightAveraging(Weights):
 
 
 class GradNorm(Weights):
-    """Chen et al. 2018, arXiv 1711.02257. A task that is not in a step counts with what was last seen of it, and keeps
-    its weight but for the sum."""
+    """Chen et al. 2018, arXiv 1711.02257. A task that is not in a step counts with its last norm and loss, and keeps
+    its weight until the sum is restored."""
 
     def __init__(self, settings: TaskWeights) -> None:
         super().__init__(settings)
@@ -177,7 +186,7 @@ class GradNorm(Weights):
         self._norms: dict[str, float] = {}
         self._speeds: dict[str, float] = {}
 
-    def learn(self, seen: Mapping[str, Seen]) -> None:
+    def _learn(self, seen: Mapping[str, Seen]) -> None:
         here = [task for task, found in seen.items() if found.squares > 0.0 and self.of(task) > 0.0]
         for task in here:
             self.factors.setdefault(task, 1.0)
@@ -205,10 +214,7 @@ _RULES: dict[str, type[Weights]] = {
 
 
 def start(settings: TaskWeights) -> Weights:
-    """RETURNS (Weights): Those of the first step.
-
-    settings (TaskWeights): The settings.
-    """
+    """RETURNS (Weights): The weights of the first step."""
     return _RULES[settings.rule](settings)
 
 
@@ -218,7 +224,7 @@ def _summing_to_their_number(factors: Mapping[str, float]) -> dict[str, float]:
 
 
 def _ratio(value: float, base: float) -> float:
-    """Losses that are 0 or negative have no ratio: nothing is made of them."""
+    """1 where a loss is 0 or negative."""
     return value / base if value > 0.0 and base > 0.0 else 1.0
 
 

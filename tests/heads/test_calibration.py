@@ -10,13 +10,13 @@ from spacy_transfer.heads.calibration import (
     HIGHEST,
     LOWEST,
     LabelDecisions,
-    best_threshold,
     calibration_error,
     error_of,
     fit_temperature,
     mean_nll,
 )
 from spacy_transfer.heads.crf import Transitions, viterbi
+from spacy_transfer.heads.thresholds import best_threshold
 from spacy_transfer.heads.token_decisions import TagDecisions
 
 

@@ -1,7 +1,7 @@
 """The CRF against enumeration of every sequence, and against finite differences; float64."""
 
 import tracemalloc
-from itertools import product
+from itertools import pairwise, product
 from unittest import mock
 
 import numpy
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spacy_transfer.heads.crf import Chain, Transitions, crf_loss, softmax_loss, unlikelihood_loss, viterbi
 from spacy_transfer.heads.schemes import Scheme
+from spacy_transfer.heads.soft import soft_crf_loss
 
 LENGTHS = numpy.array([3, 0, 1, 4, 2, 3])
 KINDS = ["free", "bio", "biluo"]
@@ -48,7 +49,7 @@ def docs(*arrays):
 
 
 def log_sum(scores):
-    return numpy.logaddexp.reduce(list(scores), initial=-numpy.inf)
+    return numpy.logaddexp.reduce(numpy.array(list(scores), dtype="d"), initial=-numpy.inf)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -318,7 +319,32 @@ def test_sums_against_enumeration(chain, scale):
     wanted = [log_sum(s for _, s in every(scores[e - n : e], transitions)) for e, n in zip(ends, lengths, strict=True)]
     found = Chain(scores, lengths, transitions)
     numpy.testing.assert_allclose(found.log_z, wanted, rtol=1e-9, atol=1e-9)
-    numpy.testing.assert_allclose(found.marginals.sum(axis=1), 1.0, atol=1e-9)
+    tokens, pairs = numpy.zeros_like(scores), numpy.zeros_like(transitions.matrix)
+    for begin, n, total in zip(ends - lengths, lengths, wanted, strict=True):
+        for tags, score in every(scores[begin : begin + n], transitions):
+            tokens[begin + numpy.arange(n), list(tags)] += numpy.exp(score - total)
+            for pair in pairwise(tags):
+                pairs[pair] += numpy.exp(score - total)
+    numpy.testing.assert_allclose(found.marginals, tokens, atol=1e-9)
+    numpy.testing.assert_allclose(found.expected(numpy.ones(len(lengths)))[1].matrix, pairs, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains(), st.integers(0, 10**6))
+def test_losses_against_enumeration(chain, seed):
+    """Of tags of which something is known: all sequences that agree; none may."""
+    scores, lengths, transitions = chain
+    scores, transitions = scores.astype("d"), transitions.map(lambda part: part.astype("d"))
+    ends = numpy.cumsum(lengths)
+    known = numpy.random.default_rng(seed).random(scores.shape) < 0.5
+    wanted = 0.0
+    for end, n in zip(ends, lengths, strict=True):
+        part, mask = scores[end - n : end], known[end - n : end]
+        agreeing = log_sum(s for _, s in every(part, transitions, mask))
+        wanted += 0.0 if numpy.isneginf(agreeing) else log_sum(s for _, s in every(part, transitions)) - agreeing
+    loss, d_scores, _ = crf_loss(scores, lengths, transitions, known)
+    assert loss == pytest.approx(wanted, abs=1e-9)
+    numpy.testing.assert_allclose(d_scores.sum(axis=1), 0.0, atol=1e-9)
 
 
 def test_memory_does_not_grow_with_sequences_times_tags_squared():
@@ -331,3 +357,11 @@ def test_memory_does_not_grow_with_sequences_times_tags_squared():
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 4 * 4 * n_tags**2 + 4 * scores.nbytes < n_sequences * 4 * n_tags**2 / 4
+
+
+def test_a_nan_is_seen_in_the_loss():
+    """What cannot be is left out; what is no number is not."""
+    _, scores, transitions, known = case("bio")
+    scores[4] = numpy.nan
+    assert numpy.isnan(crf_loss(scores, LENGTHS, transitions, known)[0])
+    assert numpy.isnan(soft_crf_loss(scores, LENGTHS, transitions, scores, transitions, 2.0, numpy.ones(6))[0])

@@ -3,6 +3,7 @@
 import numpy
 import pytest
 
+from spacy_transfer.heads import maxent
 from spacy_transfer.heads.losses import binary_cross_entropy, cross_entropy
 from spacy_transfer.heads.maxent import N_FOLDS, _folds, solve_maxent, weigh
 
@@ -198,3 +199,28 @@ def test_the_same_twice():
     once, again = (solve_maxent(states, weigh(truths, mask, None, 0.0, True)) for _ in range(2))
     assert once.W.tobytes() == again.W.tobytes() and once.b.tobytes() == again.b.tobytes()
     assert once.strength == again.strength
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_states_too_large_for_single_precision(exclusive):
+    """Their squares are infinite there; scores are those of states of an ordinary size."""
+    states, truths, mask = make(exclusive)
+    evidence = weigh(truths, mask, None, 0.0, exclusive)
+    plain, large = solve_maxent(states, evidence), solve_maxent(states * numpy.float32(1e25), evidence)
+    assert numpy.isfinite(large.W).all() and large.log_likelihood == pytest.approx(plain.log_likelihood, rel=1e-2)
+    assert large.strength == pytest.approx(plain.strength * 1e50, rel=1e-3)
+    numpy.testing.assert_allclose(large.W * 1e25, plain.W, atol=1e-3)
+
+
+def test_a_log_likelihood_that_is_no_number_is_not_the_best(monkeypatch):
+    states, truths, mask = make(True)
+    evidence, calls, inner = weigh(truths, mask, None, 0.0, True), [], maxent.loss_of
+
+    def broken(logits, positive, negative):
+        loss, gradient = inner(logits, positive, negative)
+        calls.append(loss)
+        return (loss * numpy.nan if len(calls) <= 2 * N_FOLDS else loss), gradient
+
+    monkeypatch.setattr(maxent, "loss_of", broken)
+    found = solve_maxent(states, evidence)
+    assert len(calls) > 3 * N_FOLDS and numpy.isfinite(found.log_likelihood)

@@ -234,3 +234,11 @@ def test_dropout_is_for_training(docs):
     spacy.util.fix_random_seed(0)
     assert (model(docs, True)[0] != model(docs, True)[0]).any()
     assert (model.predict(docs) == model.predict(docs)).all()
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_correlation_with_what_is_no_number(broken):
+    """It is unknown, not 0, and a NaN has not the highest rank."""
+    values, truths = [1.0, 2.0, broken, 3.0], [1.0, 2.0, 3.0, 4.0]
+    assert math.isnan(pearson(values, truths)) and math.isnan(pearson(truths, values))
+    assert math.isnan(spearman(values, truths)) == math.isnan(broken)

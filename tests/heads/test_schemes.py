@@ -4,10 +4,13 @@ from itertools import product
 
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from spacy.training import biluo_to_iob
 from spacy.training.iob_utils import tags_to_entities
 
-from spacy_transfer.heads.schemes import NO_LABEL, Scheme
+from spacy_transfer.heads.lenient import entities as read_leniently
+from spacy_transfer.heads.schemes import NO_LABEL, Scheme, find_runs
 
 LABELS = ["X", "Y-Z"]
 
@@ -78,3 +81,44 @@ def test_entities_end_with_their_doc():
     starts, ends, _ = scheme.entities(numpy.array([1, 2, 1, 2, 2, 0]), numpy.array([1, 0, 1, 0, 0, 1], dtype=bool))
     assert (starts.tolist(), ends.tolist()) == ([0, 2], [2, 5])
     assert not len(scheme.entities(numpy.zeros(0, dtype=int), numpy.zeros(0, dtype=bool))[0])
+
+
+@st.composite
+def spans_of_docs(draw):
+    """Docs of a few tokens, and spans in them that do not overlap: (start, end, label), counted through all docs."""
+    first, spans = [], []
+    for _ in range(draw(st.integers(1, 4))):
+        for i in range(draw(st.integers(0, 3))):
+            begin = len(first)
+            gap, length = draw(st.integers(0, 2)), draw(st.integers(1, 3))
+            first += [i == 0, *[False] * (gap + length - 1)]
+            spans.append((begin + gap, begin + gap + length, draw(st.integers(0, len(LABELS) - 1))))
+    return numpy.array(first, dtype=bool), spans
+
+
+@settings(max_examples=100, deadline=None)
+@given(spans_of_docs(), st.sampled_from(["bio", "biluo"]))
+def test_spans_become_tags_and_spans_again(docs, kind):
+    """By the strict reading and by the lenient one; neighbours without a gap included."""
+    first, spans = docs
+    scheme = Scheme(LABELS, kind)
+    iob, labels = numpy.full(len(first), 2), numpy.full(len(first), NO_LABEL)
+    for start, end, label in spans:
+        iob[start:end], labels[start:end] = 1, label
+        iob[start] = 3
+    mask = scheme.mask(iob, labels, first)
+    assert (mask.sum(axis=1) == 1).all()
+    tags = mask.argmax(axis=1)
+    for read in (scheme.entities, lambda tags, first: read_leniently(scheme, tags, first)):
+        assert [tuple(map(int, span)) for span in zip(*read(tags, first), strict=True)] == spans
+    runs = find_runs(iob, labels, first)
+    assert numpy.flatnonzero(runs.starts).tolist() == [start for start, _, _ in spans]
+    assert (numpy.flatnonzero(runs.lasts) + 1).tolist() == [end for _, end, _ in spans]
+    follows = ~first[1:]
+    assert scheme.allowed.matrix[tags[:-1], tags[1:]][follows].all()
+    assert (
+        scheme.allowed.start[tags[first]].all()
+        and scheme.allowed.end[tags[numpy.append(first[1:], True)[: len(first)]]].all()
+    )
+    for start, end, label in spans:
+        assert scheme.span_mask(len(first), start, end, label)[numpy.arange(start, end), tags[start:end]].all()

@@ -3,8 +3,7 @@
 import numpy
 import pytest
 
-from spacy_transfer.heads.calibration import best_threshold
-from spacy_transfer.heads.thresholds import LEANS, Curve, fit_thresholds
+from spacy_transfer.heads.thresholds import LEANS, Curve, best_threshold, fit_thresholds
 
 N, N_LABELS = 1500, 40
 
@@ -82,3 +81,15 @@ def test_the_curve_is_the_plain_count():
     for cut, n, hits in zip(curve.cuts, *curve.at(curve.cuts), strict=True):
         assert (n, hits) == ((scores >= cut).sum(), holds[scores >= cut].sum())
     assert LEANS[0] == numpy.inf
+
+
+def test_scores_that_are_not_numbers_have_no_say():
+    """Sorted above all others, a NaN would become the threshold of a label that nearly always holds."""
+    rng = numpy.random.default_rng(0)
+    truths, scores = rng.random((40, 3)) < (0.9, 0.4, 0.3), rng.random((40, 3))
+    broken = scores.copy()
+    broken[::4] = numpy.nan
+    mask = numpy.isfinite(broken).astype("f")
+    assert fit_thresholds(broken, truths, numpy.ones_like(mask)) == fit_thresholds(scores, truths, mask)
+    left = mask[:, 0] > 0
+    assert best_threshold(broken[:, 0], truths[:, 0]) == best_threshold(scores[left, 0], truths[left, 0])

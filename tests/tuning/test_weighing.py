@@ -221,3 +221,17 @@ def test_zero_and_broken_gradients():
     assert numpy.isnan(cosines(products)[1]).all() and cosines(products)[0, 2] == pytest.approx(-math.sqrt(0.5))
     products[0, 0] = numpy.inf
     assert (project(products, Random(0)) == 1.0).all()
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "dwa", "gradnorm"])
+@pytest.mark.parametrize("broken", [Seen(math.nan, 4, 1.0), Seen(math.inf, 4, 1.0), Seen(1.0, 4, math.inf)])
+def test_a_loss_that_is_not_finite_changes_nothing(name, broken):
+    """`min` and `max` would take a NaN for a bound; an infinite loss would stay in the means of a window."""
+    plain, hit = (rule(name, **({"window": 2} if name == "dwa" else {})) for _ in range(2))
+    for step in range(8):
+        found = seen(a=2.0 / (step + 1), b=1.0)
+        if step == 3:
+            found.pop("a")
+        plain.learn(found)
+        hit.learn({**found, "a": broken} if step == 3 else found)
+        assert hit.factors == plain.factors and all(map(math.isfinite, hit.factors.values()))

@@ -3,7 +3,7 @@
 import numpy
 import torch
 
-from spacy_transfer.heads.layer_norm import build_layer_norm
+from spacy_transfer.heads.layers import build_layer_norm
 
 
 def test_against_torch():
