@@ -1045,6 +1045,11 @@ class Warnings(metaclass=_Coded):
         "components.{name}: none of the {count} texts to calibrate on has a gold label for it (or, for 'transfer_ner', "
         "an entity that it predicts). It stays as it is."
     )
+    W352 = (
+        "components.{name}: the text {text!r} has the category {label!r}, which is a label of no component, and is not "
+        "learned. Labels: {labels}; the nearest: {near}. Correct the text, or add the label before training: "
+        "add_label({label!r})."
+    )
     W380 = (
         "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "
         "names, in the order of the rows: labels = [...] in code, --labels A,B,C on the command line."

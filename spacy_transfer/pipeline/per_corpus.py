@@ -1,16 +1,15 @@
-"""PerCorpusScorer.v1: a component is scored on its own corpora, all together and each by itself."""
+"""PerCorpusScorer.v1: scores of a component on each of its corpora, and on all together."""
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
 
 from spacy.training import Example
 
 from ..corpora.marks import corpus_of, may_train, trains_of
 from ..errors import Errors
 
-Scorer = Callable[..., dict[str, Any]]
+Scorer = Callable[..., dict[str, object]]
 
 
 def create_per_corpus_scorer_v1(*, component: str, scorer: Scorer) -> Scorer:
@@ -25,7 +24,9 @@ def create_per_corpus_scorer_v1(*, component: str, scorer: Scorer) -> Scorer:
     return partial(score_per_corpus, component=component, scorer=scorer)
 
 
-def score_per_corpus(examples: Iterable[Example], *, component: str, scorer: Scorer, **settings: Any) -> dict[str, Any]:
+def score_per_corpus(
+    examples: Iterable[Example], *, component: str, scorer: Scorer, **settings: object
+) -> dict[str, object]:
     """See `create_per_corpus_scorer_v1`.
 
     examples (Iterable[Example]): The examples.
