@@ -485,7 +485,7 @@ class Errors(metaclass=_Coded):
         "components.{name} and components.{other} both write to {attribute!r}. Give one of them another attribute, or "
         "let one component learn several targets: a dict of numbers by name."
     )
-    T422 = "components.{name}.delta = {found}: it must be above 0."
+    T422 = "components.{name}.delta = {found}: it must be a finite number above 0."
     T423 = "components.{name}: {found!r} is no name of a target. Names are strings."
     T424 = (
         "components.{name}: a span has no row in 'spacy-transfer.DocumentListener.v1', but spans_key = {key!r}. Take "

@@ -69,8 +69,8 @@ def create_calibrate_v1(
     per_label_thresholds: bool = False,
     then: Callback | None = None,
 ) -> Callback:
-    """For `[training.before_to_disk]`: the saved copy is calibrated on the dev corpus; the pipeline in training does not
-    change. This costs one prediction over the corpus at each save.
+    """For `[training.before_to_disk]`: the saved copy is calibrated on the dev corpus; the pipeline in training stays
+    as it is. This costs one prediction over the corpus at each save.
 
     components (Optional[List[str]]): Which; null for all that can be calibrated and have gold labels there.
     corpus (Optional[str]): Dotted name of the corpus to fit on; null for what [training] dev_corpus says.
