@@ -117,7 +117,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         """This classifier's answers as a teacher.
 
         docs (Sequence[Doc]): With rows.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels" and "exclusive"; for each doc its "logits", at
+        RETURNS (Tuple[Dict[str, object], List[Dict[str, object]]]): "labels" and "exclusive"; for each doc its "logits", at
             the temperature it was calibrated to.
         """
         shared: Teacher = {"labels": list(self.labels), "exclusive": self.exclusive}
@@ -199,7 +199,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
                     return
 
     def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
-        """RETURNS (Dict[str, Any]): The scorer's.
+        """RETURNS (Dict[str, object]): The scorer's.
 
         RAISES (ValueError): When a category is no number.
         """

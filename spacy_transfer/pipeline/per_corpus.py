@@ -18,8 +18,8 @@ def create_per_corpus_scorer_v1(*, component: str, scorer: Scorer) -> Scorer:
     all count, and belong to no corpus.
 
     component (str): Name of the component that is scored. (spaCy does not tell a scorer.)
-    scorer (Callable[[Iterable[Example]], Dict[str, Any]]): Any scorer.
-    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    scorer (Callable[[Iterable[Example]], Dict[str, object]]): Any scorer.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, object]]): The scorer.
     """
     return partial(score_per_corpus, component=component, scorer=scorer)
 
@@ -27,15 +27,7 @@ def create_per_corpus_scorer_v1(*, component: str, scorer: Scorer) -> Scorer:
 def score_per_corpus(
     examples: Iterable[Example], *, component: str, scorer: Scorer, **settings: object
 ) -> dict[str, object]:
-    """See `create_per_corpus_scorer_v1`.
-
-    examples (Iterable[Example]): The examples.
-    component (str): Name of the component.
-    scorer (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
-    settings (Any): Of the component.
-    RETURNS (Dict[str, Any]): The scores.
-    RAISES (ValueError): When every example belongs to others.
-    """
+    """See `create_per_corpus_scorer_v1`. RAISES (ValueError): When every example belongs to others."""
     examples = list(examples)
     own = [example for example in examples if may_train(example.reference, component)]
     if examples and not own:

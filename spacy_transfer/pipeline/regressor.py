@@ -317,7 +317,7 @@ class TransferRegressor(Head[Floats]):
         """Score a batch whose predictions are made.
 
         examples (Iterable[Example]): The examples.
-        RETURNS (Dict[str, Any]): What the scorer gives.
+        RETURNS (Dict[str, object]): What the scorer gives.
         """
         if self.scorer is None:
             return {}

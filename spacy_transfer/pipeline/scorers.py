@@ -28,7 +28,7 @@ def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS
 
     exclusive_classes (bool): Labels exclude each other.
     bins (int): Of the calibration error.
-    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, object]]): The scorer.
     """
     return partial(score_textcat, exclusive_classes=exclusive_classes, bins=_checked(bins))
 
@@ -40,19 +40,13 @@ def create_ner_scorer_v1(*, bins: int = BINS) -> Callable[..., dict[str, object]
     was there before `transfer_ner` came, a ruler's say, counts with its probability of 1.
 
     bins (int): Of the calibration error.
-    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, object]]): The scorer.
     """
     return partial(score_ner, bins=_checked(bins))
 
 
 def score_ner(examples: Iterable[Example], *, bins: int = BINS, **settings: object) -> dict[str, object]:
-    """See `create_ner_scorer_v1`.
-
-    examples (Iterable[Example]): The examples.
-    bins (int): Of the calibration error.
-    settings (Any): Of the component.
-    RETURNS (Dict[str, Any]): The scores.
-    """
+    """See `create_ner_scorer_v1`."""
     examples = list(examples)
     scores, pairs = get_ner_prf(examples, **settings), list[tuple[float, float]]()
     if scores["ents_per_type"] is not None:
@@ -73,7 +67,7 @@ def create_tagger_scorer_v1(*, bins: int = BINS) -> Callable[..., dict[str, obje
     the component's head, which reads `doc.tensor` again; None where that is not kept.
 
     bins (int): Of the calibration error.
-    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, object]]): The scorer.
     """
     return partial(score_tagger, bins=_checked(bins))
 
@@ -87,16 +81,7 @@ def score_tagger(
     decisions: Callable[[list[Example]], TagDecisions | None] | None = None,
     **settings: object,
 ) -> dict[str, object]:
-    """See `create_tagger_scorer_v1`.
-
-    examples (Iterable[Example]): The examples.
-    bins (int): Of the calibration error.
-    attribute (str): "tag" or "pos".
-    temperature (float): Of the component.
-    decisions (Optional[Callable[[List[Example]], TagDecisions]]): What the component decided; None without a component.
-    settings (Any): Of the component.
-    RETURNS (Dict[str, Any]): The scores.
-    """
+    """See `create_tagger_scorer_v1`."""
     examples = list(examples)
     scores = tagger_score(examples, **settings)
     found = None if decisions is None else decisions(examples)
@@ -120,17 +105,7 @@ def score_textcat(
     bins: int = BINS,
     **settings: object,
 ) -> dict[str, object]:
-    """See `create_textcat_scorer_v1`.
-
-    examples (Iterable[Example]): The examples.
-    labels (Iterable[str]): Of the component; other keys of doc.cats do not count.
-    threshold (Optional[float]): From which score on a label holds, where labels do not exclude each other.
-    thresholds (Optional[Dict[str, float]]): The same for single labels.
-    exclusive_classes (bool): Labels exclude each other.
-    bins (int): Of the calibration error.
-    settings (Any): Further settings of the component, such as `positive_label`.
-    RETURNS (Dict[str, Any]): The scores.
-    """
+    """See `create_textcat_scorer_v1`."""
     examples, labels = list(examples), list(labels)
     stock = textcat_score if exclusive_classes else textcat_multilabel_score
     scores = stock(examples, labels=labels, threshold=threshold, **settings)

@@ -206,7 +206,7 @@ class TransferTagger(TokenPipe):
         return {self.vocab.strings[value]: n for value, n in found.items()}
 
     def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
-        """RETURNS (Dict[str, Any]): The scorer's, and `pos_acc` where parts of speech are learned."""
+        """RETURNS (Dict[str, object]): The scorer's, and `pos_acc` where parts of speech are learned."""
         examples = list(examples)
         own = {"attribute": self.attribute, "decisions": self._written, "temperature": self.model.attrs["temperature"]}
         scores = super().score(examples, **own, **kwargs)

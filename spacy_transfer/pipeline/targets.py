@@ -143,7 +143,7 @@ def make_regression_scorer_v1() -> Callable[..., dict[str, object]]:
     to score, or a prediction is not finite; `score_per_target` has them one by one, with the number of values scored
     ("n") and of gold values without a prediction ("missed").
 
-    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, object]]): The scorer.
     """
     return score_regression
 
@@ -156,7 +156,7 @@ def score_regression(
     examples (Iterable[Example]): With predictions.
     targets (Targets): Where they stand.
     labels (Iterable[str]): Names of the targets.
-    RETURNS (Dict[str, Any]): See `make_regression_scorer_v1`.
+    RETURNS (Dict[str, object]): See `make_regression_scorer_v1`.
     """
     by_target: dict[str, dict[str, float | None]] = {}
     # A prediction that is not finite has no rank: then there is no score at all, not one of the other targets.

@@ -252,10 +252,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
-        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
-            start it from zeros.
-        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
-            loss; None to choose it by cross-validation.
+        fit, strength: See `TransferTextCat`.
         carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
         """
         self._initialize(get_examples, labels, nlp, fit, strength, carry)

@@ -142,7 +142,7 @@ class TokenPipe(Head[TokenScores]):
         """This component's answers as a teacher: all that its distribution over tags is made of.
 
         docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
+        RETURNS (Tuple[Dict[str, object], List[Dict[str, object]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
             each doc "logits" of shape (n_tokens, n_tags).
         """
         shared: Teacher = {"labels": list(self.labels), "tags": list(self.tags)}
@@ -156,7 +156,7 @@ class TokenPipe(Head[TokenScores]):
         return shared, [{"logits": rows} for rows in by_doc(logits / self.temperature, scores.lengths)]
 
     def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, object]]:
-        """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""
+        """RETURNS (List[Dict[str, object]]): For each doc "tokens": the probability of the likeliest tag of each."""
         if not docs:
             return []
         scores, logits = self.logits_of(docs)

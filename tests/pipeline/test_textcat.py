@@ -291,3 +291,8 @@ def test_keys_of_carry_are_arguments_of_initialize(nlp, factory):
     nlp.config["initialize"]["components"] = {factory: {"carry_form": "x"}}
     with pytest.raises(Exception, match="carry_form"):
         nlp.initialize(lambda: [Example.from_dict(nlp.make_doc("a"), {})])
+
+
+def test_rehearse_is_refused(nlp):
+    with pytest.raises(ValueError, match="T450.*Rehearsal.v1"):
+        nlp.add_pipe("transfer_textcat").rehearse([])
