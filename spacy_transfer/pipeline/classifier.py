@@ -117,7 +117,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         """This classifier's answers as a teacher.
 
         docs (Sequence[Doc]): With rows.
-        RETURNS (Tuple[Dict[str, object], List[Dict[str, object]]]): "labels" and "exclusive"; for each doc its "logits", at
+        RETURNS (Tuple[Teacher, List[Answer]]): "labels" and "exclusive"; for each doc its "logits", at
             the temperature it was calibrated to.
         """
         shared: Teacher = {"labels": list(self.labels), "exclusive": self.exclusive}

@@ -339,7 +339,7 @@ class TransferNER(TokenPipe):
         """Probabilities of entities, and of being outside of them.
 
         docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (List[Dict[str, object]]): For each doc "ents": first token, token after the last, label, probability; and
+        RETURNS (List[Dict[str, object]]): For each doc "ents": first token, end, label, probability; and
             "outside": of each token the probability to be in no entity.
         """
         if not docs:

@@ -142,7 +142,7 @@ class TokenPipe(Head[TokenScores]):
         """This component's answers as a teacher: all that its distribution over tags is made of.
 
         docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (Tuple[Dict[str, object], List[Dict[str, object]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
+        RETURNS (Tuple[Teacher, List[Answer]]): "labels", "tags" and, of a CRF, scores of neighbours; for
             each doc "logits" of shape (n_tokens, n_tags).
         """
         shared: Teacher = {"labels": list(self.labels), "tags": list(self.tags)}
