@@ -545,7 +545,7 @@ class Errors(metaclass=_Coded):
         "components.{name} and components.{other} both write to {attribute!r}. Give one of them another attribute, or "
         "let one component learn several targets: a dict of numbers by name."
     )
-    T422 = "components.{name}.delta = {found}: it must be above 0."
+    T422 = "components.{name}.delta = {found}: it must be a finite number above 0."
     T423 = "components.{name}: {found!r} is no name of a target. Names are strings."
     T424 = (
         "components.{name}: a span has no row in 'spacy-transfer.DocumentListener.v1', but spans_key = {key!r}. Take "
@@ -1113,6 +1113,11 @@ class Warnings(metaclass=_Coded):
     W351 = (
         "components.{name}: none of the {count} texts to calibrate on has a gold label for it (or, for 'transfer_ner', "
         "an entity that it predicts). It stays as it is."
+    )
+    W352 = (
+        "components.{name}: the text {text!r} has the category {label!r}, which is a label of no component, and is not "
+        "learned. Labels: {labels}; the nearest: {near}. Correct the text, or add the label before training: "
+        "add_label({label!r})."
     )
     W380 = (
         "source = {source!r}: config.json gives its labels no names, so they are called {labels}, and so on. Give them "

@@ -1,7 +1,7 @@
 """Calibration of a whole pipeline: a temperature for each head, and thresholds, fitted on texts not trained on.
 
-A component joins with `model.attrs["temperature"]`, which predicting divides logits by and training leaves out, with
-`decisions(examples)`, which gives what `heads.calibration` works on, and with `fit_thresholds(decisions)`.
+A component that can be calibrated has `model.attrs["temperature"]`, which divides logits at prediction only, and is a
+`Calibratable`.
 """
 
 import math
@@ -9,29 +9,47 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import reduce
 from itertools import islice
-from typing import Any
+from operator import getitem
+from typing import Protocol, TypeGuard
 
 from spacy import util
 from spacy.language import Language
 from spacy.training import Example
 from spacy.util import logger
+from thinc.api import Model
 
 from ..errors import Errors, Warnings
-from ..heads.calibration import HIGHEST, LOWEST, error_of, fit_temperature, mean_nll
+from ..heads.calibration import HIGHEST, LOWEST, Decisions, error_of, fit_temperature, mean_nll
 from ..random_state import same_random_state
 from .quiet import copy_of
+
+Callback = Callable[[Language], Language]
+
+
+class Calibratable(Protocol):
+    """A component with a temperature."""
+
+    name: str
+    model: Model
+
+    def decisions(self, examples: Iterable[Example]) -> Decisions:
+        """RETURNS (Decisions): The component's decisions about texts."""
+
+    def fit_thresholds(self, parts: list[Decisions]) -> dict[str, float] | None:
+        """RETURNS (Optional[Dict[str, float]]): Thresholds that were fitted; None where there are none to fit."""
 
 
 @dataclass
 class Calibrated:
-    """What was done to a component.
+    """The calibration of a component.
 
     name (str): Of the component.
     n_decisions (int): How many decisions it was fitted to.
     temperature (float): The temperature it has now.
     nll (Tuple[float, float]): Negative log-likelihood per decision, before and after.
-    ece (Tuple[float, float]): Expected calibration error, before and after.
+    ece (Tuple[Optional[float], Optional[float]]): Expected calibration error, before and after.
     thresholds (Optional[Dict[str, float]]): Those that were fitted; None where there were none to fit.
     """
 
@@ -39,11 +57,8 @@ class Calibrated:
     n_decisions: int
     temperature: float
     nll: tuple[float, float]
-    ece: tuple[float, float]
+    ece: tuple[float | None, float | None]
     thresholds: dict[str, float] | None
-
-
-Callback = Callable[[Language], Language]
 
 
 def create_calibrate_v1(
@@ -52,10 +67,10 @@ def create_calibrate_v1(
     corpus: str | None = None,
     max_docs: int | None = 2000,
     per_label_thresholds: bool = False,
-    then: Callable[[Language], Language] | None = None,
-) -> Callable[[Language], Language]:
-    """For `[training.before_to_disk]`: what is saved is calibrated on the dev corpus; training goes on with what it
-    had. This costs one prediction over the corpus at each save.
+    then: Callback | None = None,
+) -> Callback:
+    """For `[training.before_to_disk]`: the saved copy is calibrated on the dev corpus; the pipeline in training stays
+    as it is. This costs one prediction over the corpus at each save.
 
     components (Optional[List[str]]): Which; null for all that can be calibrated and have gold labels there.
     corpus (Optional[str]): Dotted name of the corpus to fit on; null for what [training] dev_corpus says.
@@ -75,7 +90,7 @@ def create_calibrate_v1(
             examples = islice(corpus_of(copy, corpus), max_docs)
             done = calibrate(copy, list(examples), components=components, per_label_thresholds=per_label_thresholds)
         for each in done:
-            error = f"calibration error {each.ece[0]:.3f} -> {each.ece[1]:.3f}"
+            error = "calibration error " + " -> ".join("none" if e is None else f"{e:.3f}" for e in each.ece)
             logger.info("%s: temperature %.3f, %s", each.name, each.temperature, error)
         return copy if then is None else then(copy)
 
@@ -95,7 +110,7 @@ def calibrate(
     examples (Sequence[Example]): Texts that were not trained on, with gold labels. Their predicted docs are annotated.
     components (Optional[Sequence[str]]): Which; None for all that can be calibrated and have gold labels there.
     per_label_thresholds (bool): Fit a threshold for each label too, where labels do not exclude each other.
-    RETURNS (List[Calibrated]): What was done, in the order of the pipeline.
+    RETURNS (List[Calibrated]): One for each component, in the order of the pipeline.
     RAISES (ValueError): When a component is named that cannot be calibrated, or has no gold labels; or its
             scores are not finite.
     """
@@ -105,16 +120,21 @@ def calibrate(
             if components is not None:
                 raise ValueError(Errors.T744.format(name=name, count=len(examples)))
             warnings.warn(Warnings.W351.format(name=name, count=len(examples)), stacklevel=2)
-    return [_fit(nlp.get_pipe(name), parts[name], per_label_thresholds) for name in parts if sum(map(len, parts[name]))]
+    pipes = dict(_calibratable(nlp))
+    return [_fit(pipes[name], parts[name], per_label_thresholds) for name in parts if sum(map(len, parts[name]))]
 
 
-def can_be_calibrated(pipe: Any) -> bool:
+def can_be_calibrated(pipe: object) -> TypeGuard[Calibratable]:
     """RETURNS (bool): Whether a component has a temperature."""
-    return hasattr(pipe, "decisions") and "temperature" in pipe.model.attrs
+    return hasattr(pipe, "decisions") and hasattr(pipe, "model") and "temperature" in pipe.model.attrs
+
+
+def _calibratable(nlp: Language) -> list[tuple[str, Calibratable]]:
+    return [(name, pipe) for name, pipe in nlp.pipeline if can_be_calibrated(pipe)]
 
 
 def _wanted(nlp: Language, components: Sequence[str] | None) -> list[str]:
-    can = [name for name, pipe in nlp.pipeline if can_be_calibrated(pipe)]
+    can = [name for name, _ in _calibratable(nlp)]
     if components is None:
         if not can:
             raise ValueError(Errors.T743.format(names=nlp.pipe_names))
@@ -128,14 +148,13 @@ def _wanted(nlp: Language, components: Sequence[str] | None) -> list[str]:
     return [name for name in can if name in components]
 
 
-def _decisions(nlp: Language, examples: Sequence[Example], wanted: Sequence[str]) -> dict[str, list[Any]]:
-    """Batch by batch through the pipeline; each wanted component is asked on the rows that stand before it."""
-    found: dict[str, list[Any]] = {name: [] for name in wanted}
+def _decisions(nlp: Language, examples: Sequence[Example], wanted: Sequence[str]) -> dict[str, list[Decisions]]:
+    """Batch by batch through the pipeline; each wanted component decides before it annotates."""
+    found: dict[str, list[Decisions]] = {name: [] for name in wanted}
     for batch in util.minibatch(examples, size=nlp.batch_size):
         docs = [example.predicted for example in batch]
-        pipes: list[tuple[str, Any]] = nlp.pipeline
-        for name, pipe in pipes:
-            if name in found:
+        for name, pipe in nlp.pipeline:
+            if name in found and can_be_calibrated(pipe):
                 pairs = zip(docs, batch, strict=True)
                 found[name].append(pipe.decisions([Example(doc, example.reference) for doc, example in pairs]))
                 if name == wanted[-1]:
@@ -144,7 +163,7 @@ def _decisions(nlp: Language, examples: Sequence[Example], wanted: Sequence[str]
     return found
 
 
-def _fit(pipe: Any, parts: list[Any], per_label_thresholds: bool) -> Calibrated:
+def _fit(pipe: Calibratable, parts: list[Decisions], per_label_thresholds: bool) -> Calibrated:
     attrs = pipe.model.attrs
     before, count = attrs["temperature"], sum(map(len, parts))
     if not math.isfinite(mean_nll(parts, 1.0)):
@@ -156,12 +175,11 @@ def _fit(pipe: Any, parts: list[Any], per_label_thresholds: bool) -> Calibrated:
     if best is None:
         shown = Warnings.W350.format(name=pipe.name, count=count, low=LOWEST, high=HIGHEST, found=after)
         warnings.warn(shown, stacklevel=3)
-    both = before, after
     attrs["temperature"] = after
     nll = mean_nll(parts, before), mean_nll(parts, after)
-    ece = error_of(parts, both[0]), error_of(parts, both[1])
+    ece = error_of(parts, before), error_of(parts, after)
     thresholds = pipe.fit_thresholds(parts) if per_label_thresholds else None
-    return Calibrated(pipe.name, count, both[1], nll, ece, thresholds)  # type: ignore[arg-type]
+    return Calibrated(pipe.name, count, after, nll, ece, thresholds)
 
 
 def corpus_of(nlp: Language, name: str | None, key: str = "training.before_to_disk.corpus") -> Iterable[Example]:
@@ -176,10 +194,8 @@ def corpus_of(nlp: Language, name: str | None, key: str = "training.before_to_di
     config = nlp.config.interpolate()
     name = config["training"]["dev_corpus"] if name is None else name
     # spaCy's own resolve_dot_names would open all corpora, those without a path too.
-    block: Any = config
     try:
-        for part in name.split("."):
-            block = block[part]
+        block = reduce(getitem, name.split("."), config)
         corpus = util.registry.resolve({"corpus": block})["corpus"]
     except KeyError as error:
         raise ValueError(Errors.T745.format(key=key, name=name, error=f"{error} is missing")) from error

@@ -116,46 +116,49 @@ def carry_into(
     return report
 
 
-def check_carry(name: str, carry_from: str | None, fit: str | None = None, **rest: Any) -> None:
-    """Look at the settings before anything is computed.
+@dataclass(frozen=True)
+class Carry:
+    """What a head takes from another pipeline when it is initialised: keys of `[initialize.components.NAME]`.
 
-    name (str): Of the component.
-    carry_from (Optional[str]): The source.
-    fit (Optional[str]): Another way to fill the output layer.
-    rest (Any): Settings that mean nothing without a source.
+    carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
+    carry_component (Optional[str]): The component there; None for the one of this name, or the only one of its kind.
+    label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
+    merge (bool): Whether several labels there may become one here.
+    only_new (bool): Train only the rows of new labels; all else stays bit for bit.
     """
-    for key, value in rest.items():
-        if value and carry_from is None:
-            raise ValueError(Errors.T375.format(name=name, key=key))
-    if carry_from is not None and fit is not None:
-        raise ValueError(Errors.T376.format(name=name))
 
+    carry_from: str | None = None
+    carry_component: str | None = None
+    label_map: dict[str, str] | None = None
+    merge: bool = False
+    only_new: bool = False
 
-def carry_at_initialize(
-    pipe: Any,
-    nlp: Language | None,
-    *,
-    carry_from: str | None,
-    carry_component: str | None,
-    label_map: Mapping[str, str] | None,
-    merge: bool,
-    only_new: bool = False,
-) -> CarryReport | None:
-    """What the arguments of a component's `initialize` mean, once it has labels and weights.
+    def check(self, name: str, fit: str | None = None) -> None:
+        """RAISES (ValueError): When settings contradict each other; before anything is computed.
 
-    pipe (TrainablePipe): The component.
-    nlp (Optional[Language]): The pipeline.
-    carry_from (Optional[str]): The other pipeline; None to do nothing.
-    carry_component (Optional[str]), label_map (Optional[Mapping[str, str]]), merge (bool): See `carry_head`.
-    only_new (bool): Let only the rows of new labels learn.
-    RETURNS (Optional[CarryReport]): What was carried.
-    """
-    if carry_from is None:
-        return None
-    report = carry_into(nlp, pipe.name, pipe, carry_from, carry_component, label_map, merge)
-    if only_new:
-        keep_still(pipe, report.plan.new, nlp)
-    return report
+        name (str): Of the component.
+        fit (Optional[str]): Another way to fill the output layer.
+        """
+        for key, value in vars(self).items():
+            if value and self.carry_from is None:
+                raise ValueError(Errors.T375.format(name=name, key=key))
+        if self.carry_from is not None and fit is not None:
+            raise ValueError(Errors.T376.format(name=name))
+
+    def into(self, pipe: Any, nlp: Language | None) -> CarryReport | None:
+        """Carry a head into a component that has labels and weights.
+
+        pipe (TrainablePipe): The component.
+        nlp (Optional[Language]): Its pipeline.
+        RETURNS (Optional[CarryReport]): What was carried; None without a source.
+        """
+        if self.carry_from is None:
+            return None
+        part = self.carry_component, self.label_map, self.merge
+        report = carry_into(nlp, pipe.name, pipe, self.carry_from, *part)
+        if self.only_new:
+            keep_still(pipe, report.plan.new, nlp)
+        return report
 
 
 def create_carry_head_v1(

@@ -1,16 +1,18 @@
-"""What `transfer_textcat` and `transfer_textcat_multilabel` share: labels, cross-entropy with masks, initialisation."""
+"""The base class of `transfer_textcat` and `transfer_textcat_multilabel`: labels, masked losses, initialisation."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from numbers import Real
-from typing import Any, Literal
+from typing import Literal, cast
 
 import numpy
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.tokens import Doc
 from spacy.training import Example, validate_get_examples
+from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -18,22 +20,28 @@ from thinc.types import Floats2d
 from ..backbones.listeners import name_head
 from ..checks import NOT_NEGATIVE, SHARE, require
 from ..corpora.marks import may_train
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..heads.calibration import LabelDecisions
 from ..heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
 from ..heads.maxent import Evidence, weigh
-from .carry import carry_at_initialize, check_carry
+from ..types import Floats, GetExamples, Pipe
+from .carry import Carry
 from .head import Head
 from .maxent_start import check_start, start_from_maxent
-from .soft import Targets, label_loss, taught_labels
+from .regressor import TransferRegressor
+from .soft import Answer, SoftTargets, Teacher, label_loss, taught_labels
 
 ClassWeights = Literal["balanced"] | dict[str, float] | None
 
 
-class Classifier(Head, TextCategorizer):
+class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy says that its gradient is a float.
     """What both classifiers share: cross-entropy with masks, soft labels, smoothing and weights."""
 
     exclusive = True
+    takes_soft = "labels"
+    _others: list[Pipe] | None = None
+    """Other components with categories, where all their labels are known; found by `initialize`."""
+    _has_warned = False
 
     def __init__(
         self,
@@ -58,10 +66,7 @@ class Classifier(Head, TextCategorizer):
             raise ValueError(Errors.T350.format(name=name, found=focal))
         if model.attrs.get("multi_label") == self.exclusive:
             raise ValueError(Errors.T302.format(name=name, wanted=str(self.exclusive).lower()))
-        self.cfg["label_smoothing"] = label_smoothing
-        self.cfg["class_weights"] = class_weights
-        self.cfg["focal"] = focal
-        self.cfg["weights"] = None
+        self.cfg.update(label_smoothing=label_smoothing, class_weights=class_weights, focal=focal, weights=None)
 
     def predict(self, docs: Iterable[Doc]) -> Floats2d:
         """Scores of a batch. A doc without tokens is scored like any other, by the head's biases.
@@ -71,12 +76,11 @@ class Classifier(Head, TextCategorizer):
         """
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T303.format(name=self.name))
-        self._put_back()
+        self._restore_frozen()
         return self.model.predict(list(docs))
 
-    def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
-        """Write scores to `doc.cats`. With many labels spaCy's own way, number by number, takes as long as a small
-        backbone.
+    def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
+        """Write scores to `doc.cats`. spaCy's own way, number by number, is slow with many labels.
 
         docs (Iterable[Doc]): The docs.
         scores (Floats2d): What `predict` found, shape (n_docs, n_labels).
@@ -86,17 +90,13 @@ class Classifier(Head, TextCategorizer):
             doc.cats.update(zip(labels, row, strict=True))
 
     def add_label(self, label: str) -> int:
-        """Add a label. Those that were there keep their weights bit for bit.
-
-        label (str): The label.
-        RETURNS (int): 0 if it was there, 1 otherwise.
-        """
+        """RETURNS (int): 0 if the label was there, 1 otherwise. The others keep their weights bit for bit."""
         is_new = super().add_label(label)
         if is_new:
-            self.still = None  # It knows the rows by their places.
+            self.still = None  # It knows rows by their numbers.
         return is_new
 
-    def gold_loss(self, examples: Sequence[Example], scores: Any) -> tuple[float, Any]:
+    def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
         """Summed cross-entropy, and its gradient with respect to the logits.
 
         examples (Sequence[Example]): The batch.
@@ -104,50 +104,45 @@ class Classifier(Head, TextCategorizer):
         RETURNS (Tuple[float, Floats2d]): Loss and gradient.
         """
         truths, mask = self._examples_to_truth(examples)
-        weights = None if self.cfg["weights"] is None else self.model.ops.asarray1f(self.cfg["weights"])
+        weights = None if self.cfg["weights"] is None else self.model.ops.xp.asarray(self.cfg["weights"], dtype="f")
         loss = cross_entropy if self.exclusive else binary_cross_entropy
-        amount: Any = self.cfg["label_smoothing"]
-        focal: Any = self.cfg.get("focal", 0.0)
-        return loss(self.model.ops.xp, scores, truths, self.model.ops.asarray2f(mask), weights, amount, focal)
+        more = self.cfg["label_smoothing"], self.cfg.get("focal", 0.0)
+        return loss(self.model.ops.xp, scores, truths, mask, weights, *more)
 
-    takes_soft = "labels"
-
-    def soft_loss(self, examples: Sequence[Example], scores: Any, targets: Targets) -> tuple[float, Any]:
+    def soft_loss(self, examples: Sequence[Example], scores: Floats, targets: SoftTargets) -> tuple[float, Floats]:
         """RETURNS (Tuple[float, Floats2d]): See `label_loss`."""
         return label_loss(self, targets, scores)
 
-    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What this classifier tells a student.
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[Teacher, list[Answer]]:
+        """This classifier's answers as a teacher.
 
         docs (Sequence[Doc]): With rows.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels" and "exclusive"; for each doc its "logits", at
+        RETURNS (Tuple[Teacher, List[Answer]]): "labels" and "exclusive"; for each doc its "logits", at
             the temperature it was calibrated to.
         """
-        shared = {"labels": list(self.labels), "exclusive": self.exclusive}
-        return shared, [{"logits": row} for row in self._logits(docs) / self.model.attrs["temperature"]] if docs else []
+        shared: Teacher = {"labels": list(self.labels), "exclusive": self.exclusive}
+        rows = self._logits(docs) / self.model.attrs["temperature"] if docs else []
+        return shared, [{"logits": row} for row in rows]
 
-    def _logits(self, docs: Sequence[Doc]) -> Any:
-        self._put_back()
+    def _logits(self, docs: Sequence[Doc]) -> Floats:
+        self._restore_frozen()
         inputs, _ = self.model.attrs["states"](self.model, list(docs), False)
         return self.model.ops.to_numpy(self.model.get_ref("output").predict(inputs))
 
     def weigh(self, examples: Iterable[Example]) -> Evidence:
-        """What the labels of examples say, in the weights of this component's loss.
-
-        examples (Iterable[Example]): The examples.
-        RETURNS (Evidence): Shape (n_examples, n_labels).
-        """
+        """RETURNS (Evidence): Labels of examples in the weights of this loss, shape (n_examples, n_labels)."""
         truths, mask = (self.model.ops.to_numpy(part) for part in self._examples_to_truth(examples))
-        amount: Any = self.cfg["label_smoothing"]
-        return weigh(truths, mask, self.cfg["weights"], amount, self.exclusive)
+        return weigh(truths, mask, self.cfg["weights"], self.cfg["label_smoothing"], self.exclusive)
 
     def decisions(self, examples: Iterable[Example]) -> LabelDecisions:
-        """What this component decides about texts, for `heads.calibration`.
+        """The decisions about texts, for `heads.calibration`.
 
         examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
         RETURNS (LabelDecisions): Shape (n_examples, n_labels).
+        RAISES (ValueError): When categories are no probabilities.
         """
         examples = list(self.own_examples(lambda: examples)())
+        self._check_all(examples)
         truths, mask = self._examples_to_truth(examples)
         logits = self._logits([eg.predicted for eg in examples])
         logits, truths, mask = (self.model.ops.to_numpy(array).astype("d") for array in (logits, truths, mask))
@@ -161,8 +156,8 @@ class Classifier(Head, TextCategorizer):
         """
         return None
 
-    def _examples_to_truth(self, examples: Iterable[Example]) -> tuple[Any, Any]:
-        """Targets, and 0 where there are none to learn from. A missing label is never trained on."""
+    def _examples_to_truth(self, examples: Iterable[Example]) -> tuple[Floats, Floats]:
+        """Targets, and a mask that is 0 where they are missing."""
         examples = list(examples)
         truths = self.model.ops.xp.zeros((len(examples), len(self.labels)), dtype="f")
         mask = self.model.ops.xp.zeros((len(examples), len(self.labels)), dtype="f")
@@ -172,27 +167,46 @@ class Classifier(Head, TextCategorizer):
                 if label in cats:
                     truths[i, j], mask[i, j] = cats[label], 1.0
             if self.exclusive:
-                # Once the labels that are given add up to 1, the others are known to be 0; until then nobody
-                # knows which label holds, and softmax cannot learn from a part.
+                # Where the given labels add up to 1, the others are 0. Otherwise it is not known which label holds.
                 mask[i] = 1.0 if abs(float(truths[i].sum()) - 1.0) < 1e-3 else 0.0
         return truths, mask
 
     def check_gold(self, examples: Iterable[Example]) -> None:
         """RAISES (ValueError): When categories are no probabilities, or those that exclude each other do not. Labels of
-        other components do not count."""
+        other components do not count; those of no component are reported once."""
+        examples = list(examples)
+        self._check_all(examples)
+        self._warn_of_unknown(examples)
+
+    def _check_all(self, examples: Iterable[Example]) -> None:
         labels = set(self.labels)
         for example in examples:
             self._check(example, labels)
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-        """RETURNS (Dict[str, Any]): The scorer's.
+    def _warn_of_unknown(self, examples: Sequence[Example]) -> None:
+        """Where a component is trained without `initialize`, the others are not known, and nothing is said."""
+        if self._others is None or self._has_warned:
+            return
+        known = {*self.labels, *(label for other in self._others for label in other.labels)}
+        for example in examples:
+            for label in example.reference.cats:
+                if label not in known:
+                    self._has_warned = True
+                    near = get_close_matches(label, self.labels, n=3, cutoff=0.4) or "none"
+                    facts = {"label": label, "labels": list(self.labels), "near": near}
+                    text = example.reference.text[:60]
+                    logger.warning(Warnings.W352.format(name=self.name, text=text, **facts))
+                    return
+
+    def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
+        """RETURNS (Dict[str, object]): The scorer's.
 
         RAISES (ValueError): When a category is no number.
         """
         examples = list(examples)
         for example in examples:
             cats = {label: value for label, value in example.reference.cats.items() if label in self.labels}
-            self._raise(example, self._no_number(cats))
+            self._raise(example, self._no_number(cats) or self._nan(cats))
         return super().score(examples, **kwargs)
 
     def _check(self, example: Example, labels: set[str] | None) -> dict[str, float]:
@@ -202,17 +216,22 @@ class Classifier(Head, TextCategorizer):
         self._raise(example, self._no_number(own) or self._problem_of(own))
         return own
 
-    def _raise(self, example: Example, problem: tuple[str, dict[str, Any]] | None) -> None:
+    def _raise(self, example: Example, problem: tuple[str, dict[str, object]] | None) -> None:
         if problem is not None:
             message, facts = problem
             raise ValueError(message.format(name=self.name, text=example.reference.text[:60], **facts))
 
     @staticmethod
-    def _no_number(cats: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    def _no_number(cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
         wrong = [label for label, value in cats.items() if not isinstance(value, Real | numpy.bool_)]
         return (Errors.T339, {"label": wrong[0], "found": repr(cats[wrong[0]])}) if wrong else None
 
-    def _problem_of(self, cats: dict[str, float]) -> tuple[str, dict[str, Any]] | None:
+    @staticmethod
+    def _nan(cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
+        wrong = [label for label, value in cats.items() if math.isnan(value)]
+        return (Errors.T304, {"label": wrong[0], "found": cats[wrong[0]]}) if wrong else None
+
+    def _problem_of(self, cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
         for label, value in cats.items():
             if not 0.0 <= value <= 1.0:
                 return Errors.T304, {"label": label, "found": value}
@@ -229,17 +248,18 @@ class Classifier(Head, TextCategorizer):
 
     def _initialize(
         self,
-        get_examples: Callable[[], Iterable[Example]],
+        get_examples: GetExamples,
         labels: Iterable[str] | None,
         nlp: Language | None,
         fit: str | None,
         strength: float | None,
-        carry: dict[str, Any],
+        carry: Carry,
     ) -> None:
         """Labels, class weights and weights from the *whole* corpus: a rare label may come late."""
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         check_start(self, nlp, fit, strength)
-        check_carry(self.name, fit=fit, **carry)
+        carry.check(self.name, fit)
+        self._others, self._has_warned = _other_classifiers(nlp, self), False
         n_examples, n_labelled, is_taught, own = 0, 0, False, self.own_examples(get_examples)
         found: dict[str, None] = dict.fromkeys(labels or ())
         known = None if labels is None else {*found, *self.given_labels}
@@ -269,25 +289,38 @@ class Classifier(Head, TextCategorizer):
         self.model.initialize(X=[eg.reference for eg in sample], Y=truths)
         if fit is not None:
             start_from_maxent(self, own, nlp, n_labelled, strength)
-        carry_at_initialize(self, nlp, **carry)
+        carry.into(self, nlp)
 
     def _check_thresholds(self) -> None:
-        given: Any = self.cfg.get("thresholds") or {}
-        for label in given:
+        for label in self.cfg.get("thresholds") or {}:
             if label not in self.labels:
                 near = get_close_matches(label, self.labels, n=4, cutoff=0.5) or list(self.labels)
                 raise ValueError(Errors.T352.format(name=self.name, label=label, labels=near))
 
-    def _class_weights(self, get_examples: Callable[[], Iterable[Example]]) -> list[float] | None:
-        wanted: Any = self.cfg["class_weights"]
+    def _class_weights(self, get_examples: GetExamples) -> list[float] | None:
+        wanted = self.cfg["class_weights"]
         if wanted is None:
             return None
         if wanted == "balanced":
             truths, mask = self._examples_to_truth(get_examples())
-            weights = balanced_weights(self.model.ops.xp, truths, self.model.ops.asarray2f(mask), self.exclusive)
+            weights = balanced_weights(self.model.ops.xp, truths, mask, self.exclusive)
             return [float(weight) for weight in weights]
         for label in sorted(set(wanted) ^ set(self.labels)):
             near = get_close_matches(label, [*wanted, *self.labels], n=4, cutoff=0.5)
             near = [other for other in near if other != label] or list(self.labels)
             raise ValueError(Errors.T309.format(name=self.name, label=label, labels=near))
         return [float(wanted[label]) for label in self.labels]
+
+
+def _other_classifiers(nlp: Language | None, own: Classifier) -> list[Pipe] | None:
+    """The other components of a pipeline that have categories; None where the labels of one are not known."""
+    if nlp is None:
+        return None
+    found: list[Pipe] = []
+    for name, pipe in nlp.components:
+        reads_cats = isinstance(pipe, TransferRegressor) and pipe.targets.source == "cats"
+        if pipe is not own and (reads_cats or "doc.cats" in nlp.get_pipe_meta(name).assigns):
+            if not hasattr(pipe, "labels"):
+                return None
+            found.append(cast(Pipe, pipe))
+    return found

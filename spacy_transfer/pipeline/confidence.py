@@ -1,4 +1,4 @@
-"""`ent._.confidence`: how probable an entity is."""
+"""`ent._.confidence`: the probability of an entity."""
 
 from bisect import bisect_left
 

@@ -1,9 +1,9 @@
-"""What the texts of a training say of entities: tags, spans that are none, and how many cross the tokens."""
+"""Gold entities on the tokens of predicted docs: tags, incorrect spans, and entities that cross tokens."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy
 from spacy.training import Example
@@ -11,6 +11,7 @@ from spacy.vocab import Vocab
 
 from ..errors import Errors
 from ..heads.schemes import BEGIN, INSIDE, MISSING, OUTSIDE
+from ..types import Floats, Ints
 from .tokens import same_tokens
 
 IncorrectSpan = tuple[int, int, int, int]
@@ -31,28 +32,24 @@ class Crossing:
     text: str = ""
 
     def add(self, example: Example, count: int) -> None:
-        """Count those of an example.
-
-        example (Example): The example.
-        count (int): How many cross.
-        """
+        """Count the entities of an example that cross tokens."""
         self.count += count
         if count and not self.text:
             self.text = example.reference.text[:60]
 
 
-def gold_entities(examples: Sequence[Example], vocab: Vocab) -> tuple[Any, Any, Crossing]:
+def gold_entities(examples: Sequence[Example], vocab: Vocab) -> tuple[Ints, Ints, Crossing]:
     """Entities of references on the tokens of the predicted docs.
 
     examples (Sequence[Example]): The examples.
     vocab (Vocab): Gets the labels' names.
-    RETURNS (Tuple[Array, Array, Crossing]): ENT_IOB and ENT_TYPE of the tokens of all docs, shape (n_tokens,), and what
-        cannot be said in them.
+    RETURNS (Tuple[Array, Array, Crossing]): ENT_IOB and ENT_TYPE of the tokens of all docs, shape (n_tokens,), and
+        the entities that cross tokens.
     """
-    parts, crossing = [], Crossing()
+    parts, crossing = list[Ints](), Crossing()
     for example in examples:
         if same_tokens(example):
-            parts.append(example.reference.to_array(["ENT_IOB", "ENT_TYPE"]))
+            parts.append(cast(Ints, example.reference.to_array(["ENT_IOB", "ENT_TYPE"])))
             continue
         entities, tags = example.get_aligned_ents_and_ner()
         parts.append(_from_biluo(tags, vocab))
@@ -60,7 +57,7 @@ def gold_entities(examples: Sequence[Example], vocab: Vocab) -> tuple[Any, Any, 
         crossing.total += len(example.reference.ents)
     given = numpy.concatenate(parts)
     iob, ids = given[:, 0].astype("int64"), given[:, 1]
-    # What is blocked on a doc says that nothing was looked for, as in spaCy.
+    # Blocked tokens are not annotated, as in spaCy.
     iob[((iob == BEGIN) | (iob == INSIDE)) & (ids == 0)] = MISSING
     return iob, ids, crossing
 
@@ -111,14 +108,13 @@ def is_right(example: Example, start: int, end: int, label: str) -> float:
     RETURNS (float): 1 or 0; NaN where the reference is not annotated.
     """
     at = [int(i) for i in example.alignment.x2y[start:end]]
-    tokens: Any = example.reference[at[0] : at[-1] + 1] if at else []
-    if not at or any(token.ent_iob == MISSING for token in tokens):
+    if not at or any(token.ent_iob == MISSING for token in example.reference[at[0] : at[-1] + 1]):
         return numpy.nan
     wanted = (at[0], at[-1] + 1, label)
     return float(any((ent.start, ent.end, ent.label_) == wanted for ent in example.reference.ents))
 
 
-def judged(examples: Sequence[Example], starts: Any, ends: Any, labels: Sequence[str]) -> Any:
+def judged(examples: Sequence[Example], starts: Ints, ends: Ints, labels: Sequence[str]) -> Floats:
     """Whether entities in the predicted docs of a batch are right.
 
     examples (Sequence[Example]): The examples; no predicted doc is empty.
@@ -133,7 +129,7 @@ def judged(examples: Sequence[Example], starts: Any, ends: Any, labels: Sequence
     return numpy.array([is_right(examples[i], start, end, label) for i, start, end, label in found], dtype="d")
 
 
-def _from_biluo(tags: Sequence[str | None], vocab: Vocab) -> Any:
+def _from_biluo(tags: Sequence[str | None], vocab: Vocab) -> Ints:
     """ENT_IOB and ENT_TYPE, uint64, shape (n_tokens, 2), of what spaCy's alignment gives."""
     iob = {"B": BEGIN, "U": BEGIN, "I": INSIDE, "L": INSIDE, "O": OUTSIDE, "-": MISSING}
     pairs = [(iob[(tag or "-")[0]], vocab.strings.add(tag[2:]) if tag and tag[2:] else 0) for tag in tags]

@@ -1,15 +1,17 @@
-"""What all components with a head of ours share: how they learn from a batch, what of it they may learn from, and which
-rows of their weights stay."""
+"""The base class of all heads: one training step, which examples count in it, and labels at initialisation."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import fields
+from functools import wraps
+from typing import Generic, TypeVar, cast
 
 import numpy
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
-from thinc.api import set_dropout_rate
+from thinc.api import Optimizer, set_dropout_rate
 
 from .._compat import send_zeros
 from ..backbones.listeners import links_of
@@ -18,27 +20,52 @@ from ..corpora.marks import may_train, training_mask
 from ..errors import Errors
 from ..heads.layers import forget
 from ..heads.tokens import TokenScores
+from ..types import ArrayModule, Bools, Floats, GetExamples, Ints, Losses
+from .carry import Carry
 from .saving import CheckedFiles
-from .soft import Targets, lessons_of
+from .soft import SoftTargets, by_teacher
 from .still import StillRows
 
+ScoresT = TypeVar("ScoresT", Floats, TokenScores)
+"""What a head's model gives, and what its gradients are."""
 
-class Head(CheckedFiles, TrainablePipe):
-    """A component that scores labels, targets or tags on the rows of a backbone. A subclass says what goes into the
-    model (`inputs`), how many rows of scores an example has (`n_rows`), and what gold labels cost (`gold_loss`).
 
-    Examples that a reader has given to other components (`corpora.marks`) go through the model with their batch, and
-    cost exactly nothing: their labels are another task's.
+def takes_carry(initialize: Callable[..., None]) -> Callable[..., None]:
+    """For `initialize` of heads: the fields of `Carry` become keyword arguments, and so keys of
+    `[initialize.components.NAME]`. The method gets them as one argument, `carry`."""
+    signature, kind = inspect.signature(initialize), inspect.Parameter.KEYWORD_ONLY
+    own = [parameter for name, parameter in signature.parameters.items() if name != "carry"]
+    keys = [inspect.Parameter(key.name, kind, default=key.default, annotation=key.type) for key in fields(Carry)]
+
+    @wraps(initialize)
+    def initialize_with_carry(self: "Head", get_examples: GetExamples, **settings: object) -> None:
+        given = {key.name: settings.pop(key.name) for key in keys if key.name in settings}
+        build: Callable[..., Carry] = Carry
+        initialize(self, get_examples, carry=build(**given), **settings)
+
+    # spaCy checks the block against the signature.
+    vars(initialize_with_carry)["__signature__"] = signature.replace(parameters=[*own, *keys])
+    return initialize_with_carry
+
+
+class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
+    """A component that scores labels, targets or tags on the rows of a backbone. A subclass defines what goes into the
+    model (`inputs`), how many rows of scores an example has (`n_rows`), and the loss of gold labels (`gold_loss`).
+
+    Examples that a reader has given to other components (`corpora.marks`) go through the model with their batch. Their
+    loss and gradient are exactly 0.
     """
 
     still: StillRows | None = None
-    """What of the weights stays; see `spacy_transfer.learn_only`."""
+    """The frozen rows of the weights; see `spacy_transfer.learn_only`."""
+    takes_soft: str | None = None
+    """The kind of a teacher's answers: "labels", "tags" or "rows"; None for a head without such a loss."""
     _given: tuple[str, ...] = ()
     _initialized: tuple[str, ...] | None = None
 
     @property
     def task_weight(self) -> float:
-        """RETURNS (float): By how much the gradients of this task are scaled, in the head and so in the backbone."""
+        """RETURNS (float): Factor of the gradients of this task, in the head and so in the backbone."""
         return next((link.weight for link in links_of(self.model)), 1.0)
 
     def update(
@@ -46,9 +73,9 @@ class Head(CheckedFiles, TrainablePipe):
         examples: Iterable[Example],
         *,
         drop: float = 0.0,
-        sgd: Any = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
+        sgd: Optimizer | None = None,
+        losses: Losses | None = None,
+    ) -> Losses:
         """Learn from a batch.
 
         examples (Iterable[Example]): The batch.
@@ -64,14 +91,14 @@ class Head(CheckedFiles, TrainablePipe):
         validate_examples(examples, f"{type(self).__name__}.update")
         own = [example for example in examples if may_train(example.reference, self.name)]
         self.check_gold(own)
-        self._put_back()
+        self._restore_frozen()
         if not self.has_rows([example.predicted for example in examples]):
             return losses
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(self.inputs(examples))
         if own:
             loss, d_scores = self.get_loss(examples, scores)
-            backprop(self._sent_back(d_scores))
+            backprop(self._weighted(d_scores))
             losses[self.name] += loss
         else:
             for node in self.model.walk():
@@ -80,11 +107,11 @@ class Head(CheckedFiles, TrainablePipe):
             self.finish_update(sgd)
         return losses
 
-    def rehearse(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def rehearse(self, *args: object, **kwargs: object) -> Losses:
         """RAISES (ValueError): Always: see `spacy-transfer.Rehearsal.v1`."""
         raise ValueError(Errors.T450.format(name=self.name))
 
-    def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
+    def get_loss(self, examples: Iterable[Example], scores: ScoresT) -> tuple[float, ScoresT]:
         """Summed loss of a batch, and its gradient with respect to the logits, which is exactly 0 for examples that
         this component may not learn from.
 
@@ -105,23 +132,26 @@ class Head(CheckedFiles, TrainablePipe):
         loss, gradient = self._loss(own, _part(xp, scores, rows, may))
         return loss, _spread(xp, gradient, rows, scores)
 
-    def _loss(self, examples: Sequence[Example], scores: Any) -> tuple[float, Any]:
-        """Of examples that may all be learned from. What a teacher left for them (`marks.soft_of`) joins here."""
-        lessons = lessons_of(examples, self.name)
-        if len(lessons) == 1:
-            return self._lesson_loss(examples, scores, lessons[0].targets)
+    def _loss(self, examples: Sequence[Example], scores: ScoresT) -> tuple[float, ScoresT]:
+        """Of examples that may all be learned from, group by group of the same teacher (`marks.soft_of`)."""
+        groups = by_teacher(examples, self.name)
+        if len(groups) == 1:
+            return self._group_loss(examples, scores, groups[0].targets)
         xp, n_rows, total = self.model.ops.xp, self.n_rows(examples, scores), 0.0
-        gradient: Any = None
-        for lesson in lessons:
-            rows = numpy.repeat(lesson.mask, n_rows)
-            own = [example for example, mine in zip(examples, lesson.mask, strict=True) if mine]
-            loss, d_own = self._lesson_loss(own, _part(xp, scores, rows, lesson.mask), lesson.targets)
+        gradient: ScoresT | None = None
+        for group in groups:
+            rows = numpy.repeat(group.mask, n_rows)
+            own = [example for example, mine in zip(examples, group.mask, strict=True) if mine]
+            loss, d_own = self._group_loss(own, _part(xp, scores, rows, group.mask), group.targets)
             total += loss
             d_all = _spread(xp, d_own, rows, scores)
             gradient = d_all if gradient is None else _plus(gradient, d_all)
+        assert gradient is not None
         return total, gradient
 
-    def _lesson_loss(self, examples: Sequence[Example], scores: Any, targets: Targets | None) -> tuple[float, Any]:
+    def _group_loss(
+        self, examples: Sequence[Example], scores: ScoresT, targets: SoftTargets | None
+    ) -> tuple[float, ScoresT]:
         loss, d_scores = self.gold_loss(examples, scores)
         if targets is None:
             return loss, d_scores
@@ -130,10 +160,10 @@ class Head(CheckedFiles, TrainablePipe):
         gradient = _plus(_scaled(d_scores, 1.0 - weight), _scaled(d_soft, weight))
         return (1.0 - weight) * loss + weight * soft_loss, gradient
 
-    # What a subclass says
+    # What a subclass defines
 
     def check_gold(self, examples: Sequence[Example]) -> None:
-        """Look at the labels of what will be learned from, before anything is computed.
+        """Check the labels of what will be learned from, before anything is computed.
 
         examples (Sequence[Example]): Those of a batch that this component may learn from.
         RAISES (ValueError): When they are wrong.
@@ -143,17 +173,16 @@ class Head(CheckedFiles, TrainablePipe):
         """RETURNS (bool): Whether there is anything to score."""
         return True
 
-    def inputs(self, examples: Sequence[Example]) -> Any:
-        """RETURNS (Any): What the model reads; all examples of the batch, since listeners check it."""
+    def inputs(self, examples: Sequence[Example]) -> object:
+        """RETURNS (object): What the model reads; all examples of the batch, since listeners check it."""
         return [example.predicted for example in examples]
 
-    def n_rows(self, examples: Sequence[Example], scores: Any) -> Any:
+    def n_rows(self, examples: Sequence[Example], scores: ScoresT) -> Ints:
         """RETURNS (Array): How many rows of the scores belong to each example, int, shape (n_examples,)."""
-        return numpy.ones(len(examples), dtype="int64")
+        return numpy.ones(len(examples), dtype=numpy.int64)
 
-    def gold_loss(self, examples: Sequence[Example], scores: Any) -> tuple[float, Any]:
-        """Summed loss against gold labels, and its gradient with respect to the logits. Labels that are missing cost
-        nothing.
+    def gold_loss(self, examples: Sequence[Example], scores: ScoresT) -> tuple[float, ScoresT]:
+        """Summed loss against gold labels, and its gradient with respect to the logits. Missing labels have no loss.
 
         examples (Sequence[Example]): Those that this component may learn from.
         scores (Union[Floats2d, TokenScores]): Theirs.
@@ -161,20 +190,17 @@ class Head(CheckedFiles, TrainablePipe):
         """
         raise NotImplementedError
 
-    takes_soft: str | None = None
-    """Of which kind a teacher's answers must be: "labels", "tags" or "rows"; None for a head that has no such loss."""
-
-    def soft_loss(self, examples: Sequence[Example], scores: Any, targets: Targets) -> tuple[float, Any]:
-        """Summed loss against what a teacher says, before its weight, and its gradient with respect to the logits.
+    def soft_loss(self, examples: Sequence[Example], scores: ScoresT, targets: SoftTargets) -> tuple[float, ScoresT]:
+        """Summed loss against a teacher's answers, before its weight, and its gradient with respect to the logits.
 
         examples (Sequence[Example]): Those that this component may learn from, and a teacher has seen.
         scores (Union[Floats2d, TokenScores]): Theirs.
-        targets (Targets): What it says.
+        targets (SoftTargets): The answers.
         RETURNS (Tuple[float, Union[Floats2d, TokenScores]]): Loss and gradient.
         """
         raise ValueError(Errors.T434.format(name=self.name, found=targets.teacher["kind"], wanted=self.takes_soft))
 
-    def own_examples(self, get_examples: Callable[[], Iterable[Example]]) -> Callable[[], Iterator[Example]]:
+    def own_examples(self, get_examples: GetExamples) -> Callable[[], Iterator[Example]]:
         """For `initialize`: labels of examples that train others alone are not this component's.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
@@ -184,7 +210,7 @@ class Head(CheckedFiles, TrainablePipe):
 
     @staticmethod
     def sees_a_part(nlp: Language | None, n_examples: int) -> bool:
-        """For `initialize`: what is counted over a corpus cannot be counted there.
+        """For `initialize`: counts over a part are not those of the corpus.
 
         nlp (Optional[Language]): The pipeline.
         n_examples (int): How many examples came, those of others too.
@@ -196,10 +222,10 @@ class Head(CheckedFiles, TrainablePipe):
     @property
     def given_labels(self) -> list[str]:
         """RETURNS (List[str]): Labels that were added by hand; those that `initialize` found do not count."""
-        labels = list(self.labels)
+        labels: list[str] = list(self.labels)
         if not self.model.get_ref("output").has_param("W"):
             return labels
-        before = labels if self._initialized is None else self._initialized
+        before: Sequence[str] = labels if self._initialized is None else self._initialized
         return [*self._given, *(label for label in labels if label not in before)]
 
     def begin_anew(self, labels: Iterable[str]) -> None:
@@ -214,56 +240,66 @@ class Head(CheckedFiles, TrainablePipe):
             self.add_label(label)
         self._initialized = tuple(self.labels)
 
-    # What stays
+    # Frozen rows
 
-    def _sent_back(self, d_scores: Any) -> Any:
+    def _weighted(self, d_scores: ScoresT) -> ScoresT:
+        """The gradient that goes back: none of frozen rows, times the weight of the task."""
         if self.still is not None:
             d_scores = self.still.only_moving(d_scores)
         weight = self.task_weight
         return d_scores if weight == 1.0 else _scaled(d_scores, weight)
 
-    def _put_back(self) -> None:
-        """Our optimizers make the step after `finish_update`, in `step_schedules`: so this is done once more wherever
+    def _restore_frozen(self) -> None:
+        """Our optimizers make the step after `finish_update`, in `step_schedules`: so this is called again wherever
         the weights are read."""
         if self.still is not None:
             self.still.restore()
 
-    def finish_update(self, sgd: Any) -> None:
-        """Step, and put back what shall stay: see `spacy_transfer.learn_only`.
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step, and restore the frozen rows: see `spacy_transfer.learn_only`.
 
         sgd (Optimizer): The optimizer.
         """
         super().finish_update(sgd)
-        self._put_back()
+        self._restore_frozen()
 
     def before_saving(self) -> None:
-        """What is saved has what shall stay as it was."""
-        self._put_back()
+        """Frozen rows are saved as they were."""
+        self._restore_frozen()
 
 
-def _part(xp: Any, scores: Any, rows: Any, docs: Any) -> Any:
-    """Scores of some of the examples, by their rows; and by their docs, where scores know the docs' lengths."""
+def _as_given(scores: ScoresT, found: object) -> ScoresT:
+    return cast(ScoresT, found)
+
+
+def _part(xp: ArrayModule, scores: ScoresT, rows: Bools, docs: Bools) -> ScoresT:
+    """Scores of some of the examples, by their rows; and by their docs, where scores hold the docs' lengths."""
     if isinstance(scores, TokenScores):
-        return TokenScores(scores.logits[xp.asarray(rows)], scores.lengths[docs], scores.transitions)
+        part = TokenScores(scores.logits[xp.asarray(rows)], scores.lengths[docs], scores.transitions)
+        return _as_given(scores, part)
     return scores[xp.asarray(rows)]
 
 
-def _scaled(gradient: Any, factor: float) -> Any:
-    return gradient.scaled(factor) if isinstance(gradient, TokenScores) else gradient * factor
+def _scaled(gradient: ScoresT, factor: float) -> ScoresT:
+    if isinstance(gradient, TokenScores):
+        return _as_given(gradient, gradient.scaled(factor))
+    return gradient * factor
 
 
-def _plus(gradient: Any, other: Any) -> Any:
-    return gradient.plus(other) if isinstance(gradient, TokenScores) else gradient + other
+def _plus(gradient: ScoresT, other: ScoresT) -> ScoresT:
+    if isinstance(gradient, TokenScores) and isinstance(other, TokenScores):
+        return _as_given(gradient, gradient.plus(other))
+    return _as_given(gradient, gradient + other)
 
 
-def _spread(xp: Any, gradient: Any, rows: Any, scores: Any) -> Any:
+def _spread(xp: ArrayModule, gradient: ScoresT | None, rows: Bools, scores: ScoresT) -> ScoresT:
     """The gradient of some rows among zeros, in the shape of all scores. None is no row at all."""
     if isinstance(scores, TokenScores):
-        if gradient is None:
-            nothing = None if scores.transitions is None else scores.transitions.map(numpy.zeros_like)
-            return TokenScores(xp.zeros_like(scores.logits), scores.lengths, nothing)
-        return TokenScores(_spread(xp, gradient.logits, rows, scores.logits), scores.lengths, gradient.transitions)
-    spread: Any = xp.zeros_like(scores)
+        between, logits = None if scores.transitions is None else scores.transitions.map(numpy.zeros_like), None
+        if isinstance(gradient, TokenScores):
+            between, logits = gradient.transitions, gradient.logits
+        return _as_given(scores, TokenScores(_spread(xp, logits, rows, scores.logits), scores.lengths, between))
+    spread = xp.zeros_like(scores)
     if gradient is not None:
         spread[xp.asarray(rows)] = gradient
     return spread

@@ -1,8 +1,8 @@
-"""`fit = "maxent"`: a classifier's output layer at its optimum on the rows as they are, before training begins."""
+"""`fit = "maxent"`: the optimum of a classifier's output layer on frozen rows, before training begins."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Protocol
 
 import numpy
 from spacy.language import Language
@@ -11,10 +11,12 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.ty import ListenedToComponent
 from spacy.util import logger
+from thinc.api import Model
 from tqdm import tqdm
 
 from ..errors import Errors
 from ..heads.maxent import Evidence, Solution, solve_maxent
+from ..types import Floats, GetExamples, Pipe
 
 BATCH = 128
 """Docs whose rows are held at the same time."""
@@ -22,8 +24,17 @@ BAR_AFTER = 5.0
 """Seconds after which a progress bar shows."""
 
 
-def check_start(pipe: Any, nlp: Language | None, fit: str | None, strength: float | None) -> None:
-    """Look at the settings before anything is computed.
+class FittedPipe(Protocol):
+    """A classifier, as far as this start needs it."""
+
+    name: str
+    model: Model
+
+    def weigh(self, examples: Iterable[Example]) -> Evidence: ...
+
+
+def check_start(pipe: FittedPipe, nlp: Language | None, fit: str | None, strength: float | None) -> None:
+    """Check the settings before anything is computed.
 
     pipe (TrainablePipe): The classifier.
     nlp (Optional[Language]): The pipeline.
@@ -46,14 +57,14 @@ def check_start(pipe: Any, nlp: Language | None, fit: str | None, strength: floa
 
 
 def start_from_maxent(
-    pipe: Any,
-    get_examples: Callable[[], Iterable[Example]],
+    pipe: FittedPipe,
+    get_examples: GetExamples,
     nlp: Language | None,
     n_labelled: int,
     strength: float | None,
 ) -> None:
-    """Solve the output layer, and write the optimum into it. Nothing else moves: hidden layers and the query of
-    attention pooling stay as they were initialised.
+    """Solve the output layer, and write the optimum into it. Hidden layers and the query of attention pooling stay as
+    they were initialised.
 
     pipe (TrainablePipe): The classifier, its model initialised.
     get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
@@ -73,18 +84,18 @@ def start_from_maxent(
     if not evidence.positive.any() and (evidence.negative is None or not evidence.negative.any()):
         raise ValueError(Errors.T325.format(name=pipe.name, count=n_labelled))
     solution = solve_maxent(numpy.concatenate(batches), evidence, strength)
-    output = pipe.model.get_ref("output")
-    output.set_param("W", pipe.model.ops.asarray2f(solution.W))
-    output.set_param("b", pipe.model.ops.asarray1f(solution.b))
+    output, xp = pipe.model.get_ref("output"), pipe.model.ops.xp
+    output.set_param("W", xp.asarray(solution.W, dtype="f"))
+    output.set_param("b", xp.asarray(solution.b, dtype="f"))
     _report(pipe.name, solution, n_labelled, strength)
 
 
-def _upstream(name: str, nlp: Language | None) -> list[Any]:
+def _upstream(name: str, nlp: Language | None) -> list[Pipe]:
     """The components whose rows a component reads, directly or through others, in the order of the pipeline. Disabled
     ones count: `spacy train` disables what is frozen while it initialises the rest."""
     components = [] if nlp is None else nlp.components
     names = [other for other, _ in components]
-    readers, found = {name}, list[Any]()
+    readers, found = {name}, list[Pipe]()
     for other, component in reversed(components[: names.index(name)] if name in names else []):
         if isinstance(component, ListenedToComponent) and readers & set(component.listening_components):
             readers.add(other)
@@ -98,8 +109,8 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
-def _states(pipe: Any, upstream: list[Any], examples: list[Example]) -> Any:
-    """What the output layer reads. Rows go onto copies of the docs, and with them when the batch is done."""
+def _states(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example]) -> Floats:
+    """The input of the output layer. Rows are on copies of the docs, which live as long as the batch."""
     docs: list[Doc] = [example.predicted.copy() for example in examples]
     for component in upstream:
         component.set_annotations(docs, component.predict(docs))
@@ -112,12 +123,9 @@ def _states(pipe: Any, upstream: list[Any], examples: list[Example]) -> Any:
 
 
 def _joined(parts: list[Evidence]) -> Evidence:
-    positive: Any = numpy.concatenate([part.positive for part in parts])
-    holds = numpy.concatenate([part.holds for part in parts])
-    negative: Any = None
-    if parts[0].negative is not None:
-        negative = numpy.concatenate([part.negative for part in parts])
-    return Evidence(positive, negative, holds)
+    negatives = [part.negative for part in parts if part.negative is not None]
+    positive, holds = (numpy.concatenate([getattr(part, name) for part in parts]) for name in ("positive", "holds"))
+    return Evidence(positive, numpy.concatenate(negatives) if negatives else None, holds)
 
 
 def _report(name: str, solution: Solution, n_docs: int, given: float | None) -> None:

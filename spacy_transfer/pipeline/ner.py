@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 from spacy.language import Language
@@ -20,10 +20,11 @@ from ..heads.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, S
 from ..heads.soft import tag_marginals
 from ..heads.token_decisions import EntityDecisions, JudgedEntities
 from ..heads.tokens import TokenScores
+from ..types import Bools, Floats, Ints
 from .confidence import MARK, register_confidence
 from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans, judged
 from .soft import by_doc
-from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of
+from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of, write_attributes
 
 
 @Language.factory(
@@ -43,7 +44,7 @@ from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of
 def make_ner(
     nlp: Language,
     name: str,
-    model: Model[list[Doc], Any],
+    model: Model[list[Doc], TokenScores],
     scheme: Literal["bio", "biluo"],
     threshold: float,
     lenient: bool,
@@ -67,8 +68,17 @@ def make_ner(
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferNER): The component.
     """
-    settings: dict[str, Any] = {"spans_key": spans_key, "incorrect_spans_key": incorrect_spans_key, "lenient": lenient}
-    return TransferNER(nlp.vocab, model, name, scheme=scheme, threshold=threshold, scorer=scorer, **settings)
+    return TransferNER(
+        nlp.vocab,
+        model,
+        name,
+        scheme=scheme,
+        threshold=threshold,
+        lenient=lenient,
+        spans_key=spans_key,
+        incorrect_spans_key=incorrect_spans_key,
+        scorer=scorer,
+    )
 
 
 @dataclass
@@ -82,32 +92,32 @@ class Entities:
     scores (Array): Probabilities.
     """
 
-    attributes: Any
-    lengths: Any
-    starts: Any
-    ends: Any
-    labels: Any
-    scores: Any
+    attributes: Ints
+    lengths: Ints
+    starts: Ints
+    ends: Ints
+    labels: Ints
+    scores: Floats
 
 
 @dataclass
 class _Found:
-    """Entities on the way to a doc: what was there, where docs begin, and what the tags say."""
+    """Entities on the way to a doc: its attributes before, first tokens of docs, and the entities in the tags."""
 
-    given: Any
-    first: Any
-    starts: Any
-    ends: Any
-    labels: Any
+    given: Ints
+    first: Bools
+    starts: Ints
+    ends: Ints
+    labels: Ints
     spans: JudgedEntities
 
 
 class TransferNER(TokenPipe):
     """Named entities; see `make_ner`.
 
-    What is an entity on a doc already (of an entity_ruler, say) stays, and the tags around it are found under that
-    constraint; its probability is 1. As in spaCy's own ner no entity goes over a sentence start that is set, or begins
-    with white space. With the softmax decoder the best *well-formed* tags are taken. Probabilities are exact marginals:
+    Entities that a doc has already (of an entity_ruler, say) stay, with probability 1, and constrain the tags around
+    them. As in spaCy's own ner no entity crosses a sentence start that is set, or begins with white space. With the
+    softmax decoder the best *well-formed* tags are taken. Probabilities are exact marginals:
     that just this span carries just this label, given that tags are well-formed (with softmax, that is a CRF whose
     transitions weigh nothing).
     """
@@ -163,7 +173,7 @@ class TransferNER(TokenPipe):
         lengths = numpy.array([len(doc) for doc in docs], dtype="int64")
         if not lengths.sum():
             none = numpy.zeros(0, dtype="int64")
-            return Entities(numpy.zeros((0, 2), "uint64"), lengths, none, none, none, none)
+            return Entities(numpy.zeros((0, 2), "uint64"), lengths, none, none, none, numpy.zeros(0))
         found = self._find(docs)
         return self._entities(found, lengths, found.spans.scores(self.model.attrs["temperature"]))
 
@@ -182,20 +192,20 @@ class TransferNER(TokenPipe):
         # Docs without entities have nothing to compute.
         chosen, own = part_of(scores.lengths, starts)
         at, transitions = numpy.searchsorted(chosen, starts), self.transitions(scores, self.scheme.allowed)
-        extents: Any = (at, at + (ends - starts), tags[tags > 0], self.scheme.may_follow)
+        extents = at, at + (ends - starts), tags[tags > 0], self.scheme.may_follow
         spans = EntityDecisions(logits[chosen], own, transitions, *extents)
         return _Found(given, first, starts, ends, labels, spans)
 
     def decisions(self, examples: Iterable[Example]) -> JudgedEntities:
-        """What this component decides about texts, for `heads.calibration`. Entities that are on a doc already are not
-        its own; those below the threshold are.
+        """The decisions about texts, for `heads.calibration`. Entities that a doc has already do not count;
+        those below the threshold do.
 
         examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
         RETURNS (JudgedEntities): All that would be predicted.
         """
         examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
         if not examples:
-            none: Any = numpy.zeros(0, dtype="int64")
+            none = numpy.zeros(0, dtype="int64")
             nothing = self.scheme.allowed.map(lambda part: part.astype("d"))
             return EntityDecisions(numpy.zeros((0, len(self.tags))), none, nothing, none, none, none, none, none)
         found = self._find([eg.predicted for eg in examples])
@@ -204,8 +214,8 @@ class TransferNER(TokenPipe):
         found.spans.right = numpy.where(preset, numpy.nan, right)
         return found.spans
 
-    def _constraints(self, given: Any, first: Any) -> Any:
-        """Tags that are allowed; None for all. O on a doc is no constraint, as in spaCy: rulers leave it everywhere."""
+    def _constraints(self, given: Ints, first: Bools) -> Bools | None:
+        """Allowed tags; None for all. O on a doc is no constraint, as in spaCy: rulers leave it everywhere."""
         iob = given[:, 0].astype("int64")
         preset = (iob == BEGIN) | (iob == INSIDE)
         sentences, spaces = given[:, 2].astype("int64") == 1, given[:, 3] != 0
@@ -218,8 +228,8 @@ class TransferNER(TokenPipe):
         mask[sentences & ~preset] &= ~self.scheme.goes_on
         return mask
 
-    def _read(self, given: Any, logits: Any, first: Any) -> LenientEntities:
-        """What `lenient` finds. Sentence starts and entities that were there part what stands on their sides."""
+    def _read(self, given: Ints, logits: Floats, first: Bools) -> LenientEntities:
+        """For `lenient`. Sentence starts, and entities that were there, end the entities beside them."""
         iob, sentences = given[:, 0].astype("int64"), given[:, 2].astype("int64") == 1
         preset = (iob == BEGIN) | (iob == INSIDE)
         breaks = first | sentences & ~preset
@@ -230,7 +240,7 @@ class TransferNER(TokenPipe):
             breaks[1:] |= preset[:-1] & ~preset[1:]
         return read_leniently(self.scheme, logits, breaks, (given[:, 3] != 0) & ~preset)
 
-    def _decode(self, scores: TokenScores, logits: Any, first: Any) -> Any:
+    def _decode(self, scores: TokenScores, logits: Floats, first: Bools) -> Ints:
         allowed = self.scheme.allowed
         if scores.transitions is not None:
             return viterbi(logits, scores.lengths, self.transitions(scores, allowed))
@@ -244,8 +254,8 @@ class TransferNER(TokenPipe):
             tags[chosen] = viterbi(logits[chosen], lengths, self.transitions(scores, allowed))
         return tags
 
-    def _entities(self, found: _Found, lengths: Any, probabilities: Any) -> Entities:
-        """Put what was found beside what was there."""
+    def _entities(self, found: _Found, lengths: Ints, probabilities: Floats) -> Entities:
+        """Put new entities beside those that were there."""
         given, first, starts, ends, labels = found.given, found.first, found.starts, found.ends, found.labels
         iob, types = given[:, 0].astype("int64"), given[:, 1].copy()
         preset = (iob == BEGIN) | (iob == INSIDE)
@@ -278,7 +288,7 @@ class TransferNER(TokenPipe):
         values = scores.scores.tolist()
         for i, (doc, begin) in enumerate(zip(docs, begins, strict=True)):
             if len(doc):
-                doc.from_array(["ENT_IOB", "ENT_TYPE"], scores.attributes[begin : begin + len(doc)])
+                write_attributes(doc, ["ENT_IOB", "ENT_TYPE"], scores.attributes[begin : begin + len(doc)])
             a, b = bounds[i], bounds[i + 1]
             spans = [Span(doc, starts[j] - begin, ends[j] - begin, labels[j]) for j in range(a, b)]
             attrs = {"scores": values[a:b], MARK: self.name}
@@ -286,7 +296,7 @@ class TransferNER(TokenPipe):
             doc.spans[key] = SpanGroup(doc, name=key, attrs=attrs, spans=spans)
 
     def _key(self, doc: Doc) -> str:
-        """Where this component's entities go: under its own name, where another one has left its entities."""
+        """The key of this component's entities: its own name, where another one has left its entities."""
         group = doc.spans.get(self.spans_key)
         is_own = group is None or group.attrs.get(MARK, self.name) == self.name
         return self.spans_key if is_own else self.name
@@ -318,18 +328,18 @@ class TransferNER(TokenPipe):
             d_transitions = None if d_transitions is None else d_transitions.plus(d_between)
         return loss, self.gradient(scores, d_logits, d_transitions)
 
-    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
+    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Floats]:
         """RETURNS (Tuple[TokenScores, Floats2d]): Scores, and logits that are -inf where a tag may not be."""
         scores, logits = super().logits_of(docs)
         given = numpy.concatenate([doc.to_array(["ENT_IOB", "ENT_TYPE", "SENT_START", "IS_SPACE"]) for doc in docs])
         mask = self._constraints(given, first_tokens(scores.lengths))
         return scores, logits if mask is None else numpy.where(mask, logits, -numpy.inf)
 
-    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
-        """How sure this recognizer is.
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, object]]:
+        """Probabilities of entities, and of being outside of them.
 
         docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (List[Dict[str, Any]]): For each doc "ents": first token, token after the last, label, probability; and
+        RETURNS (List[Dict[str, object]]): For each doc "ents": first token, end, label, probability; and
             "outside": of each token the probability to be in no entity.
         """
         if not docs:
@@ -338,9 +348,9 @@ class TransferNER(TokenPipe):
         transitions = self.transitions(scores, self.scheme.allowed)
         of_tags = tag_marginals(logits, scores.lengths, transitions, self.temperature)
         outside = by_doc(of_tags[:, 0].astype("f"), scores.lengths)
-        twins = [doc.copy() for doc in docs]
-        self.set_annotations(twins, self.predict(docs))
-        groups = [doc.spans[self._key(doc)] for doc in twins]
+        copies = [doc.copy() for doc in docs]
+        self.set_annotations(copies, self.predict(docs))
+        groups = [doc.spans[self._key(doc)] for doc in copies]
         ents = [
             [[e.start, e.end, e.label_, score] for e, score in zip(group, group.attrs["scores"], strict=True)]
             for group in groups
@@ -352,15 +362,15 @@ class TransferNER(TokenPipe):
         """RETURNS (Transitions): Which tags may stand side by side, bool."""
         return self.scheme.allowed
 
-    def _open(self, mask: Any, iob: Any, examples: Sequence[Example], lengths: Any) -> None:
-        """Where nobody has looked for some labels, "outside" allows their tags."""
+    def _open(self, mask: Bools, iob: Ints, examples: Sequence[Example], lengths: Ints) -> None:
+        """Where some labels were not annotated, "outside" allows their tags."""
         named = open_of(examples, self.name)
         for opened in set(named) - {()}:
             here = numpy.repeat(numpy.array([each == opened for each in named]), lengths) & (iob == OUTSIDE)
             wanted = [self.labels.index(label) for label in opened if label in self.labels]
             mask[numpy.ix_(here, numpy.isin(self.scheme.label, wanted))] = True
 
-    def _gold(self, examples: Sequence[Example]) -> tuple[Any, Any]:
+    def _gold(self, examples: Sequence[Example]) -> tuple[Ints, Ints]:
         """ENT_IOB of the tokens of all docs, and indices of labels."""
         iob, ids, crossing = gold_entities(examples, self.vocab)
         self._warn(crossing)

@@ -1,16 +1,15 @@
-"""PerCorpusScorer.v1: a component is scored on its own corpora, all together and each by itself."""
+"""PerCorpusScorer.v1: scores of a component on each of its corpora, and on all together."""
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
 
 from spacy.training import Example
 
 from ..corpora.marks import corpus_of, may_train, trains_of
 from ..errors import Errors
 
-Scorer = Callable[..., dict[str, Any]]
+Scorer = Callable[..., dict[str, object]]
 
 
 def create_per_corpus_scorer_v1(*, component: str, scorer: Scorer) -> Scorer:
@@ -19,22 +18,16 @@ def create_per_corpus_scorer_v1(*, component: str, scorer: Scorer) -> Scorer:
     all count, and belong to no corpus.
 
     component (str): Name of the component that is scored. (spaCy does not tell a scorer.)
-    scorer (Callable[[Iterable[Example]], Dict[str, Any]]): Any scorer.
-    RETURNS (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
+    scorer (Callable[[Iterable[Example]], Dict[str, object]]): Any scorer.
+    RETURNS (Callable[[Iterable[Example]], Dict[str, object]]): The scorer.
     """
     return partial(score_per_corpus, component=component, scorer=scorer)
 
 
-def score_per_corpus(examples: Iterable[Example], *, component: str, scorer: Scorer, **settings: Any) -> dict[str, Any]:
-    """See `create_per_corpus_scorer_v1`.
-
-    examples (Iterable[Example]): The examples.
-    component (str): Name of the component.
-    scorer (Callable[[Iterable[Example]], Dict[str, Any]]): The scorer.
-    settings (Any): Of the component.
-    RETURNS (Dict[str, Any]): The scores.
-    RAISES (ValueError): When every example belongs to others.
-    """
+def score_per_corpus(
+    examples: Iterable[Example], *, component: str, scorer: Scorer, **settings: object
+) -> dict[str, object]:
+    """See `create_per_corpus_scorer_v1`. RAISES (ValueError): When every example belongs to others."""
     examples = list(examples)
     own = [example for example in examples if may_train(example.reference, component)]
     if examples and not own:

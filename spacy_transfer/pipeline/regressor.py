@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 from spacy.language import Language
@@ -17,8 +17,11 @@ from ..backbones.listeners import name_head
 from ..corpora.marks import may_train
 from ..errors import Errors, Warnings
 from ..heads import regression as losses_of
-from .carry import carry_at_initialize, check_carry
-from .head import Head
+from ..heads.regression import Places
+from ..types import Config as Settings
+from ..types import Floats, GetExamples, Ints, pipes_of
+from .carry import Carry
+from .head import Head, takes_carry
 from .targets import Source, Targets, check_bounds, declare
 
 DEFAULT_MODEL = """
@@ -61,7 +64,7 @@ width = null
 def make_regressor(
     nlp: Language,
     name: str,
-    model: Model[Any, Floats2d],
+    model: Model[Places, Floats2d],
     attribute: str,
     source: Literal["extension", "cats"],
     spans_key: str | None,
@@ -81,19 +84,29 @@ def make_regressor(
     source (str): Where gold values stand: the "extension" attribute, or "cats" (documents only).
     spans_key (Optional[str]): Group in `doc.spans` whose spans get numbers; null for whole docs. An earlier
         component must set the group; training and scoring take the reference's.
-    loss (str): "mse" (squared error), "huber", or "pearson" (1 - correlation over the batch; it leaves open where
-        0 is and how large a unit, so only the order of its predictions means something).
+    loss (str): "mse" (squared error), "huber", or "pearson" (1 - correlation over the batch; only
+        the order of its predictions has a meaning, not their mean or scale).
     delta (float): From which error on Huber's loss is a straight line, in standard deviations of the target.
     bounds (Optional[List[float]]): Lowest and highest value that a target may have. What lies outside is an error;
         a head with `bounded = true` keeps its predictions between them.
     scorer (Optional[Callable]): The scorer. The weights in [training.score_weights] begin with the attribute's name.
     RETURNS (TransferRegressor): The component.
     """
-    settings: dict[str, Any] = {"attribute": attribute, "source": source, "spans_key": spans_key, "bounds": bounds}
-    return TransferRegressor(nlp.vocab, model, name, loss=loss, delta=delta, scorer=scorer, **settings)
+    return TransferRegressor(
+        nlp.vocab,
+        model,
+        name,
+        attribute=attribute,
+        source=source,
+        spans_key=spans_key,
+        loss=loss,
+        delta=delta,
+        bounds=bounds,
+        scorer=scorer,
+    )
 
 
-class TransferRegressor(Head):
+class TransferRegressor(Head[Floats]):
     """Real numbers for docs or spans; see `make_regressor`."""
 
     def __init__(
@@ -112,10 +125,10 @@ class TransferRegressor(Head):
     ) -> None:
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         name_head(model, name)
-        self.cfg: dict[str, Any] = {"labels": []}
+        self.cfg: Settings = {"labels": []}
         self.targets = Targets(name, attribute, source, spans_key, check_bounds(name, bounds))
         self.loss, self.delta = loss, delta
-        if not delta > 0:
+        if not 0.0 < delta < math.inf:
             raise ValueError(Errors.T422.format(name=name, found=delta))
         if source == "cats" and spans_key is not None:
             raise ValueError(Errors.T414.format(name=name, key=spans_key))
@@ -135,17 +148,13 @@ class TransferRegressor(Head):
         return list(self.labels)
 
     def add_label(self, label: str) -> int:
-        """Add a target. Those that were there keep their weights.
-
-        label (str): Its name.
-        RETURNS (int): 0 if it was there already, 1 otherwise.
-        """
+        """RETURNS (int): 0 if the target was there, 1 otherwise. Those that were there keep their weights."""
         if not isinstance(label, str):
             raise ValueError(Errors.T423.format(name=self.name, found=label))
         if label in self.labels:
             return 0
         self.cfg["labels"] = [*self.labels, label]
-        self.still = None  # It knows the rows by their places.
+        self.still = None  # It knows rows by their numbers.
         self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1
@@ -158,11 +167,11 @@ class TransferRegressor(Head):
         """
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T418.format(name=self.name))
-        self._put_back()
+        self._restore_frozen()
         docs = list(docs)
         if self.targets.spans_key is None:
             return self.model.predict(docs)
-        spans = [[(span.start, span.end) for span in self._places(doc)] for doc in docs]
+        spans = [[(span.start, span.end) for span in self._spans(doc)] for doc in docs]
         return self.model.predict((docs, spans))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
@@ -179,24 +188,27 @@ class TransferRegressor(Head):
                 value = row[0] if is_single else dict(zip(self.labels, row, strict=True))
                 place._.set(self.targets.attribute, value)
 
-    def _places(self, doc: Doc) -> Iterable[Any]:
-        return [doc] if self.targets.spans_key is None else doc.spans.get(self.targets.spans_key, ())
+    def _places(self, doc: Doc) -> Iterable[Doc | Span]:
+        return [doc] if self.targets.spans_key is None else self._spans(doc)
+
+    def _spans(self, doc: Doc) -> Iterable[Span]:
+        return doc.spans.get(self.targets.spans_key, ())
 
     def check_gold(self, examples: Sequence[Example]) -> None:
         """RAISES (ValueError): When a target is no number, or outside of the bounds."""
         for example in examples:
             self.targets.of_example(example)
 
-    def inputs(self, examples: Sequence[Example]) -> Any:
-        """RETURNS (Any): The docs, and with a `spans_key` the extents of the reference's spans in each."""
+    def inputs(self, examples: Sequence[Example]) -> Places:
+        """RETURNS (Places): The docs, and with a `spans_key` the extents of the reference's spans in each."""
         docs = [example.predicted for example in examples]
         return docs if self.targets.spans_key is None else (docs, [self.targets.extents(eg) for eg in examples])
 
-    def n_rows(self, examples: Sequence[Example], scores: Any) -> Any:
+    def n_rows(self, examples: Sequence[Example], scores: Floats) -> Ints:
         """RETURNS (Array): One of a doc, or one for each span of the reference."""
         return numpy.array([len(self.targets.extents(example)) for example in examples], dtype="int64")
 
-    def gold_loss(self, examples: Sequence[Example], scores: Any) -> tuple[float, Any]:
+    def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
         """Summed loss, and its gradient, both in standard deviations of the targets.
 
         examples (Sequence[Example]): The batch.
@@ -204,26 +216,23 @@ class TransferRegressor(Head):
         RETURNS (Tuple[float, Floats2d]): Loss and gradient.
         """
         found = [values for example in examples for _, values in self.targets.of_example(example)]
-        truths, mask = (self.model.ops.asarray2f(part) for part in self._as_arrays(found))
-        values, truths = (losses_of.standardize(self.model, numbers) for numbers in (scores, truths))
         xp = self.model.ops.xp
+        truths, mask = (xp.asarray(part) for part in self._as_arrays(found))
+        values, truths = (losses_of.standardize(self.model, numbers) for numbers in (scores, truths))
         if self.loss == "huber":
             return losses_of.huber(xp, values, truths, mask, self.delta)
         loss = losses_of.mean_squared_error if self.loss == "mse" else losses_of.pearson_loss
         return loss(xp, values, truths, mask)
 
+    @takes_carry
     def initialize(
         self,
-        get_examples: Callable[[], Iterable[Example]],
+        get_examples: GetExamples,
         *,
         nlp: Language | None = None,
         labels: list[str] | None = None,
         units: dict[str, list[float]] | None = None,
-        carry_from: str | None = None,
-        carry_component: str | None = None,
-        label_map: dict[str, str] | None = None,
-        merge: bool = False,
-        only_new: bool = False,
+        carry: Carry,
     ) -> None:
         """Find the targets, their mean and spread in the whole corpus, and build the head.
 
@@ -234,17 +243,11 @@ class TransferRegressor(Head):
         units (Optional[Dict[str, List[float]]]): Mean and standard deviation of targets, by name, where the training
             examples do not tell: of a corpus that is streamed or sampled spaCy shows the first 100. Targets that are
             carried keep theirs.
-        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of targets, with their mean and
-            scale there: a folder or package.
-        carry_component (Optional[str]): The component there; None for the one of this name, or the only regressor.
-        label_map (Optional[Dict[str, str]]): The targets' names here, by those there, where they differ.
-        merge (bool): Whether several targets there may become one here, their mean.
-        only_new (bool): Let only the rows of targets that are new learn; all else stays bit for bit.
+        carry (Carry): What is taken from another pipeline, by the names of targets, with their mean and scale there;
+            the fields of `Carry` are keys of the block.
         """
-        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
-        carry |= {"merge": merge, "only_new": only_new}
         validate_get_examples(get_examples, "TransferRegressor.initialize")
-        check_carry(self.name, **carry)
+        carry.check(self.name)
         self._check_others(nlp)
         if self.targets.spans_key is not None and self.model.get_ref("tok2vec").attrs.get("rows_per") == "document":
             raise ValueError(Errors.T424.format(name=self.name, key=self.targets.spans_key))
@@ -272,14 +275,14 @@ class TransferRegressor(Head):
         pairs = zip(self.labels, *losses_of.units(truths, mask), strict=True)
         mean, scale = zip(*(units.get(label, measured) for label, *measured in pairs), strict=True)
         losses_of.set_units(self.model, mean, scale)
-        report = carry_at_initialize(self, nlp, **carry)
+        report = carry.into(self, nlp)
         measured = [label for label in (self.labels if report is None else report.plan.new) if label not in units]
         if measured and self.sees_a_part(nlp, n_examples):
             counts = {label: sum(label in values for values in found) for label in measured}
             warnings.warn(Warnings.W412.format(name=self.name, counts=counts, most=n_examples), stacklevel=2)
 
-    def _as_arrays(self, found: list[dict[str, float]]) -> tuple[Any, Any]:
-        """Targets, and 0 where there are none to learn from. A missing one is never trained on."""
+    def _as_arrays(self, found: list[dict[str, float]]) -> tuple[Floats, Floats]:
+        """Targets, and a mask that is 0 where they are missing."""
         truths = numpy.zeros((len(found), len(self.labels)), dtype="f")
         mask = numpy.zeros_like(truths)
         for i, values in enumerate(found):
@@ -289,7 +292,7 @@ class TransferRegressor(Head):
         return truths, mask
 
     def _check_others(self, nlp: Language | None) -> None:
-        for other, pipe in nlp.pipeline if nlp is not None else ():
+        for other, pipe in pipes_of(nlp) if nlp is not None else ():
             if pipe is self or not isinstance(pipe, TransferRegressor):
                 continue
             same = [(p.targets.attribute, p.targets.spans_key) for p in (self, pipe)]
@@ -310,11 +313,11 @@ class TransferRegressor(Head):
         if unseen:
             warnings.warn(Warnings.W411.format(name=self.name, unseen=unseen), stacklevel=3)
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
         """Score a batch whose predictions are made.
 
         examples (Iterable[Example]): The examples.
-        RETURNS (Dict[str, Any]): What the scorer gives.
+        RETURNS (Dict[str, object]): What the scorer gives.
         """
         if self.scorer is None:
             return {}

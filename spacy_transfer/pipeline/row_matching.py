@@ -1,7 +1,6 @@
-"""`transfer_rows`: a backbone learns to give the rows of another one. It is there for training alone."""
+"""`transfer_rows`: a backbone learns the rows of another one. The component is for training alone."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -10,19 +9,22 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from ..backbones.listeners import name_head
-from ..corpora.marks import soft_of
 from ..errors import Errors
 from ..heads.soft import row_loss
 from ..heads.tokens import TokenScores
+from ..types import Config as Settings
+from ..types import GetExamples, Ints
 from .head import Head
-from .soft import Targets, check_kind, check_tokens
+from .soft import SoftTargets, answers_to, check_kind, check_tokens
 from .tokens import DEFAULT_MODEL
 
 _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
 
 
 @Language.factory("transfer_rows", assigns=[], default_config={"model": _MODEL, "scorer": None})
-def make_rows(nlp: Language, name: str, model: Model[list[Doc], Any], scorer: Callable | None) -> "TransferRows":
+def make_rows(
+    nlp: Language, name: str, model: Model[list[Doc], TokenScores], scorer: Callable | None
+) -> "TransferRows":
     """Construct a component that matches rows of tokens with those of a teacher, through a projection (Romero et al.
     2015). It writes nothing and costs nothing at prediction; `spacy-transfer.LeaveOut.v1` leaves it out of what is
     saved.
@@ -35,59 +37,58 @@ def make_rows(nlp: Language, name: str, model: Model[list[Doc], Any], scorer: Ca
     return TransferRows(nlp.vocab, model, name)
 
 
-class TransferRows(Head):
-    """A head that learns the rows of a teacher; see `make_rows`. Only `spacy-transfer.Teacher.v1` gives it anything to
-    learn from."""
+class TransferRows(Head[TokenScores]):
+    """A head that learns the rows of a teacher (`spacy-transfer.Teacher.v1`); see `make_rows`."""
 
     takes_soft = "rows"
 
     def __init__(self, vocab: Vocab, model: Model, name: str = "transfer_rows") -> None:
         if model.attrs.get("decoder") != "softmax":
             raise ValueError(Errors.T338.format(name=name, found=model.name))
-        self.vocab = vocab
-        self.model = model
-        self.name = name
+        self.vocab, self.model, self.name = vocab, model, name
         name_head(model, name)
-        self.cfg: dict[str, Any] = {}
+        self.cfg: Settings = {}
 
     def predict(self, docs: Iterable[Doc]) -> list[None]:
         """RETURNS (List[None]): Nothing."""
         return [None for _ in docs]
 
-    def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
+    def set_annotations(self, docs: Iterable[Doc], scores: list[None]) -> None:
         """Write nothing."""
 
     def has_rows(self, docs: Sequence[Doc]) -> bool:
         """RETURNS (bool): Whether any doc has a token."""
         return any(len(doc) for doc in docs)
 
-    def n_rows(self, examples: Sequence[Example], scores: TokenScores) -> Any:
+    def n_rows(self, examples: Sequence[Example], scores: TokenScores) -> Ints:
         """RETURNS (Array): Tokens of each doc."""
         return scores.lengths
 
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
-        """RETURNS (Tuple[float, TokenScores]): Nothing: no annotation says what rows should be."""
+        """RETURNS (Tuple[float, TokenScores]): 0 and zeros: rows have no gold annotation."""
         return 0.0, TokenScores(self.model.ops.xp.zeros_like(scores.logits), scores.lengths, None)
 
-    def soft_loss(self, examples: Sequence[Example], scores: TokenScores, targets: Targets) -> tuple[float, Any]:
-        """Squared error, the mean over each row, the sum over tokens. The teacher's temperature does not count.
+    def soft_loss(
+        self, examples: Sequence[Example], scores: TokenScores, targets: SoftTargets
+    ) -> tuple[float, TokenScores]:
+        """Squared error, the mean over each row, the sum over tokens. The teacher's temperature has no effect.
 
         examples (Sequence[Example]): The examples.
         scores (TokenScores): The projected rows.
-        targets (Targets): The teacher's rows.
+        targets (SoftTargets): The teacher's rows.
         RETURNS (Tuple[float, TokenScores]): Loss and gradient.
         """
         check_kind(self.name, targets, "rows")
-        check_tokens(self.name, examples, targets, "rows")
+        check_tokens(self.name, examples, targets)
         ops = self.model.ops
-        wanted = ops.xp.concatenate([ops.asarray(answer["rows"], dtype="f") for answer in targets.answers])
+        wanted = ops.xp.concatenate([ops.xp.asarray(answer["rows"], dtype="f") for answer in targets.answers])
         if wanted.shape[1] != scores.logits.shape[1]:
             facts = {"found": wanted.shape[1], "wanted": scores.logits.shape[1]}
             raise ValueError(Errors.T432.format(name=self.name, **facts))
         loss, gradient = row_loss(ops.xp, scores.logits, wanted, ops.xp.ones(len(wanted), dtype="f"))
         return loss, TokenScores(gradient, scores.lengths, None)
 
-    def initialize(self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None) -> None:
+    def initialize(self, get_examples: GetExamples, *, nlp: Language | None = None) -> None:
         """Build the projection, as wide as the teacher's rows.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
@@ -96,7 +97,7 @@ class TransferRows(Head):
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         sample = []
         for example in self.own_examples(get_examples)():
-            (answer,) = soft_of([example], self.name)
+            (answer,) = answers_to([example], self.name)
             sample = [example.reference]
             if answer is not None and "rows" in answer:
                 self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, answer["rows"].shape[1]))

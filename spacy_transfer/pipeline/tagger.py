@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 from spacy.language import Language
@@ -18,7 +18,8 @@ from ..errors import Errors
 from ..heads.crf import crf_loss, softmax_loss, viterbi
 from ..heads.token_decisions import TagDecisions
 from ..heads.tokens import TokenScores
-from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens
+from ..types import Bools, Floats, Ints
+from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens, write_attributes
 
 Attribute = Literal["tag", "pos"]
 _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
@@ -39,7 +40,7 @@ _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
 def make_tagger(
     nlp: Language,
     name: str,
-    model: Model[list[Doc], Any],
+    model: Model[list[Doc], TokenScores],
     attribute: Literal["tag", "pos"],
     overwrite: bool,
     label_smoothing: float,
@@ -55,8 +56,15 @@ def make_tagger(
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTagger): The component.
     """
-    settings: dict[str, Any] = {"attribute": attribute, "overwrite": overwrite, "label_smoothing": label_smoothing}
-    return TransferTagger(nlp.vocab, model, name, scorer=scorer, **settings)
+    return TransferTagger(
+        nlp.vocab,
+        model,
+        name,
+        attribute=attribute,
+        overwrite=overwrite,
+        label_smoothing=label_smoothing,
+        scorer=scorer,
+    )
 
 
 class TransferTagger(TokenPipe):
@@ -84,8 +92,8 @@ class TransferTagger(TokenPipe):
         self.what = f"a token with a {attribute}"
 
     @property
-    def label_ids(self) -> Any:
-        """RETURNS (Array): What spaCy has in the attribute for each label, uint64, shape (n_labels,)."""
+    def label_ids(self) -> Ints:
+        """RETURNS (Array): spaCy's value of the attribute for each label, uint64, shape (n_labels,)."""
         if self.attribute == "pos":
             return numpy.array([POS_IDS[label] for label in self.labels], dtype="uint64")
         return super().label_ids
@@ -95,7 +103,7 @@ class TransferTagger(TokenPipe):
         if self.attribute == "pos" and (not label or label not in POS_IDS):
             raise ValueError(Errors.T337.format(name=self.name, label=label, labels=sorted(filter(None, POS_IDS))))
 
-    def predict(self, docs: Iterable[Doc]) -> Any:
+    def predict(self, docs: Iterable[Doc]) -> Ints:
         """Find the tags.
 
         docs (Iterable[Doc]): The docs.
@@ -106,21 +114,21 @@ class TransferTagger(TokenPipe):
             return numpy.zeros(0, dtype="int64")
         return self._decode(self.scores_of(docs))
 
-    def _decode(self, scores: TokenScores) -> Any:
+    def _decode(self, scores: TokenScores) -> Ints:
         logits = self.model.ops.to_numpy(scores.logits)
         if scores.transitions is None:
             return logits.argmax(axis=1)
         return viterbi(logits, scores.lengths, self.transitions(scores, self.allowed))
 
     def decisions(self, examples: Iterable[Example]) -> TagDecisions:
-        """What this component decides about texts, for `heads.calibration`.
+        """The decisions about texts, for `heads.calibration`.
 
         examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
         RETURNS (TagDecisions): Of all tokens.
         """
         examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
         if not examples:
-            none: Any = numpy.zeros(0, dtype="int64")
+            none = numpy.zeros(0, dtype="int64")
             return TagDecisions(numpy.zeros((0, len(self.labels))), none, None, none, none)
         scores = self.scores_of([eg.predicted for eg in examples])
         between = None if scores.transitions is None else self.transitions(scores, self.allowed)
@@ -129,7 +137,7 @@ class TransferTagger(TokenPipe):
             self.model.ops.to_numpy(scores.logits), scores.lengths, between, self._decode(scores), golds
         )
 
-    def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
+    def set_annotations(self, docs: Iterable[Doc], scores: Ints) -> None:
         """Write the tags.
 
         docs (Iterable[Doc]): The docs.
@@ -144,7 +152,7 @@ class TransferTagger(TokenPipe):
             if not self.overwrite:
                 before = doc.to_array(name)
                 values = numpy.where(before == 0, values, before)
-            doc.from_array([name], values)
+            write_attributes(doc, [name], values)
 
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient.
@@ -167,19 +175,19 @@ class TransferTagger(TokenPipe):
             loss = self._smooth(logits[known], mask[known], known, d_logits)
         return loss, self.gradient(scores, d_logits, None)
 
-    def _smooth(self, logits: Any, mask: Any, known: Any, d_logits: Any) -> float:
-        """Cross-entropy with targets that are spread, in the place of the gradient of the known tokens."""
+    def _smooth(self, logits: Floats, mask: Bools, known: Ints, d_logits: Floats) -> float:
+        """Cross-entropy with smoothed targets. Its gradient replaces that of the known tokens."""
         shifted = logits - logits.max(axis=1, keepdims=True, initial=-numpy.inf)
         logs = shifted - numpy.log(numpy.exp(shifted).sum(axis=1, keepdims=True))
         targets = mask * (1.0 - self.label_smoothing) + self.label_smoothing / mask.shape[1]
         d_logits[known] = numpy.exp(logs) - targets
         return float(-(targets * logs).sum())
 
-    def _gold(self, examples: Sequence[Example]) -> Any:
+    def _gold(self, examples: Sequence[Example]) -> Ints:
         """Indices of labels, -1 where a token has none or its parts have several, shape (n_tokens,)."""
         return self.index_labels(self._gold_ids(examples), examples)
 
-    def _gold_ids(self, examples: Sequence[Example]) -> Any:
+    def _gold_ids(self, examples: Sequence[Example]) -> Ints:
         name, parts = self.attribute.upper(), []
         for example in examples:
             if same_tokens(example):
@@ -197,8 +205,8 @@ class TransferTagger(TokenPipe):
         found.pop(0, None)
         return {self.vocab.strings[value]: n for value, n in found.items()}
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-        """RETURNS (Dict[str, Any]): The scorer's, and `pos_acc` where parts of speech are learned."""
+    def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
+        """RETURNS (Dict[str, object]): The scorer's, and `pos_acc` where parts of speech are learned."""
         examples = list(examples)
         own = {"attribute": self.attribute, "decisions": self._written, "temperature": self.model.attrs["temperature"]}
         scores = super().score(examples, **own, **kwargs)
@@ -207,8 +215,8 @@ class TransferTagger(TokenPipe):
         return scores
 
     def _written(self, examples: Iterable[Example]) -> TagDecisions | None:
-        """For the scorer: decisions about tokens that carry the tag that was decided on. None where the rows are gone:
-        a tag's probability is on no doc, and it takes the head, not the backbone, to say it again."""
+        """For the scorer: decisions about tokens with the predicted tag. No doc keeps the probability of a tag, so the
+        head runs again; None where the rows of the backbone are gone."""
         examples = [eg for eg in examples if len(eg.predicted)]
         is_ready = self.model.get_ref("output").has_param("W")
         if not is_ready or not has_rows(self.model, [eg.predicted for eg in examples]):

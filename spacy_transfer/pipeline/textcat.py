@@ -1,21 +1,24 @@
 """`transfer_textcat` and `transfer_textcat_multilabel`: spaCy's text classifiers on a head that transfers."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 import srsly
 from spacy.language import Language
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
-from spacy.training import Example
+from spacy.vocab import Vocab
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from ..errors import Errors
 from ..heads.calibration import LabelDecisions
 from ..heads.thresholds import fit_thresholds
-from .classifier import Classifier
+from ..types import GetExamples
+from .carry import Carry
+from .classifier import Classifier, ClassWeights
+from .head import takes_carry
 
 DEFAULT_MODEL = """
 [model]
@@ -83,8 +86,16 @@ def make_textcat(
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTextCat): The component.
     """
-    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights, "focal": focal}
-    return TransferTextCat(nlp.vocab, model, name, threshold=threshold, scorer=scorer, **settings)
+    return TransferTextCat(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        scorer=scorer,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        focal=focal,
+    )
 
 
 @Language.factory(
@@ -124,28 +135,33 @@ def make_textcat_multilabel(
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTextCatMultilabel): The component.
     """
-    settings: dict[str, Any] = {"label_smoothing": label_smoothing, "class_weights": class_weights, "focal": focal}
-    settings["thresholds"] = thresholds
-    return TransferTextCatMultilabel(nlp.vocab, model, name, threshold=threshold, scorer=scorer, **settings)
+    return TransferTextCatMultilabel(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        thresholds=thresholds,
+        scorer=scorer,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        focal=focal,
+    )
 
 
 class TransferTextCat(Classifier):
     """Labels that exclude each other; see `make_textcat`."""
 
+    @takes_carry
     def initialize(
         self,
-        get_examples: Callable[[], Iterable[Example]],
+        get_examples: GetExamples,
         *,
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
         positive_label: str | None = None,
         fit: str | None = None,
         strength: float | None = None,
-        carry_from: str | None = None,
-        carry_component: str | None = None,
-        label_map: dict[str, str] | None = None,
-        merge: bool = False,
-        only_new: bool = False,
+        carry: Carry,
     ) -> None:
         """Find the labels and build the head.
 
@@ -157,27 +173,34 @@ class TransferTextCat(Classifier):
             start it from zeros.
         strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
             loss; None to choose it by cross-validation.
-        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
-        carry_component (Optional[str]): The component there; None for the one of this name, or the only classifier.
-        label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
-        merge (bool): Whether several labels there may become one here.
-        only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
+        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
         """
-        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
-        carry |= {"merge": merge, "only_new": only_new}
         self._initialize(get_examples, labels, nlp, fit, strength, carry)
         if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
             raise ValueError(Errors.T310.format(name=self.name, label=positive_label, labels=list(self.labels)))
         self.cfg["positive_label"] = positive_label
 
 
-class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
+class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type: ignore[misc]  # See Classifier.
     """Any number of labels may hold; see `make_textcat_multilabel`."""
 
     exclusive = False
 
-    def __init__(self, *args: Any, thresholds: dict[str, float] | None = None, **settings: Any) -> None:
-        super().__init__(*args, **settings)
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str,
+        *,
+        threshold: float,
+        thresholds: dict[str, float] | None = None,
+        scorer: Callable | None,
+        label_smoothing: float = 0.0,
+        class_weights: ClassWeights = None,
+        focal: float = 0.0,
+    ) -> None:
+        more = {"label_smoothing": label_smoothing, "focal": focal}
+        super().__init__(vocab, model, name, threshold=threshold, scorer=scorer, class_weights=class_weights, **more)
         for label, value in (thresholds or {}).items():
             if not 0.0 <= value <= 1.0:
                 raise ValueError(Errors.T353.format(name=self.name, label=label, found=value))
@@ -192,7 +215,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
     @property
     def thresholds(self) -> dict[str, float]:
         """RETURNS (Dict[str, float]): From which score on each label is taken to hold."""
-        own: Any = self.cfg.get("thresholds") or {}
+        own = self.cfg.get("thresholds") or {}
         return {label: own.get(label, self.cfg["threshold"]) for label in self.labels}
 
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
@@ -201,7 +224,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
         parts (List[LabelDecisions]): Decisions on texts that were not trained on.
         RETURNS (Optional[Dict[str, float]]): The thresholds that were found.
         """
-        temperature: Any = self.model.attrs["temperature"]
+        temperature = self.model.attrs["temperature"]
         scores, truths, mask = (
             numpy.concatenate(arrays)
             for arrays in zip(*((part.scores(temperature), part.truths, part.mask) for part in parts), strict=True)
@@ -213,35 +236,23 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):
         self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}
         return found
 
-    def initialize(  # type: ignore[override]
+    @takes_carry
+    def initialize(
         self,
-        get_examples: Callable[[], Iterable[Example]],
+        get_examples: GetExamples,
         *,
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
         fit: str | None = None,
         strength: float | None = None,
-        carry_from: str | None = None,
-        carry_component: str | None = None,
-        label_map: dict[str, str] | None = None,
-        merge: bool = False,
-        only_new: bool = False,
+        carry: Carry,
     ) -> None:
         """Find the labels and build the head.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
-        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
-            start it from zeros.
-        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
-            loss; None to choose it by cross-validation.
-        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
-        carry_component (Optional[str]): The component there; None for the one of this name, or the only classifier.
-        label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
-        merge (bool): Whether several labels there may become one here.
-        only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
+        fit, strength: See `TransferTextCat`.
+        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
         """
-        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
-        carry |= {"merge": merge, "only_new": only_new}
         self._initialize(get_examples, labels, nlp, fit, strength, carry)

@@ -1,9 +1,8 @@
-"""What `transfer_ner` and `transfer_tagger` share: labels, and scores of the head."""
+"""The base class of `transfer_ner` and `transfer_tagger`: labels, and scores of the head."""
 
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
 
 import numpy
 from spacy.errors import Errors as SpacyErrors
@@ -16,12 +15,14 @@ from thinc.api import Model
 
 from ..backbones.listeners import name_head
 from ..errors import Errors, Warnings
+from ..heads.calibration import Decisions
 from ..heads.crf import Transitions
 from ..heads.soft import tag_marginals
 from ..heads.tokens import TokenScores, transitions_of
-from .carry import carry_at_initialize, check_carry
-from .head import Head
-from .soft import Targets, by_doc, check_tokens, tag_loss, taught_labels
+from ..types import Bools, Config, Floats, GetExamples, Ints
+from .carry import Carry
+from .head import Head, takes_carry
+from .soft import Answer, SoftTargets, Teacher, by_doc, check_tokens, tag_loss, taught_labels
 
 DEFAULT_MODEL = """
 [model]
@@ -40,7 +41,7 @@ width = null
 """
 
 
-class TokenPipe(Head):
+class TokenPipe(Head[TokenScores]):
     """A component whose head scores tags; see `spacy-transfer.TokenHead.v1`.
 
     vocab (Vocab): The vocabulary.
@@ -51,16 +52,14 @@ class TokenPipe(Head):
 
     what = ""
     """What a text must have to be learned from, for messages."""
+    takes_soft = "tags"
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None) -> None:
         if not model.has_ref("output") or "decoder" not in model.attrs:
             raise ValueError(Errors.T338.format(name=name, found=model.name))
-        self.vocab = vocab
-        self.model = model
-        self.name = name
+        self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         name_head(model, name)
-        self.scorer = scorer
-        self.cfg: dict[str, Any] = {"labels": []}
+        self.cfg: Config = {"labels": []}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -78,16 +77,12 @@ class TokenPipe(Head):
         return self.labels
 
     @property
-    def label_ids(self) -> Any:
+    def label_ids(self) -> Ints:
         """RETURNS (Array): spaCy's numbers of the labels, uint64, shape (n_labels,)."""
         return numpy.array([self.vocab.strings.add(label) for label in self.labels], dtype="uint64")
 
     def add_label(self, label: str) -> int:
-        """Add a label. Those that were there keep their weights bit for bit.
-
-        label (str): The label.
-        RETURNS (int): 0 if it was there, 1 otherwise.
-        """
+        """RETURNS (int): 0 if the label was there, 1 otherwise. The others keep their weights bit for bit."""
         if not isinstance(label, str):
             raise ValueError(SpacyErrors.E187)
         if label in self.labels:
@@ -96,7 +91,7 @@ class TokenPipe(Head):
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         if self.model.get_ref("output").has_param("W"):
-            self.still = None  # It knows the rows by their places.
+            self.still = None  # It knows rows by their numbers.
             self.set_output(len(self.tags))
         return 1
 
@@ -107,27 +102,25 @@ class TokenPipe(Head):
         """RETURNS (TokenScores): Of a batch that has tokens."""
         if not self.model.get_ref("output").has_param("W"):
             raise ValueError(Errors.T303.format(name=self.name))
-        self._put_back()
+        self._restore_frozen()
         return self.model.predict(docs)
 
     def has_rows(self, docs: Sequence[Doc]) -> bool:
         """RETURNS (bool): Whether any doc has a token."""
         return any(len(doc) for doc in docs)
 
-    def n_rows(self, examples: Sequence[Example], scores: TokenScores) -> Any:
+    def n_rows(self, examples: Sequence[Example], scores: TokenScores) -> Ints:
         """RETURNS (Array): Tokens of each doc."""
         return scores.lengths
 
-    def fit_thresholds(self, parts: Sequence[Any]) -> None:
-        """For `heads.calibration`. No label has a threshold to fit: tags exclude each other, and how much precision the
-        one `threshold` of entities shall buy is for the user to say (`spacy find-threshold` finds that of the best F1).
+    def fit_thresholds(self, parts: Sequence[Decisions]) -> None:
+        """For `heads.calibration`. No label has a threshold to fit: tags exclude each other, and the one `threshold` of
+        entities is the user's choice (`spacy find-threshold` finds that of the best F1).
 
         parts (Sequence[Decisions]): Decisions on texts that were not trained on.
         RETURNS (None): No thresholds.
         """
         return None
-
-    takes_soft = "tags"
 
     @property
     def allowed(self) -> Transitions:
@@ -137,39 +130,42 @@ class TokenPipe(Head):
 
     @property
     def temperature(self) -> float:
-        """RETURNS (float): What the scores were calibrated to; 1 as they were learned."""
+        """RETURNS (float): From calibration; 1 without."""
         return float(self.model.attrs.get("temperature", 1.0))
 
-    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Any]:
+    def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Floats]:
         """RETURNS (Tuple[TokenScores, Floats2d]): Scores of a batch that has tokens, and the logits on the CPU."""
         scores = self.scores_of(docs)
         return scores, self.model.ops.to_numpy(scores.logits)
 
-    def soft_targets(self, docs: Sequence[Doc]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What this component tells a student: all that its distribution over tags is made of.
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[Teacher, list[Answer]]:
+        """This component's answers as a teacher: all that its distribution over tags is made of.
 
         docs (Sequence[Doc]): With rows; each has tokens.
-        RETURNS (Tuple[Dict[str, Any], List[Dict[str, Any]]]): "labels", "tags" and, of a CRF, scores of neighbours; for
+        RETURNS (Tuple[Teacher, List[Answer]]): "labels", "tags" and, of a CRF, scores of neighbours; for
             each doc "logits" of shape (n_tokens, n_tags).
         """
-        shared: dict[str, Any] = {"labels": list(self.labels), "tags": list(self.tags)}
+        shared: Teacher = {"labels": list(self.labels), "tags": list(self.tags)}
         if self.model.has_ref("transitions"):
             own = transitions_of(self.model.get_ref("transitions")).where(self.allowed)
-            shared |= vars(own.map(lambda part: part / self.temperature))
+            own = own.map(lambda part: part / self.temperature)
+            shared["start"], shared["matrix"], shared["end"] = own.start, own.matrix, own.end
         if not docs:
             return shared, []
         scores, logits = self.logits_of(docs)
         return shared, [{"logits": rows} for rows in by_doc(logits / self.temperature, scores.lengths)]
 
-    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, Any]]:
-        """RETURNS (List[Dict[str, Any]]): For each doc "tokens": the probability of the likeliest tag of each."""
+    def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, object]]:
+        """RETURNS (List[Dict[str, object]]): For each doc "tokens": the probability of the likeliest tag of each."""
         if not docs:
             return []
         scores, logits = self.logits_of(docs)
         of_tags = tag_marginals(logits, scores.lengths, scores.transitions, self.temperature)
         return [{"tokens": values} for values in by_doc(of_tags.max(axis=1), scores.lengths)]
 
-    def soft_loss(self, examples: Sequence[Example], scores: TokenScores, targets: Targets) -> tuple[float, Any]:
+    def soft_loss(
+        self, examples: Sequence[Example], scores: TokenScores, targets: SoftTargets
+    ) -> tuple[float, TokenScores]:
         """RETURNS (Tuple[float, TokenScores]): See `tag_loss`."""
         check_tokens(self.name, examples, targets)
         return tag_loss(self, targets, scores, self.allowed)
@@ -180,49 +176,39 @@ class TokenPipe(Head):
             return scores.transitions.where(allowed)
         return Transitions(*(numpy.zeros(mask.shape) for mask in vars(allowed).values())).where(allowed)
 
-    def gradient(self, scores: TokenScores, d_logits: Any, d_transitions: Transitions | None) -> TokenScores:
+    def gradient(self, scores: TokenScores, d_logits: Floats, d_transitions: Transitions | None) -> TokenScores:
         """RETURNS (TokenScores): Gradients, where the head takes them."""
-        given: Any = self.model.ops.asarray(d_logits, dtype="f")
-        return TokenScores(given, scores.lengths, None if scores.transitions is None else d_transitions)
+        own = self.model.ops.xp.asarray(d_logits, dtype="f")
+        return TokenScores(own, scores.lengths, None if scores.transitions is None else d_transitions)
 
     def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
         """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
         raise NotImplementedError
 
+    @takes_carry
     def initialize(
         self,
-        get_examples: Callable[[], Iterable[Example]],
+        get_examples: GetExamples,
         *,
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
-        carry_from: str | None = None,
-        carry_component: str | None = None,
-        label_map: dict[str, str] | None = None,
-        merge: bool = False,
-        only_new: bool = False,
+        carry: Carry,
     ) -> None:
         """Find the labels, compare them with those of the texts, and build the head.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
-        carry_from (Optional[str]): A pipeline whose head is carried over, by the names of labels: a folder or package.
-        carry_component (Optional[str]): The component there; None for the one of this name, or the only one of its
-            kind.
-        label_map (Optional[Dict[str, str]]): The labels' names here, by those there, where they differ.
-        merge (bool): Whether several labels there may become one here.
-        only_new (bool): Let only the rows of labels that are new learn; all else stays bit for bit.
+        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
         """
-        carry: dict[str, Any] = {"carry_from": carry_from, "carry_component": carry_component, "label_map": label_map}
-        carry |= {"merge": merge, "only_new": only_new}
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        check_carry(self.name, **carry)
+        carry.check(self.name)
         own = self.own_examples(get_examples)
         taught = {label: 0 for example in own() for label in taught_labels(example, self.name)}
         self._take_labels(taught | self.count_labels(own()), labels)
         sample = [eg.reference for eg in islice(own(), 10)]
         self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
-        carry_at_initialize(self, nlp, **carry)
+        carry.into(self, nlp)
 
     def _take_labels(self, found: dict[str, int], labels: Iterable[str] | None) -> None:
         wanted = sorted(found) if labels is None else list(labels)
@@ -237,7 +223,7 @@ class TokenPipe(Head):
             logger.warning(Warnings.W331.format(name=self.name, unused=unused))
         self.begin_anew(wanted)
 
-    def index_labels(self, ids: Any, examples: Sequence[Example]) -> Any:
+    def index_labels(self, ids: Ints, examples: Sequence[Example]) -> Ints:
         """Indices of labels.
 
         ids (Array): spaCy's numbers of labels, shape (n_tokens,); 0 where there is none.
@@ -247,7 +233,7 @@ class TokenPipe(Head):
         """
         own = self.label_ids
         order = numpy.argsort(own)
-        at: Any = order[numpy.searchsorted(own[order], ids).clip(max=len(own) - 1)]
+        at = order[numpy.searchsorted(own[order], ids).clip(max=len(own) - 1)]
         found = numpy.where((own[at] == ids) & (ids != 0), at, -1)
         wrong = numpy.flatnonzero((found < 0) & (ids != 0))
         if examples and len(wrong):
@@ -268,7 +254,7 @@ def same_tokens(example: Example) -> bool:
     return numpy.array_equal(predicted.to_array("ORTH"), reference.to_array("ORTH"))
 
 
-def first_tokens(lengths: Any) -> Any:
+def first_tokens(lengths: Ints) -> Bools:
     """RETURNS (Array): Whether a token is the first of its doc, bool, shape (n_tokens,).
 
     lengths (Array): Of the docs.
@@ -278,7 +264,7 @@ def first_tokens(lengths: Any) -> Any:
     return first
 
 
-def part_of(lengths: Any, tokens: Any) -> tuple[Any, Any]:
+def part_of(lengths: Ints, tokens: Ints) -> tuple[Ints, Ints]:
     """The docs in which some tokens are.
 
     lengths (Array): Of all docs.
@@ -289,3 +275,14 @@ def part_of(lengths: Any, tokens: Any) -> tuple[Any, Any]:
     wanted = numpy.zeros(len(lengths), dtype=bool)
     wanted[docs[tokens]] = True
     return numpy.flatnonzero(wanted[docs]), lengths[wanted]
+
+
+def write_attributes(doc: Doc, names: list[str], values: Ints) -> None:
+    """Write attributes of tokens.
+
+    doc (Doc): The doc.
+    names (List[str]): Of the attributes.
+    values (Array): uint64, shape (n_tokens,), or (n_tokens, n_attributes).
+    """
+    write: Callable[..., Doc] = doc.from_array  # spaCy's stub wants Thinc's class of arrays.
+    write(names, values)

@@ -377,6 +377,25 @@ def test_scores_against_numpy(nlp):
 # Labels
 
 
+def test_a_prediction_that_is_not_a_number_has_no_score(nlp):
+    """A NaN would be the highest of the ranks, and other targets alone would make a better mean."""
+    Doc.set_extension("score", default=None)
+    golds = [1.0, 2.0, 3.0]
+    examples = []
+    for gold in golds:
+        eg = example(nlp, "a b", {"one": gold, "two": gold})
+        eg.predicted._.score = {"one": gold, "two": gold}
+        examples.append(eg)
+    targets = Targets("x", "score")
+    assert score_regression(examples, targets=targets, labels=["one", "two"])["score_spearman"] == pytest.approx(1.0)
+    examples[2].predicted._.score = {"one": 3.0, "two": math.nan}
+    found = score_regression(examples, targets=targets, labels=["one", "two"])
+    assert [found[f"score_{name}"] for name in ("pearson", "spearman", "mae")] == [None] * 3
+    two = found["score_per_target"]["two"]
+    assert (two["pearson"], two["spearman"], two["mae"], two["n"]) == (None, None, None, 3)
+    assert found["score_per_target"]["one"]["pearson"] == pytest.approx(1.0)
+
+
 def test_labels_from_a_list_and_a_target_more(tiny_bert):
     nlp, examples = pipeline(tiny_bert, [{"joy": 1.0}, {"joy": 2.0}, {"joy": 3.0}, None])
     pipe = nlp.get_pipe(NAME)

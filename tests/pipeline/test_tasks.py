@@ -13,6 +13,7 @@ from thinc.api import SGD
 from spacy_transfer.corpora.marks import mark
 from spacy_transfer.pipeline.names import parameters_of
 from spacy_transfer.tuning.optimizers import adamw_v1
+from spacy_transfer.tuning.surgery import project
 
 from ..tuning.test_weighing import pcgrad
 from .test_other_backbones import sources  # noqa: F401
@@ -168,11 +169,35 @@ def test_without_conflict_training_is_plain(build, heads):
     numpy.testing.assert_allclose(trained[1], trained[0], atol=0.0 if len(heads) == 1 else 1e-5)
 
 
+def conflict_pairwise(nlp, heads):
+    """Output layers of three taggers at 120 degrees to each other: each works against both others. They are small, so
+    that the three predict nearly the same."""
+    draws = numpy.random.default_rng(0)
+    nodes = [nlp.get_pipe(head).model.get_ref("softmax") for head in heads]
+    first, second = (draws.normal(size=nodes[0].get_param("W").shape).astype("f") for _ in range(2))
+    for k, node in enumerate(nodes):
+        angle = 2 * numpy.pi * k / len(nodes)
+        node.set_param("W", (0.01 * (numpy.cos(angle) * first + numpy.sin(angle) * second)).astype("f"))
+        node.set_param("b", numpy.zeros_like(node.get_param("b")))
+
+
 def test_the_same_seed_gives_the_same_weights(build):
+    """The order of projection is drawn, and matters: all three tasks are in conflict with each other."""
+    heads = ["tagger", "second tagger", "third tagger"]
+    nlp, examples = build(heads=heads, surgery="pcgrad")
+    conflict_pairwise(nlp, heads)
+    pipe = nlp.get_pipe("transfer_backbone")
+    nlp.update(examples, sgd=False)
+    pipe.steps.flush()
+    _, products = pipe.tasks.gradients.products()
+    assert (products[~numpy.eye(3, dtype=bool)] < 0).all()
+    sums = {tuple(project(products, Random(seed)).round(6)) for seed in range(20)}
+    assert len(sums) > 2, "the orders must differ in what comes out"
     trained = []
     for _ in range(2):
-        nlp, examples = build(surgery="pcgrad", weighing=settings(rule="gradnorm"))
-        optimizer = adamw_v1(learn_rate=0.01)
+        nlp, examples = build(heads=heads, surgery="pcgrad", weighing=settings(rule="gradnorm"))
+        conflict_pairwise(nlp, heads)
+        optimizer = adamw_v1(learn_rate=1e-4)  # So small that they are in conflict to the end.
         for _ in range(5):
             step(nlp, examples, optimizer)
             optimizer.step_schedules()

@@ -16,7 +16,7 @@ from spacy_transfer.heads.crf import Chain, Transitions
 from spacy_transfer.heads.soft import soft_crf_loss
 from spacy_transfer.heads.tokens import TokenScores
 from spacy_transfer.pipeline.callbacks import create_leave_out_v1
-from spacy_transfer.pipeline.soft import Targets, lessons_of
+from spacy_transfer.pipeline.soft import SoftTargets, by_teacher
 
 from ..corpora.util import TEXTS, Counter, gold, stock_pipeline
 from .util import LISTENER, backbone_config, step
@@ -504,14 +504,14 @@ def test_answers_that_do_not_fit(teachers, tiny_bert, tmp_path):
     set_soft(taught[0].reference, "transfer_regressor", soft_of(taught, "transfer_ner")[0])
     regressor = nlp.get_pipe("transfer_regressor")
     with pytest.raises(ValueError, match=r"T434.*'tags'"):
-        regressor.soft_loss(taught[:1], None, lessons_of(taught[:1], "transfer_regressor")[0].targets)
+        regressor.soft_loss(taught[:1], None, by_teacher(taught[:1], "transfer_regressor")[0].targets)
 
 
 def test_rows_of_another_width(nlp):
     nlp.add_pipe("transfer_rows")
     doc = nlp.make_doc("Anna sings")
     taught = [Example(nlp.make_doc("Anna sings"), doc)]
-    targets = Targets({"kind": "rows"}, [{"rows": numpy.ones((2, 3), dtype="f")}], 1.0, 1.0, False)
+    targets = SoftTargets({"kind": "rows"}, [{"rows": numpy.ones((2, 3), dtype="f")}], 1.0, 1.0, False)
     scores = TokenScores(numpy.ones((2, 5), dtype="f"), [2], None)
     with pytest.raises(ValueError, match="T432.*3 numbers.*5"):
         nlp.get_pipe("transfer_rows").soft_loss(taught, scores, targets)

@@ -1,11 +1,17 @@
 """transfer_textcat and transfer_textcat_multilabel: labels, losses, masks, saving, errors."""
 
+import inspect
+import logging
+import math
+
 import numpy
 import pytest
 import spacy
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
 from thinc.api import Adam
+
+from spacy_transfer.pipeline.scorers import score_textcat
 
 from .util import LISTENER, backbone_config
 
@@ -198,3 +204,95 @@ def test_scores_are_written_as_spacy_writes_them(tiny_bert):
     TextCategorizer.set_annotations(pipe, theirs, scores)
     assert [list(doc.cats.items()) for doc in docs] == [list(doc.cats.items()) for doc in theirs]
     assert all(type(value) is float for doc in docs for value in doc.cats.values())
+
+
+# Categories of nobody
+
+
+def unknown_categories(caplog):
+    return [line for line in caplog.messages if "W352" in line]
+
+
+def test_a_category_that_no_component_has_is_said_once(tiny_bert, caplog):
+    nlp, examples = pipeline(tiny_bert)
+    nlp.initialize(lambda: examples)
+    examples[1].reference.cats = {"pet": 1.0, "car": 0.0, "cat": 1.0}
+    with caplog.at_level(logging.WARNING, logger="spacy"):
+        nlp.update(examples[:1])
+        assert not unknown_categories(caplog)
+        for _ in range(2):
+            nlp.update(examples)
+    (line,) = unknown_categories(caplog)
+    assert "'the dog sings' has the category 'cat'" in line and "the nearest: ['car']" in line
+    nlp.initialize(lambda: [eg for eg in examples if "cat" not in eg.reference.cats])
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="spacy"):
+        nlp.update(examples)
+    assert len(unknown_categories(caplog)) == 1
+
+
+@pytest.mark.parametrize("factory", ["transfer_textcat_multilabel", "textcat_multilabel", "transfer_regressor"])
+def test_categories_of_other_components_are_no_surprise(tiny_bert, caplog, factory):
+    nlp, examples = pipeline(tiny_bert)
+    nlp.add_pipe(factory, config={"source": "cats"} if factory == "transfer_regressor" else {})
+    nlp.config["initialize"]["components"] = {"transfer_textcat": {"labels": ["pet", "car"]}}
+    for eg in examples:
+        eg.reference.cats["loud"] = 1.0
+    nlp.initialize(lambda: examples)
+    with caplog.at_level(logging.WARNING, logger="spacy"):
+        nlp.update(examples)
+    assert not unknown_categories(caplog)
+    with caplog.at_level(logging.WARNING, logger="spacy"):
+        examples[0].reference.cats["quiet"] = 1.0
+        nlp.get_pipe("transfer_textcat").check_gold(examples)
+    assert len(unknown_categories(caplog)) == 1
+
+
+# Not a number
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_score_that_is_not_a_number_wins_nothing(nlp, exclusive):
+    """With a NaN in first place `max` would take it for the highest."""
+    examples = [Example.from_dict(nlp.make_doc("a b"), {"cats": {"pet": 1.0, "car": 0.0}}) for _ in range(2)]
+    examples[0].predicted.cats = {"pet": 0.8, "car": 0.2}
+    examples[1].predicted.cats = {"pet": 0.9, "car": 0.1}
+    settings = {"labels": ["pet", "car"], "threshold": 0.5}
+    found = score_textcat(examples, exclusive_classes=exclusive, **settings)
+    assert found["cats_ece"] == pytest.approx(0.15)
+    examples[1].predicted.cats["pet"] = math.nan
+    assert score_textcat(examples, exclusive_classes=exclusive, **settings)["cats_ece"] is None
+
+
+def test_gold_that_is_not_a_number_is_refused(tiny_bert):
+    nlp, examples = pipeline(tiny_bert)
+    nlp.initialize(lambda: examples)
+    examples[1].reference.cats = {"pet": math.nan, "car": 0.0}
+    pipe = nlp.get_pipe("transfer_textcat")
+    for attempt in (pipe.score, pipe.decisions, pipe.update):
+        with pytest.raises(ValueError, match="T304.*'pet' has the value nan in the text 'the dog sings'"):
+            attempt(examples)
+
+
+# Settings of `initialize`
+
+CARRY = ["carry_from", "carry_component", "label_map", "merge", "only_new"]
+
+
+@pytest.mark.parametrize(
+    "factory",
+    ["transfer_textcat", "transfer_textcat_multilabel", "transfer_ner", "transfer_tagger", "transfer_regressor"],
+)
+def test_keys_of_carry_are_arguments_of_initialize(nlp, factory):
+    """spaCy checks the block [initialize.components.NAME] against the signature."""
+    parameters = inspect.signature(nlp.add_pipe(factory).initialize).parameters
+    assert [name for name in parameters if name in CARRY] == CARRY and "carry" not in parameters
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in CARRY)
+    nlp.config["initialize"]["components"] = {factory: {"carry_form": "x"}}
+    with pytest.raises(Exception, match="carry_form"):
+        nlp.initialize(lambda: [Example.from_dict(nlp.make_doc("a"), {})])
+
+
+def test_rehearse_is_refused(nlp):
+    with pytest.raises(ValueError, match="T450.*Rehearsal.v1"):
+        nlp.add_pipe("transfer_textcat").rehearse([])
