@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from thinc.api import Model
+from thinc.api import Model, Optimizer
 
 from ..backbones.layers import LayersShim
 from ..backbones.parameter import Parameter, TorchParameter, node_parameters, shim_parameters
@@ -86,8 +86,8 @@ def parameters_in(component: str, model: Model) -> list[NamedParameter]:
     return found
 
 
-def teach(optimizer: Any, pipes: Iterable[tuple[str, Any]]) -> None:
-    """Tell an optimizer that finds groups by names what the parameters are called.
+def register_names(optimizer: Optimizer, pipes: Iterable[tuple[str, Any]]) -> None:
+    """Give the names of parameters to an optimizer that finds groups by names.
 
     optimizer (Optimizer): One of ours; another is left alone.
     pipes (Iterable[Tuple[str, Any]]): Names and components.
