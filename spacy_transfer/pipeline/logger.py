@@ -3,17 +3,19 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 from spacy.language import Language
 from spacy.util import registry
+from thinc.api import Optimizer
 
 from ..tuning.table import show_rates, to_text
+from ..types import Pipe
 from .names import register_names
 from .overview import overview
 from .tasks import Tasks
 
-LogStep = Callable[[dict[str, Any] | None], None]
+LogStep = Callable[[dict[str, object] | None], None]
 
 
 def console_logger_v1(
@@ -47,7 +49,7 @@ def console_logger_v1(
                     tasks.record_cosines()
         log_row, finalize = setup_rows(nlp, stdout, stderr)
 
-        def log_step(info: dict[str, Any] | None) -> None:
+        def log_step(info: dict[str, object] | None) -> None:
             log_row(info)
             if info is not None and console_output:
                 for line in _lines(nlp):
@@ -58,9 +60,9 @@ def console_logger_v1(
     return setup
 
 
-def planned_table(nlp: Language, optimizer: Any = None) -> str:
-    """The table of a pipeline that is about to be trained by its config. The components' own table in the log is
-    spared.
+def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:
+    """The table of a pipeline that is about to be trained by its config. The components do
+    not log theirs then.
 
     nlp (Language): The pipeline, initialised.
     optimizer (Optional[Optimizer]): A fresh one of the config's; made if not given.
@@ -71,7 +73,8 @@ def planned_table(nlp: Language, optimizer: Any = None) -> str:
         optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
     frozen = list(training["frozen_components"])
     # While spaCy sets a logger up, what is frozen is disabled.
-    pipes = [(name, pipe) for name, pipe in nlp.components if name in frozen or name in nlp.pipe_names]
+    components = cast(list[tuple[str, Pipe]], nlp.components)
+    pipes = [(name, pipe) for name, pipe in components if name in frozen or name in nlp.pipe_names]
     for _, pipe in pipes:
         if hasattr(pipe, "training_log"):
             pipe.training_log.skip_table()
