@@ -1,12 +1,15 @@
-"""Rows of tokens and of documents, from any backbone."""
+"""Rows of tokens and of documents, from any backbone; of a frozen one each text once."""
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import cast
 
 from spacy.tokens import Doc
-from thinc.types import Floats2d
+from thinc.types import Floats1d, Floats2d
 
-from ..types import BackboneT, Encoded, hooks_of
+from ..transient import Transient
+from ..types import BackboneT, Encoded, Floats, hooks_of
+from .row_cache import CacheSettings, RowCache, doc_key, weights_mark
 
 
 def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
@@ -37,5 +40,61 @@ def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, 
     return Encoded(rows, documents), backprop
 
 
-def _with_share(d_rows: Floats2d, d_document: Any) -> Floats2d:
-    return d_rows + d_document / len(d_rows) if len(d_rows) else d_rows
+def _with_share(d_rows: Floats2d, d_document: Floats1d) -> Floats2d:
+    return cast(Floats2d, d_rows + d_document / len(d_rows)) if len(d_rows) else d_rows
+
+
+class CachedEncoder(Transient):
+    """Encodes each text once while a frozen backbone is trained on: its rows are the same in every epoch. Without a
+    training (see `start`) nothing is kept.
+
+    settings (CacheSettings): How much is kept.
+    """
+
+    built_from = ("settings",)
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self.settings = settings
+        self.cache: RowCache | None = None
+        self._mark = 0
+
+    def start(self) -> None:
+        """Keep rows from now on, if the settings allow any."""
+        if self.cache is None and self.settings.is_on:
+            self.cache, self._mark = RowCache(self.settings), 0
+
+    def forget(self) -> None:
+        """Keep no rows any more: the weights are trained from now on."""
+        self.cache = None
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Encode texts that no training will ask for again: rows that are kept stay, and none is added."""
+        cache, self.cache = self.cache, None
+        try:
+            yield
+        finally:
+            self.cache = cache
+
+    def encode(self, model: BackboneT, docs: list[Doc]) -> Encoded:
+        """Rows from the cache, and one pass for the rest.
+
+        model (Model[List[Doc], List[Floats2d]]): The backbone. With other weights the cache begins anew.
+        docs (List[Doc]): The batch.
+        RETURNS (Encoded): The rows.
+        """
+        if self.cache is None:
+            return encode(model, docs, False)[0]
+        mark, xp = weights_mark(model), model.ops.xp
+        if mark != self._mark:
+            self.cache, self._mark = RowCache(self.settings), mark
+
+        def make(lacking: list[int]) -> list[Floats2d]:
+            """The last row of what is kept is the doc's own."""
+            encoded, _ = encode(model, [docs[i] for i in lacking], False)
+            documents = cast(Floats, encoded.documents)
+            return [xp.concatenate([r, d[None]]) for r, d in zip(encoded.rows, documents, strict=True)]
+
+        found = [model.ops.asarray2f(array) for array in self.cache.gather([doc_key(doc) for doc in docs], make)]
+        documents = xp.stack([array[-1] for array in found]) if found else model.ops.alloc2f(0, 0)
+        return Encoded([array[:-1] for array in found], documents)

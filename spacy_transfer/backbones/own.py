@@ -1,22 +1,32 @@
 """OwnBackbone.v1: a backbone inside one head, where a listener was. `nlp.replace_listeners` puts it there."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, Protocol, TypeAlias, cast
 
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ..types import Encoded
+from ..types import BackboneT, Config, Encoded
+from .links import Backprop, Rows
+from .listeners import DocumentListener
 from .outputs import encode
+
+RowsPer: TypeAlias = Literal["token", "document"]
+OwnBackboneT = Model[list[Doc], Rows]
+
+
+class MayBeFrozen(Protocol):
+    """The component that a listener listens to."""
+
+    frozen: bool
 
 
 def build_own_backbone_v1(
     *,
-    backbone: Model[list[Doc], list[Floats2d]],
-    rows_per: Literal["token", "document"] = "token",
+    backbone: BackboneT,
+    rows_per: RowsPer = "token",
     frozen: bool = False,
-) -> Model[list[Doc], Any]:
+) -> OwnBackboneT:
     """A backbone that serves one head and is saved with it.
 
     backbone (Model[List[Doc], List[Floats2d]]): The backbone.
@@ -29,29 +39,29 @@ def build_own_backbone_v1(
     return Model("transfer_own_backbone", forward, init=init, layers=[backbone], dims={"nO": None}, attrs=attrs)
 
 
-def forward(model: Model[list[Doc], Any], docs: list[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Doc]]]:
+def forward(model: OwnBackboneT, docs: list[Doc], is_train: bool) -> tuple[Rows, Backprop]:
     """Rows, and a backward pass that ends here when the backbone is frozen."""
     frozen = model.attrs["frozen"]
     encoded, back = encode(model.layers[0], docs, is_train and not frozen)
     per_document = model.attrs["rows_per"] == "document"
 
-    def backprop(d_rows: Any) -> list[Doc]:
+    def backprop(d_rows: Rows) -> list[Doc]:
         if frozen:
             return docs
         if per_document:
-            return back(Encoded([row * 0 for row in encoded.rows], d_rows))
-        return back(Encoded(d_rows, encoded.documents * 0))
+            return back(Encoded([row * 0 for row in encoded.rows], cast(Floats2d, d_rows)))
+        return back(Encoded(cast(list[Floats2d], d_rows), encoded.documents * 0))
 
     return (encoded.documents if per_document else encoded.rows), backprop
 
 
-def init(model: Model[list[Doc], Any], X: Any = None, Y: Any = None) -> None:
+def init(model: OwnBackboneT, X: list[Doc] | None = None, Y: object = None) -> None:
     """Read the backbone's source."""
     model.layers[0].initialize(X=X)
     model.set_dim("nO", model.layers[0].get_dim("nO"), force=True)
 
 
-def replace_listener(copied: Model, listener: Model, component: Any) -> Model:
+def replace_listener(copied: Model, listener: Model, component: MayBeFrozen) -> Model:
     """What `nlp.replace_listeners` puts in the place of a listener.
 
     copied (Model): A copy of the component's backbone.
@@ -59,16 +69,17 @@ def replace_listener(copied: Model, listener: Model, component: Any) -> Model:
     component (Tok2Vec): The component that it listened to; its `frozen` counts.
     RETURNS (Model): The backbone itself, or wrapped where that alone would give other rows or would move.
     """
-    rows_per = listener.attrs.get("rows_per", "token")
-    if rows_per == "token" and not component.frozen:
+    per_document = isinstance(listener, DocumentListener)
+    if not per_document and not component.frozen:
         return copied
+    rows_per: RowsPer = "document" if per_document else "token"
     model = build_own_backbone_v1(backbone=copied, rows_per=rows_per, frozen=component.frozen)
     if copied.has_dim("nO"):
         model.set_dim("nO", copied.get_dim("nO"))
     return model
 
 
-def replace_listener_config(backbone: dict[str, Any], listener: dict[str, Any], *, frozen: bool) -> dict[str, Any]:
+def replace_listener_config(backbone: Config, listener: Config, *, frozen: bool) -> Config:
     """The config of what `replace_listener` returns.
 
     backbone (Dict[str, Any]): Block of the backbone's model.

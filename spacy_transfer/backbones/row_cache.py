@@ -16,6 +16,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, to_numpy
 
 from ..errors import Warnings
+from ..transient import Transient
 
 CacheDtype = Literal["float32", "float16"]
 
@@ -79,13 +80,15 @@ def weights_mark(model: Model) -> int:
     return hash(tuple(marks))
 
 
-class RowCache:
+class RowCache(Transient):
     """Arrays of float32, by keys of 16 bytes: in memory up to a bound, then on disk. When both are full nothing more is
     admitted: over epochs each key comes round once, and dropping the least recently used would drop each one just
-    before its turn. A copy, or what is pickled, is empty.
+    before its turn.
 
     settings (CacheSettings): Bounds and precision.
     """
+
+    built_from = ("settings",)
 
     def __init__(self, settings: CacheSettings) -> None:
         self.settings = settings
@@ -96,9 +99,6 @@ class RowCache:
         self._is_full = False
         self._process = os.getpid()
         self._lock = Lock()
-
-    def __reduce__(self) -> tuple[type["RowCache"], tuple[CacheSettings]]:
-        return RowCache, (self.settings,)
 
     def __len__(self) -> int:
         return len(self._in_memory) + len(self._on_disk)

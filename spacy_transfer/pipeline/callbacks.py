@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any
 
 from spacy.language import Language
 
 from ..backbones.tuned import TuningShim
 from ..errors import Errors
+from ..types import Config
 from .quiet import copy_of
 
 
@@ -41,7 +41,7 @@ def _tuned(nlp: Language) -> list[tuple[str, TuningShim]]:
     return [(name, shim) for name, node in nodes for shim in node.shims if isinstance(shim, TuningShim)]
 
 
-def _forget_adapter(block: Any) -> None:
+def _forget_adapter(block: Config) -> None:
     """A config that spoke of an adapter would have it put in once more."""
     for value in block.values():
         if isinstance(value, dict):

@@ -49,22 +49,14 @@ class PendingGradients:
         self._parts: dict[str, _Part] = {}
         self._readers: set[str] = set()
 
-    def note_read(self, head: str) -> None:
-        """A head has read its rows: what it has to send comes with the same update.
-
-        head (str): Name of the component.
-        """
+    def mark_read(self, head: str) -> None:
+        """A head has read its rows: its gradients come with the same update, if it sends any."""
         self._readers.add(head)
 
     @property
     def was_read(self) -> bool:
         """Whether any head has read its rows, so that heads have run."""
         return bool(self._readers)
-
-    def __reduce__(self) -> tuple[Any, tuple]:
-        """A copy, or what another process gets, has no backward pass to come: it takes gradients and drops them."""
-        nothing: Any = numpy.zeros((0, 0), "f")
-        return PendingGradients, (Encoded([], nothing), list, {self._name: 0.0}, self._name)
 
     @property
     def has_arrived(self) -> bool:

@@ -3,17 +3,19 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 from spacy.language import Language
 from spacy.util import registry
+from thinc.api import Optimizer
 
 from ..tuning.table import show_rates, to_text
-from .names import teach
+from ..types import Pipe
+from .names import register_names
 from .overview import overview
 from .tasks import Tasks
 
-LogStep = Callable[[dict[str, Any] | None], None]
+LogStep = Callable[[dict[str, object] | None], None]
 
 
 def console_logger_v1(
@@ -44,10 +46,10 @@ def console_logger_v1(
             for _, pipe in nlp.components:
                 tasks = getattr(pipe, "tasks", None)
                 if isinstance(tasks, Tasks):
-                    tasks.follow()
+                    tasks.record_cosines()
         log_row, finalize = setup_rows(nlp, stdout, stderr)
 
-        def log_step(info: dict[str, Any] | None) -> None:
+        def log_step(info: dict[str, object] | None) -> None:
             log_row(info)
             if info is not None and console_output:
                 for line in _lines(nlp):
@@ -58,9 +60,9 @@ def console_logger_v1(
     return setup
 
 
-def planned_table(nlp: Language, optimizer: Any = None) -> str:
-    """The table of a pipeline that is about to be trained by its config. The components' own table in the log is
-    spared.
+def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:
+    """The table of a pipeline that is about to be trained by its config. The components do
+    not log theirs then.
 
     nlp (Language): The pipeline, initialised.
     optimizer (Optional[Optimizer]): A fresh one of the config's; made if not given.
@@ -71,19 +73,20 @@ def planned_table(nlp: Language, optimizer: Any = None) -> str:
         optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
     frozen = list(training["frozen_components"])
     # While spaCy sets a logger up, what is frozen is disabled.
-    pipes = [(name, pipe) for name, pipe in nlp.components if name in frozen or name in nlp.pipe_names]
+    components = cast(list[tuple[str, Pipe]], nlp.components)
+    pipes = [(name, pipe) for name, pipe in components if name in frozen or name in nlp.pipe_names]
     for _, pipe in pipes:
-        if hasattr(pipe, "watch"):
-            pipe.watch.spare_table()
-    teach(optimizer, [(name, pipe) for name, pipe in pipes if name not in frozen])
+        if hasattr(pipe, "training_log"):
+            pipe.training_log.skip_table()
+    register_names(optimizer, [(name, pipe) for name, pipe in pipes if name not in frozen])
     return to_text(overview(pipes, optimizer, excluded=frozen))
 
 
 def _lines(nlp: Language) -> list[str]:
-    pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if hasattr(pipe, "watch")]
-    rates = next((pipe.watch.rates for _, pipe in pipes if pipe.watch.rates), None)
+    pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if hasattr(pipe, "training_log")]
+    rates = next((pipe.training_log.rates for _, pipe in pipes if pipe.training_log.rates), None)
     lines = [] if rates is None else [f"rate {show_rates(rates)}"]
     for name, pipe in pipes:
-        moves = [] if rates is None else pipe.watch.what_moves(pipe)
+        moves = [] if rates is None else pipe.training_log.trained_layers(pipe)
         lines += [f"{name}: {what}" for what in (*moves, *pipe.tasks.lines())]
     return [f"     {line}" for line in lines]

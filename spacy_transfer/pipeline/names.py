@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from thinc.api import Model
+from thinc.api import Model, Optimizer
 
 from ..backbones.layers import LayersShim
 from ..backbones.parameter import Parameter, TorchParameter, node_parameters, shim_parameters
 from ..backbones.weights import COMBINES
 from ..tuning.torch_optimizer import TorchOptimizer
+from ..types import Pipe
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class NamedParameter:
     component (str): Name of the component.
     name (str): COMPONENT.path.parameter.
     parameter (Parameter): The parameter itself.
-    is_still (bool): Whether it is known that it never gets a gradient, whatever the tuning.
+    is_still (bool): Whether it is frozen, whatever the tuning.
     tuner (Union[Model, Shim]): The shim whose tuning counts for it, or else its owner.
     tuned_name (str): Its name there.
     """
@@ -37,7 +38,7 @@ class NamedParameter:
         """RETURNS (bool): Whether a module of torch holds it."""
         return isinstance(self.parameter, TorchParameter)
 
-    def has_stepped(self, optimizer: Any) -> bool:
+    def has_stepped(self, optimizer: Optimizer) -> bool:
         """RETURNS (bool): Whether an optimizer has stepped it before.
 
         optimizer (Optimizer): Thinc's, or one of ours.
@@ -47,11 +48,11 @@ class NamedParameter:
         return self.parameter.key in optimizer.nr_update
 
 
-def parameters_of(component: str, pipe: Any) -> list[NamedParameter]:
+def parameters_of(component: str, pipe: object) -> list[NamedParameter]:
     """All parameters of a component, in Thinc's nodes and in torch's modules.
 
     component (str): Name of the component.
-    pipe (Any): The component. One without a model has no parameters.
+    pipe (Pipe): The component. One without a model has no parameters.
     RETURNS (List[NamedParameter]): Those that exist so far: before `initialize` there may be none.
     """
     model = getattr(pipe, "model", None)
@@ -86,8 +87,8 @@ def parameters_in(component: str, model: Model) -> list[NamedParameter]:
     return found
 
 
-def teach(optimizer: Any, pipes: Iterable[tuple[str, Any]]) -> None:
-    """Tell an optimizer that finds groups by names what the parameters are called.
+def register_names(optimizer: Optimizer, pipes: Iterable[tuple[str, Pipe]]) -> None:
+    """Give the names of parameters to an optimizer that finds groups by names.
 
     optimizer (Optimizer): One of ours; another is left alone.
     pipes (Iterable[Tuple[str, Any]]): Names and components.
@@ -126,8 +127,8 @@ def _walk(node: Model, path: str, is_still: bool, seen: set[int]) -> Iterator[tu
         yield from _walk(layer, below, is_still, seen)
 
 
-def drop_gradients(pipe: Any) -> None:
-    """Forget all that a component has collected for the next step.
+def drop_gradients(pipe: object) -> None:
+    """Drop all gradients of a component for the next step.
 
     pipe (Pipe): The component.
     """
@@ -139,7 +140,7 @@ def drop_gradients(pipe: Any) -> None:
 
 
 def flush(pipe: Any) -> None:
-    """Let a `transfer_backbone` send back at once what its heads have sent it; it would do so before its step.
+    """Let a `transfer_backbone` do at once the backward pass for what its heads have sent; it would do so at its step.
 
     pipe (Pipe): Any component.
     """
@@ -148,6 +149,6 @@ def flush(pipe: Any) -> None:
         pipe.steps.flush()
 
 
-def has_weights(pipe: Any) -> bool:
+def has_weights(pipe: object) -> bool:
     """RETURNS (bool): Whether a component has a model of Thinc."""
     return isinstance(getattr(pipe, "model", None), Model)

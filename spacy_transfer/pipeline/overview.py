@@ -1,22 +1,23 @@
-"""What moves in a pipeline, and how fast: the facts for the table of parameter groups."""
+"""The rows of the table of parameter groups: what is trained in a pipeline, and at which learning rate."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from thinc.api import Model
+from thinc.api import Model, Optimizer
 
 from ..tuning.policy import Policy, Tuning, depths_by_name
 from ..tuning.schedules import describe
 from ..tuning.table import Row
 from ..tuning.torch_optimizer import settings_of
+from ..types import Pipe
 from .names import NamedParameter, parameters_of
 
 
-def overview(pipes: Iterable[tuple[str, Any]], optimizer: Any, *, excluded: Collection[str] = ()) -> list[Row]:
-    """One row for all parameters of a component that have one group, rate and fate.
+def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, excluded: Collection[str] = ()) -> list[Row]:
+    """One row for all parameters of a component that share group, rate and state.
 
     pipes (Iterable[Tuple[str, Any]]): Names and components, in the order of the pipeline.
-    optimizer (Optimizer): Has the rates, and has been taught the names.
+    optimizer (Optimizer): Has the rates, and has been given the names.
     excluded (Collection[str]): Components that are not updated: `[training] frozen_components`.
     RETURNS (List[Row]): The rows.
     """
@@ -66,7 +67,7 @@ def ever_moving(policy: Policy, step: int) -> frozenset[str]:
     return policy.moving(step).union(*later)
 
 
-def _rows(parameters: list[NamedParameter], optimizer: Any, is_frozen: bool) -> list[Row]:
+def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_frozen: bool) -> list[Row]:
     fate = fates(parameters, is_frozen)
     buckets: dict[tuple, list[tuple[NamedParameter, int | None, float]]] = {}
     n_layers: dict[int, int] = {}
@@ -106,6 +107,6 @@ def _depths(tuner: Any, parameters: list[NamedParameter]) -> tuple[dict[str, int
     if policy is None:
         find = getattr(tuner, "find_depths", None)
         policy = Policy(Tuning(), names, depths=None if find is None else find())
-    # What stands still for other reasons is none of the policy's names, but has its depth.
+    # What is frozen for other reasons is none of the policy's names, but has its depth.
     by_name = depths_by_name(names)
     return {name: policy.depth.get(name, by_name.of(name)) for name in names}, policy.n_layers

@@ -1,4 +1,4 @@
-"""Work beside a training, after which it goes on as if nothing had been."""
+"""A copy of a pipeline, made without an effect on a training."""
 
 from spacy.language import Language
 
@@ -6,8 +6,7 @@ from ..random_state import same_random_state
 
 
 def copy_of(nlp: Language) -> Language:
-    """A pipeline of its own with the same weights, of which nothing comes back. Building it draws random numbers, which
-    are given back.
+    """A pipeline with the same weights that shares nothing. The state of random numbers is restored.
 
     nlp (Language): The pipeline.
     RETURNS (Language): The copy.

@@ -1,4 +1,4 @@
-"""How all components of this package are saved: their files are whole, and have checksums."""
+"""Saving of components: their files are whole, and have checksums."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -5,10 +5,12 @@ from random import Random
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 
 from ..backbones.graph import keep_graph
 from ..errors import Errors
 from ..tuning.surgery import project
+from ..types import Pipe
 from .gradients import PendingGradients
 from .names import NamedParameter, parameters_of
 
@@ -38,7 +40,7 @@ class TaskGradients:
         """Drop what has been collected."""
         self._tasks, self._rest = {}, {}
 
-    def collect(self, pipe: Any, pending: PendingGradients) -> None:
+    def collect(self, pipe: Pipe, pending: PendingGradients) -> None:
         """A backward pass for each task of a batch that has a gradient.
 
         pipe (Backbone): The component.
@@ -49,7 +51,7 @@ class TaskGradients:
         _take(parameters, self._rest)
         tasks = pending.tasks
         if not tasks:
-            pending.backprop()  # Zeros; a step for all that, as without surgery.
+            pending.backprop()  # Zeros; the step is made all the same, as without PCGrad.
             _take(parameters, self._rest)
         for i, task in enumerate(tasks):
             with keep_graph(i + 1 < len(tasks)):
@@ -80,7 +82,7 @@ class TaskGradients:
         """
         return self._tasks[task]
 
-    def products(self) -> tuple[list[str], Any]:
+    def products(self) -> tuple[list[str], NDArray[numpy.float64]]:
         """The tasks, and the products of their gradients with one another.
 
         RETURNS (Tuple[List[str], NDArray[float64]]): Names, and shape (n_tasks, n_tasks).
@@ -92,7 +94,7 @@ class TaskGradients:
                 found[i, j] = found[j, i] = _product(self._tasks[first], self._tasks[second])
         return names, found
 
-    def merge(self, pipe: Any, products: Any, random: Random) -> None:
+    def merge(self, pipe: Pipe, products: NDArray[numpy.float64], random: Random) -> None:
         """Project what conflicts, and leave the sum for the optimizer.
 
         pipe (Backbone): The component.
@@ -103,7 +105,7 @@ class TaskGradients:
         self.leave(pipe, shares)
         self.forget()
 
-    def leave(self, pipe: Any, shares: Mapping[str, float]) -> None:
+    def leave(self, pipe: Pipe, shares: Mapping[str, float]) -> None:
         """Leave a mix of the tasks' gradients, and what else there is, where the optimizer finds it.
 
         pipe (Backbone): The component.
@@ -120,7 +122,7 @@ class TaskGradients:
 
 
 def check_passes(name: str, parameters: list[NamedParameter]) -> None:
-    """RAISES (ValueError): When a backbone has layers of torch that go back only once.
+    """RAISES (ValueError): When a backbone has layers of torch with one backward pass only.
 
     name (str): Name of the backbone.
     parameters (List[NamedParameter]): Its parameters.
@@ -131,7 +133,7 @@ def check_passes(name: str, parameters: list[NamedParameter]) -> None:
 
 
 def drop_all(parameters: list[NamedParameter]) -> None:
-    """Take all gradients away.
+    """Drop all gradients.
 
     parameters (List[NamedParameter]): Whose.
     """

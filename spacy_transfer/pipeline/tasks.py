@@ -1,11 +1,11 @@
-"""What a backbone knows of its tasks, the components that listen to it: their weights, losses, and conflicts."""
+"""The tasks of a backbone, which are the components that listen to it: their weights, losses, and conflicts."""
 
 import math
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 from spacy.language import Language
@@ -18,6 +18,7 @@ from ..corpora.marks import training_mask
 from ..errors import Errors
 from ..tuning.surgery import cosines
 from ..tuning.weighing import Seen, TaskWeights, Weights, start
+from ..types import Losses, Pipe
 from .gradients import PendingGradients
 from .names import parameters_of
 from .surgery import TaskGradients, check_passes
@@ -39,18 +40,16 @@ class Tasks:
         self._name = name
         self._weighing = weighing
         self.gradients = TaskGradients(name) if surgery is not None else None
-        self._is_followed = False
-        self._map: Any = None
+        self._records_cosines = False
         self._weigh_themselves: set[str] = set()
         self._report_means: set[str] = set()
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: what has been learned, collected and counted belongs to a training."""
+        """Begin anew: weights, gradients, counts and losses belong to one training."""
         self.weights: Weights | None = None if self._weighing is None else start(self._weighing)
         self._random: random.Random | None = None
-        self._map = None
-        self._before: dict[str, Any] = {}
+        self._before: Losses = {}
         self._counts: dict[str, int] = {}
         self._size = 0
         self._step: dict[str, Seen] = {}
@@ -59,12 +58,12 @@ class Tasks:
         if self.gradients is not None:
             self.gradients.forget()
 
-    # Who they are
+    # Settings
 
-    def see(self, component: Any) -> None:
-        """Take note of whether a component scales its own loss, and of what it reports.
+    def add_component(self, component: object) -> None:
+        """Remember of a later component whether it scales its own loss, and whether it reports means.
 
-        component (Pipe): A later component.
+        component (Pipe): The component.
         """
         name, kind = getattr(component, "name", ""), type(component)
         self._weigh_themselves.discard(name)
@@ -74,13 +73,13 @@ class Tasks:
         if getattr(kind, "get_loss", None) is TextCategorizer.get_loss:
             self._report_means.add(name)
 
-    def check(self, listener_map: dict[str, Any]) -> None:
+    def check(self, listener_map: Collection[str]) -> None:
         """Look at the settings once the tasks are known.
 
-        listener_map (Dict[str, List[Tok2VecListener]]): Listeners, by the component they are in.
+        listener_map (Collection[str]): Names of the tasks.
         RAISES (ValueError): When a weight names no task, or all are 0.
         """
-        if listener_map is self._map or self.weights is None:
+        if self.weights is None:
             return
         for name in self.weights.settings.weights:
             if name not in listener_map:
@@ -88,30 +87,29 @@ class Tasks:
                 facts = {"near": near or "none", "found": sorted(listener_map) or "none"}
                 raise ValueError(Errors.T409.format(backbone=self._name, name=name, **facts))
         self.weights.check(listener_map)
-        self._map = listener_map
 
-    def check_passes(self, pipe: Any) -> None:
-        """RAISES (ValueError): When gradients are wanted task by task, and a layer of the backbone goes back only once.
+    def check_passes(self, pipe: Pipe) -> None:
+        """RAISES (ValueError): When gradients are wanted task by task, and a layer has one backward pass only.
 
         pipe (Backbone): The component, with weights.
         """
         if self.gradients is not None:
             check_passes(self._name, parameters_of(self._name, pipe))
 
-    def add_up(self) -> None:
+    def stop_pcgrad(self) -> None:
         """From now on gradients of tasks are added up, in the parameters."""
         self.gradients = None
 
-    def follow(self) -> None:
-        """Keep what `lines` tells of cosines: somebody asks for it from time to time."""
-        self._is_followed = True
+    def record_cosines(self) -> None:
+        """Keep cosines between gradients for `lines`."""
+        self._records_cosines = True
 
     # A batch
 
-    def begin(self, listener_map: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-        """What tasks weigh in the coming batch.
+    def start_batch(self, listener_map: Collection[str]) -> tuple[dict[str, float], dict[str, float]]:
+        """Weights of tasks for the coming batch.
 
-        listener_map (Dict[str, List[Tok2VecListener]]): Listeners, by the component they are in.
+        listener_map (Collection[str]): Names of the tasks.
         RETURNS (Tuple[Dict[str, float], Dict[str, float]]): Factors on the gradients of tasks that do not know of it,
             and weights for those that scale their own loss.
         """
@@ -123,8 +121,8 @@ class Tasks:
         scales = {task: weight for task, weight in weights.items() if task not in themselves}
         return scales, {task: weight for task, weight in weights.items() if task in themselves}
 
-    def note(self, tasks: Collection[str], examples: Sequence[Example], losses: Mapping[str, float]) -> None:
-        """Remember what the losses are before the heads have run: the same dictionary has them afterwards.
+    def remember_losses(self, tasks: Collection[str], examples: Sequence[Example], losses: Mapping[str, float]) -> None:
+        """Remember the losses as they are before the heads have run.
 
         tasks (Collection[str]): Names of the tasks.
         examples (Sequence[Example]): The batch.
@@ -134,8 +132,8 @@ class Tasks:
         self._counts = {task: int(training_mask(examples, task).sum()) for task in tasks}
         self._size = len(examples)
 
-    def collect(self, pipe: Any, pending: PendingGradients, losses: Mapping[str, float]) -> None:
-        """Send the gradients of a batch back, together or one task after the other, and take note of losses.
+    def collect(self, pipe: Pipe, pending: PendingGradients, losses: Mapping[str, float]) -> None:
+        """Send the gradients of a batch back, together or one task after the other, and record losses.
 
         pipe (Backbone): The component.
         pending (PendingGradients): What has arrived.
@@ -155,9 +153,8 @@ class Tasks:
                 self._step.setdefault(task, Seen()).add(Seen(loss, self._counts[task], squares))
 
     def _compare_rows(self, pending: PendingGradients) -> None:
-        """Without surgery the only gradients that tasks have apart are those of rows: told of the docs in which they
-        meet."""
-        for first, second in combinations(pending.tasks, 2) if self._is_followed else ():
+        """Without PCGrad only the gradients of rows are known per task. Compared are docs in which both have one."""
+        for first, second in combinations(pending.tasks, 2) if self._records_cosines else ():
             found = pending.products(first, second)
             if found is not None:
                 product, *squares = found
@@ -165,20 +162,20 @@ class Tasks:
 
     # A step
 
-    def before_step(self, pipe: Any) -> None:
-        """Give the optimizer what is to be stepped.
+    def before_step(self, pipe: Pipe) -> None:
+        """With PCGrad: project the gradients, and give them to the optimizer.
 
         pipe (Backbone): The component.
         """
         if not self.gradients:
             return
         names, products = self.gradients.products()
-        for (i, first), (j, second) in combinations(enumerate(names), 2) if self._is_followed else ():
+        for (i, first), (j, second) in combinations(enumerate(names), 2) if self._records_cosines else ():
             cosine = float(cosines(products)[i, j])
             if math.isfinite(cosine):
                 self._cosines.setdefault((first, second), []).append(cosine)
         if self._random is None:
-            # A twin of Python's own generator is settled by the training's seed, and takes nothing from it.
+            # A copy of Python's own generator depends on the training's seed, and draws no number from it.
             self._random = random.Random()
             self._random.setstate(random.getstate())
         self.gradients.merge(pipe, products, self._random)
@@ -191,17 +188,17 @@ class Tasks:
         for task, seen in step.items():
             self._shown.setdefault(task, Seen()).add(seen)
 
-    def drop(self) -> None:
+    def drop_step(self) -> None:
         """Forget the batches of a step that is not made."""
         self._step = {}
         if self.gradients is not None:
             self.gradients.forget()
 
-    # To be seen
+    # Logging
 
     def lines(self) -> list[str]:
-        """What there is to say of the steps since it was last asked: for each task the loss per example and the weight
-        of the coming step; of tasks that met, the mean cosine between their gradients.
+        """Lines on the steps since the last call: for each task the loss per example and the weight of the coming step;
+        the mean cosine between the gradients of any two tasks.
 
         RETURNS (List[str]): Nothing where there are less than two tasks.
         """
@@ -216,8 +213,8 @@ class Tasks:
         return [", ".join(tasks), *([f"cosines of {of}gradients: {', '.join(pairs)}"] if pairs else [])]
 
 
-def collected_of(pipe: Any) -> TaskGradients | None:
-    """RETURNS (Optional[TaskGradients]): Where a backbone with surgery keeps its gradients until the step; None for any
+def collected_of(pipe: object) -> TaskGradients | None:
+    """RETURNS (Optional[TaskGradients]): Where a backbone with PCGrad keeps its gradients until the step; None for any
     other component, whose parameters have them.
 
     pipe (Pipe): Any component.
@@ -232,23 +229,24 @@ def without_surgery(nlp: Language) -> None:
     nlp (Language): A pipeline, changed in place.
     """
     for _, pipe in nlp.pipeline:
-        if collected_of(pipe) is not None:
-            pipe.tasks.add_up()  # type: ignore[attr-defined]
+        tasks = getattr(pipe, "tasks", None)
+        if isinstance(tasks, Tasks):
+            tasks.stop_pcgrad()
 
 
-def check_moves(name: str, model: Model, frozen: bool, settings: Iterable[tuple[str, Any]]) -> None:
-    """Refuse settings that say how gradients come into a backbone which takes none.
+def check_moves(name: str, model: Model, frozen: bool, settings: Mapping[str, object]) -> None:
+    """Refuse settings on the gradients of a backbone that is frozen.
 
     name (str): Name of the backbone.
     model (Model): The backbone.
     frozen (bool): Whether the component is frozen.
-    settings (Iterable[Tuple[str, Any]]): Keys, and what they are set to.
-    RAISES (ValueError): When one is set, and nothing moves.
+    settings (Mapping[str, object]): By key.
+    RAISES (ValueError): When one is set, and all is frozen.
     """
     tunings = [shim.tuning for shim in tunable_shims(model)]
     how = "frozen = true" if frozen else 'model.tuning.freeze = "all"'
     if not frozen and not (tunings and all(tuning is not None and tuning.freeze == "all" for tuning in tunings)):
         return
-    for key, found in settings:
+    for key, found in settings.items():
         if found is not None:
             raise ValueError(Errors.T410.format(name=name, key=key, how=how))

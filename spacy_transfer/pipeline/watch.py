@@ -1,122 +1,115 @@
-"""What a backbone knows of the training it is in: the later components, the rates, what moves."""
+"""The log of a backbone's training: the table of parameter groups, and which layers are trained from when."""
 
 import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
-from ..backbones.tunable import tunable_shims
+from thinc.api import Optimizer
+
+from ..backbones.tunable import Tunable, tunable_shims
+from ..transient import Transient
+from ..tuning.policy import Policy
 from ..tuning.table import show_count, show_depths, to_text
 from ..tuning.torch_optimizer import rates_of
-from .names import parameters_of, teach
+from ..types import Pipe
+from .names import parameters_of, register_names
 from .overview import overview
+
+if TYPE_CHECKING:
+    from .backbone import Backbone
 
 logger = logging.getLogger("spacy")
 
 
-class Watch:
-    """Sees every optimizer that a backbone steps with: teaches it the names of parameters, and logs the table of
-    groups, and what moves from when.
-
-    Nothing of it is copied or pickled with the component: an optimizer's schedules are generators, which cannot be.
+class TrainingLog(Transient):
+    """Sees every optimizer that a backbone steps with: gives it the names of parameters, and logs the table of groups,
+    and which layers are trained from when. (An optimizer's schedules are generators, which cannot be pickled.)
     """
 
     def __init__(self) -> None:
         self.rates: dict[str, float] = {}
-        self._is_announced = False
-        self._map: Any = None
-        self._later: dict[str, Any] = {}
-        self._optimizer: Any = None
-        self._meetings = 0
-        self._moving: dict[int, frozenset[str]] = {}
+        self.later: dict[str, Pipe] = {}
+        """Later components of the pipeline, by their names."""
+        self._is_table_shown = False
+        self._optimizer: object = None
+        self._n_steps = 0
+        self._trained: dict[int, frozenset[str]] = {}
 
-    def __reduce__(self) -> tuple[type["Watch"], tuple]:
-        return Watch, ()
+    def forget_components(self) -> None:
+        """The pipeline has changed: later components are added anew."""
+        self.later = {}
 
-    def see(self, listener_map: dict[str, Any], component: Any) -> None:
-        """Remember a later component.
-
-        listener_map (Dict[str, List[Tok2VecListener]]): The backbone's; spaCy begins a new one whenever it goes
-            through the pipeline anew, and so what was seen before no longer counts.
-        component (Pipe): The component.
-        """
-        if listener_map is not self._map:
-            self._map, self._later = listener_map, {}
-        # A function (@Language.component) has no name, and nothing to learn.
+    def add_component(self, component: object) -> None:
+        """Remember a later component. A function (@Language.component) has no name, and nothing to learn."""
         if hasattr(component, "name"):
-            self._later[component.name] = component
+            pipe = cast(Pipe, component)
+            self.later[pipe.name] = pipe
 
-    def later(self, listener_map: dict[str, Any]) -> dict[str, Any]:
-        """RETURNS (Dict[str, Pipe]): Later components that have been seen so far, by their names.
+    def skip_table(self) -> None:
+        """Do not log the table of groups: it is shown elsewhere."""
+        self._is_table_shown = True
 
-        listener_map (Dict[str, List[Tok2VecListener]]): As it is now.
-        """
-        return self._later if self._map is listener_map else {}
-
-    def spare_table(self) -> None:
-        """Somebody else shows the table of groups."""
-        self._is_announced = True
-
-    def meet(self, backbone: Any, optimizer: Any) -> None:
+    def before_step(self, backbone: "Backbone", optimizer: Optimizer) -> None:
         """Look at an optimizer before it steps.
 
         backbone (Backbone): The component.
         optimizer (Optimizer): The optimizer.
         """
         # The dictionary of schedules stands for the optimizer, whose moments would be kept alive by a reference.
-        mark = getattr(optimizer, "schedules", optimizer)
-        if mark is not self._optimizer:
-            self._optimizer, self._meetings, self._moving = mark, 0, {}
-            teach(optimizer, self._pipes(backbone))
-        self._meetings += 1
+        identity = getattr(optimizer, "schedules", optimizer)
+        if identity is not self._optimizer:
+            self._optimizer, self._n_steps, self._trained = identity, 0, {}
+            register_names(optimizer, self._pipes(backbone))
+        self._n_steps += 1
         self.rates = rates_of(optimizer)
-        if self._meetings == 2:
-            self._announce(backbone, optimizer)
-        self._tell_what_moves(backbone)
+        if self._n_steps == 2:
+            self._log_table(backbone, optimizer)
+        self._log_changes(backbone)
 
-    def what_moves(self, backbone: Any) -> list[str]:
-        """Which layers move at this step, for every encoder of a component that has a tuning.
+    def trained_layers(self, backbone: "Backbone") -> list[str]:
+        """Which layers are trained in this step, for every encoder of a component that has a tuning.
 
         backbone (Backbone): The component.
-        RETURNS (List[str]): Such as "3-6, top of 6 layers (5.3M parameters)".
+        RETURNS (List[str]): Such as "layers 3-6, top of 6 move (5.3M parameters)".
         """
-        return [self._describe(backbone, shim, shim.policy.moving(shim.steps)) for shim in _tuned(backbone)]
+        return [_describe(backbone, shim, policy, policy.moving(shim.steps)) for shim, policy in _tuned(backbone)]
 
-    def _pipes(self, backbone: Any) -> list[tuple[str, Any]]:
-        return [(backbone.name, backbone), *self.later(backbone.listener_map).items()]
+    def _pipes(self, backbone: "Backbone") -> Sequence[tuple[str, Pipe]]:
+        return [(backbone.name, backbone), *self.later.items()]
 
-    def _announce(self, backbone: Any, optimizer: Any) -> None:
-        """Log the table. Not before the second step: by then it shows who takes part in the training at all."""
-        if self._is_announced or not self.rates or not logger.isEnabledFor(logging.INFO):
+    def _log_table(self, backbone: "Backbone", optimizer: Optimizer) -> None:
+        """Not before the second step: by then the optimizer knows which components are trained at all."""
+        if self._is_table_shown or not self.rates or not logger.isEnabledFor(logging.INFO):
             return
         pipes = self._pipes(backbone)
-        excluded = [name for name, pipe in pipes[1:] if not _takes_part(name, pipe, optimizer)]
+        excluded = [name for name, pipe in pipes[1:] if not _is_trained(name, pipe, optimizer)]
         logger.info("Parameter groups:\n%s", to_text(overview(pipes, optimizer, excluded=excluded)))
 
-    def _tell_what_moves(self, backbone: Any) -> None:
-        for shim in _tuned(backbone):
-            moving = shim.policy.moving(shim.steps)
-            before = self._moving.get(shim.id)
-            self._moving[shim.id] = moving
-            if before is not None and before != moving:
-                logger.info("Step %s: %s: %s", shim.steps, backbone.name, self._describe(backbone, shim, moving))
-
-    def _describe(self, backbone: Any, shim: Any, moving: frozenset[str]) -> str:
-        policy = shim.policy
-        if not moving:
-            return "no layer moves"
-        sizes = {p.tuned_name: p.parameter.size for p in parameters_of(backbone.name, backbone) if p.tuner is shim}
-        count = show_count(sum(sizes.get(name, 0) for name in moving))
-        layers = show_depths({policy.depth[name] for name in moving}, policy.n_layers)
-        return f"layers {layers} of {policy.n_layers} move ({count} parameters)"
+    def _log_changes(self, backbone: "Backbone") -> None:
+        for shim, policy in _tuned(backbone):
+            trained = policy.moving(shim.steps)
+            before = self._trained.get(id(shim))
+            self._trained[id(shim)] = trained
+            if before is not None and before != trained:
+                logger.info("Step %s: %s: %s", shim.steps, backbone.name, _describe(backbone, shim, policy, trained))
 
 
-def _tuned(backbone: Any) -> list[Any]:
-    """Shims with a tuning. A frozen component has none that counts."""
-    if backbone.frozen:
-        return []
-    return [shim for shim in tunable_shims(backbone.model) if shim.policy is not None]
+def _describe(backbone: "Backbone", shim: Tunable, policy: Policy, trained: frozenset[str]) -> str:
+    if not trained:
+        return "no layer moves"
+    sizes = {p.tuned_name: p.parameter.size for p in parameters_of(backbone.name, backbone) if p.tuner is shim}
+    count = show_count(sum(sizes.get(name, 0) for name in trained))
+    layers = show_depths({policy.depth[name] for name in trained}, policy.n_layers)
+    return f"layers {layers} of {policy.n_layers} move ({count} parameters)"
 
 
-def _takes_part(name: str, pipe: Any, optimizer: Any) -> bool:
-    """Whether any parameter of a component has been stepped, or none can be."""
+def _tuned(backbone: "Backbone") -> list[tuple[Tunable, Policy]]:
+    """Shims with a tuning. In a frozen component no tuning counts."""
+    shims = [] if backbone.frozen else tunable_shims(backbone.model)
+    return [(shim, shim.policy) for shim in shims if shim.policy is not None]
+
+
+def _is_trained(name: str, pipe: Pipe, optimizer: Optimizer) -> bool:
+    """Whether any parameter of a component has been stepped, or it has none."""
     parameters = parameters_of(name, pipe)
     return any(p.has_stepped(optimizer) for p in parameters) or not parameters

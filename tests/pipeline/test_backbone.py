@@ -231,7 +231,7 @@ def test_frozen_rows_go_to_disk_and_take_the_precision(tiny_bert, monkeypatch, d
     for _ in range(3):
         step(nlp, examples, optimizer)
     assert sorted(seen) == sorted(eg.text for eg in examples)
-    cache = nlp.get_pipe("transfer_backbone")._cache
+    cache = nlp.get_pipe("transfer_backbone")._encoder.cache
     assert cache.used == 0
     assert cache.used_on_disk == sum(len(rows) + 1 for rows in plain) * 16 * sizes[dtype]
     for doc, rows in zip(nlp.pipe(eg.text for eg in examples), plain, strict=True):

@@ -109,7 +109,7 @@ def learn(nlp, pipe, examples):
     backbone, sent = nlp.get_pipe("transfer_backbone"), []
     backbone.update(examples)
     keep = lambda head, d_rows: sent.append([rows.copy() for rows in d_rows]) or []  # noqa: E731
-    backbone.batch.gradients = SimpleNamespace(note_read=list, add_rows=keep, add_documents=keep)
+    backbone.rows.batch.gradients = SimpleNamespace(mark_read=list, add_rows=keep, add_documents=keep)
     for node in pipe.model.walk():
         for name in node.grad_names:
             node.set_grad(name, numpy.zeros_like(node.get_grad(name)))

@@ -73,7 +73,7 @@ def test_nothing_else_moves_and_no_rows_are_left(tiny_bert):
         for doc in (example.reference, example.predicted):
             assert doc.tensor.size == 0 and not doc.user_data
     assert nlp.get_pipe("transfer_backbone").steps.pending is None
-    assert nlp.get_pipe("transfer_backbone")._cache is None
+    assert nlp.get_pipe("transfer_backbone")._encoder.cache is None
 
 
 @pytest.mark.parametrize("rows_per", ["token", "document"])

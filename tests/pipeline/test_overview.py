@@ -135,22 +135,22 @@ def test_names_are_taught_once_an_optimizer_and_anew_to_another(tiny_bert, monke
 def test_components_that_are_gone_are_forgotten(tiny_bert):
     nlp, _, _ = make_pipeline(tiny_bert, ("tagger", "ner"))
     backbone = nlp.get_pipe("transfer_backbone")
-    assert [name for name, _ in backbone.watch._pipes(backbone)] == ["transfer_backbone", "tagger", "ner"]
+    assert [name for name, _ in backbone.training_log._pipes(backbone)] == ["transfer_backbone", "tagger", "ner"]
     nlp.remove_pipe("ner")
     nlp.rename_pipe("tagger", "tags")
-    assert [name for name, _ in backbone.watch._pipes(backbone)] == ["transfer_backbone", "tags"]
+    assert [name for name, _ in backbone.training_log._pipes(backbone)] == ["transfer_backbone", "tags"]
     nlp.remove_pipe("tags")
-    assert [name for name, _ in backbone.watch._pipes(backbone)] == ["transfer_backbone"]
+    assert [name for name, _ in backbone.training_log._pipes(backbone)] == ["transfer_backbone"]
 
 
 def test_a_backbone_that_has_met_an_optimizer_is_still_copied_and_pickled(tiny_bert):
     nlp, examples, _ = make_pipeline(tiny_bert)
     run(nlp, examples, adamw_v1(learn_rate=linear_v1(learn_rate=0.1, total_steps=9)), 2)
     backbone = nlp.get_pipe("transfer_backbone")
-    assert backbone.watch.rates
-    assert pickle.loads(pickle.dumps(backbone.watch)).rates == {}
+    assert backbone.training_log.rates
+    assert pickle.loads(pickle.dumps(backbone.training_log)).rates == {}
     twin, doc = copy.deepcopy(backbone), nlp.make_doc("the cat")
-    assert twin.watch.rates == {}
+    assert twin.training_log.rates == {}
     assert (twin.predict([doc]).rows[0] == backbone.predict([doc]).rows[0]).all()
 
 

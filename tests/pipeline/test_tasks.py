@@ -233,7 +233,7 @@ def test_a_task_without_gradient_takes_no_part(build):
     nlp.update(untagged, sgd=False)
     pipe.steps.flush()
     assert pipe.tasks.gradients.products()[0] == ["textcat", "morphologizer"]
-    pipe.tasks.follow()
+    pipe.tasks.record_cosines()
     pipe.tasks.before_step(pipe)
     pipe.tasks.after_step()
     assert set(pipe.tasks.weights.factors) == {"morphologizer", "textcat"}
@@ -280,7 +280,7 @@ def test_the_mean_that_spacys_textcat_reports_is_no_sum(build, kind):
             nlp.update(part, sgd=False, losses=losses)
         pipe.steps.flush()
         means.append({task: seen.mean for task, seen in pipe.tasks._step.items()})
-        pipe.tasks.drop()
+        pipe.tasks.drop_step()
         if len(parts) == 1:
             assert means[-1][kind] == pytest.approx(losses[kind]), "a mean already"
             assert means[-1]["tagger"] == pytest.approx(losses["tagger"] / len(parts[0]))
@@ -299,7 +299,7 @@ def test_the_mean_of_spacys_textcat_counts_its_own_examples(build):
         nlp.update(batch, sgd=False)
         pipe.steps.flush()
         means.append(pipe.tasks._step["textcat_multilabel"].mean)
-        pipe.tasks.drop()
+        pipe.tasks.drop_step()
     assert means[0] == pytest.approx(means[1], rel=1e-4) and means[0] > 0.0
 
 
@@ -399,7 +399,7 @@ def test_plain_update_makes_the_same_steps(build):
 def test_logged_cosines_are_those_of_the_parameters(build):
     alone = each_alone(build, "bert")
     nlp, examples = build(surgery="pcgrad", weighing=settings(weights={"textcat": 2.0}))
-    nlp.get_pipe("transfer_backbone").tasks.follow()
+    nlp.get_pipe("transfer_backbone").tasks.record_cosines()
     step(nlp, examples, SGD(0.0))
     tasks, cosines = nlp.get_pipe("transfer_backbone").tasks.lines()
     assert "textcat loss" in tasks and "weight 2" in tasks and "tagger loss" in tasks
@@ -412,7 +412,7 @@ def test_logged_cosines_are_those_of_the_parameters(build):
 def test_logged_cosines_of_rows_are_of_docs_where_tasks_meet(build):
     nlp, examples = build(heads=["tagger", "textcat"])
     pipe = nlp.get_pipe("transfer_backbone")
-    pipe.tasks.follow()
+    pipe.tasks.record_cosines()
     for i in (0, 1):
         reference = examples[i].reference
         reference.from_array(["TAG"], numpy.zeros(len(reference), dtype="uint64"))
@@ -437,7 +437,7 @@ def test_cosines_that_nobody_asks_for_are_not_kept(build, surgery):
     tasks = nlp.get_pipe("transfer_backbone").tasks
     for is_watched in (False, True):
         if is_watched:
-            tasks.follow()
+            tasks.record_cosines()
         for _ in range(2):
             step(nlp, examples, SGD(0.0))
         assert {len(cosines) for cosines in tasks._cosines.values()} == ({2} if is_watched else set())

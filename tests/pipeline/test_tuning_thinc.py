@@ -7,7 +7,7 @@ from thinc.api import SGD, Adam, RAdam
 
 from spacy_transfer.backbones.layers import LayersShim
 from spacy_transfer.backbones.pipeline import build_pipeline_backbone_v1
-from spacy_transfer.pipeline.names import parameters_of, teach
+from spacy_transfer.pipeline.names import parameters_of, register_names
 from spacy_transfer.pipeline.overview import overview
 from spacy_transfer.tuning.optimizers import adamw_v1, sgd_v1
 
@@ -325,7 +325,7 @@ def test_an_adapter_is_not_to_be_had(build, tmp_path):
 def test_the_table_shows_layers(build):
     nlp, _ = build("still cnn", freeze=1, unfreeze=5)
     optimizer = adamw_v1(learn_rate=0.01)
-    teach(optimizer, nlp.pipeline)
+    register_names(optimizer, nlp.pipeline)
     rows = [row for row in overview(nlp.pipeline, optimizer) if row.component == "transfer_backbone"]
     assert [(row.depths, row.trainable) for row in rows] == [((0, 1), "no"), ((2, 3), "later"), ((4,), "yes")]
     assert {row.n_layers for row in rows} == {4}

@@ -11,8 +11,6 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import SGD
 
-from spacy_transfer.backbones.listeners import _KEPT
-
 from .util import LISTENER, TAGGER, TEXTS, backbone_config, make_examples, make_pipeline, step, weights
 
 DOCUMENT = {"@architectures": "spacy-transfer.DocumentListener.v1"}
@@ -265,7 +263,7 @@ def test_frozen_is_switched_on_and_off(tiny_bert):
         assert step(nlp, examples, optimizer)["tagger"] > 0
         assert (weights(nlp) == before).all() == frozen
         rows = backbone.predict([nlp.make_doc(TEXTS[0])]).rows[0]
-        backbone._cache = None
+        backbone._encoder.forget()
         numpy.testing.assert_allclose(rows, backbone.predict([nlp.make_doc(TEXTS[0])]).rows[0], atol=1e-6)
 
 
@@ -290,10 +288,11 @@ def test_rehearse_says_what_to_do_instead(tiny_bert, head):
 
 def test_nothing_outlives_a_doc_and_nothing_is_written_to_it(tiny_bert):
     nlp, _, _ = make_pipeline(tiny_bert, ["tagger"])
+    rows_of = nlp.get_pipe("transfer_backbone").rows
     gc.collect()
-    count = len(_KEPT)
+    count = len(rows_of)
     docs = list(nlp.pipe(TEXTS))
-    assert len(_KEPT) == count + len(TEXTS) and not any(doc.user_data for doc in docs)
+    assert len(rows_of) == count + len(TEXTS) and not any(doc.user_data for doc in docs)
     rows = weakref.ref(docs[0].tensor)
     assert nlp.get_pipe("tagger").model.get_ref("tok2vec").predict(docs[:1])[0] is docs[0].tensor, "the same array"
     clean(docs[0])
@@ -301,7 +300,7 @@ def test_nothing_outlives_a_doc_and_nothing_is_written_to_it(tiny_bert):
     assert rows() is None, "spaCy's doc_cleaner frees the memory"
     del docs
     gc.collect()
-    assert len(_KEPT) == count
+    assert len(rows_of) == count
 
 
 def test_a_pipeline_is_pickled_between_steps(tiny_bert):
