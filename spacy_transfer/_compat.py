@@ -30,14 +30,14 @@ def quiet_loading() -> Iterator[None]:
     what to do. The user's settings are back afterwards, those of huggingface_hub are never touched."""
     from transformers.utils import logging
 
-    settings: Any = logging
-    verbosity, bars = logging.get_verbosity(), settings._tqdm_active
-    logging.set_verbosity_error()
+    settings = cast(Any, logging)
+    verbosity, bars = settings.get_verbosity(), settings._tqdm_active
+    settings.set_verbosity_error()
     settings._tqdm_active = False
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        settings.set_verbosity(verbosity)
         settings._tqdm_active = bars
 
 

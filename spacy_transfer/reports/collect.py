@@ -1,9 +1,11 @@
 """`collect`: all parts of a report on a pipeline, one for each head."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import cast
 
 from spacy.language import Language
+from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.training import Example
 
@@ -46,8 +48,10 @@ def _makers(nlp: Language) -> Iterator[tuple[str, MakePart]]:
             for label in pipe.labels:
                 yield name, partial(numbers, name, pipe, label)
         elif "doc.cats" in assigns:
-            make_cats = multilabel if isinstance(pipe, MultiLabel_TextCategorizer) else exclusive_labels
-            yield name, partial(make_cats, name, pipe)
+            if isinstance(pipe, MultiLabel_TextCategorizer):
+                yield name, partial(multilabel, name, pipe)
+            else:
+                yield name, partial(exclusive_labels, name, cast(TextCategorizer, pipe))
         for what, make in _WHOLE.items():
             if what in assigns and what not in seen:
                 seen.add(what)
@@ -55,4 +59,4 @@ def _makers(nlp: Language) -> Iterator[tuple[str, MakePart]]:
                 yield name, partial(make, ", ".join(writers))
 
 
-_WHOLE = {"doc.ents": entities, "token.tag": partial(tags, "TAG"), "token.pos": partial(tags, "POS")}
+_WHOLE: dict[str, Callable[..., Part | None]] = {"doc.ents": entities, "token.tag": partial(tags, "TAG"), "token.pos": partial(tags, "POS")}
