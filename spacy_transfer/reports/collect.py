@@ -59,4 +59,8 @@ def _makers(nlp: Language) -> Iterator[tuple[str, MakePart]]:
                 yield name, partial(make, ", ".join(writers))
 
 
-_WHOLE: dict[str, Callable[..., Part | None]] = {"doc.ents": entities, "token.tag": partial(tags, "TAG"), "token.pos": partial(tags, "POS")}
+_WHOLE: dict[str, Callable[..., Part | None]] = {
+    "doc.ents": entities,
+    "token.tag": partial(tags, "TAG"),
+    "token.pos": partial(tags, "POS"),
+}
