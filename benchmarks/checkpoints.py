@@ -213,7 +213,7 @@ def entities_row(what: str, docs: list["Doc"], theirs: list, alike: list[bool]) 
 def compare_tokens(opts: argparse.Namespace) -> list[tuple[str, str, str]]:
     """RETURNS (List[Tuple[str, str, str]]): The rows for tokens."""
     from spacy_transfer import from_hf, to_hf
-    from spacy_transfer.pipeline.hf_tokens import token_logits
+    from spacy_transfer.huggingface.token_classifiers import token_logits
 
     texts = [" ".join(words) for words, _ in draw(read_sentences(opts.data / "test.conll"), opts.most)]
     rows = []
@@ -239,7 +239,7 @@ def compare_tokens(opts: argparse.Namespace) -> list[tuple[str, str, str]]:
 def compare_texts(opts: argparse.Namespace) -> list[tuple[str, str, str]]:
     """RETURNS (List[Tuple[str, str, str]]): The rows for sequences."""
     from spacy_transfer import from_hf, to_hf
-    from spacy_transfer.pipeline.hf import logits
+    from spacy_transfer.huggingface.convert import logits
 
     tests = draw(read_rows(opts.data / "test.csv"), opts.most)
     texts = [text for text, _ in tests]

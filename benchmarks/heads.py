@@ -27,7 +27,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import Adam, Model, set_dropout_rate
 
-from spacy_transfer.pipeline.ner import TransferNER
+from spacy_transfer.pipeline.heads.ner import TransferNER
 
 WIDTH, LABELS, BATCH = 384, ["PER", "LOC", "ORG", "MISC"], 128
 

@@ -16,8 +16,9 @@ from common import initialized, minilm, our_config, print_rows
 
 OURS = """
 import sys, time, spacy, torch, transformers
-import spacy_transfer.pipeline.backbone, spacy_transfer.pipeline.textcat, spacy_transfer.backbones.pretrained
-import spacy_transfer.backbones.encoder, transformers.models.bert.modeling_bert
+import spacy_transfer.pipeline.backbone.component, spacy_transfer.pipeline.heads.textcat
+import spacy_transfer.backbones.transformer.pretrained
+import spacy_transfer.backbones.transformer.encoder, transformers.models.bert.modeling_bert
 spacy.blank("en")
 start = time.perf_counter()
 nlp = spacy.load(sys.argv[1])

@@ -16,8 +16,11 @@ import torch
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
-from spacy_transfer.backbones.packed import can_pack
-from spacy_transfer.backbones.probes import (
+from spacy_transfer.backbones.shims.torch_tuning import TuningShim
+from spacy_transfer.backbones.transformer.layer_split import can_split
+from spacy_transfer.backbones.transformer.module_tree import attention_layers
+from spacy_transfer.backbones.transformer.packed import can_pack
+from spacy_transfer.backbones.transformer.probes import (
     check_autocast,
     check_runs,
     rows_depend_on_neighbours,
@@ -26,9 +29,6 @@ from spacy_transfer.backbones.probes import (
     sample,
     switch_on_checkpointing,
 )
-from spacy_transfer.backbones.split import can_split
-from spacy_transfer.backbones.tree import attention_layers
-from spacy_transfer.backbones.tuned import TuningShim
 from spacy_transfer.tuning.adapters import inject
 from spacy_transfer.tuning.optimizers import adamw_v1
 from spacy_transfer.tuning.policy import build_tuning_v1

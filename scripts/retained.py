@@ -15,8 +15,8 @@ import srsly
 from spacy.tokens import DocBin
 
 from spacy_transfer import OldSkills, skills_from
-from spacy_transfer.pipeline.old_data import own_answers, read_data
-from spacy_transfer.pipeline.retention import as_json, as_rows, as_text
+from spacy_transfer.continual.old_data import own_answers, read_data
+from spacy_transfer.continual.retention import as_json, as_rows, as_text
 
 
 def new_labels(nlp: spacy.Language, path: Path) -> list[str]:

@@ -10,20 +10,20 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {
-    "add_labels": "pipeline.labels",
-    "remove_labels": "pipeline.labels",
-    "rename_labels": "pipeline.labels",
-    "merge_labels": "pipeline.labels",
-    "set_labels": "pipeline.labels",
-    "carry_head": "pipeline.carry",
-    "learn_only": "pipeline.still",
-    "graft": "pipeline.graft",
-    "from_hf": "pipeline.hf",
-    "to_hf": "pipeline.hf_export",
-    "calibrate": "pipeline.calibrate",
-    "skills_from": "pipeline.retention",
-    "OldSkills": "pipeline.retention",
-    "ForgettingMatrix": "reports.forgetting",
+    "add_labels": "pipeline.labels.edit",
+    "remove_labels": "pipeline.labels.edit",
+    "rename_labels": "pipeline.labels.edit",
+    "merge_labels": "pipeline.labels.edit",
+    "set_labels": "pipeline.labels.edit",
+    "carry_head": "pipeline.labels.carry",
+    "learn_only": "pipeline.labels.frozen_rows",
+    "graft": "pipeline.labels.graft",
+    "from_hf": "huggingface.convert",
+    "to_hf": "huggingface.export",
+    "calibrate": "pipeline.calibration",
+    "skills_from": "continual.retention",
+    "OldSkills": "continual.retention",
+    "ForgettingMatrix": "continual.forgetting",
 }
 __all__ = [*_PLACES]
 

@@ -11,14 +11,14 @@ from thinc.api import Config
 from transformers import BertConfig, T5Config, T5ForConditionalGeneration
 
 import spacy_transfer
-from spacy_transfer.backbones.pretrained import build_encoder, read_source
-from spacy_transfer.cli.checks import check_config
-from spacy_transfer.pipeline.importance import _check
-from spacy_transfer.pipeline.saving import read_checked
+from spacy_transfer.backbones.transformer.pretrained import build_encoder, read_source
+from spacy_transfer.cli.config_checks import check_config
+from spacy_transfer.continual.importance import _check
+from spacy_transfer.pipeline.checksums import read_checked
 from spacy_transfer.tuning.policy import Policy, Tuning
 
 from .conftest import write_bert_tokenizer
-from .pipeline.util import backbone_config
+from .pipelines import backbone_config
 
 PACKAGE = Path(spacy_transfer.__file__).parent
 CODES = re.findall(r"^    ([TW]\d{3}) = ", (PACKAGE / "errors.py").read_text(encoding="utf8"), re.MULTILINE)
@@ -103,7 +103,7 @@ def test_importance_that_says_nothing(caplog, monkeypatch):
         _check(Fisher(finite=False), [("ner", Pipe())])
     parameters = {"ner": ["ner.model.W"], "textcat": ["textcat.model.W"]}
     named = {name: [type("P", (), {"name": n}) for n in names] for name, names in parameters.items()}
-    monkeypatch.setattr("spacy_transfer.pipeline.importance.parameters_of", lambda name, pipe: named[name])
+    monkeypatch.setattr("spacy_transfer.continual.importance.parameters_of", lambda name, pipe: named[name])
     fisher = Fisher(finite=True)
     fisher.counts["textcat"] = 2
     with caplog.at_level(logging.WARNING):
@@ -144,11 +144,11 @@ def test_a_backbone_in_frozen_components():
 
 
 def no_source(name):
-    from spacy_transfer.backbones.pipeline import build_pipeline_backbone_v1
     from spacy_transfer.backbones.sources import resolve_source
-    from spacy_transfer.backbones.vector_files import read_vectors
+    from spacy_transfer.backbones.tok2vec import build_pipeline_backbone_v1
+    from spacy_transfer.backbones.vectors.vector_files import read_vectors
     from spacy_transfer.cli.graft import graft_pipelines
-    from spacy_transfer.corpora.taught import create_teacher_v1
+    from spacy_transfer.corpora.teaching.distillation import create_teacher_v1
 
     nlp, nowhere = spacy.blank("en"), Path("nowhere")
     teacher = create_teacher_v1(source=name, components=["ner"], corpus=lambda nlp: [Example(nlp("a"), nlp("a"))])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import srsly
 
-from spacy_transfer.corpora.answer_cache import AnswerCache
+from spacy_transfer.corpora.teaching.answer_cache import AnswerCache
 from spacy_transfer.integrity import check_folder, read_checked, seal, seal_folder, unpack, write_checked, write_whole
 
 

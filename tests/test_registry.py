@@ -157,38 +157,6 @@ def test_spacy_transformers_is_imported_by_the_drop_in_alone():
     assert all("dropin" in module for module, _ in failed), failed
 
 
-def imports(path):
-    tree = ast.parse(path.read_text(encoding="utf8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = path.parent.relative_to(PACKAGE.parent).parts
-            base = base[: len(base) - node.level + 1]
-            yield ".".join([*base, *(node.module or "").split(".")])
-
-
-FLOORS = {
-    "tuning": 1,
-    "heads": 1,
-    "corpora": 1,
-    "backbones": 2,
-    "pipeline": 3,
-    "pretraining": 3,
-    "reports": 4,
-    "cli": 5,
-}
-
-
-def test_a_floor_imports_only_floors_below():
-    for path in PACKAGE.glob("*/*.py"):
-        floor = FLOORS[path.parent.name]
-        for name in imports(path):
-            room = name.split(".")[1] if "." in name else ""
-            if room in FLOORS and room != path.parent.name:
-                assert FLOORS[room] < floor, f"{path} imports {name}"
-    for path in PACKAGE.glob("*.py"):
-        assert not [name for name in imports(path) if name.split(".")[1] in FLOORS], path
-
-
 def test_nothing_that_is_read_can_run_code():
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf8")

@@ -33,7 +33,7 @@ def test_bytes(tmp_path):
 
 
 def test_what_a_backbone_reads(tiny_bert):
-    from spacy_transfer.backbones.pretrained import read_source
+    from spacy_transfer.backbones.transformer.pretrained import read_source
 
     pieces = read_source(tiny_bert).tokenizer.encode("cat", add_special_tokens=False)
     assert pieces.tokens == ["c", "##a", "##t"]

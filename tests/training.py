@@ -4,7 +4,7 @@ import spacy
 from spacy.tokens import DocBin
 from thinc.api import Config
 
-from .pipeline.util import make_examples
+from .pipelines import make_examples
 
 ADAMW = """
 [training.optimizer]

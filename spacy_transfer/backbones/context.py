@@ -8,9 +8,9 @@ from thinc.types import Floats2d
 
 from .._compat import drop_gradient
 from ..checks import BELOW_ONE, COUNT, require
-from .graph import is_graph_kept
-from .products import by_numpy
-from .shim import SafetensorsShim
+from .blas import by_numpy
+from .shims.retained_graph import is_graph_kept
+from .shims.safetensors_shim import SafetensorsShim
 
 ContextT = Model[list[Floats2d], list[Floats2d]]
 
@@ -100,7 +100,7 @@ class LSTMShim(SafetensorsShim):
 
     def from_bytes(self, bytes_data: bytes) -> "LSTMShim":
         """Build an LSTM of the saved size and fill it."""
-        from .shim import read_state
+        from .shims.safetensors_shim import read_state
 
         if bytes_data:
             self.build(read_state(bytes_data)["weight_ih_l0"].shape[1])

@@ -18,11 +18,11 @@ from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..integrity import write_picture, write_whole
 from .app import transfer_cli
-from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 if TYPE_CHECKING:
-    from ..pipeline.backbone import Backbone
-    from ..pipeline.lookahead import Lookahead
+    from ..continual.task_affinity import Lookahead
+    from ..pipeline.backbone.component import Backbone
 
 Table = list[list[float | None]]
 Batches = Iterable[tuple[int, list[Example]]]
@@ -102,7 +102,7 @@ def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, back
     from spacy.training.loop import create_train_batches, train_while_improving
     from tqdm import tqdm
 
-    from ..pipeline.lookahead import Lookahead, check_backbone
+    from ..continual.task_affinity import Lookahead, check_backbone
 
     config = nlp.config.interpolate()
     settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
@@ -152,7 +152,7 @@ def choose(nlp: Language, frozen: list[str], name: str | None) -> tuple[str, lis
     RETURNS (Tuple[str, List[str]]): Names of the backbone and of the components that listen to it.
     RAISES (ValueError): When there is none with several tasks, none of that name, or more than one.
     """
-    from ..pipeline.backbone import Backbone
+    from ..pipeline.backbone.component import Backbone
 
     found = {
         pipe_name: [task for task in pipe.listener_map if task in nlp.pipe_names and task not in frozen]

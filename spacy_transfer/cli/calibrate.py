@@ -10,8 +10,8 @@ from wasabi import msg
 from .._compat import spacy_cli_parts
 from ..errors import Errors
 from .app import transfer_cli
+from .common import CodePath, UseGpu, errors_in_one_line
 from .fit import check_output, save
-from .prepare import CodePath, UseGpu, errors_in_one_line
 
 
 @transfer_cli.command("calibrate")
@@ -64,7 +64,7 @@ def calibrate_pipeline(
     RAISES (ValueError): When nothing in the texts can be calibrated on; nothing is saved then.
     """
     from ..corpora.docs import read_examples
-    from ..pipeline.calibrate import calibrate
+    from ..pipeline.calibration import calibrate
 
     if output_path is not None:
         check_output(output_path)

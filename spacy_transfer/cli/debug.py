@@ -8,7 +8,7 @@ from spacy.util import registry
 from wasabi import msg
 
 from .._compat import spacy_cli_parts
-from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 
 @spacy_cli_parts().debug_cli.command("transfer", context_settings=OVERRIDES)
@@ -40,8 +40,8 @@ def debug_transfer(config: Any, path: Path, *, use_gpu: int = -1) -> list[str]:
     RETURNS (List[str]): The warnings.
     RAISES (ValueError): When the training would not start.
     """
-    from ..pipeline.logger import planned_table
-    from .checks import check_config, check_pipeline
+    from ..pipeline.backbone.console_logger import planned_table
+    from .config_checks import check_config, check_pipeline
 
     warnings = check_config(config.interpolate())
     for warning in warnings:

@@ -15,7 +15,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import transfer_cli
-from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 FACTORIES = ["transfer_textcat", "transfer_textcat_multilabel"]
 _SHOWN = {"accuracy (micro F1)": "cats_micro_f", "macro F1": "cats_macro_f", "macro AUC": "cats_macro_auc"}

@@ -8,8 +8,8 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import transfer_cli
+from .common import errors_in_one_line, warnings_in_one_line
 from .fit import check_output, save
-from .prepare import errors_in_one_line, warnings_in_one_line
 
 MOST_DIFFERENCE = 1e-4
 PROBES = [
@@ -90,8 +90,8 @@ def from_hf(
     RETURNS (float): Largest difference of logits.
     RAISES (ValueError): When the checkpoint cannot be imported, or the pipeline says other things than it.
     """
-    from ..pipeline.hf import build, largest_difference
-    from ..pipeline.hf_files import read_checkpoint
+    from ..huggingface.convert import build, largest_difference
+    from ..huggingface.files import read_checkpoint
 
     with warnings_in_one_line():
         checkpoint = read_checkpoint(source, labels, task)

@@ -11,8 +11,8 @@ from wasabi import msg
 from ..errors import Errors
 from ..installed import like
 from .app import transfer_cli
+from .common import errors_in_one_line
 from .fit import check_output, save
-from .prepare import errors_in_one_line
 
 
 @transfer_cli.command("graft")
@@ -70,7 +70,7 @@ def graft_pipelines(
     take (Optional[List[str]]): Components to join; None for all.
     RETURNS (List[Graft]): What was joined.
     """
-    from ..pipeline.graft import graft
+    from ..pipeline.labels.graft import graft
 
     check_output(output_path)
     nlp = _load(base)

@@ -18,9 +18,9 @@ from wasabi import msg
 from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..integrity import write_picture
-from ..tuning.range_test import Divergence, Losses, Suggestion, rates_between, suggest
+from ..tuning.lr_range import Divergence, Losses, Suggestion, rates_between, suggest
 from .app import transfer_cli
-from .prepare import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 # What the schedules of Thinc and ours call their highest rate.
 _HIGHEST = ("learn_rate", "initial_rate", "max_rate", "max_lr", "base_rate")

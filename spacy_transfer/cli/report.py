@@ -12,7 +12,7 @@ from ..errors import Errors
 from ..installed import like
 from ..integrity import write_whole
 from .app import transfer_cli
-from .prepare import CodePath, UseGpu, errors_in_one_line
+from .common import CodePath, UseGpu, errors_in_one_line
 
 
 @transfer_cli.command("report")

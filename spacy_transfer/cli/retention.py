@@ -10,10 +10,10 @@ from wasabi import msg
 from .._compat import spacy_cli_parts
 from ..errors import Errors
 from .app import transfer_cli
-from .prepare import CodePath, UseGpu, errors_in_one_line
+from .common import CodePath, UseGpu, errors_in_one_line
 
 if TYPE_CHECKING:
-    from ..pipeline.retention import Row
+    from ..continual.retention import Row
     from ..types import Config
 
 
@@ -46,7 +46,7 @@ def retention_cli(
         rows = retention(
             before, after, data, scores=_split(scores), labels=_split(labels), agreement=agreement, output=output_path
         )
-        from ..pipeline.retention import as_text
+        from ..continual.retention import as_text
 
         print(f"\n{as_text(rows)}\n")  # noqa: T201 (that is what the command is for)
     if output_path is not None:
@@ -67,9 +67,9 @@ def retention(
 
     RETURNS (List[Row]): The table.
     """
-    from ..pipeline.carry import load
-    from ..pipeline.retention import OldSkills, as_json, as_rows, skills_from
-    from ..reports.retention_logger import write_json
+    from ..continual.retention import OldSkills, as_json, as_rows, skills_from
+    from ..continual.retention_logger import write_json
+    from ..pipeline.labels.carry import load
 
     if output is not None and not output.resolve().parent.is_dir():
         raise ValueError(Errors.T780.format(path=output))

@@ -7,7 +7,7 @@ import typer
 from wasabi import msg
 
 from .app import transfer_cli
-from .prepare import errors_in_one_line, warnings_in_one_line
+from .common import errors_in_one_line, warnings_in_one_line
 
 
 @transfer_cli.command("to-hf")
@@ -25,7 +25,7 @@ def to_hf_cli(
     """
     import spacy
 
-    from ..pipeline.hf_export import find_component, to_hf
+    from ..huggingface.export import find_component, to_hf
 
     with errors_in_one_line():
         try:

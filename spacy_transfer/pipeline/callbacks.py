@@ -5,10 +5,10 @@ from difflib import get_close_matches
 
 from spacy.language import Language
 
-from ..backbones.tuned import TuningShim
+from ..backbones.shims.torch_tuning import TuningShim
 from ..errors import Errors
 from ..types import Config
-from .quiet import copy_of
+from .pipeline_copy import copy_of
 
 
 def create_merge_adapters_v1() -> Callable[[Language], Language]:

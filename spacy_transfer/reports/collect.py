@@ -10,7 +10,7 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.training import Example
 
 from ..errors import Errors
-from ..pipeline.regressor import TransferRegressor
+from ..pipeline.heads.regressor import TransferRegressor
 from .doc_parts import exclusive_labels, multilabel, numbers
 from .parts import MakePart, Options, Part
 from .token_parts import entities, tags

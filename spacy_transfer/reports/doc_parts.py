@@ -11,8 +11,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..heads.correlation import pearson, spearman
-from ..pipeline.regressor import TransferRegressor
-from ..pipeline.targets import pairs_by_target
+from ..pipeline.heads.regressor import TransferRegressor
+from ..pipeline.heads.targets import pairs_by_target
 from ..types import Ints
 from .numbers import Confusion, Statistic, confusion, macro, micro, share
 from .parts import NONE, Judgement, Mistake, Options, Part, calibration_error, calibration_of, score_part, without_nan

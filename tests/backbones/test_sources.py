@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from spacy_transfer.backbones.sources import fingerprint, resolve_package, resolve_source
-from spacy_transfer.backbones.transformer import build_transformer_backbone_v1
+from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 
 from ..checkpoints import to_bin
 

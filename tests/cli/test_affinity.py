@@ -13,13 +13,13 @@ from spacy.util import load_config, registry
 from typer.testing import CliRunner
 
 import spacy_transfer.cli.affinity as affinity
-from spacy_transfer.corpora.marks import mark
-from spacy_transfer.pipeline.lookahead import Lookahead
+from spacy_transfer.continual.task_affinity import Lookahead
+from spacy_transfer.corpora.example_info import mark
 
-from ..pipeline.test_other_backbones import sources  # noqa: F401
-from ..pipeline.test_overview import snapshot
-from ..pipeline.test_tasks import TASKS, build, each_alone  # noqa: F401
-from ..pipeline.util import backbone_config
+from ..pipeline.backbone.test_component_other_backbones import sources  # noqa: F401
+from ..pipeline.backbone.test_tasks import TASKS, build, each_alone  # noqa: F401
+from ..pipeline.test_parameter_table import snapshot
+from ..pipelines import backbone_config
 from ..training import write_training
 
 
@@ -53,7 +53,7 @@ def test_the_matrix_is_that_of_steps_made_by_hand(build, kind):  # noqa: F811
 
 
 def shift(pipe, gradient, length):
-    from spacy_transfer.pipeline.names import parameters_of
+    from spacy_transfer.pipeline.parameters import parameters_of
 
     parameters, begin = parameters_of(pipe.name, pipe), 0
     gets = [p for p in parameters if gradient[begin : (begin := begin + p.parameter.size)].any()]

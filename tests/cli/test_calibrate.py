@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from spacy_transfer.cli.calibrate import calibrate_cli  # noqa: F401 (hangs the command on spaCy's)
 
-from ..pipeline.test_calibrate import cats_of, make_docs, trained
+from ..pipeline.test_calibration import cats_of, make_docs, trained
 
 
 @pytest.fixture(scope="module")

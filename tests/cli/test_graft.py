@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 import spacy_transfer
 from spacy_transfer.cli.graft import graft_cli  # noqa: F401 (hangs the command on spaCy's)
 
-from ..pipeline.test_labels import TEXTS as SHORT
-from ..pipeline.test_labels import gold, train
-from ..pipeline.util import LISTENER, NER, TAGGER, TEXTCAT, backbone_config
+from ..pipeline.labels.test_edit import TEXTS as SHORT
+from ..pipeline.labels.test_edit import gold, train
+from ..pipelines import LISTENER, NER, TAGGER, TEXTCAT, backbone_config
 from ..training import ADAMW, CONFIG
 
 STOCK = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}

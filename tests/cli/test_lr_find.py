@@ -14,9 +14,9 @@ from spacy.util import load_config
 from typer.testing import CliRunner
 
 import spacy_transfer.cli.lr_find as lr_find
-from spacy_transfer.tuning import range_test
+from spacy_transfer.tuning import lr_range as range_test
 
-from ..pipeline.test_overview import snapshot
+from ..pipeline.test_parameter_table import snapshot
 from ..training import ADAMW, write_training
 
 GROUPS = """

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from spacy_transfer.cli.report import report_cli  # noqa: F401 (hangs the command on spaCy's)
 
-from ..pipeline.util import TAGGER, backbone_config
+from ..pipelines import TAGGER, backbone_config
 from ..reports.test_page import EVIL, check_alone
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

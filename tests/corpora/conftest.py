@@ -1,6 +1,6 @@
 import pytest
 
-from .util import stock_pipeline
+from .teachers import stock_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
+from spacy_transfer.continual.old_data import read_data
 from spacy_transfer.corpora.held_out import create_held_out_corpus_v1
-from spacy_transfer.pipeline.old_data import read_data
 
 
 @pytest.fixture

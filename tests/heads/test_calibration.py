@@ -15,9 +15,9 @@ from spacy_transfer.heads.calibration import (
     fit_temperature,
     mean_nll,
 )
-from spacy_transfer.heads.crf import Transitions, viterbi
+from spacy_transfer.heads.tagging.crf import Transitions, viterbi
+from spacy_transfer.heads.tagging.token_decisions import TagDecisions
 from spacy_transfer.heads.thresholds import best_threshold
-from spacy_transfer.heads.token_decisions import TagDecisions
 
 
 def decisions(exclusive, scale=3.0, n=400, seed=0, part=False):

@@ -12,8 +12,8 @@ from spacy.training.loop import train
 from spacy.util import load_config_from_str, registry
 from thinc.api import Config
 
-from .test_calibrate import WORDS, make_docs
-from .util import LISTENER, backbone_config
+from ..pipelines import LISTENER, backbone_config
+from .test_calibration import WORDS, make_docs
 
 BILSTM = {"@architectures": "spacy-transfer.TokenHead.v1", "bilstm": 8, "tok2vec": LISTENER}
 TEXTCAT = {"@architectures": "spacy-transfer.TextCatHead.v1", "tok2vec": LISTENER, "hidden": [8], "dropout": 0.3}

@@ -17,7 +17,7 @@ from spacy_transfer.reports.page import make_page
 from spacy_transfer.reports.parts import NONE
 from spacy_transfer.reports.pictures import by_length, reliability, scatter
 
-from ..pipeline.util import backbone_config
+from ..pipelines import backbone_config
 
 EVIL = "<script>window.evil = 1</script> & \"quotes\" 'x' \U0001f600 <img src=x onerror=alert(1)>"
 VOID = {"meta", "br", "img", "link", "input", "hr"}

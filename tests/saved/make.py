@@ -15,7 +15,7 @@ import torch
 from thinc.api import Adam
 
 from tests.conftest import write_bert_tokenizer
-from tests.pipeline.util import HEADS, backbone_config, make_examples, step
+from tests.pipelines import HEADS, backbone_config, make_examples, step
 
 HERE = Path(__file__).parent
 TEXTS = ["the cat sees a dog", "a dog", "", "dogs see the big cat here. " * 12]

@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from spacy_transfer.tuning.range_test import Losses, rates_between, suggest
+from spacy_transfer.tuning.lr_range import Losses, rates_between, suggest
 
 RATES = rates_between(1e-5, 1.0, 40)
 CURVE = [1.0 - 0.5 * math.exp(-((step - 25) ** 2) / 30) for step in range(40)]

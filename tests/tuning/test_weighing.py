@@ -6,7 +6,7 @@ from random import Random
 import numpy
 import pytest
 
-from spacy_transfer.tuning.surgery import cosines, project
+from spacy_transfer.tuning.pcgrad import cosines, project
 from spacy_transfer.tuning.weighing import Seen, build_task_weights_v1, start
 
 

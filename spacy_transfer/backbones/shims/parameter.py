@@ -1,0 +1,185 @@
+"""One parameter, whether a node of Thinc holds it or a module of torch: value, gradient, step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from thinc.api import Model
+from thinc.shims import Shim
+from thinc.types import FloatsXd
+from thinc.util import is_torch_array, torch2xp, xp2torch
+
+from ..._compat import drop_gradient
+from .safetensors_shim import step_parameter
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter in a node of Thinc.
+
+    owner (Union[Model, Shim]): The node; of a `TorchParameter` the shim.
+    own_name (str): Its name there.
+    """
+
+    owner: Any
+    own_name: str
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """RETURNS (Tuple[int, str]): What optimizers know it by."""
+        return self.owner.id, self.own_name
+
+    @property
+    def value(self) -> FloatsXd:
+        """RETURNS (FloatsXd): The weights, not a copy."""
+        return self.owner.get_param(self.own_name)
+
+    @property
+    def size(self) -> int:
+        """RETURNS (int): How many numbers it holds."""
+        return int(self.value.size)
+
+    def value_copy(self) -> FloatsXd:
+        """RETURNS (FloatsXd): A copy of the weights."""
+        return self.value.copy()
+
+    def put(self, value: FloatsXd) -> None:
+        """Set the weights.
+
+        value (FloatsXd): Of the same shape.
+        """
+        self.owner.set_param(self.own_name, value)
+
+    @property
+    def raw_gradient(self) -> FloatsXd | None:
+        """RETURNS (Optional[FloatsXd]): What has been collected for the coming step, with its loss scale."""
+        return self.owner.get_grad(self.own_name) if self.owner.has_grad(self.own_name) else None
+
+    @property
+    def gradient(self) -> FloatsXd | None:
+        """RETURNS (Optional[FloatsXd]): The same without a loss scale; None where there is nothing but zeros."""
+        found = self.raw_gradient
+        if found is None or not bool(found.any()):
+            return None
+        return found if self._loss_scale == 1.0 else cast(FloatsXd, found / self._loss_scale)
+
+    def add_gradient(self, more: FloatsXd) -> None:
+        """Add to the gradient; where there is none, begin one.
+
+        more (FloatsXd): Of the same shape, without a loss scale.
+        """
+        self.owner.inc_grad(self.own_name, more)
+
+    def set_gradient(self, gradient: FloatsXd) -> None:
+        """Replace the gradient.
+
+        gradient (FloatsXd): With the loss scale.
+        """
+        self.owner.set_grad(self.own_name, gradient)
+
+    def take_gradient(self) -> FloatsXd | None:
+        """Take the gradient away: one that is kept, though zero, would still move its parameter by momentum and decay.
+
+        RETURNS (Optional[FloatsXd]): The gradient, with its loss scale.
+        """
+        found = self.raw_gradient
+        drop_gradient(self.owner, self.own_name)
+        return found
+
+    def clear_gradient(self) -> None:
+        """Set the gradient to zero, as Thinc does after a step."""
+        gradient: Any = self.raw_gradient
+        if gradient is not None:
+            gradient[...] = 0
+
+    def step(self, optimizer: Any, rate_scale: float) -> None:
+        """Make a step with the gradient, and take that away.
+
+        optimizer (Optimizer): Thinc's, or one of ours.
+        rate_scale (float): Factor on the learning rate.
+        """
+        changed, _ = optimizer(self.key, self.value, self.raw_gradient, lr_scale=rate_scale)
+        self.put(changed)
+        self.take_gradient()
+
+    @property
+    def _loss_scale(self) -> float:
+        scale = getattr(self.owner, "loss_scale", None)
+        return 1.0 if scale is None else float(scale.scale)
+
+
+@dataclass(frozen=True)
+class TorchParameter(Parameter):
+    """A parameter in a module of torch; the owner is the module's shim. Values and gradients are tensors, on the
+    parameter's own device; arrays are taken as well."""
+
+    @property
+    def tensor(self) -> "torch.nn.Parameter":
+        """RETURNS (torch.nn.Parameter): The parameter itself."""
+        return self.owner._model.get_parameter(self.own_name)
+
+    @property
+    def value(self) -> Any:
+        return self.tensor.detach()
+
+    @property
+    def size(self) -> int:
+        return self.tensor.numel()
+
+    def value_copy(self) -> Any:
+        return self.value.clone()
+
+    def put(self, value: Any) -> None:
+        self.value.copy_(self._as_tensor(value))
+
+    @property
+    def raw_gradient(self) -> Any:
+        return self.tensor.grad
+
+    def add_gradient(self, more: Any) -> None:
+        tensor = self.tensor
+        if tensor.grad is None:
+            tensor.grad = tensor.new_zeros(tensor.shape)
+        tensor.grad.add_(self._as_tensor(more), alpha=self._loss_scale)
+
+    def set_gradient(self, gradient: Any) -> None:
+        self.tensor.grad = gradient
+
+    def take_gradient(self) -> Any:
+        found, self.tensor.grad = self.tensor.grad, None
+        return found
+
+    def clear_gradient(self) -> None:
+        self.take_gradient()
+
+    def step(self, optimizer: Any, rate_scale: float) -> None:
+        step_parameter(optimizer, self.key, self.tensor, rate_scale)
+
+    def _as_tensor(self, array: Any) -> "torch.Tensor":
+        return array if is_torch_array(array) else xp2torch(array, device=self.tensor.device)
+
+
+def as_array(value: Any) -> FloatsXd:
+    """RETURNS (FloatsXd): A tensor of torch as an array that shares its memory; an array as it is."""
+    return cast(FloatsXd, torch2xp(value)) if is_torch_array(value) else value
+
+
+def node_parameters(node: Model) -> list[Parameter]:
+    """RETURNS (List[Parameter]): The parameters of a node itself, those that exist so far.
+
+    node (Model): The node.
+    """
+    return [Parameter(node, name) for name in node.param_names if node.has_param(name)]
+
+
+def shim_parameters(shim: Shim) -> Iterator[TorchParameter]:
+    """The parameters of the module of torch in a shim; none where it holds anything else.
+
+    shim (Shim): The shim.
+    """
+    named_parameters = getattr(getattr(shim, "_model", None), "named_parameters", None)
+    for name, _ in () if named_parameters is None else named_parameters():
+        yield TorchParameter(shim, name)

@@ -1,0 +1,204 @@
+"""A torch shim whose saved state is safetensors: nothing in it can run code when it is read."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from thinc.api import PyTorchShim
+from thinc.shims import Shim
+from thinc.util import get_torch_default_device, torch2xp, xp2torch
+
+from ...errors import Errors
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SafetensorsShim(PyTorchShim):
+    """Thinc's PyTorchShim, saved as safetensors instead of a pickle.
+
+    Differs in four more ways: a copy gets an id of its own (two shims with one id would share the
+    optimizer's moments), averaged weights reach the torch parameters (Thinc looks them up under keys
+    that its optimizer never writes), a parameter without gradient is left alone, and gradients do not outlive
+    the step.
+    """
+
+    # Attributes that belong to a training under way: a copy begins without them.
+    of_this_training: tuple[str, ...] = ()
+    # Whether its backward pass looks at `graph.is_graph_kept`.
+    keeps_graph = True
+
+    def __init__(self, model: Any, **kwargs: Any) -> None:
+        super().__init__(model, **kwargs)
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): safetensors; spaCy puts them into its msgpack."""
+        return dump_state(self._model)
+
+    def from_bytes(self, bytes_data: bytes) -> "SafetensorsShim":
+        """Load a state into the module this shim holds. Names and shapes must be the module's own.
+
+        bytes_data (bytes): What `to_bytes` returned.
+        RETURNS (SafetensorsShim): self.
+        """
+        load_state(self._model, bytes_data)
+        self._model.to(get_torch_default_device())
+        return self
+
+    def copy(self) -> "SafetensorsShim":
+        """RETURNS (SafetensorsShim): A deep copy with an id of its own."""
+        copied = super().copy()
+        with Shim.global_id_lock:
+            Shim.global_id += 1
+            copied.id = Shim.global_id
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: None if name in self.of_this_training else value for name, value in vars(self).items()}
+
+    def __deepcopy__(self, memo: dict) -> "SafetensorsShim":
+        import copy
+
+        cls = type(self)
+        twin = cls.__new__(cls)
+        memo[id(self)] = twin
+        for name, value in self.__getstate__().items():
+            if isinstance(value, type(threading.Lock())):
+                # Threading primitives cannot be copied, and a copy may be used by another thread anyway.
+                fresh = threading.Lock()
+            else:
+                fresh = copy.deepcopy(value, memo)
+            setattr(twin, name, fresh)
+        return twin
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step every parameter that has a gradient, and take the gradient away: one that is kept, though zero,
+        would still move its parameter by momentum and decay.
+
+        optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
+        """
+        for name, parameter in self._model.named_parameters():
+            if parameter.grad is not None:
+                step_parameter(optimizer, (self.id, name), parameter, self.rate_scale(name))
+
+    def rate_scale(self, name: str) -> float:
+        """RETURNS (float): Factor on the learning rate of a parameter."""
+        return 1.0
+
+    @contextlib.contextmanager
+    def use_params(self, params: dict) -> Iterator[None]:
+        """Run with the parameters that `params` holds for this shim (keys `(shim.id, name)`), then put the
+        module's own back, also after an exception.
+
+        params (Dict): The optimizer's averages.
+        """
+        own: dict[str, torch.Tensor] = {}
+        named = {} if self._model is None else dict(self._model.named_parameters())
+        try:
+            for key, value in params.items():
+                if isinstance(key, tuple) and key[0] == self.id and key[1] in named:
+                    param = named[key[1]]
+                    own[key[1]] = param.data
+                    param.data = xp2torch(value, device=param.device).reshape(param.shape).to(param.dtype)
+            yield
+        finally:
+            for name, data in own.items():
+                named[name].data = data
+
+
+def step_parameter(optimizer: Any, key: tuple[int, str], parameter: Any, scale: float) -> None:
+    """Step one torch parameter with its gradient, and take that away.
+
+    optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
+    key (Tuple[int, str]): Id of the shim, and name of the parameter.
+    parameter (torch.nn.Parameter): The parameter.
+    scale (float): Factor on the rate.
+    """
+    collect = getattr(optimizer, "collect", None)
+    if collect is not None:
+        collect(key, parameter, scale)
+        return
+    if scale != 1.0 and getattr(optimizer, "use_radam", False):
+        raise ValueError(Errors.T618)
+    changed, _ = optimizer(key, torch2xp(parameter.data), torch2xp(parameter.grad), lr_scale=scale)
+    parameter.data = xp2torch(changed, device=parameter.device)
+    parameter.grad = None
+
+
+def dump_state(module: "torch.nn.Module") -> bytes:
+    """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name.
+
+    module (torch.nn.Module): The module.
+    RETURNS (bytes): The state.
+    """
+    return dump_tensors(module.state_dict())
+
+
+def dump_tensors(tensors: "dict[str, torch.Tensor]", metadata: dict[str, str] | None = None) -> bytes:
+    """Tensors as safetensors.
+
+    tensors (Dict[str, torch.Tensor]): By name.
+    metadata (Optional[Dict[str, str]]): Goes into the header.
+    RETURNS (bytes): The state.
+    """
+    from safetensors.torch import save
+
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    return save(state, metadata=metadata)
+
+
+def read_state(data: bytes) -> "dict[str, torch.Tensor]":
+    """Parse safetensors.
+
+    data (bytes): What `dump_state` returned.
+    RETURNS (Dict[str, torch.Tensor]): Tensors by name.
+    RAISES (ValueError): When the data are cut short or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(Errors.T101.format(error=error)) from error
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """The metadata in the header of safetensors.
+
+    data (bytes): What `dump_state` returned.
+    RETURNS (Dict[str, str]): The metadata, empty if there are none.
+    RAISES (ValueError): When the header is cut short or damaged.
+    """
+    length = int.from_bytes(data[:8], "little")
+    try:
+        return json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    except ValueError as error:
+        raise ValueError(Errors.T101.format(error=error)) from error
+
+
+def load_state(module: "torch.nn.Module", data: bytes) -> None:
+    """Put saved tensors into a module of the same names and shapes.
+
+    module (torch.nn.Module): Receives the tensors.
+    data (bytes): safetensors.
+    RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
+    """
+    load_tensors(module, read_state(data))
+
+
+def load_tensors(module: "torch.nn.Module", state: "dict[str, torch.Tensor]") -> None:
+    """Put tensors into a module of the same names and shapes.
+
+    module (torch.nn.Module): Receives the tensors.
+    state (Dict[str, torch.Tensor]): By name.
+    RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
+    missing, unexpected = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    shapes = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)
+    if missing or unexpected or shapes:
+        raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
+    module.load_state_dict(state)

@@ -1,0 +1,159 @@
+"""Running the lower and the upper layers of an encoder apart, for encoders of any family.
+
+Layers stand in one list. A pass without the upper ones makes the states of the lower; a pass without the lower ones,
+whose first layer is handed those states, makes the rest. Masks, positions and whatever else layers are
+given come from the encoder's own code, either way. A trial pass shows whether both together give what the whole gives.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..row_cache import RowCache, window_key
+from .module_tree import find_layers
+from .packed import can_pack
+from .probes import are_close, options, predicting, rows_depend_on_padding, run, sample, undisturbed
+
+# Where the list of an encoder's layers is: looked for once, since it is taken apart at every step.
+_PATHS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def can_split(transformer: nn.Module) -> bool:
+    """Try whether the layers of an encoder can be run apart: where layers get nothing but the states from the layer
+    below, and where states do not depend on padding.
+
+    transformer (nn.Module): An encoder of transformers.
+    RETURNS (bool): Whether lower and upper layers together give what the whole encoder gives.
+    """
+    if can_pack(transformer):
+        return True
+    layers = find_layers(transformer)
+    shared = getattr(transformer.config, "num_hidden_groups", None)
+    if layers is None or len(layers.paths) > 1 or layers.count < 2 or shared is not None:
+        return False
+    if rows_depend_on_padding(transformer):
+        return False
+    inputs = sample(transformer, [13, 6])
+    with undisturbed(transformer), torch.no_grad():
+        whole = run(transformer, inputs)
+        return all(_are_same(transformer, n_lower, inputs, whole) for n_lower in {1, layers.count - 1})
+
+
+def _are_same(transformer: nn.Module, n_lower: int, inputs: dict[str, Tensor], whole: Tensor) -> bool:
+    try:
+        states = lower_states(transformer, n_lower, **inputs)
+        found = upper_states(transformer, n_lower, states, **inputs)
+    except Exception:  # An encoder that counts its layers itself may raise anything; then it cannot be split.
+        return False
+    inside = inputs["attention_mask"].bool()
+    # XLNet's states lie on their side, and so could not be told window by window.
+    if states.shape[:2] != inside.shape:
+        return False
+    return found.shape == whole.shape and are_close(found[inside], whole[inside], 1e-6)
+
+
+def lower_states(transformer: Any, n_lower: int, **inputs: Any) -> Tensor:
+    """States before layer `n_lower`.
+
+    transformer (nn.Module): An encoder for which `can_split` holds.
+    n_lower (int): How many layers to run, at least one and fewer than there are.
+    inputs: What the encoder's forward pass takes.
+    RETURNS (Tensor): Shape (n_windows, longest, width).
+    """
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple, output: Any) -> None:
+        found.append(output if isinstance(output, Tensor) else output[0])
+
+    with _only_layers(transformer, slice(n_lower)) as layers, predicting(transformer):
+        hook = layers[-1].register_forward_hook(keep)
+        try:
+            transformer(**inputs, **options(transformer))
+        finally:
+            hook.remove()
+    return found[0][:, : inputs["input_ids"].shape[1]]
+
+
+def upper_states(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) -> Tensor:
+    """States after the last layer, from those before layer `n_lower`.
+
+    transformer (nn.Module): An encoder for which `can_split` holds.
+    n_lower (int): How many layers have been run.
+    states (Tensor): Shape (n_windows, longest, width).
+    inputs: What the encoder's forward pass takes.
+    RETURNS (Tensor): Shape (n_windows, longest, width).
+    """
+    return upper_output(transformer, n_lower, states, **inputs).last_hidden_state
+
+
+def upper_output(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) -> Any:
+    """The same with all that the encoder gives: what its pooler makes of the states, among others.
+
+    RETURNS (ModelOutput): The encoder's output.
+    """
+
+    def hand_over(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        given = _filled_up(states, args[0] if args else kwargs["hidden_states"])
+        return ((given, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": given})
+
+    with _only_layers(transformer, slice(n_lower, None)) as layers:
+        hook = layers[0].register_forward_pre_hook(hand_over, with_kwargs=True)
+        try:
+            return transformer(**inputs, **options(transformer))
+        finally:
+            hook.remove()
+
+
+def kept_states(transformer: Any, n_lower: int, cache: RowCache, **inputs: Any) -> Tensor:
+    """States before layer `n_lower`, from a cache, and by one pass for the windows that it lacks.
+
+    transformer (nn.Module): An encoder for which `can_split` holds, and in which nothing moves below layer `n_lower`.
+    n_lower (int): How many layers to run.
+    cache (RowCache): Knows windows by the ids inside their mask.
+    inputs: What the encoder's forward pass takes: a rectangle, filled up on the right.
+    RETURNS (Tensor): Shape (n_windows, longest, width); zeros outside the mask.
+    """
+    mask = inputs["attention_mask"].bool()
+    ids, inside = inputs["input_ids"].cpu().numpy(), mask.cpu().numpy()
+
+    def make(lacking: list[int]) -> list[NDArray[numpy.float32]]:
+        some = {name: tensor[lacking] for name, tensor in inputs.items()}
+        with torch.no_grad():
+            states = lower_states(transformer, n_lower, **some).float().cpu().numpy()
+        return [found[inside[i]] for i, found in zip(lacking, states, strict=True)]
+
+    keys = [window_key(row[is_inside]) for row, is_inside in zip(ids, inside, strict=True)]
+    flat = torch.from_numpy(numpy.concatenate(cache.gather(keys, make))).to(mask.device)
+    hidden = flat.new_zeros((*mask.shape, flat.shape[1]))
+    hidden[mask] = flat
+    return hidden
+
+
+def _filled_up(states: Tensor, like: Tensor) -> Tensor:
+    """Some encoders (Longformer) fill windows up to a multiple of a number."""
+    if states.shape[1] == like.shape[1]:
+        return states
+    return torch.cat((states, like[:, states.shape[1] :].to(states.dtype)), dim=1)
+
+
+@contextmanager
+def _only_layers(transformer: Any, which: slice) -> Iterator[nn.ModuleList]:
+    if transformer not in _PATHS:
+        found = find_layers(transformer)
+        assert found is not None
+        _PATHS[transformer] = found.paths[0]
+    parent_path, _, name = _PATHS[transformer].rpartition(".")
+    parent = transformer.get_submodule(parent_path)
+    layers = getattr(parent, name)
+    some = nn.ModuleList(layers[which])
+    setattr(parent, name, some)
+    try:
+        yield some
+    finally:
+        setattr(parent, name, layers)

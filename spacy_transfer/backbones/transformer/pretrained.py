@@ -1,0 +1,299 @@
+"""A source -> encoder, tokenizer and fingerprint; and back from what a saved pipeline holds."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from ..._compat import quiet_loading, refuses_bin_files, spacy_transformers_parts
+from ...errors import Errors
+from ...tuning.adapters import has_adapter, merge
+from ..shims.safetensors_shim import dump_state, read_metadata, read_state
+from ..sources import Source, fingerprint, resolve_source
+from ..spacy_transformers.pipeline_checks import check_pipeline
+from .source_checks import (
+    check_finite,
+    check_folder,
+    check_header,
+    check_runs,
+    check_size,
+    forget_code,
+    make_config,
+)
+from .tokenizer_checks import check_ids, panics_are_errors, read_tokenizer, refuse_own_tokenizer
+
+_SAVED = "The saved backbone"
+_SPECIAL = {"prefix": list[int], "suffix": list[int], "pad_id": int}
+# What a saved header has, and of what type.
+_FIELDS = {
+    "class": str,
+    "config": dict,
+    "tokenizer": str,
+    "special": _SPECIAL,
+    "fingerprint": str,
+    "steps": int,
+    "adapter": (dict, type(None)),
+}
+
+
+@dataclass
+class Pretrained:
+    """An encoder with its tokenizer, ready to run.
+
+    transformer (nn.Module): The encoder, as AutoModel loads it.
+    tokenizer (Tokenizer): The fast tokenizer; it neither cuts nor pads.
+    prefix (List[int]), suffix (List[int]): Special tokens around a single text.
+    pad_id (int): The padding id.
+    fingerprint (str): sha256 of config and weights as they were read.
+    steps (int): Steps that a saved pipeline had made.
+    """
+
+    transformer: nn.Module
+    tokenizer: Tokenizer
+    prefix: list[int]
+    suffix: list[int]
+    pad_id: int
+    fingerprint: str
+    steps: int = 0
+
+    def to_metadata(self, steps: int = 0, adapter: dict[str, Any] | None = None) -> dict[str, str]:
+        """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors.
+
+        steps (int): Steps made so far.
+        adapter (Optional[Dict[str, Any]]): What has been put into the encoder.
+        """
+        transformer: Any = self.transformer
+        config = transformer.config.to_dict()
+        # Where the weights once lay is nobody's business, and would make equal pipelines differ.
+        config.pop("_name_or_path", None)
+        parts = {
+            "class": type(transformer).__name__,
+            "config": config,
+            "tokenizer": self.tokenizer.to_str(),
+            "special": {"prefix": self.prefix, "suffix": self.suffix, "pad_id": self.pad_id},
+            "fingerprint": self.fingerprint,
+            "steps": steps,
+            "adapter": adapter,
+        }
+        # One key: safetensors writes several in random order, and equal pipelines would differ.
+        return {"encoder": json.dumps(parts, default=str, sort_keys=True)}
+
+
+def read_source(name: str) -> Pretrained:
+    """Read encoder and tokenizer from a source.
+
+    name (str): The source, see `sources.resolve_source`.
+    RETURNS (Pretrained): Encoder and tokenizer.
+    RAISES (ValueError): When the source cannot be found or read, or its weights do not match its config.
+    """
+    source = resolve_source(name)
+    if source.kind == "pipeline":
+        return _from_pipeline(source)
+    check_folder(source.path, name)
+    transformer = _read_transformer(source)
+    return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
+
+
+def read_weights(name: str, wanted: str) -> "dict[str, Tensor]":
+    """Weights of a source that was read before.
+
+    name (str): The source.
+    wanted (str): The fingerprint that it had.
+    RETURNS (Dict[str, Tensor]): By the encoder's names.
+    RAISES (ValueError): When it cannot be read any more, or has changed.
+    """
+    try:
+        found = read_source(name)
+    except ValueError as error:
+        raise ValueError(Errors.T651.format(source=name, problem=f"it cannot be read: {error}")) from error
+    if found.fingerprint != wanted:
+        raise ValueError(Errors.T651.format(source=name, problem="its weights are others now"))
+    return found.transformer.state_dict()
+
+
+def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | None, dict[str, Tensor]]":
+    """The encoder of a saved pipeline: built without random weights, filled, and checked name by name.
+
+    state (bytes): safetensors with what `Pretrained.to_metadata` gave in their header.
+    prefix (str): What the encoder's names begin with.
+    RETURNS (Tuple[Pretrained, Optional[Dict[str, Any]], Dict[str, Tensor]]): Encoder and tokenizer; the adapter that
+        has to be put into it; and all tensors that are not the encoder's own.
+    RAISES (ValueError): When names or shapes do not match, the class is none of transformers' encoders, or a part of
+        it is damaged.
+    """
+    parts = _read_header(state)
+    tensors = read_state(state)
+    check_finite(tensors.items(), _SAVED)
+    own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    transformer = build_encoder(parts["class"], make_config(parts["config"], len(own), _SAVED), own)
+    tokenizer, special = read_tokenizer(parts["tokenizer"], _SAVED), parts["special"]
+    if (special["prefix"], special["suffix"]) != _special(tokenizer):
+        found = "others than its tokenizer's"
+        raise ValueError(Errors.T130.format(field="special", found=found, wanted="ids around a text"))
+    pretrained = Pretrained(transformer, tokenizer, **special, fingerprint=parts["fingerprint"], steps=parts["steps"])
+    check_pieces(pretrained, _SAVED)
+    return pretrained, parts["adapter"], tensors
+
+
+def _read_header(state: bytes) -> dict[str, Any]:
+    try:
+        parts = json.loads(read_metadata(state)["encoder"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(Errors.T101.format(error=f"its header: {error!r}")) from error
+    check_header(parts, _FIELDS)
+    return parts
+
+
+def check_pieces(pretrained: Pretrained, where: str) -> None:
+    special = [*pretrained.prefix, *pretrained.suffix, pretrained.pad_id]
+    check_ids(pretrained.tokenizer, pretrained.transformer, special, where)
+    check_runs(pretrained.transformer, [*pretrained.prefix, 0, *pretrained.suffix], where)
+
+
+def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Module:
+    """An encoder, filled without random weights first, and checked name by name.
+
+    kind (str): Name of its class.
+    config (PretrainedConfig): Its config.
+    weights (Dict[str, Tensor]): All of them.
+    RETURNS (nn.Module): The encoder.
+    RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
+    """
+    import transformers
+
+    # By name: asking AutoModel would import the config of every architecture there is.
+    cls = getattr(transformers, kind, None)
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        raise ValueError(Errors.T117.format(kind=kind, version=transformers.__version__))
+    check_size(cls, config, {name: tensor.shape for name, tensor in weights.items()}, _SAVED, strict=True)
+    with quiet_loading():
+        transformer, info = cls.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
+    _check_loaded(transformer, info, strict=True)
+    return transformer.eval()
+
+
+def _read_transformer(source: Source) -> nn.Module:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    check_bin_files(source)
+    try:
+        with quiet_loading():
+            transformer, info = AutoModel.from_pretrained(
+                source.path,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(Errors.T107.format(source=source.name, path=source.path, error=error)) from error
+    if transformer.config.is_encoder_decoder:
+        raise ValueError(Errors.T110.format(source=source.name, kind=type(transformer).__name__))
+    _check_loaded(transformer, info, strict=False)
+    check_finite(transformer.named_parameters(), source.name)
+    forget_code(transformer.config)
+    return transformer.eval()
+
+
+def check_bin_files(source: Source) -> None:
+    """Weights in .bin files alone need a torch that transformers lets read them.
+
+    source (Source): The source.
+    RAISES (ValueError): When it does not.
+    """
+    import transformers
+
+    torch_version = refuses_bin_files()
+    if torch_version is not None and not next(source.path.glob("*.safetensors"), None):
+        versions = {"transformers": transformers.__version__, "torch": torch_version}
+        raise ValueError(Errors.T160.format(source=source.name, path=source.path, **versions))
+
+
+def _check_loaded(transformer: nn.Module, info: dict[str, Any], strict: bool) -> None:
+    """Names must match. A checkpoint may lack the pooler (nothing reads it) and hold the head it was trained with."""
+    own = {name for name, _ in transformer.named_children()}
+    missing = sorted(name for name in info["missing_keys"] if strict or not name.startswith("pooler."))
+    unexpected = sorted(
+        name for name in info["unexpected_keys"] if strict or own & set(name.split(".")[:2]) - {"pooler"}
+    )
+    shapes = sorted(str(item[0]) for item in info.get("mismatched_keys", []))
+    if missing or unexpected or shapes:
+        raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
+
+
+def _read_tokenizer(source: Source) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with panics_are_errors(source.name):
+            tokenizer = AutoTokenizer.from_pretrained(
+                source.path, use_fast=True, local_files_only=True, trust_remote_code=False
+            )
+    except ValueError as error:
+        refuse_own_tokenizer(source.path, source.name, error)
+        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=error)) from error
+    files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
+    # transformers 5 makes a tokenizer of special tokens alone where it finds no file.
+    if not any((source.path / file).exists() for file in files):
+        lacks = f"there is none of {', '.join(files)}"
+        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=lacks))
+    if not tokenizer.is_fast:
+        kind = f"{type(tokenizer).__name__} is a slow tokenizer"
+        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=kind))
+    return tokenizer
+
+
+def _from_pipeline(source: Source) -> Pretrained:
+    """The encoder inside another pipeline: a backbone of ours, or spacy-transformers' component."""
+    import spacy
+
+    check_pipeline(source.path, source.name)
+    nlp = spacy.load(source.path)
+    found: dict[str, Pretrained] = {}
+    for name, pipe in nlp.pipeline:
+        model: Any = getattr(pipe, "model", None)
+        if not hasattr(model, "walk"):
+            continue
+        own = next(
+            (shim.pretrained for node in model.walk() for shim in node.shims if hasattr(shim, "pretrained")),
+            None,
+        )
+        peer = spacy_transformers_parts(model)
+        if own is not None:
+            found[name] = own
+        elif peer is not None:
+            if not peer[1].is_fast:
+                raise ValueError(Errors.T111.format(source=source.name, path=source.path, error="it is slow"))
+            found[name] = _pretrained(peer[0].eval(), peer[1], "", source.name)
+    if len(found) != 1:
+        raise ValueError(Errors.T112.format(source=source.name, found=list(found), pipes=nlp.pipe_names))
+    pretrained = next(iter(found.values()))
+    if has_adapter(pretrained.transformer):
+        merge(pretrained.transformer)
+    pretrained.steps = 0
+    pretrained.fingerprint = hashlib.sha256(dump_state(pretrained.transformer)).hexdigest()
+    return pretrained
+
+
+def _pretrained(transformer: nn.Module, tokenizer: Any, mark: str, name: str) -> Pretrained:
+    # Before it is written: tokenizers lists every id that a vocabulary has no piece for.
+    check_ids(tokenizer.backend_tokenizer, transformer, [], name)
+    backend = read_tokenizer(tokenizer.backend_tokenizer.to_str(), name)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    pretrained = Pretrained(transformer, backend, *_special(backend), pad_id, mark)
+    check_pieces(pretrained, name)
+    return pretrained
+
+
+def _special(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Special tokens before and after a text."""
+    probe = tokenizer.encode("a", add_special_tokens=True)
+    mask = probe.special_tokens_mask
+    inner = [i for i, special in enumerate(mask) if not special]
+    first, last = (inner[0], inner[-1] + 1) if inner else (len(mask), len(mask))
+    return probe.ids[:first], probe.ids[last:]

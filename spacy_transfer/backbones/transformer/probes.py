@@ -1,0 +1,239 @@
+"""Trying an encoder on a few made-up windows, to learn what it can do."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import Errors
+from .module_tree import find_layers
+from .packed import can_pack
+
+# A few times the rounding error of float32 after many layers, and far below what a neighbour in a batch does.
+_TOLERANCE = 1e-4
+_SIZES = [13, 6]
+
+
+def check_runs(transformer: Any) -> None:
+    """Run the encoder once, as prediction will.
+
+    transformer (nn.Module): The encoder.
+    RAISES (ValueError): When the encoder asks for more than word pieces.
+    """
+    name = type(transformer).__name__
+    if not isinstance(getattr(transformer.config, "vocab_size", None), int):
+        raise ValueError(Errors.T140.format(kind=name, error="it has no vocabulary (config.vocab_size)."))
+    try:
+        with undisturbed(transformer), torch.no_grad():
+            run(transformer, sample(transformer, [6]))
+    except Exception as error:  # Whatever transformers' own code raises on a pass that it does not support.
+        raise ValueError(Errors.T140.format(kind=name, error=error)) from error
+
+
+def check_autocast(transformer: Any, autocast: AbstractContextManager, precision: str) -> None:
+    """Run the encoder once in another precision, as prediction will.
+
+    transformer (nn.Module): The encoder.
+    autocast (ContextManager): Autocast to that precision.
+    precision (str): Its name.
+    RAISES (ValueError): When the encoder's own code does not know it.
+    """
+    try:
+        with undisturbed(transformer), torch.no_grad(), autocast:
+            has_mask = "attention_mask" in _arguments(transformer.__class__)
+            run(transformer, sample(transformer, _SIZES if has_mask else _SIZES[:1]))
+    except RuntimeError as error:
+        kind = type(transformer).__name__
+        raise ValueError(Errors.T141.format(kind=kind, precision=precision, error=error)) from error
+
+
+def check_rows(transformer: Any, source: str) -> None:
+    """Look whether a text has the same rows in whatever batch.
+
+    transformer (nn.Module): The encoder.
+    source (str): Where it comes from.
+    RAISES (ValueError): When it has others even among texts of its length, or at a second pass.
+    """
+    if rows_depend_on_padding(transformer) and rows_depend_on_neighbours(transformer):
+        raise ValueError(Errors.T143.format(source=source, kind=type(transformer).__name__))
+
+
+def rows_depend_on_padding(transformer: Any) -> bool:
+    """Whether a window has other states beside a longer one than it has alone.
+
+    transformer (nn.Module): The encoder.
+    RETURNS (bool): True where only windows of one length can go through the encoder together.
+    """
+    if "attention_mask" not in _arguments(transformer.__class__):
+        return True
+    with undisturbed(transformer), torch.no_grad():
+        return _differ(_alone(transformer, _SIZES), run(transformer, sample(transformer, _SIZES)))
+
+
+def rows_depend_on_neighbours(transformer: Any) -> bool:
+    """Whether a window has other states beside another of the same length than it has alone, or at a second pass.
+
+    transformer (nn.Module): The encoder.
+    RETURNS (bool): True where no batch gives rows that are those of each text alone.
+    """
+    sizes = [_SIZES[0]] * 3
+    with undisturbed(transformer), torch.no_grad():
+        return _differ(_alone(transformer, sizes), run(transformer, sample(transformer, sizes)))
+
+
+def take_whole_windows(transformer: Any) -> None:
+    """Switch off chunks in feed-forward layers, which change no result and want windows of certain lengths.
+
+    transformer (nn.Module): The encoder.
+    """
+    for holder in (transformer.config, *transformer.modules()):
+        if getattr(holder, "chunk_size_feed_forward", 0):
+            holder.chunk_size_feed_forward = 0
+
+
+def switch_on_checkpointing(transformer: Any) -> None:
+    """Let an encoder compute its layers twice in training.
+
+    transformer (nn.Module): The encoder.
+    RAISES (ValueError): When it does not know how to.
+    """
+    try:
+        transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise ValueError(Errors.T142.format(kind=type(transformer).__name__, error=error)) from error
+    if not can_pack(transformer):
+        check_checkpointing(transformer)
+
+
+def check_checkpointing(transformer: Any) -> None:
+    """Send a gradient back through an encoder that computes its layers twice.
+
+    transformer (nn.Module): The encoder, with checkpointing switched on.
+    RAISES (ValueError): When it fails, or nothing is computed twice.
+    """
+    name, layers = type(transformer).__name__, find_layers(transformer)
+    first = transformer if layers is None else transformer.get_submodule(f"{layers.paths[0]}.0")
+    calls: list[nn.Module] = []
+    handles = [part.register_forward_pre_hook(lambda *args: calls.append(args[0])) for part in first.modules()]
+    try:
+        with undisturbed(transformer), with_gradients(transformer):
+            transformer.train()
+            states = run(transformer, sample(transformer, [6]))
+            once = len(calls)
+            torch.autograd.grad(states.sum(), list(first.parameters()), allow_unused=True)
+    except Exception as error:  # Whatever transformers' own code raises on a pass that it does not support.
+        raise ValueError(Errors.T142.format(kind=name, error=f"It fails: {error}")) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(calls) == once:
+        raise ValueError(Errors.T142.format(kind=name, error="It computes nothing twice, and saves no memory."))
+
+
+def options(transformer: Any) -> dict[str, Any]:
+    """RETURNS (Dict[str, Any]): What each pass is asked for. Keys and values are for a next word, which nobody wants.
+
+    transformer (nn.Module): The encoder.
+    """
+    return {"return_dict": True, **({"use_cache": False} if "use_cache" in _arguments(transformer.__class__) else {})}
+
+
+@cache
+def _arguments(kind: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)
+
+
+def sample(transformer: Any, sizes: list[int]) -> dict[str, Tensor]:
+    """Windows of made-up pieces.
+
+    transformer (nn.Module): The encoder.
+    sizes (List[int]): Pieces in each window, the longest first; shorter ones are filled up.
+    RETURNS (Dict[str, Tensor]): What the encoder takes; no mask where there is no padding.
+    """
+    config: Any = transformer.config
+    pad_id = max(0, getattr(config, "pad_token_id", None) or 0)
+    known = [i for i in range(min(int(config.vocab_size), 1000)) if i != pad_id]
+    ids = torch.full((len(sizes), sizes[0]), pad_id)
+    for row, size in enumerate(sizes):
+        ids[row, :size] = torch.tensor([known[(7 * i + 11 * row + 5) % len(known)] for i in range(size)])
+    device = next(transformer.parameters()).device
+    inputs = {"input_ids": ids.to(device)}
+    if sizes[-1] < sizes[0]:
+        mask = torch.arange(sizes[0])[None] < torch.tensor(sizes)[:, None]
+        inputs["attention_mask"] = mask.long().to(device)
+    return inputs
+
+
+def run(transformer: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """RETURNS (Tensor): States after the last layer, shape (n_windows, longest, width).
+
+    transformer (nn.Module): The encoder.
+    inputs (Dict[str, Tensor]): From `sample`.
+    """
+    return transformer(**inputs, **options(transformer)).last_hidden_state
+
+
+def are_close(found: Tensor, expected: Tensor, tolerance: float = _TOLERANCE) -> bool:
+    """RETURNS (bool): Whether states are the same, measured by the largest of them.
+
+    found (Tensor), expected (Tensor): The states.
+    tolerance (float): What is still the same.
+    """
+    if found.shape != expected.shape:
+        return False
+    return float((found - expected).abs().max()) <= tolerance * float(expected.abs().max())
+
+
+@contextmanager
+def undisturbed(transformer: nn.Module) -> Iterator[None]:
+    """Passes inside are those of prediction. Modes and random numbers are afterwards what they were before.
+
+    transformer (nn.Module): The encoder.
+    """
+    device = next(transformer.parameters()).device
+    with predicting(transformer), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def with_gradients(transformer: nn.Module) -> Iterator[None]:
+    """Passes inside are recorded for all parameters, whatever moves at this step.
+
+    transformer (nn.Module): The encoder.
+    """
+    before = {parameter: parameter.requires_grad for parameter in transformer.parameters()}
+    transformer.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, requires_grad in before.items():
+            parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def predicting(transformer: nn.Module) -> Iterator[None]:
+    """Passes inside are those of prediction: no dropout.
+
+    transformer (nn.Module): The encoder.
+    """
+    training = [part for part in transformer.modules() if part.training]
+    transformer.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _alone(transformer: Any, sizes: list[int]) -> list[Tensor]:
+    ids = sample(transformer, sizes)["input_ids"]
+    return [run(transformer, {"input_ids": ids[i : i + 1, :size]})[0] for i, size in enumerate(sizes)]
+
+
+def _differ(alone: list[Tensor], together: Tensor) -> bool:
+    return not all(are_close(together[i, : len(states)], states) for i, states in enumerate(alone))

@@ -1,0 +1,284 @@
+"""VectorsBackbone.v1: static word vectors as one row per token."""
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy
+import srsly
+from spacy.attrs import ORTH
+from spacy.strings import get_string_id
+from spacy.tokens import Doc
+from thinc.api import Linear, Model, with_array
+from thinc.types import Floats2d
+
+from ...checks import COUNT, COUNT_OR_NONE, require
+from ...errors import Errors
+from ...tuning.policy import Tuning
+from ...types import BackboneHooks
+from ..shims.thinc_tuning import LayersShim, check_keys, is_still
+from ..shims.thinc_weights import Weight, find_weights
+from .lookup import Lookup
+
+logger = logging.getLogger("spacy")
+
+_TABLE = "embeddings.E"  # What a tuning calls the table.
+
+
+def build_vectors_backbone_v1(
+    *,
+    source: str,
+    case: Literal["exact", "fallback"] = "fallback",
+    oov: Literal["subwords", "hash", "zero"] = "subwords",
+    prune: int | None = None,
+    finetune: bool = False,
+    width: int | None = None,
+    context: Model[list[Floats2d], list[Floats2d]] | None = None,
+    tuning: Tuning | None = None,
+) -> Model[list[Doc], list[Floats2d]]:
+    """Word vectors: GloVe, word2vec, fastText, Model2Vec, .npy with a word list, or a spaCy pipeline's own.
+
+    A tuning calls the table "embeddings.E". The layers after it are counted from 0 in their order: the projection to
+    `width` ("layer.0.W", "layer.0.b"), then those of `context`: CNNContext has a projection of its own ("layer.1.W")
+    and its convolutions ("layer.2.maxout.W", "layer.2.layernorm.G", ...), BiLSTMContext is one layer, all that is
+    stacked in it included ("layer.1.weight_ih_l0", ...).
+
+    source (str): A file, a folder, `package:NAME/path/inside`, or the name of a spaCy pipeline.
+    case (str): "exact", or "fallback" to a word in lower case and then in title case.
+    oov (str): What stands for other words: the mean of their "subwords" where the format has them (zeros where it
+        does not), a "hash"-seeded random row, or "zero".
+    prune (Optional[int]): Keep only the words of the training texts and this many of the most frequent; null for all.
+    finetune (bool): Train the vectors. Gradients are dense: prune large tables.
+    width (Optional[int]): Project rows to this width; null for the vectors' own.
+    context (Optional[Model[List[Floats2d], List[Floats2d]]]): A layer that reads the rows of a doc in order:
+        `spacy-transfer.CNNContext.v1` or `spacy-transfer.BiLSTMContext.v1`.
+    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`. Its anchor
+        pulls the table; the other layers begin at random.
+    RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
+    """
+    require("model", COUNT, width=width)
+    require("model", COUNT_OR_NONE, prune=prune)
+    _check_tuning(tuning, finetune)
+    lookup: Model = Model(
+        "transfer_vector_lookup",
+        forward_lookup,
+        dims={"nO": None},
+        params={"E": None},
+        attrs={"case": case, "oov": oov, "finetune": finetune, "keys": b"", "subwords": {}},
+    )
+    layers = [lookup]
+    if width is not None:
+        layers.append(with_array(Linear(nO=width)))
+    if context is not None:
+        layers.append(context)
+    hooks = BackboneHooks(is_still=is_still, reads_corpus=True)
+    attrs = {"source": source, "prune": prune, "fingerprint": "", "backbone": hooks}
+    shims: Any = [VectorsShim(tuning)]
+    return Model("transfer_vectors", forward, init=init, layers=layers, dims={"nO": None}, attrs=attrs, shims=shims)
+
+
+def forward(
+    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
+    """Look up, project, put into context."""
+    return cast(VectorsShim, model.shims[0]).run(model, docs, is_train)
+
+
+def forward_lookup(
+    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
+    """One look-up for each word type of the batch; tokens are indexed out of those at once."""
+    if not docs:
+        return [], lambda d_rows: docs
+    lookup, table = _lookup(model), cast(Any, model.get_param("E"))
+    orths = [doc.to_array(ORTH) for doc in docs]
+    types, which = numpy.unique(numpy.concatenate(orths), return_inverse=True)
+    strings = docs[0].vocab.strings
+    rows = lookup.rows(types, strings)
+    found: Any = model.ops.alloc2f(len(types), model.get_dim("nO"))
+    known = rows >= 0
+    found[known] = table[rows[known]]
+    for i in numpy.flatnonzero(~known):
+        found[i] = model.ops.asarray(cast(Any, lookup.made(int(types[i]), strings)))
+    ends = numpy.cumsum([len(orth) for orth in orths])[:-1]
+    split = model.ops.xp.split(found[which], [int(end) for end in ends])
+
+    def backprop(d_rows: list[Floats2d]) -> list[Doc]:
+        if model.attrs["finetune"]:
+            in_table = known[which]
+            d_table, d_flat = model.ops.alloc2f(*table.shape), cast(Any, model.ops.xp.concatenate(d_rows))
+            model.ops.scatter_add(d_table, cast(Any, model.ops.xp.asarray(rows[which][in_table])), d_flat[in_table])
+            model.inc_grad("E", d_table)
+        return docs
+
+    return split, backprop
+
+
+def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
+    """Read the source, prune it to the training texts if asked, and say how much of them it covers."""
+    from .vector_files import read_vectors
+
+    source, lookup = model.attrs["source"], model.layers[0]
+    read = read_vectors(source)
+    if lookup.attrs["finetune"] and not len(read.keys):
+        raise ValueError(Errors.T209.format(source=source))
+    counts = Counter(token.text for doc in X or () for token in doc)
+    if model.attrs["prune"] is not None and len(read.keys):
+        keep = _kept(read.keys, counts, model.attrs["prune"], lookup.attrs["case"])
+        read.keys, read.data = read.keys[keep], read.data[keep]
+    # Thinc lets no parameter be empty; a single row that no key points to does no harm.
+    data = read.data if len(read.data) else numpy.zeros((1, read.data.shape[1]), dtype=numpy.float32)
+    lookup.attrs.update(keys=read.keys.tobytes(), subwords=read.subwords)
+    lookup.attrs.pop("lookup", None)
+    lookup.set_dim("nO", data.shape[1], force=True)
+    lookup.set_param("E", lookup.ops.asarray2f(cast(Any, data)))
+    model.attrs["fingerprint"] = _fingerprint(read.keys, data, read.subwords)
+    _report_coverage(source, _lookup(lookup), counts)
+    _initialize_rest(model, data.shape[1])
+    cast(VectorsShim, model.shims[0]).start(model)
+
+
+class VectorsShim(LayersShim):
+    """Tunes the table and the layers after it. Saved are the steps; the rest is the config's."""
+
+    def find_weights(self, model: Model) -> dict[str, Weight]:
+        """RETURNS (Dict[str, Weight]): All parameters by name; empty as long as there is no table."""
+        return find_weights(model.layers[:1], model.layers[1:]) if model.layers[0].has_param("E") else {}
+
+    def find_parts(self, model: Model) -> Sequence[Model]:
+        """RETURNS (Sequence[Model]): Look-up, projection, context."""
+        return model.layers
+
+    def find_pretrained(self) -> list[str]:
+        """RETURNS (List[str]): The table: what comes after it begins at random."""
+        return [_TABLE]
+
+    def check_tuning(self) -> None:
+        """RAISES (ValueError): When nothing can move, or patterns say of the table what `finetune` says already, or
+        the contrary."""
+        still = [name for name, weight in self.weights.items() if weight.is_still]
+        if len(still) == len(self.weights):
+            raise ValueError(Errors.T658)
+        freeze = cast(Tuning, self.tuning).freeze
+        if freeze is None or isinstance(freeze, (str, int)):
+            return
+        for pattern in freeze:
+            try:
+                found = [name for name in self.weights if re.search(pattern, name)]
+            except re.error as error:
+                raise ValueError(Errors.T616.format(pattern=pattern, error=error)) from error
+            if found == [_TABLE] and still:
+                raise ValueError(Errors.T656.format(found=list(freeze)))
+            if _TABLE in found and not still:
+                raise ValueError(Errors.T657.format(found=list(freeze)))
+
+    def read_origin(self) -> Mapping[str, Any]:
+        """RETURNS (Mapping[str, FloatsXd]): The table of the source, pruned as the saved one is."""
+        from .vector_files import read_vectors
+
+        model = cast(Model, self._node)
+        source, lookup = model.attrs["source"], model.layers[0]
+        keys = numpy.frombuffer(lookup.attrs["keys"], dtype=numpy.uint64)
+        try:
+            read = read_vectors(source)
+        except (ValueError, OSError) as error:
+            raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
+        keep = numpy.isin(read.keys, keys)
+        data = read.data[keep]
+        if _fingerprint(read.keys[keep], data, read.subwords) != model.attrs["fingerprint"]:
+            raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
+        return {_TABLE: lookup.ops.asarray2f(cast(Any, data))}
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of the steps."""
+        return srsly.msgpack_dumps({"steps": self.steps})
+
+    def from_bytes(self, data: bytes) -> "VectorsShim":
+        """Take the steps; weights follow.
+
+        data (bytes): What `to_bytes` returned.
+        RETURNS (VectorsShim): self.
+        """
+        self.unbind()
+        self.steps = srsly.msgpack_loads(data)["steps"]
+        return self
+
+
+def _check_tuning(tuning: Tuning | None, finetune: bool) -> None:
+    """What can be said before there are names."""
+    check_keys(tuning, "VectorsBackbone")
+    if tuning is None:
+        return
+    freeze = tuning.freeze
+    if finetune and isinstance(freeze, (str, int)):
+        raise ValueError(Errors.T657.format(found=repr(freeze)))
+    if not finetune and (freeze == "embeddings" or freeze == 0):
+        raise ValueError(Errors.T656.format(found=repr(freeze)))
+    if not finetune and tuning.anchor is not None:
+        raise ValueError(Errors.T660.format(found=tuning.anchor))
+
+
+def _fingerprint(keys: Any, data: Any, subwords: dict[str, Any]) -> str:
+    digest = hashlib.sha256(keys.tobytes() + data.tobytes())
+    digest.update(b"".join(numpy.asarray(subwords[k]).tobytes() for k in sorted(subwords)))
+    return digest.hexdigest()
+
+
+def _initialize_rest(model: Model, width: int) -> None:
+    for layer in model.layers[1:]:
+        inner = layer.layers[0] if layer.name.startswith("with_array") else layer
+        inner.set_dim("nI", width, force=True)
+        layer.initialize()
+        width = inner.get_dim("nO")
+    model.set_dim("nO", width, force=True)
+
+
+def _kept(keys: Any, counts: Counter, most_frequent: int, case: str) -> Any:
+    """Rows of the corpus' words, in every case they may be looked up in, and the first ones of the file."""
+    forms = set(counts)
+    if case == "fallback":
+        forms |= {form for word in counts for form in (word.lower(), word.title())}
+    wanted = numpy.fromiter((get_string_id(form) for form in forms), dtype=numpy.uint64, count=len(forms))
+    keep = numpy.isin(keys, wanted)
+    keep[:most_frequent] = True
+    return keep
+
+
+def _report_coverage(source: str, lookup: Lookup, counts: Counter) -> None:
+    """How much of the training text has a row of its own."""
+    if not counts:
+        return
+    words = [word for word in counts if not word.isspace()]
+    strings = {get_string_id(word): word for word in words}
+    types = numpy.fromiter(strings, dtype=numpy.uint64, count=len(strings))
+    has_row = lookup.rows(types, strings) >= 0
+    covered = sum(counts[strings[int(key)]] for key in types[has_row])
+    by_parts = sum(bool(lookup.made(int(key), strings).any()) for key in types[~has_row]) if lookup.has_subwords else 0
+    if words and not has_row.any() and not by_parts:
+        raise ValueError(Errors.T210.format(source=source, words=sorted(words, key=lambda w: -counts[w])[:5]))
+    total = sum(counts[word] for word in words)
+    logger.info(
+        "Vectors %s: %.1f%% of %d tokens and %.1f%% of %d words of the training texts have a row; "
+        "%d words are made from parts",
+        source,
+        100 * covered / max(total, 1),
+        total,
+        100 * has_row.mean() if len(types) else 0.0,
+        len(types),
+        by_parts,
+    )
+
+
+def _lookup(model: Model) -> Lookup:
+    """Built from the saved attributes when it is first needed."""
+    if not model.has_param("E"):
+        raise ValueError(Errors.T208)
+    lookup = model.attrs.get("lookup")
+    if lookup is None:
+        keys = numpy.frombuffer(model.attrs["keys"], dtype=numpy.uint64)
+        settings = (model.attrs[name] for name in ("case", "oov", "subwords"))
+        lookup = model.attrs["lookup"] = Lookup(keys, model.get_dim("nO"), *settings)
+    return lookup

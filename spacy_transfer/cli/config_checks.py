@@ -1,0 +1,139 @@
+"""Checks of configs: settings that are known to fail, or to do nothing, each with the way out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from thinc.api import Model
+
+from ..backbones.shims.thinc_tuning import LayersShim
+from ..errors import Errors, Warnings
+from ..pipeline.parameter_table import change_points, overview
+from ..tuning.table import Row, show_rate
+from ..tuning.torch_optimizer import TorchOptimizer
+
+# From here on the weights of a transformer are torn up by the first steps, which are the largest, if none is small.
+RISKY_RATE = 1e-4
+
+
+def check_config(config: Any) -> list[str]:
+    """What can be seen before a pipeline is made, which may fail because of it.
+
+    config (Config): The config, interpolated.
+    RETURNS (List[str]): Warnings.
+    """
+    training, components = config.get("training", {}), config.get("components", {})
+    frozen = training.get("frozen_components", [])
+    backbones = [name for name in frozen if components.get(name, {}).get("factory") == "transfer_backbone"]
+    return [Warnings.W720.format(name=name) for name in backbones]
+
+
+def check_pipeline(nlp: Any, training: dict[str, Any], optimizer: Any) -> list[str]:
+    """What can be seen in a pipeline that is ready to be trained.
+
+    nlp (Language): The pipeline.
+    training (Dict[str, Any]): The section `[training]`, filled.
+    optimizer (Optimizer): The optimizer made from it, which has been taught the names of the parameters.
+    RETURNS (List[str]): Warnings.
+    RAISES (ValueError): When the first step would fail.
+    """
+    frozen = training["frozen_components"]
+    pipes = [(name, pipe) for name, pipe in nlp.pipeline if name not in frozen]
+    encoders = {name for name, pipe in pipes if not _is_of_thinc(pipe)}
+    rows = [row for row in overview(pipes, optimizer) if row.n_layers and row.component in encoders]
+    policies = [(name, policy) for name, pipe in pipes for policy in _policies(pipe)]
+    if isinstance(optimizer, TorchOptimizer):
+        optimizer.check_groups()
+    if optimizer.use_radam and any(policy.tuning.layer_decay not in (None, 1.0) for _, policy in policies):
+        raise ValueError(Errors.T618)
+    return [
+        *_rates(rows, dict(policies), training["optimizer"]),
+        *_stock_adam(rows, training["optimizer"]),
+        *_averages(pipes, optimizer),
+        *_schedules(training),
+        *_thawing(policies, training["max_steps"]),
+        *_accumulation(training),
+    ]
+
+
+def _rates(rows: list[Row], policies: dict[str, Any], block: dict[str, Any]) -> Iterator[str]:
+    """Adam's steps are as long as the rate, however small the gradient; other optimizers' rates mean something else.
+    Adapters want such rates, and heads that were trained first send no random gradients."""
+    if not any(kind in block["@optimizers"] for kind in ("Adam.", "RAdam.", "AdamW.")):
+        return
+    for row in rows:
+        tuning = getattr(policies.get(row.component), "tuning", None)
+        is_spared = getattr(tuning, "adapter", None) is not None or bool(getattr(tuning, "head_first", 0))
+        has_warmup = row.highest is not None and row.rate < 0.5 * row.highest
+        if row.trainable != "no" and row.rate >= RISKY_RATE and not has_warmup and not is_spared:
+            key = f"training.optimizer.groups.{row.group}" if row.group else "training.optimizer"
+            yield Warnings.W721.format(name=row.component, key=key, rate=show_rate(row.rate))
+            return
+
+
+def _stock_adam(rows: list[Row], block: dict[str, Any]) -> Iterator[str]:
+    if block["@optimizers"] not in ("Adam.v1", "RAdam.v1") or all(row.trainable == "no" for row in rows):
+        return
+    if block.get("L2", 0.0):
+        yield Warnings.W722.format(found=block["L2"])
+    if block.get("grad_clip", 0.0):
+        yield Warnings.W723.format(found=block["grad_clip"])
+
+
+def _averages(pipes: list[tuple[str, Any]], optimizer: Any) -> Iterator[str]:
+    if optimizer.averages is None:
+        return
+    for name, pipe in pipes:
+        is_frozen = getattr(pipe, "frozen", False) is True
+        if is_frozen or any(policy.tuning.freeze == "all" for policy in _policies(pipe)):
+            yield Warnings.W724.format(name=name)
+
+
+def _schedules(training: dict[str, Any]) -> Iterator[str]:
+    most = training["max_steps"]
+    for key, schedule in _blocks("training.optimizer", training["optimizer"]):
+        total = schedule.get("total_steps", schedule.get("num_steps"))
+        warmup = schedule.get("warmup_steps", 0)
+        if not most:
+            continue
+        if warmup >= most:
+            yield Warnings.W727.format(key=key, warmup=warmup, most=most)
+        if total is not None and total < 0.9 * most:
+            yield Warnings.W725.format(key=key, total=total, most=most)
+        elif total is not None and total > 2 * most:
+            yield Warnings.W726.format(key=key, total=total, most=most)
+
+
+def _thawing(policies: list[tuple[str, Any]], most: int) -> Iterator[str]:
+    for name, policy in policies:
+        last = change_points(policy)[-1]
+        if most and last >= most:
+            yield Warnings.W728.format(name=name, last=last, most=most)
+
+
+def _accumulation(training: dict[str, Any]) -> Iterator[str]:
+    size, parts = training["batcher"].get("size"), training["accumulate_gradient"]
+    counts_texts = training["batcher"].get("@batchers", "").startswith("spacy.batch_by_sequence.")
+    if counts_texts and isinstance(size, int) and size < parts:
+        yield Warnings.W729.format(parts=parts, size=size)
+
+
+def _blocks(key: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Blocks of schedules, also those inside others, with their keys."""
+    for name, value in block.items():
+        if isinstance(value, dict):
+            if "@schedules" in value:
+                yield f"{key}.{name}", value
+            yield from _blocks(f"{key}.{name}", value)
+
+
+def _policies(pipe: Any) -> list[Any]:
+    model = getattr(pipe, "model", None)
+    shims: list[Any] = [shim for node in model.walk() for shim in node.shims] if isinstance(model, Model) else []
+    return [shim.policy for shim in shims if getattr(shim, "policy", None) is not None]
+
+
+def _is_of_thinc(pipe: Any) -> bool:
+    """Whether the layers of a component are Thinc's, which bear the rates that transformers do not."""
+    model = getattr(pipe, "model", None)
+    shims = [shim for node in model.walk() for shim in node.shims] if isinstance(model, Model) else []
+    return any(isinstance(shim, LayersShim) for shim in shims)

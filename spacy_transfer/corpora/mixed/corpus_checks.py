@@ -1,0 +1,177 @@
+"""Checks of several corpora in the config that uses them, before anything is trained."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from spacy.language import Language
+from spacy.training import Example
+
+from ...errors import Errors
+from .masking import is_head
+
+NAME, SCORER = "spacy-transfer.MixedCorpus.v1", "spacy-transfer.PerCorpusScorer.v1"
+Trains = Mapping[str, Collection[str] | None]
+"""By corpus: names of the components that learn from it; None for all."""
+
+
+def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, learn: bool) -> None:
+    """Whether the components are there, and can learn.
+
+    nlp (Language): The pipeline.
+    trains (Trains): Who learns from what.
+    frozen (Collection[str]): Frozen components.
+    learn (bool): Whether they are to learn, rather than to be scored.
+    RAISES (ValueError): With the nearest names.
+    """
+    heads = [name for name, pipe in nlp.components if is_head(pipe) and name not in frozen]
+    for corpus, names in trains.items():
+        if names is not None and not names:
+            raise ValueError(Errors.T529.format(corpus=corpus, heads=heads))
+        for name in names or ():
+            if name not in nlp.component_names:
+                near = get_close_matches(name, nlp.component_names, n=3, cutoff=0.4) or list(nlp.component_names)
+                raise ValueError(Errors.T512.format(corpus=corpus, found=name, near=near))
+            if name in frozen:
+                raise ValueError(Errors.T513.format(corpus=corpus, found=name))
+        # An encoder that they listen to may stand beside those that learn.
+        others = [name for name in names or () if name not in heads]
+        untrainable = [name for name in others if not getattr(nlp.get_pipe(name), "is_trainable", False)]
+        if learn and (untrainable or (others and len(others) == len(names or ()))):
+            found = (untrainable or others)[0]
+            factory = nlp.get_pipe_meta(found).factory
+            raise ValueError(Errors.T527.format(corpus=corpus, found=found, factory=factory, heads=heads))
+
+
+def roles_of(config: Mapping[str, Any], corpora: Collection[str], sampling: str | None) -> set[str]:
+    """What a reader is in a config, as far as can be seen: it is not told itself.
+
+    config (Mapping[str, Any]): The pipeline's, interpolated.
+    corpora (Collection[str]): Names of the reader's corpora.
+    sampling (Optional[str]): Its rule.
+    RETURNS (Set[str]): Of "train_corpus" and "dev_corpus"; none in a script, and both where both look the same.
+    """
+    return {
+        role
+        for role in ("train_corpus", "dev_corpus")
+        for block in mixed_blocks(config, role)
+        if set(block.get("corpora", ())) == set(corpora) and block.get("sampling") == sampling
+    }
+
+
+def mixed_blocks(config: Mapping[str, Any], role: str) -> Iterator[Mapping[str, Any]]:
+    """YIELDS (Mapping[str, Any]): Blocks of our reader in what training.train_corpus, or dev_corpus, names."""
+    block: Any = config
+    for key in str(config.get("training", {}).get(role) or "").split("."):
+        block = block.get(key) if isinstance(block, Mapping) else None
+    yield from _calls(block, "@readers", NAME)
+
+
+def _calls(block: Any, registry: str, name: str) -> Iterator[Mapping[str, Any]]:
+    """YIELDS (Mapping[str, Any]): Blocks, in this block, of a registered function."""
+    todo = [block]
+    while todo:
+        block = todo.pop()
+        if isinstance(block, Mapping):
+            if block.get(registry) == name:
+                yield block
+            todo.extend(block.values())
+
+
+def examples_of(corpus: str, reader: Callable[[Language], Any], nlp: Language) -> Iterator[Example]:
+    """One reading by any reader.
+
+    corpus (str): Name of the corpus, for messages.
+    reader (Callable[[Language], Iterable[Example]]): The reader.
+    nlp (Language): The pipeline.
+    YIELDS (Example): What it gives.
+    RAISES (ValueError): When that is something else.
+    """
+    found = reader(nlp)
+    if not isinstance(found, Iterable):
+        raise ValueError(Errors.T530.format(corpus=corpus, found=repr(found)))
+    for example in found:
+        if not isinstance(example, Example):
+            raise ValueError(Errors.T530.format(corpus=corpus, found=f"a {type(example).__name__}"))
+        yield example
+
+
+def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling: str | None) -> set[str]:
+    """Whether a config uses the reader in a way that works.
+
+    nlp (Language): The pipeline.
+    config (Mapping[str, Any]): Its config, interpolated.
+    trains (Trains): Who learns from what.
+    sampling (Optional[str]): The rule.
+    RETURNS (Set[str]): See `roles_of`.
+    RAISES (ValueError): When a setting of [training] is at odds with the reader.
+    """
+    training = config.get("training", {})
+    roles = roles_of(config, trains, sampling)
+    is_dev = roles == {"dev_corpus"}  # What is frozen may be scored.
+    check_components(nlp, trains, () if is_dev else training.get("frozen_components") or (), learn=not is_dev)
+    _check_scorers(nlp, config)
+    if "train_corpus" in roles:
+        max_epochs = training.get("max_epochs")
+        if sampling is not None and max_epochs != -1:
+            raise ValueError(Errors.T510.format(found=max_epochs, sampling=sampling))
+        if sampling is None and max_epochs == -1:
+            raise ValueError(Errors.T511)
+        _check_development(nlp, config, trains)
+    if "dev_corpus" in roles and sampling is not None:
+        raise ValueError(Errors.T525.format(sampling=sampling))
+    return roles
+
+
+def _check_scorers(nlp: Language, config: Mapping[str, Any]) -> None:
+    """A scorer is not told what components there are: so the name that it is given is checked here."""
+    for name, block in config.get("components", {}).items():
+        for scorer in _calls(block.get("scorer"), "@scorers", SCORER):
+            found = scorer["component"]
+            if found not in nlp.component_names:
+                near = get_close_matches(found, nlp.component_names, n=3, cutoff=0.4) or "none"
+                facts = {"key": f"components.{name}.scorer", "component": found, "near": near}
+                what = f"is no component of this pipeline ({nlp.component_names})"
+                raise ValueError(Errors.T522.format(what=what, **facts))
+
+
+def _check_development(nlp: Language, config: Mapping[str, Any], trains: Trains) -> None:
+    """Every component that learns must be scored, where development sets say whose they are."""
+    blocks = list(mixed_blocks(config, "dev_corpus"))
+    each = [corpus.get("trains") for block in blocks for corpus in block.get("corpora", {}).values()]
+    if not each or any(names is None for names in each):
+        return
+    scored = {name for names in each for name in names}
+    frozen = config["training"].get("frozen_components") or ()
+    learns = {name: pipe for name, pipe in nlp.components if is_head(pipe) and name not in frozen}
+    for head in [name for name, pipe in learns.items() if getattr(pipe, "scorer", None) is not None]:
+        by = [corpus for corpus, names in trains.items() if names is None or head in names]
+        if by and head not in scored:
+            dev = config["training"]["dev_corpus"]
+            raise ValueError(Errors.T515.format(component=head, train=by, dev=dev))
+
+
+def check_score_names(nlp: Language, config: Mapping[str, Any], sample: Sequence[Example]) -> None:
+    """Whether every name in training.score_weights will have a score: spaCy leaves out what has none. The scorers are
+    called on a few texts with their own annotation for a prediction.
+
+    nlp (Language): The pipeline.
+    config (Mapping[str, Any]): Its config.
+    sample (Sequence[Example]): Some examples of every corpus.
+    RAISES (ValueError): With the nearest names.
+    """
+    copies = [Example(example.reference.copy(), example.reference) for example in sample]
+    found = {"speed", *_names(nlp, copies)}
+    # Factories bring names along of which a component may have none: they are shown, and weigh nothing.
+    metas = [nlp.get_pipe_meta(name) for name in nlp.component_names]
+    shown = {name for meta in metas for name in meta.default_score_weights or ()}
+    for name, weight in (config["training"].get("score_weights") or {}).items():
+        if weight is not None and name not in found and (weight or name not in shown):
+            near = get_close_matches(name, sorted(found), n=4, cutoff=0.4) or sorted(found)
+            raise ValueError(Errors.T523.format(found=name, near=near))
+
+
+def _names(nlp: Language, examples: list[Example]) -> Iterable[str]:
+    # Frozen components are disabled during initialisation, and scored later.
+    pipes = [nlp.tokenizer, *(pipe for _, pipe in nlp.components)]
+    return {name for pipe in pipes if hasattr(pipe, "score") for name in pipe.score(examples)}

@@ -1,0 +1,282 @@
+"""Folders of transformers' classifiers: read whole and checked, and written whole or not at all."""
+
+import inspect
+import json
+import re
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from .._compat import quiet_loading
+from ..backbones.sources import resolve_source
+from ..backbones.transformer.pretrained import check_bin_files
+from ..backbones.transformer.source_checks import check_finite, check_folder, read_config
+from ..errors import Errors, Warnings
+from ..integrity import seal_folder
+from .state_dicts import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
+from .tags import TagRows, TokenTask, read_tags
+
+_OUTPUT = r"classifier(\.out_proj)?\.(weight|bias)"
+
+
+@dataclass
+class Checkpoint:
+    """A classifier as transformers loads it.
+
+    source (str): As it was given.
+    path (Path): Its folder.
+    task (str): "sequence" or "token".
+    model (nn.Module): The whole model.
+    head (HeadWeights): The arrays of its head.
+    labels (List[str]): Names of the rows of its output layer.
+    several (bool): Whether several labels may hold at once.
+    tags (Optional[TagRows]): What the labels of a token classifier are.
+    document (str): What a head for texts reads: "cls" or "mean".
+    """
+
+    source: str
+    path: Path
+    task: Task
+    model: Any
+    head: HeadWeights
+    labels: list[str]
+    several: bool
+    tags: TagRows | None = None
+    document: str = "cls"
+
+    def logits(self, texts: Sequence[str], most: int) -> list[Any]:
+        """What transformers makes of texts, its own tokenizer included.
+
+        texts (Sequence[str]): The texts.
+        most (int): Where they are cut, in pieces.
+        RETURNS (List[Floats1d]): For every text, shape (n_labels,); of a token classifier (n_pieces, n_labels).
+        """
+        return [logits for logits, _ in self.outputs(texts, most)]
+
+    def outputs(self, texts: Sequence[str], most: int) -> list[tuple[Any, Any]]:
+        """The same, and where the pieces are.
+
+        texts (Sequence[str]): The texts.
+        most (int): Where they are cut, in pieces.
+        RETURNS (List[Tuple[FloatsXd, Ints2d]]): For every text logits, and the characters where each piece begins and
+            ends, shape (n_pieces, 2).
+        """
+        import torch
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(
+            self.path, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
+        how = {"truncation": True, "max_length": most, "return_tensors": "pt", "return_offsets_mapping": True}
+        # Some checkpoints come with the tokenizer of another kind, which gives more than their model takes.
+        takes = inspect.signature(self.model.forward).parameters
+        found: list[tuple[Any, Any]] = []
+        for text in texts:
+            inputs = tokenizer(text, **how)
+            with torch.inference_mode():
+                logits = (
+                    self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0].float().cpu().numpy()
+                )
+            found.append((logits, inputs["offset_mapping"][0].numpy()))
+        return found
+
+
+def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task: str | None = None) -> Checkpoint:
+    """Read a classifier and check it: kind, head, labels.
+
+    source (str): A folder, `package:NAME/path`, or a hub id.
+    labels (Optional[Sequence[str]]): Names of the rows, in place of those in its config.
+    token_task (Optional[str]): What a token classifier becomes, "ner" or "tagger"; None to tell by its labels.
+    RETURNS (Checkpoint): The classifier.
+    RAISES (ValueError): When it has no head that is known here, a part of it is missing, or its labels have gaps.
+    """
+    tasks = get_args(TokenTask)
+    if token_task is not None and token_task not in tasks:
+        raise ValueError(Errors.T396.format(task=token_task, tasks=", ".join(tasks)))
+    found = resolve_source(source)
+    if found.kind == "pipeline":
+        raise ValueError(Errors.T386.format(source=source))
+    config = read_config(str(found.path), source)
+    kind = next(iter(config.get("architectures") or [""]))
+    task = next((task for suffix, task in SUFFIXES.items() if kind.endswith(suffix)), None)
+    if task is None:
+        raise ValueError(Errors.T380.format(source=source, found=config.get("architectures")))
+    if task == "sequence" and token_task is not None:
+        raise ValueError(Errors.T388.format(source=source, kind=kind, task=token_task))
+    if task == "sequence" and config.get("problem_type") == "regression":
+        raise ValueError(Errors.T385.format(source=source, found='"problem_type": "regression"'))
+    find_layout_early(source, config, task)
+    check_bin_files(found)
+    check_folder(found.path, source)
+    model = _load(source, found.path, kind, config)
+    layout = find_layout(source, model.config.model_type, task, model.config)
+    head = take_head(model.state_dict(), layout)
+    rows = len(head.layers[-1][0])
+    if task == "sequence" and rows == 1:
+        raise ValueError(Errors.T385.format(source=source, found="an output layer of one row"))
+    names, chosen = row_names(source, config.get("id2label"), labels, rows)
+    if not chosen:
+        warnings.warn(Warnings.W380.format(source=source, labels=", ".join(names[:3])), stacklevel=3)
+    several = task == "sequence" and config.get("problem_type") == "multi_label_classification"
+    tags = read_tags(source, names, cast(TokenTask | None, token_task)) if task == "token" else None
+    return Checkpoint(source, found.path, task, model, head, names, several, tags, layout.document)
+
+
+def find_layout_early(source: str, config: dict[str, Any], task: Task) -> None:
+    """An unknown kind is told before any weight is read; what only the full config says waits."""
+    from types import SimpleNamespace
+
+    values = {
+        "pooler_hidden_act": "gelu",
+        "classifier_activation": "gelu",
+        "classifier_pooling": "cls",
+        "norm_eps": 0.0,
+    }
+    find_layout(source, str(config.get("model_type")), task, SimpleNamespace(**values))
+
+
+def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
+    """The model, with as many rows as its weights have, whatever its config says of labels."""
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    cls = getattr(transformers, kind, None)
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        raise ValueError(
+            Errors.T387.format(source=source, error=f"transformers {transformers.__version__} has no {kind}")
+        )
+    settings = {"output_loading_info": True, "torch_dtype": torch.float32, "local_files_only": True}
+    try:
+        with quiet_loading():
+            model, info = cls.from_pretrained(path, ignore_mismatched_sizes=True, **settings)
+            # Names alone in transformers 4.5x; elsewhere (name, shape in the file, shape in the model).
+            found = {item if isinstance(item, str) else item[0]: item for item in info["mismatched_keys"]}
+            shapes = sorted(found)
+            if shapes and all(re.fullmatch(_OUTPUT, name) for name in shapes):
+                item = found[shapes[0]]
+                rows = _rows_of(cls, path, settings) if isinstance(item, str) else int(item[1][0])
+                model, info = cls.from_pretrained(path, num_labels=rows, **settings)
+                shapes = []
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(Errors.T387.format(source=source, error=error)) from error
+    missing = sorted(info["missing_keys"])
+    if missing or shapes:
+        raise ValueError(Errors.T381.format(source=source, kind=kind, missing=missing, shapes=shapes))
+    check_finite(model.named_parameters(), source)
+    return model.eval()
+
+
+def _rows_of(cls: Any, path: Path, settings: dict[str, Any]) -> int | None:
+    """How many rows the output layer has, where only their number is other than the config says. What transformers
+    4.5x returns has no shapes; what it complains of has."""
+    try:
+        cls.from_pretrained(path, **settings)
+    except RuntimeError as error:
+        found = re.search(r"copying a param with shape torch\.Size\(\[(\d+)", str(error))
+        if found is None:
+            raise
+        return int(found[1])
+    return None
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a folder is written from.
+
+    pretrained (Pretrained): Encoder and tokenizer.
+    most (Optional[int]): Pieces that the encoder has positions for.
+    task (str): "sequence" or "token".
+    head (HeadWeights): The arrays of the head.
+    layout (Layout): Where they go.
+    labels (List[str]): Names of the rows of its output layer.
+    several (bool): Whether several labels may hold at once.
+    document (str): What a head for texts reads: "cls" or "mean".
+    """
+
+    pretrained: Any
+    most: int | None
+    task: Task
+    head: HeadWeights
+    layout: Layout
+    labels: list[str]
+    several: bool
+    document: str = "cls"
+
+
+def write_checkpoint(export: Export, path: Path) -> None:
+    """Write a folder that transformers' AutoModelFor... and AutoTokenizer load.
+
+    export (Export): The parts.
+    path (Path): Is made.
+    """
+    model = _model_of(export)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".transfer-hf-", dir=path.parent) as folder:
+        new = Path(folder) / "new"
+        model.save_pretrained(new)
+        _tokenizer_of(export).save_pretrained(new)
+        seal_folder(new)
+        new.rename(path)
+
+
+def _model_of(export: Export) -> Any:
+    import copy
+
+    import torch
+    import transformers
+
+    encoder = export.pretrained.transformer
+    suffix = next(suffix for suffix, task in SUFFIXES.items() if task == export.task)
+    cls = getattr(transformers, type(encoder).__name__.removesuffix("Model") + suffix)
+    config = copy.deepcopy(encoder.config)
+    config.id2label = dict(enumerate(export.labels))
+    config.label2id = {label: i for i, label in enumerate(export.labels)}
+    config.problem_type = None
+    if export.layout.norm is not None:
+        # Theirs has no bias in the hidden layer unless its config says so.
+        config.classifier_bias, config.classifier_pooling = True, export.document
+    if export.task == "sequence":
+        config.problem_type = "multi_label_classification" if export.several else "single_label_classification"
+    state = {f"{cls.base_model_prefix}.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    state |= {name: torch.from_numpy(array) for name, array in put_head(export.head, export.layout).items()}
+    with quiet_loading():
+        model, info = cls.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
+    # The encoder may hold a pooler that this class has no use for.
+    unexpected = [name for name in info["unexpected_keys"] if ".pooler." not in name]
+    if info["missing_keys"] or unexpected or info["mismatched_keys"]:
+        raise ValueError(
+            Errors.T102.format(
+                missing=sorted(info["missing_keys"]), unexpected=unexpected, shapes=info["mismatched_keys"]
+            )
+        )
+    return model.cpu()
+
+
+def _tokenizer_of(export: Export) -> Any:
+    """A fast tokenizer of no class in particular: those of a class would set their own lower-casing again."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    pretrained = export.pretrained
+    backend = Tokenizer.from_str(pretrained.tokenizer.to_str())
+    tokens: dict[str, Any] = {"pad_token": backend.id_to_token(pretrained.pad_id)}
+    if pretrained.prefix:
+        tokens["cls_token"] = backend.id_to_token(pretrained.prefix[0])
+    if pretrained.suffix:
+        tokens["sep_token"] = backend.id_to_token(pretrained.suffix[-1])
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    state = json.loads(backend.to_str())["model"]
+    names = {"unk_token": [state.get("unk_token"), "[UNK]", "<unk>"], "mask_token": ["[MASK]", "<mask>"]}
+    for role, candidates in names.items():
+        found = next((name for name in candidates if name in known), None)
+        if found is not None:
+            tokens[role] = found
+    inputs = ["input_ids", "attention_mask"]
+    if getattr(pretrained.transformer.config, "type_vocab_size", 0) > 1:
+        inputs.insert(1, "token_type_ids")
+    most = {} if export.most is None else {"model_max_length": export.most}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **most, **tokens)

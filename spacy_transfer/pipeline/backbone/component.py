@@ -1,0 +1,327 @@
+"""`transfer_backbone`: one pretrained encoder, shared by all heads that listen to it."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, SupportsIndex, cast
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+
+from ...backbones.encode import CachedEncoder, encode
+from ...backbones.links import Batch
+from ...backbones.listeners import link_of
+from ...backbones.own_backbone import replace_listener, replace_listener_config
+from ...backbones.row_cache import CacheDtype, CacheSettings
+from ...backbones.shims.torch_tuning import TuningShim
+from ...backbones.shims.tunable import tunable_shims
+from ...checks import COUNT_OR_NONE, require
+from ...errors import Errors
+from ...tuning.weighing import TaskWeights
+from ...types import BackboneT, Encoded, GetExamples, Losses, hooks_of
+from ..checksums import CheckedFiles
+from .gradients import PendingGradients
+from .listened import ListenedTok2Vec
+from .steps import Steps
+from .tasks import Surgery, check_moves
+
+DEFAULT_CONFIG = """
+[model]
+@architectures = "spacy-transfer.TransformerBackbone.v1"
+source = "sentence-transformers/all-MiniLM-L6-v2"
+window = 128
+overlap = 16
+max_batch_items = 1024
+pooling = "mean"
+layers = "last"
+precision = "fp32"
+document = "mean"
+special_tokens = false
+tuning = null
+"""
+
+
+class HoldsAdapter(Protocol):
+    """A shim with an encoder that may have an adapter."""
+
+    def save_adapter(self, folder: Path) -> None: ...
+
+    def merge_adapter(self) -> None: ...
+
+
+@Language.factory(
+    "transfer_backbone",
+    assigns=["doc.tensor"],
+    default_config={
+        "model": Config().from_str(DEFAULT_CONFIG)["model"],
+        "frozen": False,
+        "cache_mb": 512,
+        "cache_disk_mb": 0,
+        "cache_dtype": "float32",
+        "keep_rows": True,
+        "weighing": None,
+        "surgery": None,
+    },
+)
+def make_backbone(
+    nlp: Language,
+    name: str,
+    model: BackboneT,
+    frozen: bool,
+    cache_mb: int,
+    cache_disk_mb: int,
+    cache_dtype: CacheDtype,
+    keep_rows: bool,
+    weighing: TaskWeights | None,
+    surgery: Surgery | None,
+) -> "Backbone":
+    """Construct a backbone component.
+
+    model (Model[List[Doc], List[Floats2d]]): One of our backbones, or any tok2vec.
+    frozen (bool): Leave the weights as they are, and compute each text once a training.
+    cache_mb (int): The most megabytes that are kept in memory between the epochs of a training: rows of a frozen
+        backbone, or states at the boundary where its lower layers are frozen.
+    cache_disk_mb (int): The most megabytes of them in a temporary file, once memory is full.
+    cache_dtype (str): Keep them as "float32", or as "float16" in half the room.
+    keep_rows (bool): Leave the rows in `doc.tensor` after the last listener has read them.
+    weighing (Optional[TaskWeights]): How much each component that listens counts: a block
+        `spacy-transfer.TaskWeights.v1`; null for all alike.
+    surgery (Optional[str]): "pcgrad" projects conflicting gradients of tasks (Yu et al. 2020), at the price of a
+        backward pass for each task; null adds them up.
+    RETURNS (Backbone): The component.
+    """
+    require(f"components.{name}", COUNT_OR_NONE, cache_mb=cache_mb, cache_disk_mb=cache_disk_mb)
+    cache = CacheSettings(cache_mb, cache_disk_mb, cache_dtype)
+    return Backbone(
+        nlp.vocab,
+        model,
+        name,
+        frozen=frozen,
+        cache=cache,
+        keep_rows=keep_rows,
+        weighing=weighing,
+        surgery=surgery,
+    )
+
+
+class Backbone(CheckedFiles, ListenedTok2Vec):
+    """Computes rows once for all heads, and gathers the gradients of all heads for one backward pass, or with PCGrad
+    for one pass each.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model[List[Doc], List[Floats2d]]): The backbone.
+    name (str): The component's name.
+    cache (CacheSettings): What is kept between epochs.
+    frozen (bool), keep_rows (bool), weighing (Optional[TaskWeights]), surgery (Optional[str]): See `make_backbone`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "transfer_backbone",
+        *,
+        frozen: bool = False,
+        cache: CacheSettings | None = None,
+        keep_rows: bool = True,
+        weighing: TaskWeights | None = None,
+        surgery: Surgery | None = None,
+    ) -> None:
+        check_moves(name, model, frozen, {"weighing": weighing, "surgery": surgery})
+        super().__init__(vocab, model, name, weighing, surgery)
+        self.frozen = frozen
+        self.cache = cache or CacheSettings(512)
+        self.keep_rows = keep_rows
+        self.steps = Steps(self)
+        self._encoder = CachedEncoder(self.cache)
+        for shim in tunable_shims(model):
+            shim.serve(name, self.cache)
+        # Looked up by nlp.replace_listeners.
+        self.model.attrs["replace_listener"] = replace_listener
+        self.model.attrs["replace_listener_cfg"] = partial(replace_listener_config, frozen=frozen)
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> Encoded:
+        """Rows of a batch, without touching the docs.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (Encoded): Rows of tokens and of documents.
+        """
+        docs = list(docs)
+        self.steps.settle()
+        self._require_weights()
+        self._connect_copies()
+        return self._encoder.encode(self.model, docs)
+
+    def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
+        """Leave the rows on the docs: in `doc.tensor`, and where the listeners of this backbone find them.
+
+        docs (Sequence[Doc]): The docs.
+        encoded (Encoded): From `predict`.
+        """
+        links = map(link_of, self.listeners)
+        wants_documents = any(link is not None and link.per_document for link in links)
+        # A slice would keep the whole batch alive for as long as the doc lives.
+        rows = [of_doc.copy() for of_doc in encoded.rows]
+        documents = [row.copy() for row in encoded.documents] if wants_documents else [None] * len(rows)
+        for doc, of_doc in zip(docs, rows, strict=True):
+            assert len(of_doc) == len(doc)
+            doc.tensor = of_doc  # type: ignore[assignment]
+        self.rows.put(docs, rows, documents, self._has_later_encoder)
+
+    def without_cache(self) -> AbstractContextManager[None]:
+        """Predict what no training will ask for again: rows that are kept stay as they are, and none is added."""
+        return self._encoder.pause()
+
+    # Training
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: Losses | None = None,
+    ) -> Losses:
+        """Give every listener the rows of a batch. Gradients are gathered and go back all at once, in
+        `finish_update` or at the next `update`: so no head, frozen or idle, can keep the others' from arriving.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Dropout of Thinc layers; encoders of transformers have theirs in their own config.
+        sgd (Optional[Optimizer]): Step at once with this optimizer once the gradients are in.
+        losses (Optional[Dict[str, float]]): Gets the squared gradients that arrive, under the component's name.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "Backbone.update")
+        self.steps.flush()
+        self.steps.settle()
+        self._require_weights()
+        docs = [eg.predicted for eg in examples]
+        scales, weights = self.tasks.start_batch(self.listener_map)
+        self._connect_copies()
+        if self._is_frozen_now:
+            self._encoder.start()
+            self.rows.start_batch(Batch(docs, self._encoder.encode(self.model, docs), None, weights))
+            return losses
+        self._encoder.forget()
+        set_dropout_rate(self.model, drop)
+        encoded, backprop = encode(self.model, docs, True)
+        pending = PendingGradients(encoded, backprop, losses, self.name, scales)
+        self.tasks.remember_losses(self.listener_map, examples, losses)
+        self.rows.start_batch(Batch(docs, encoded, pending, weights))
+        self.steps.start_batch(pending, losses, sgd)
+        return losses
+
+    def rehearse(self, *args: object, **kwargs: object) -> Losses:
+        """RAISES (ValueError): Always: see `spacy-transfer.Rehearsal.v1`."""
+        raise ValueError(Errors.T450.format(name=self.name))
+
+    @property
+    def _is_frozen_now(self) -> bool:
+        """Frozen for good, or in the coming step (`head_first`)."""
+        is_still = hooks_of(self.model).is_still
+        return self.frozen or (is_still is not None and is_still(self.model))
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """The backward pass for the gradients of all heads, then the optimizer's step.
+
+        An optimizer that is new here gets the names of this component's parameters and of those of all later
+        components, COMPONENT.path.parameter, since components come by in the order of the pipeline. A component that
+        stands before the backbone has stepped by then, under the bare names of its parameters ("W").
+
+        sgd (Optimizer): The optimizer.
+        """
+        self.training_log.before_step(self, sgd)
+        self.steps.finish(sgd, counts_anyway=not self.frozen and self._is_frozen_now)
+
+    def initialize(
+        self,
+        get_examples: GetExamples,
+        *,
+        nlp: Language | None = None,
+    ) -> None:
+        """Read the source, and tell the listeners how wide its rows are.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        """
+        validate_get_examples(get_examples, "Backbone.initialize")
+        self._forget()
+        most = None if hooks_of(self.model).reads_corpus else 10
+        docs = [example.x for example in islice(get_examples(), most)]
+        if not docs:
+            raise ValueError(Errors.T404.format(name=self.name))
+        if self.frozen and any(shim.tuning is not None for shim in tunable_shims(self.model)):
+            raise ValueError(Errors.T619.format(name=self.name))
+        if nlp is not None:
+            self._check_order(nlp)
+        self.tasks.check(self.listener_map)
+        self.model.initialize(X=docs)
+        self.tasks.check_passes(self)
+        for name, listeners in self.listener_map.items():
+            for listener in listeners:
+                self._agree_on_width(listener, name)
+
+    def _forget(self) -> None:
+        self.steps.forget()
+        self.tasks.forget()
+        self._encoder.forget()
+        self.rows.start_batch(None)
+
+    def _require_weights(self) -> None:
+        if not self.model.has_dim("nO"):
+            raise ValueError(Errors.T406.format(name=self.name))
+
+    # Saving
+
+    needs_checksum = True
+
+    def before_saving(self) -> None:
+        """Nothing is saved between a backbone and its heads: their gradients have arrived, or do not come."""
+        self.steps.settle(is_over=True)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple:
+        """A copy, or what another process gets, is what would be saved. (Cython asks for no `__getstate__`.)"""
+        self.before_saving()
+        return super().__reduce_ex__(protocol)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "Backbone":
+        """Load the component, and forget what was under way.
+
+        path (Union[str, Path]): The folder.
+        exclude (Iterable[str]): Fields to leave out.
+        RETURNS (Backbone): self.
+        """
+        self._forget()
+        return super().from_disk(path, exclude=exclude)
+
+    # Adapters
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Write the adapter alone, in peft's own format, with the fingerprint of the encoder it belongs to. Another
+        training begins from it by `source` in its block model.tuning.adapter.
+
+        path (Union[str, Path]): The folder; it is made.
+        """
+        self.before_saving()
+        self._tuned_shim("save").save_adapter(Path(path))
+
+    def merge_adapter(self) -> None:
+        """Fold the adapter into the encoder, for inference without it. See `spacy-transfer.MergeAdapters.v1`."""
+        self.before_saving()
+        self._tuned_shim("merge").merge_adapter()
+
+    def _tuned_shim(self, what: str) -> HoldsAdapter:
+        for shim in tunable_shims(self.model):
+            if isinstance(shim, TuningShim):
+                return cast(HoldsAdapter, shim)
+        raise ValueError(Errors.T648.format(name=self.name, what=what))

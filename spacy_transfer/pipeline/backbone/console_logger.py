@@ -1,0 +1,92 @@
+"""ConsoleLogger.v1: spaCy's own, with the table of parameter groups, the rates, and the layers that move."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from spacy.language import Language
+from spacy.util import registry
+from thinc.api import Optimizer
+
+from ...tuning.table import show_rates, to_text
+from ...types import Pipe
+from ..parameter_table import overview
+from ..parameters import register_names
+from .tasks import Tasks
+
+LogStep = Callable[[dict[str, object] | None], None]
+
+
+def console_logger_v1(
+    *,
+    progress_bar: bool | Literal["train", "eval"] | None = None,
+    console_output: bool = True,
+    output_file: str | Path | None = None,
+) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
+    """spaCy's console logger, with the arguments of `spacy.ConsoleLogger.v1` to `.v3`. Before the training it prints
+    the table of parameter groups, and after each row the rates of the step before it, which layers of each
+    `transfer_backbone` move, and of its tasks, where there are several, the loss per example and the weight, and the
+    mean cosine between the gradients of any two since the row before: of the parameters' gradients with
+    `surgery = "pcgrad"`, and otherwise of those of the rows, in docs that give both tasks a gradient.
+
+    progress_bar (Union[bool, str, None]): "train" for a bar to the end, "eval" or true for one to the next evaluation,
+        null or false for none.
+    console_output (bool): Print to the console.
+    output_file (Union[str, Path, None]): A jsonl file for the rows.
+    RETURNS (Callable): The logger.
+    """
+    make = registry.get("loggers", "spacy.ConsoleLogger.v3")
+    bar = ("eval" if progress_bar else None) if isinstance(progress_bar, bool) else progress_bar
+    setup_rows = make(progress_bar=bar, console_output=console_output, output_file=output_file)
+
+    def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> tuple[LogStep, Callable[[], None]]:
+        if console_output:
+            print(planned_table(nlp), file=stdout, flush=True)
+            for _, pipe in nlp.components:
+                tasks = getattr(pipe, "tasks", None)
+                if isinstance(tasks, Tasks):
+                    tasks.record_cosines()
+        log_row, finalize = setup_rows(nlp, stdout, stderr)
+
+        def log_step(info: dict[str, object] | None) -> None:
+            log_row(info)
+            if info is not None and console_output:
+                for line in _lines(nlp):
+                    print(line, file=stdout, flush=True)
+
+        return log_step, finalize
+
+    return setup
+
+
+def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:
+    """The table of a pipeline that is about to be trained by its config. The components do
+    not log theirs then.
+
+    nlp (Language): The pipeline, initialised.
+    optimizer (Optional[Optimizer]): A fresh one of the config's; made if not given.
+    RETURNS (str): Several lines.
+    """
+    training = nlp.config.interpolate()["training"]
+    if optimizer is None:
+        optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
+    frozen = list(training["frozen_components"])
+    # While spaCy sets a logger up, what is frozen is disabled.
+    components = cast(list[tuple[str, Pipe]], nlp.components)
+    pipes = [(name, pipe) for name, pipe in components if name in frozen or name in nlp.pipe_names]
+    for _, pipe in pipes:
+        if hasattr(pipe, "training_log"):
+            pipe.training_log.skip_table()
+    register_names(optimizer, [(name, pipe) for name, pipe in pipes if name not in frozen])
+    return to_text(overview(pipes, optimizer, excluded=frozen))
+
+
+def _lines(nlp: Language) -> list[str]:
+    pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if hasattr(pipe, "training_log")]
+    rates = next((pipe.training_log.rates for _, pipe in pipes if pipe.training_log.rates), None)
+    lines = [] if rates is None else [f"rate {show_rates(rates)}"]
+    for name, pipe in pipes:
+        moves = [] if rates is None else pipe.training_log.trained_layers(pipe)
+        lines += [f"{name}: {what}" for what in (*moves, *pipe.tasks.lines())]
+    return [f"     {line}" for line in lines]

@@ -1,0 +1,326 @@
+"""The base class of `transfer_textcat` and `transfer_textcat_multilabel`: labels, masked losses, initialisation."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from numbers import Real
+from typing import Literal, cast
+
+import numpy
+from spacy.language import Language
+from spacy.pipeline.textcat import TextCategorizer
+from spacy.tokens import Doc
+from spacy.training import Example, validate_get_examples
+from spacy.util import logger
+from spacy.vocab import Vocab
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ...backbones.listeners import name_head
+from ...checks import NOT_NEGATIVE, SHARE, require
+from ...corpora.example_info import may_train
+from ...errors import Errors, Warnings
+from ...heads.calibration import LabelDecisions
+from ...heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
+from ...heads.maxent import Evidence, weigh
+from ...types import Floats, GetExamples, Pipe
+from ..labels.carry import Carry
+from .base import Head
+from .distillation import Answer, SoftTargets, Teacher, label_loss, taught_labels
+from .maxent_start import check_start, start_from_maxent
+from .regressor import TransferRegressor
+
+ClassWeights = Literal["balanced"] | dict[str, float] | None
+
+
+class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy says that its gradient is a float.
+    """What both classifiers share: cross-entropy with masks, soft labels, smoothing and weights."""
+
+    exclusive = True
+    takes_soft = "labels"
+    _others: list[Pipe] | None = None
+    """Other components with categories, where all their labels are known; found by `initialize`."""
+    _has_warned = False
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str,
+        *,
+        threshold: float,
+        scorer: Callable | None,
+        label_smoothing: float = 0.0,
+        class_weights: ClassWeights = None,
+        focal: float = 0.0,
+    ) -> None:
+        super().__init__(vocab, model, name, threshold=threshold, scorer=scorer)
+        require(f"components.{name}", SHARE, threshold=threshold)
+        if isinstance(class_weights, dict):
+            require(f"components.{name}.class_weights", NOT_NEGATIVE, **class_weights)
+        name_head(model, name)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
+        if not 0.0 <= focal < float("inf"):
+            raise ValueError(Errors.T350.format(name=name, found=focal))
+        if model.attrs.get("multi_label") == self.exclusive:
+            raise ValueError(Errors.T302.format(name=name, wanted=str(self.exclusive).lower()))
+        self.cfg.update(label_smoothing=label_smoothing, class_weights=class_weights, focal=focal, weights=None)
+
+    def predict(self, docs: Iterable[Doc]) -> Floats2d:
+        """Scores of a batch. A doc without tokens is scored like any other, by the head's biases.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (Floats2d): Probabilities, shape (n_docs, n_labels).
+        """
+        if not self.model.get_ref("output").has_param("W"):
+            raise ValueError(Errors.T303.format(name=self.name))
+        self._restore_frozen()
+        return self.model.predict(list(docs))
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
+        """Write scores to `doc.cats`. spaCy's own way, number by number, is slow with many labels.
+
+        docs (Iterable[Doc]): The docs.
+        scores (Floats2d): What `predict` found, shape (n_docs, n_labels).
+        """
+        labels = self.labels
+        for doc, row in zip(docs, self.model.ops.to_numpy(scores).tolist(), strict=True):
+            doc.cats.update(zip(labels, row, strict=True))
+
+    def add_label(self, label: str) -> int:
+        """RETURNS (int): 0 if the label was there, 1 otherwise. The others keep their weights bit for bit."""
+        is_new = super().add_label(label)
+        if is_new:
+            self.still = None  # It knows rows by their numbers.
+        return is_new
+
+    def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
+        """Summed cross-entropy, and its gradient with respect to the logits.
+
+        examples (Sequence[Example]): The batch.
+        scores (Floats2d): Probabilities, shape (n_docs, n_labels).
+        RETURNS (Tuple[float, Floats2d]): Loss and gradient.
+        """
+        truths, mask = self._examples_to_truth(examples)
+        weights = None if self.cfg["weights"] is None else self.model.ops.xp.asarray(self.cfg["weights"], dtype="f")
+        loss = cross_entropy if self.exclusive else binary_cross_entropy
+        more = self.cfg["label_smoothing"], self.cfg.get("focal", 0.0)
+        return loss(self.model.ops.xp, scores, truths, mask, weights, *more)
+
+    def soft_loss(self, examples: Sequence[Example], scores: Floats, targets: SoftTargets) -> tuple[float, Floats]:
+        """RETURNS (Tuple[float, Floats2d]): See `label_loss`."""
+        return label_loss(self, targets, scores)
+
+    def soft_targets(self, docs: Sequence[Doc]) -> tuple[Teacher, list[Answer]]:
+        """This classifier's answers as a teacher.
+
+        docs (Sequence[Doc]): With rows.
+        RETURNS (Tuple[Teacher, List[Answer]]): "labels" and "exclusive"; for each doc its "logits", at
+            the temperature it was calibrated to.
+        """
+        shared: Teacher = {"labels": list(self.labels), "exclusive": self.exclusive}
+        rows = self._logits(docs) / self.model.attrs["temperature"] if docs else []
+        return shared, [{"logits": row} for row in rows]
+
+    def _logits(self, docs: Sequence[Doc]) -> Floats:
+        self._restore_frozen()
+        inputs, _ = self.model.attrs["states"](self.model, list(docs), False)
+        return self.model.ops.to_numpy(self.model.get_ref("output").predict(inputs))
+
+    def weigh(self, examples: Iterable[Example]) -> Evidence:
+        """RETURNS (Evidence): Labels of examples in the weights of this loss, shape (n_examples, n_labels)."""
+        truths, mask = (self.model.ops.to_numpy(part) for part in self._examples_to_truth(examples))
+        return weigh(truths, mask, self.cfg["weights"], self.cfg["label_smoothing"], self.exclusive)
+
+    def decisions(self, examples: Iterable[Example]) -> LabelDecisions:
+        """The decisions about texts, for `heads.calibration`.
+
+        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
+        RETURNS (LabelDecisions): Shape (n_examples, n_labels).
+        RAISES (ValueError): When categories are no probabilities.
+        """
+        examples = list(self.own_examples(lambda: examples)())
+        self._check_all(examples)
+        truths, mask = self._examples_to_truth(examples)
+        logits = self._logits([eg.predicted for eg in examples])
+        logits, truths, mask = (self.model.ops.to_numpy(array).astype("d") for array in (logits, truths, mask))
+        return LabelDecisions(logits, truths, mask, self.exclusive)
+
+    def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
+        """Labels that exclude each other have no thresholds: the highest score decides.
+
+        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
+        RETURNS (Optional[Dict[str, float]]): None.
+        """
+        return None
+
+    def _examples_to_truth(self, examples: Iterable[Example]) -> tuple[Floats, Floats]:
+        """Targets, and a mask that is 0 where they are missing."""
+        examples = list(examples)
+        truths = self.model.ops.xp.zeros((len(examples), len(self.labels)), dtype="f")
+        mask = self.model.ops.xp.zeros((len(examples), len(self.labels)), dtype="f")
+        for i, example in enumerate(examples):
+            cats = example.reference.cats
+            for j, label in enumerate(self.labels):
+                if label in cats:
+                    truths[i, j], mask[i, j] = cats[label], 1.0
+            if self.exclusive:
+                # Where the given labels add up to 1, the others are 0. Otherwise it is not known which label holds.
+                mask[i] = 1.0 if abs(float(truths[i].sum()) - 1.0) < 1e-3 else 0.0
+        return truths, mask
+
+    def check_gold(self, examples: Iterable[Example]) -> None:
+        """RAISES (ValueError): When categories are no probabilities, or those that exclude each other do not. Labels of
+        other components do not count; those of no component are reported once."""
+        examples = list(examples)
+        self._check_all(examples)
+        self._warn_of_unknown(examples)
+
+    def _check_all(self, examples: Iterable[Example]) -> None:
+        labels = set(self.labels)
+        for example in examples:
+            self._check(example, labels)
+
+    def _warn_of_unknown(self, examples: Sequence[Example]) -> None:
+        """Where a component is trained without `initialize`, the others are not known, and nothing is said."""
+        if self._others is None or self._has_warned:
+            return
+        known = {*self.labels, *(label for other in self._others for label in other.labels)}
+        for example in examples:
+            for label in example.reference.cats:
+                if label not in known:
+                    self._has_warned = True
+                    near = get_close_matches(label, self.labels, n=3, cutoff=0.4) or "none"
+                    facts = {"label": label, "labels": list(self.labels), "near": near}
+                    text = example.reference.text[:60]
+                    logger.warning(Warnings.W352.format(name=self.name, text=text, **facts))
+                    return
+
+    def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
+        """RETURNS (Dict[str, object]): The scorer's.
+
+        RAISES (ValueError): When a category is no number.
+        """
+        examples = list(examples)
+        for example in examples:
+            cats = {label: value for label, value in example.reference.cats.items() if label in self.labels}
+            self._raise(example, self._no_number(cats) or self._nan(cats))
+        return super().score(examples, **kwargs)
+
+    def _check(self, example: Example, labels: set[str] | None) -> dict[str, float]:
+        """The categories that are this component's: of some labels, or if that is None, of all."""
+        cats = example.reference.cats
+        own = cats if labels is None else {label: value for label, value in cats.items() if label in labels}
+        self._raise(example, self._no_number(own) or self._problem_of(own))
+        return own
+
+    def _raise(self, example: Example, problem: tuple[str, dict[str, object]] | None) -> None:
+        if problem is not None:
+            message, facts = problem
+            raise ValueError(message.format(name=self.name, text=example.reference.text[:60], **facts))
+
+    @staticmethod
+    def _no_number(cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
+        wrong = [label for label, value in cats.items() if not isinstance(value, Real | numpy.bool_)]
+        return (Errors.T339, {"label": wrong[0], "found": repr(cats[wrong[0]])}) if wrong else None
+
+    @staticmethod
+    def _nan(cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
+        wrong = [label for label, value in cats.items() if math.isnan(value)]
+        return (Errors.T304, {"label": wrong[0], "found": cats[wrong[0]]}) if wrong else None
+
+    def _problem_of(self, cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
+        for label, value in cats.items():
+            if not 0.0 <= value <= 1.0:
+                return Errors.T304, {"label": label, "found": value}
+        if not self.exclusive or not cats:
+            return None
+        two = [label for label, value in cats.items() if value == 1.0]
+        if len(two) > 1:
+            return Errors.T305, {"labels": two}
+        total = sum(cats.values())
+        is_soft = any(0.0 < value < 1.0 for value in cats.values())
+        if total > 1.001 or (is_soft and total < 0.999 and set(cats) >= set(self.labels)):
+            return Errors.T306, {"total": total}
+        return None
+
+    def _initialize(
+        self,
+        get_examples: GetExamples,
+        labels: Iterable[str] | None,
+        nlp: Language | None,
+        fit: str | None,
+        strength: float | None,
+        carry: Carry,
+    ) -> None:
+        """Labels, class weights and weights from the *whole* corpus: a rare label may come late."""
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        check_start(self, nlp, fit, strength)
+        carry.check(self.name, fit)
+        self._others, self._has_warned = _other_classifiers(nlp, self), False
+        n_examples, n_labelled, is_taught, own = 0, 0, False, self.own_examples(get_examples)
+        found: dict[str, None] = dict.fromkeys(labels or ())
+        known = None if labels is None else {*found, *self.given_labels}
+        for example in get_examples():
+            n_examples += 1
+            if not may_train(example.reference, self.name):
+                continue
+            cats = self._check(example, known)
+            n_labelled += bool(cats)
+            taught = taught_labels(example, self.name)
+            is_taught |= bool(taught)
+            if labels is None:
+                found |= dict.fromkeys((*cats, *taught))
+        self.begin_anew(found)
+        if not (n_labelled or is_taught) or not self.labels:
+            raise ValueError(Errors.T307.format(name=self.name))
+        if self.exclusive and len(self.labels) < 2:
+            raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
+        if fit is not None and self.sees_a_part(nlp, n_examples):
+            raise ValueError(Errors.T324.format(name=self.name, count=n_examples))
+        if self.cfg["class_weights"] == "balanced" and self.sees_a_part(nlp, n_examples):
+            raise ValueError(Errors.T311.format(name=self.name, count=n_examples))
+        self._check_thresholds()
+        self.cfg["weights"] = self._class_weights(own)
+        sample = list(islice((eg for eg in own() if len(eg.reference)), 10)) or list(islice(own(), 10))
+        truths, _ = self._examples_to_truth(sample)
+        self.model.initialize(X=[eg.reference for eg in sample], Y=truths)
+        if fit is not None:
+            start_from_maxent(self, own, nlp, n_labelled, strength)
+        carry.into(self, nlp)
+
+    def _check_thresholds(self) -> None:
+        for label in self.cfg.get("thresholds") or {}:
+            if label not in self.labels:
+                near = get_close_matches(label, self.labels, n=4, cutoff=0.5) or list(self.labels)
+                raise ValueError(Errors.T352.format(name=self.name, label=label, labels=near))
+
+    def _class_weights(self, get_examples: GetExamples) -> list[float] | None:
+        wanted = self.cfg["class_weights"]
+        if wanted is None:
+            return None
+        if wanted == "balanced":
+            truths, mask = self._examples_to_truth(get_examples())
+            weights = balanced_weights(self.model.ops.xp, truths, mask, self.exclusive)
+            return [float(weight) for weight in weights]
+        for label in sorted(set(wanted) ^ set(self.labels)):
+            near = get_close_matches(label, [*wanted, *self.labels], n=4, cutoff=0.5)
+            near = [other for other in near if other != label] or list(self.labels)
+            raise ValueError(Errors.T309.format(name=self.name, label=label, labels=near))
+        return [float(wanted[label]) for label in self.labels]
+
+
+def _other_classifiers(nlp: Language | None, own: Classifier) -> list[Pipe] | None:
+    """The other components of a pipeline that have categories; None where the labels of one are not known."""
+    if nlp is None:
+        return None
+    found: list[Pipe] = []
+    for name, pipe in nlp.components:
+        reads_cats = isinstance(pipe, TransferRegressor) and pipe.targets.source == "cats"
+        if pipe is not own and (reads_cats or "doc.cats" in nlp.get_pipe_meta(name).assigns):
+            if not hasattr(pipe, "labels"):
+                return None
+            found.append(cast(Pipe, pipe))
+    return found

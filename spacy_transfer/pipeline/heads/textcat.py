@@ -1,0 +1,258 @@
+"""`transfer_textcat` and `transfer_textcat_multilabel`: spaCy's text classifiers on a head that transfers."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import numpy
+import srsly
+from spacy.language import Language
+from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+from thinc.api import Config, Model
+from thinc.types import Floats2d
+
+from ...errors import Errors
+from ...heads.calibration import LabelDecisions
+from ...heads.thresholds import fit_thresholds
+from ...types import GetExamples
+from ..labels.carry import Carry
+from .base import takes_carry
+from .classifier import Classifier, ClassWeights
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy-transfer.TextCatHead.v1"
+pooling = ["mean"]
+hidden = []
+activation = "relu"
+dropout = null
+exclusive_classes = true
+context = null
+nO = null
+
+[model.tok2vec]
+@architectures = "spacy-transfer.Listener.v1"
+upstream = "*"
+width = null
+"""
+_SINGLE = Config().from_str(DEFAULT_MODEL)["model"]
+_MULTI = {**_SINGLE, "exclusive_classes": False}
+_SCORES = {
+    "cats_score": 1.0,
+    "cats_score_desc": None,
+    "cats_micro_p": None,
+    "cats_micro_r": None,
+    "cats_micro_f": None,
+    "cats_macro_p": None,
+    "cats_macro_r": None,
+    "cats_macro_f": None,
+    "cats_macro_auc": None,
+    "cats_f_per_type": None,
+    "cats_ece": None,
+}
+
+
+@Language.factory(
+    "transfer_textcat",
+    assigns=["doc.cats"],
+    default_config={
+        "model": _SINGLE,
+        "threshold": 0.0,
+        "label_smoothing": 0.0,
+        "class_weights": None,
+        "focal": 0.0,
+        "scorer": {"@scorers": "spacy-transfer.TextCatScorer.v1", "exclusive_classes": True, "bins": 15},
+    },
+    default_score_weights=_SCORES,
+)
+def make_textcat(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], Floats2d],
+    threshold: float,
+    label_smoothing: float,
+    class_weights: Literal["balanced"] | dict[str, float] | None,
+    focal: float,
+    scorer: Callable | None,
+) -> "TransferTextCat":
+    """Construct a classifier for labels that exclude each other.
+
+    model (Model[List[Doc], Floats2d]): A head, `spacy-transfer.TextCatHead.v1`.
+    threshold (float): Not used; spaCy's textcat has it.
+    label_smoothing (float): Share of every target that is spread over all labels (Szegedy et al. 2016).
+    class_weights (Union["balanced", Dict[str, float], None]): Weight of every label in the loss, or "balanced".
+    focal (float): Gamma of the focal loss (Lin et al. 2017); 0 is cross-entropy.
+    scorer (Optional[Callable]): The scorer.
+    RETURNS (TransferTextCat): The component.
+    """
+    return TransferTextCat(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        scorer=scorer,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        focal=focal,
+    )
+
+
+@Language.factory(
+    "transfer_textcat_multilabel",
+    assigns=["doc.cats"],
+    default_config={
+        "model": _MULTI,
+        "threshold": 0.5,
+        "thresholds": None,
+        "label_smoothing": 0.0,
+        "class_weights": None,
+        "focal": 0.0,
+        "scorer": {"@scorers": "spacy-transfer.TextCatScorer.v1", "exclusive_classes": False, "bins": 15},
+    },
+    default_score_weights=_SCORES,
+)
+def make_textcat_multilabel(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], Floats2d],
+    threshold: float,
+    thresholds: dict[str, float] | None,
+    label_smoothing: float,
+    class_weights: Literal["balanced"] | dict[str, float] | None,
+    focal: float,
+    scorer: Callable | None,
+) -> "TransferTextCatMultilabel":
+    """Construct a classifier in which any number of labels may hold.
+
+    model (Model[List[Doc], Floats2d]): A head with `exclusive_classes = false`.
+    threshold (float): From which score on a label is taken to hold.
+    thresholds (Optional[Dict[str, float]]): The same for single labels, which `threshold` does not count for then;
+        "spacy-transfer.Calibrate.v1" and `spacy transfer calibrate` fit them.
+    label_smoothing (float): Share of every target that is spread over yes and no.
+    class_weights (Union["balanced", Dict[str, float], None]): Weight of every label where it holds, or "balanced".
+    focal (float): Gamma of the focal loss (Lin et al. 2017); 0 is cross-entropy.
+    scorer (Optional[Callable]): The scorer.
+    RETURNS (TransferTextCatMultilabel): The component.
+    """
+    return TransferTextCatMultilabel(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        thresholds=thresholds,
+        scorer=scorer,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        focal=focal,
+    )
+
+
+class TransferTextCat(Classifier):
+    """Labels that exclude each other; see `make_textcat`."""
+
+    @takes_carry
+    def initialize(
+        self,
+        get_examples: GetExamples,
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+        positive_label: str | None = None,
+        fit: str | None = None,
+        strength: float | None = None,
+        carry: Carry,
+    ) -> None:
+        """Find the labels and build the head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, if they are known already.
+        positive_label (Optional[str]): The label to score, of two.
+        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
+            start it from zeros.
+        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
+            loss; None to choose it by cross-validation.
+        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
+        """
+        self._initialize(get_examples, labels, nlp, fit, strength, carry)
+        if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
+            raise ValueError(Errors.T310.format(name=self.name, label=positive_label, labels=list(self.labels)))
+        self.cfg["positive_label"] = positive_label
+
+
+class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type: ignore[misc]  # See Classifier.
+    """Any number of labels may hold; see `make_textcat_multilabel`."""
+
+    exclusive = False
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str,
+        *,
+        threshold: float,
+        thresholds: dict[str, float] | None = None,
+        scorer: Callable | None,
+        label_smoothing: float = 0.0,
+        class_weights: ClassWeights = None,
+        focal: float = 0.0,
+    ) -> None:
+        more = {"label_smoothing": label_smoothing, "focal": focal}
+        super().__init__(vocab, model, name, threshold=threshold, scorer=scorer, class_weights=class_weights, **more)
+        for label, value in (thresholds or {}).items():
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(Errors.T353.format(name=self.name, label=label, found=value))
+        self._own_thresholds = None if thresholds is None else dict(thresholds)
+        self.cfg["thresholds"] = self._own_thresholds
+
+    def begin_anew(self, labels: Iterable[str]) -> None:
+        """Thresholds that were fitted are forgotten too."""
+        super().begin_anew(labels)
+        self.cfg["thresholds"] = self._own_thresholds
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """RETURNS (Dict[str, float]): From which score on each label is taken to hold."""
+        own = self.cfg.get("thresholds") or {}
+        return {label: own.get(label, self.cfg["threshold"]) for label in self.labels}
+
+    def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
+        """For each label a threshold: see `heads.thresholds`. A label that always holds, or never, keeps its own.
+
+        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
+        RETURNS (Optional[Dict[str, float]]): The thresholds that were found.
+        """
+        temperature = self.model.attrs["temperature"]
+        scores, truths, mask = (
+            numpy.concatenate(arrays)
+            for arrays in zip(*((part.scores(temperature), part.truths, part.mask) for part in parts), strict=True)
+        )
+        fitted = zip(self.labels, fit_thresholds(scores, truths, mask), strict=True)
+        found = {label: threshold for label, threshold in fitted if threshold is not None}
+        # As they will be read again: the parser of cfg's JSON gives the last bit of some numbers another value.
+        found = srsly.json_loads(srsly.json_dumps(found))
+        self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}
+        return found
+
+    @takes_carry
+    def initialize(
+        self,
+        get_examples: GetExamples,
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+        fit: str | None = None,
+        strength: float | None = None,
+        carry: Carry,
+    ) -> None:
+        """Find the labels and build the head.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, if they are known already.
+        fit, strength: See `TransferTextCat`.
+        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
+        """
+        self._initialize(get_examples, labels, nlp, fit, strength, carry)

@@ -1,0 +1,110 @@
+"""The layout of the package: floors without circles, small folders, one module a name, tests beside modules."""
+
+import ast
+from collections import Counter
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import spacy_transfer
+
+PACKAGE = Path(spacy_transfer.__file__).parent
+TESTS = Path(__file__).parent
+FLOORS = {
+    "tuning": 1,
+    "heads": 1,
+    "corpora": 1,
+    "backbones": 2,
+    "pretraining": 3,
+    "pipeline": 3,
+    "continual": 4,
+    "huggingface": 4,
+    "reports": 4,
+    "cli": 5,
+}
+MOST_FILES = 16
+# Two sides of one thing: arrays and component, projection and gradients, work and command.
+TWICE = {"calibration", "distillation", "graft", "pcgrad", "retention", "textcat", "tokens"}
+
+
+def modules():
+    """Dotted name of every module of the package -> its file."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name, *, whole=True):
+    """Modules of ours that a module imports: everywhere, or while it is imported itself."""
+    path = MODULES[name]
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    lazy = {id(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for node in ast.walk(node)}
+    lazy |= {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) for n in ast.walk(node)}  # TYPE_CHECKING
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and (whole or id(node) not in lazy):
+            base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base
+
+
+def floor_of(name):
+    return FLOORS.get(name.split(".")[1], 0) if "." in name else 0
+
+
+def test_every_folder_is_on_a_floor():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= set(FLOORS)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_floor_imports_only_floors_below(name):
+    for other in imports(name):
+        if name.split(".")[1:2] != other.split(".")[1:2]:
+            assert floor_of(other) < max(floor_of(name), 1), f"{name} imports {other}"
+
+
+def test_there_are_no_circles():
+    graph = {name: {other for other in imports(name, whole=False) if other != name} for name in MODULES}
+    TopologicalSorter(graph).prepare()  # CycleError names the circle.
+
+
+def test_backbones_and_heads_do_not_import_each_other():
+    for name in MODULES:
+        sides = {"spacy_transfer.pipeline.backbone": "spacy_transfer.pipeline.heads"}
+        for one, other in [*sides.items(), *((b, a) for a, b in sides.items())]:
+            if name.startswith(one + "."):
+                assert not [found for found in imports(name) if found.startswith(other + ".")], name
+
+
+def test_no_folder_has_too_many_files():
+    counts = Counter(path.parent for path in MODULES.values())
+    assert {str(folder): count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_a_base_name_stands_twice_only_for_two_sides_of_one_thing():
+    counts = Counter(path.stem for path in MODULES.values() if path.name != "__init__.py")
+    assert {name for name, count in counts.items() if count > 1} == TWICE
+    assert max(counts.values()) == 2
+
+
+TEST_FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.as_posix())
+def test_tests_stand_where_their_modules_do(path):
+    """`tests/a/test_b.py` and `tests/a/test_b_more.py` test `spacy_transfer/a/b.py`."""
+    if path.parent.parts:
+        stems = {module.stem for module in (PACKAGE / path.parent).glob("*.py")} - {"__init__"}
+        name = path.stem.removeprefix("test_")
+        assert any(name == stem or name.startswith(stem + "_") for stem in stems)
+
+
+def test_modules_look_like_no_test():
+    assert [name for name in MODULES if name.split(".")[-1].startswith("test_") or name.endswith("_test")] == []
