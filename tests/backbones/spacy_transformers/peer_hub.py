@@ -93,7 +93,7 @@ def _albert(folder):
 def _xlnet(folder):
     from transformers import XLNetConfig, XLNetModel, XLNetTokenizerFast
 
-    special = ["<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>"]
+    special = ["<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eop>", "<eod>"]
     size = _unigrams(folder, XLNetTokenizerFast, special, "$A <sep> <cls>")
     XLNetModel(XLNetConfig(vocab_size=size, d_model=16, n_layer=2, n_head=2, d_inner=32)).save_pretrained(folder)
 

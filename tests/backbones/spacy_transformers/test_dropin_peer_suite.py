@@ -35,7 +35,7 @@ def report(peer, tmp_path_factory):
     }
     # Our own pytest.ini and conftest.py have no say in theirs.
     command = [sys.executable, "-m", "pytest", "--pyargs", "spacy_transformers", "-c", "pytest.ini", "--rootdir", "."]
-    command += ["-p", "tests.pipeline.peer_plugin", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.backbones.spacy_transformers.peer_plugin", "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
     assert (folder / "report.json").exists(), run.stdout + run.stderr
     return json.loads((folder / "report.json").read_text())

@@ -20,6 +20,7 @@ from spacy_transfer.backbones.transformer.tokenizer_checks import read_tokenizer
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 from spacy_transfer.backbones.vectors.vector_files import read_vectors
 from spacy_transfer.huggingface.files import read_checkpoint
+from spacy_transfer.integrity import unpack, unseal
 from spacy_transfer.tuning.adapters import inject
 
 CODED = r"^\[T\d+\]"
@@ -129,9 +130,9 @@ def manipulate(nlp, folder, change):
     """Change what the shim of a transformer component has saved."""
     nlp.to_disk(folder)
     (file,) = folder.glob("transformer/model")
-    saved = srsly.msgpack_loads(file.read_bytes())
+    saved = unpack(file.read_bytes(), "the component")
     (node,) = [i for i, shims in enumerate(saved["shims"]) if shims]
-    state = srsly.msgpack_loads(saved["shims"][node][0])
+    state = unpack(saved["shims"][node][0], "the shim")
     change(state)
     saved["shims"][node][0] = srsly.msgpack_dumps(state)
     file.write_bytes(srsly.msgpack_dumps(saved))
@@ -292,8 +293,9 @@ def test_patterns_of_well_known_tokenizers():
 
 @pytest.fixture(scope="module")
 def saved(tiny_bert):
+    """Without the checksum around it: what is tried here are files that somebody made to fit."""
     model = initialize(tiny_bert)
-    return model.shims[0].to_bytes(), predict(model)
+    return unseal(model.shims[0].to_bytes(), "the shim"), predict(model)
 
 
 def predict(model):
