@@ -388,7 +388,7 @@ def check_forgetting(config, anchored, rehearsed, method):
     config["paths"] |= {"train": "train.spacy", "dev": "dev.spacy", "old": "old.spacy"}
     assert (config["training"]["before_update"] is not None) == (method in anchored)
     readers = spacy.registry.resolve(config.interpolate()["corpora"], validate=True)
-    assert (type(readers["train"]).__name__ in ("Rehearsal", "Taught")) == (method in rehearsed)
+    assert (type(readers["train"]).__name__ in ("Rehearsal", "Distillation")) == (method in rehearsed)
 
 
 def test_rows_of_forgetting(script):

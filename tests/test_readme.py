@@ -158,7 +158,9 @@ def test_readers_and_callbacks_for_old_knowledge():
     around = '[paths]\ntrain = "train.spacy"\n[corpora]\n[training]\n'
     found = [Config().from_str(around + block) for block in re.findall(r"```\n(\[.*?)```", section, re.DOTALL)]
     rehearsal, teacher = (spacy.registry.resolve(block["corpora"])["train"] for block in found[:2])
-    assert rehearsal.raw.ratio == 2.0 and rehearsal.pairs == {"ner": "ner"} and rehearsal.new_labels == {"PRODUCT"}
+    assert (
+        rehearsal.raw.ratio == 2.0 and rehearsal.pairs == {"ner": "ner"} and rehearsal.options.new_labels == {"PRODUCT"}
+    )
     assert teacher.settings == {"temperature": 2.0, "weight": 0.7, "partial": False}
     assert callable(spacy.registry.resolve(found[2]["training"])["before_to_disk"])
 
@@ -169,7 +171,7 @@ def test_blocks_of_anchor_and_retention():
     anchor = spacy.registry.get("callbacks", "spacy-transfer.Anchor.v1")
     block, logger = (block for block in section.split("```") if block.lstrip().startswith("[training."))
     config = Config().from_str("[training]\n" + block + logger)["training"]
-    assert spacy.registry.resolve({"x": config["before_update"]})["x"].components == ["ner"]
+    assert spacy.registry.resolve({"x": config["before_update"]})["x"].settings.components == ["ner"]
     assert callable(spacy.registry.resolve({"x": config["logger"]})["x"])
     keys = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     assert re.findall(r"`(\w+)`", " ".join(keys)) == list(signature(anchor).parameters)

@@ -28,6 +28,8 @@ class TransferListener(Tok2VecListener):
         self.upstream_name = upstream_name
         self._batch_id = self._outputs = self._backprop = None  # What spaCy's own tok2vec sets.
         self.link = Link(self.per_document)
+        # Heads do not know listeners, and read this.
+        self.attrs["rows_per"] = "document" if self.per_document else "token"
 
 
 class DocumentListener(TransferListener):

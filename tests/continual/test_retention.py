@@ -140,7 +140,7 @@ def test_agreement_with_itself_and_with_another(trained, tmp_path):
 def test_scoring_leaves_no_trace(trained):
     """Random numbers, rows that are kept between epochs, the examples."""
     nlp, examples = trained
-    cache = nlp.get_pipe("transfer_backbone")._cache
+    cache = nlp.get_pipe("transfer_backbone")._encoder.cache
     n_kept = len(cache)
     assert n_kept
     old = OldSkills(nlp, skill(data=reader(examples)), "skills")
@@ -149,7 +149,7 @@ def test_scoring_leaves_no_trace(trained):
     assert random.getstate() == states[0]
     assert (numpy.random.get_state()[1] == states[1]).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[2])
-    assert nlp.get_pipe("transfer_backbone")._cache is cache and len(cache) == n_kept
+    assert nlp.get_pipe("transfer_backbone")._encoder.cache is cache and len(cache) == n_kept
     assert not any(doc.ents or len(doc.tensor) for doc in old._sets["old"].texts)
 
 

@@ -53,8 +53,8 @@ def test_copies_have_the_marks_and_share_arrays():
     set_soft(example.reference, "ner", {"logits": numpy.ones(2)})
     copied = copy_with_info(example.reference)
     assert trains_of(copied) == ("ner",) and copied.cats == {"A": 1.0}
-    given, copied = soft_of([example, Example(example.predicted, copied)], "ner")
-    assert given["logits"] is copied["logits"]
+    given, shared = soft_of([example, Example(example.predicted, copied)], "ner")
+    assert given["logits"] is shared["logits"]
     set_soft(copied, "ner", {"logits": numpy.zeros(2)})
     set_soft(copied, "tagger", {})
     copied.cats = {}

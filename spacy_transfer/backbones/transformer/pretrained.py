@@ -134,7 +134,8 @@ def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | No
         found = "others than its tokenizer's"
         raise ValueError(Errors.T130.format(field="special", found=found, wanted="ids around a text"))
     pretrained = Pretrained(transformer, tokenizer, **special, fingerprint=parts["fingerprint"], steps=parts["steps"])
-    check_pieces(pretrained, _SAVED)
+    check_special(pretrained, _SAVED)
+    try_out(pretrained, _SAVED)
     return pretrained, parts["adapter"], tensors
 
 
@@ -147,9 +148,14 @@ def _read_header(state: bytes) -> dict[str, Any]:
     return parts
 
 
-def check_pieces(pretrained: Pretrained, where: str) -> None:
+def check_special(pretrained: Pretrained, where: str) -> None:
+    """RAISES (ValueError): When the encoder has no row for an id."""
     special = [*pretrained.prefix, *pretrained.suffix, pretrained.pad_id]
     check_ids(pretrained.tokenizer, pretrained.transformer, special, where)
+
+
+def try_out(pretrained: Pretrained, where: str) -> None:
+    """RAISES (ValueError): When the encoder fails on the shortest text."""
     check_runs(pretrained.transformer, [*pretrained.prefix, 0, *pretrained.suffix], where)
 
 
@@ -286,7 +292,7 @@ def _pretrained(transformer: nn.Module, tokenizer: Any, mark: str, name: str) ->
     backend = read_tokenizer(tokenizer.backend_tokenizer.to_str(), name)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     pretrained = Pretrained(transformer, backend, *_special(backend), pad_id, mark)
-    check_pieces(pretrained, name)
+    check_special(pretrained, name)
     return pretrained
 
 

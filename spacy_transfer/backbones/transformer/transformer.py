@@ -188,10 +188,13 @@ class TransformerShim(TuningShim):
         pretrained (Pretrained): Encoder and tokenizer.
         """
         from .packed import can_pack
+        from .pretrained import try_out
         from .probes import check_rows, check_runs, take_whole_windows
 
         take_whole_windows(pretrained.transformer)
-        if not can_pack(pretrained.transformer):
+        if can_pack(pretrained.transformer):
+            try_out(pretrained, self.settings.source)
+        else:
             check_runs(pretrained.transformer)
             check_rows(pretrained.transformer, self.settings.source)
         adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
