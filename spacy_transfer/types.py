@@ -95,13 +95,13 @@ class BackboneHooks:
     it again.
 
     encode (Optional[Encode]): Returns document rows too; None where they are the mean of the token rows.
-    is_still (Optional[Callable[[Model], bool]]): Whether all parameters are frozen in the next step.
+    is_frozen (Optional[Callable[[Model], bool]]): Whether all parameters are frozen in the next step.
     reads_empty (bool): A batch of empty docs can be encoded.
     reads_corpus (bool): `initialize` needs all training texts, not a sample.
     """
 
     encode: Encode | None = None
-    is_still: Callable[[BackboneT], bool] | None = None
+    is_frozen: Callable[[BackboneT], bool] | None = None
     reads_empty: bool = False
     reads_corpus: bool = False
 

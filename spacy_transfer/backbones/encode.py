@@ -9,7 +9,7 @@ from thinc.types import Floats1d, Floats2d
 
 from ..transient import Transient
 from ..types import BackboneT, Encoded, Floats, hooks_of
-from .row_cache import CacheSettings, RowCache, doc_key, weights_mark
+from .row_cache import CacheSettings, RowCache, doc_key, weights_version
 
 
 def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
@@ -56,12 +56,12 @@ class CachedEncoder(Transient):
     def __init__(self, settings: CacheSettings) -> None:
         self.settings = settings
         self.cache: RowCache | None = None
-        self._mark = 0
+        self._version = 0
 
     def start(self) -> None:
         """Keep rows from now on, if the settings allow any."""
         if self.cache is None and self.settings.is_on:
-            self.cache, self._mark = RowCache(self.settings), 0
+            self.cache, self._version = RowCache(self.settings), 0
 
     def forget(self) -> None:
         """Keep no rows any more: the weights are trained from now on."""
@@ -85,9 +85,9 @@ class CachedEncoder(Transient):
         """
         if self.cache is None:
             return encode(model, docs, False)[0]
-        mark, xp = weights_mark(model), model.ops.xp
-        if mark != self._mark:
-            self.cache, self._mark = RowCache(self.settings), mark
+        version, xp = weights_version(model), model.ops.xp
+        if version != self._version:
+            self.cache, self._version = RowCache(self.settings), version
 
         def make(lacking: list[int]) -> list[Floats2d]:
             """The last row of what is kept is the doc's own."""

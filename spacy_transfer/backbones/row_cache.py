@@ -57,27 +57,27 @@ def window_key(ids: NDArray[numpy.int64]) -> bytes:
     return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
 
 
-def weights_mark(model: Model) -> int:
+def weights_version(model: Model) -> int:
     """A number that changes when weights do: rows belong to the weights that made them. Torch counts the changes of a
     tensor; Thinc does not, so some numbers of each array are looked at.
 
     model (Model): A backbone.
     RETURNS (int): The number.
     """
-    marks: list[Any] = []
+    versions: list[Any] = []
     for node in model.walk():
         for name in node.param_names:
             if node.has_param(name):
                 array: Any = node.get_param(name)
                 some = array.reshape(-1)[:: max(1, array.size // 256)]
-                marks.append((id(array), to_numpy(some).tobytes()))
+                versions.append((id(array), to_numpy(some).tobytes()))
         for shim in node.shims:
             encoder = vars(shim).get("encoder")
             if isinstance(encoder, Model):
-                marks.append(weights_mark(encoder))
+                versions.append(weights_version(encoder))
             if hasattr(shim._model, "parameters"):
-                marks += [(tensor.data_ptr(), tensor._version) for tensor in shim._model.parameters()]
-    return hash(tuple(marks))
+                versions += [(tensor.data_ptr(), tensor._version) for tensor in shim._model.parameters()]
+    return hash(tuple(versions))
 
 
 class RowCache(Transient):

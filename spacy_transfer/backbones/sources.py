@@ -1,4 +1,4 @@
-"""Where weights come from: a hub id, a folder, an installed package or a spaCy pipeline -> a folder."""
+"""Sources of weights: a hub id, a folder, an installed package or a spaCy pipeline, resolved to a folder."""
 
 import hashlib
 import importlib.util

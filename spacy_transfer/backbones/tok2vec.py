@@ -17,7 +17,7 @@ from ..installed import like
 from ..integrity import seal, unpack
 from ..tuning.policy import Tuning
 from ..types import BackboneHooks
-from .shims.thinc_tuning import LayersShim, check_keys, is_still
+from .shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from .shims.thinc_weights import Weight, find_weights
 from .shims.tunable import Tunable
 from .sources import resolve_path
@@ -41,7 +41,7 @@ def build_pipeline_backbone_v1(
     """
     check_keys(tuning, "PipelineBackbone")
     own = {"source": source, "component": component}
-    attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "backbone": BackboneHooks(is_still=is_still)}
+    attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "backbone": BackboneHooks(is_frozen=is_frozen)}
     shim: Any = PipelineShim(tuning)
     return Model("transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[shim])
 

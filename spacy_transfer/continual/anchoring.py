@@ -126,7 +126,7 @@ class Anchor:
         old = self._remember(nlp, names)
         found = Matches()
         held = {key: pair for name in names for key, pair in old.look_up(name, pipe_of(nlp, name), found).items()}
-        known = [key for key, (parameter, _) in held.items() if not parameter.is_still]
+        known = [key for key, (parameter, _) in held.items() if not parameter.is_frozen]
         if not known:
             raise ValueError(Errors.T687.format(source=self.settings.source, found=found.missing[:8], wanted=names))
         by_name = strengths(self.settings.strength, known, f"{KEY}.strength")

@@ -12,7 +12,7 @@ CORPUS, TRAINS, SOFT = "spacy_transfer_corpus", "spacy_transfer_trains", "spacy_
 OPEN = "spacy_transfer_open"
 
 
-def mark(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
+def note_origin(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
     """Say where an example comes from, and who may learn from it.
 
     reference (Doc): Its gold side.

@@ -63,15 +63,15 @@ def read_tags(source: str, names: Sequence[str], task: TokenTask | None = None) 
     RETURNS (TagRows): What was found.
     RAISES (ValueError): When there are entity tags among them, and some cannot be used.
     """
-    mark = _mark(names)
+    separator = _separator(names)
     if task is None:
-        task = "ner" if mark or "O" in names else "tagger"
+        task = "ner" if separator or "O" in names else "tagger"
     if task == "tagger":
         attribute: Literal["tag", "pos"] = "pos" if {*names} <= {*filter(None, IDS)} else "tag"
         return TagRows("tagger", list(names), [*range(len(names))], [False] * len(names), attribute=attribute)
     found, unusable = dict[tuple[str, str], int](), list[str]()
     for i, name in enumerate(names):
-        tag = _split(name, mark)
+        tag = _split(name, separator)
         if tag is None or tag in found:
             unusable.append(name)
         else:
@@ -86,7 +86,7 @@ def read_tags(source: str, names: Sequence[str], task: TokenTask | None = None) 
     return _arrange(found, labels, scheme)
 
 
-def _mark(names: Sequence[str]) -> str:
+def _separator(names: Sequence[str]) -> str:
     """What stands between the parts and the labels of tags; "" where there are labels alone."""
     if any(re.match("[BI]-.", name) for name in names):
         return "-"
@@ -96,13 +96,13 @@ def _mark(names: Sequence[str]) -> str:
     return "_" if all(tags) and any(name[0] in "BI" for name in others) else ""
 
 
-def _split(name: str, mark: str) -> tuple[str, str] | None:
+def _split(name: str, separator: str) -> tuple[str, str] | None:
     """Part and label of a tag; None for none."""
     if name == "O":
         return "O", ""
-    if not mark:
+    if not separator:
         return "I", name
-    part, _, label = name.partition(mark)
+    part, _, label = name.partition(separator)
     return (PARTS[part], label) if part in PARTS and label else None
 
 

@@ -23,16 +23,16 @@ def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, exclude
     """
     rows = []
     for name, pipe in pipes:
-        is_frozen = name in excluded or getattr(pipe, "frozen", False) is True
-        rows += _rows(parameters_of(name, pipe), optimizer, is_frozen)
+        is_component_frozen = name in excluded or getattr(pipe, "frozen", False) is True
+        rows += _rows(parameters_of(name, pipe), optimizer, is_component_frozen)
     return rows
 
 
-def fates(parameters: Collection[NamedParameter], is_frozen: bool = False) -> dict[str, str]:
+def fates(parameters: Collection[NamedParameter], is_component_frozen: bool = False) -> dict[str, str]:
     """Whether each parameter moves at the step that its shim has reached.
 
     parameters (Collection[NamedParameter]): Parameters of a component.
-    is_frozen (bool): Whether the whole component stays as it is.
+    is_component_frozen (bool): Whether the whole component stays as it is.
     RETURNS (Dict[str, str]): By full name: "yes", "no", or "later".
     """
     found = {}
@@ -41,7 +41,7 @@ def fates(parameters: Collection[NamedParameter], is_frozen: bool = False) -> di
         now = None if policy is None else policy.moving(tuner.steps)
         ever = None if policy is None else ever_moving(policy, tuner.steps)
         for parameter in own:
-            if is_frozen or parameter.is_still:
+            if is_component_frozen or parameter.is_frozen:
                 fate = "no"
             elif now is None or ever is None:
                 fate = "yes"
@@ -67,8 +67,8 @@ def ever_moving(policy: Policy, step: int) -> frozenset[str]:
     return policy.moving(step).union(*later)
 
 
-def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_frozen: bool) -> list[Row]:
-    fate = fates(parameters, is_frozen)
+def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_component_frozen: bool) -> list[Row]:
+    fate = fates(parameters, is_component_frozen)
     buckets: dict[tuple, list[tuple[NamedParameter, int | None, float]]] = {}
     n_layers: dict[int, int] = {}
     for tuner, own in _by_tuner(parameters):

@@ -21,7 +21,7 @@ class NamedParameter:
     component (str): Name of the component.
     name (str): COMPONENT.path.parameter.
     parameter (Parameter): The parameter itself.
-    is_still (bool): Whether it is frozen, whatever the tuning.
+    is_frozen (bool): Whether it is frozen, whatever the tuning.
     tuner (Union[Model, Shim]): The shim whose tuning counts for it, or else its owner.
     tuned_name (str): Its name there.
     """
@@ -29,7 +29,7 @@ class NamedParameter:
     component: str
     name: str
     parameter: Parameter
-    is_still: bool
+    is_frozen: bool
     tuner: Any
     tuned_name: str
 
@@ -68,22 +68,22 @@ def parameters_in(component: str, model: Model) -> list[NamedParameter]:
     """
     found: list[NamedParameter] = []
     claimed: set[int] = set()
-    for node, path, is_still in _paths(component, model):
+    for node, path, is_frozen in _paths(component, model):
         for shim in node.shims:
             # A component that is nothing but one module says its name only: "transfer_backbone.encoder.layer.0".
             owner = getattr(shim, "called", "") or (component if node is model else path)
             if isinstance(shim, LayersShim):
                 shim.bind(node)
                 for name, weight in shim.weights.items():
-                    own = is_still or weight.is_still
+                    own = is_frozen or weight.is_frozen
                     found.append(NamedParameter(component, f"{owner}.{name}", weight.parameter, own, shim, name))
                 claimed |= {id(weight.parameter.owner) for weight in shim.weights.values()}
             elif id(shim) not in claimed:
                 for p in shim_parameters(shim):
-                    found.append(NamedParameter(component, f"{owner}.{p.own_name}", p, is_still, shim, p.own_name))
+                    found.append(NamedParameter(component, f"{owner}.{p.own_name}", p, is_frozen, shim, p.own_name))
         if id(node) not in claimed:
             for q in node_parameters(node):
-                found.append(NamedParameter(component, f"{path}.{q.own_name}", q, is_still, node, q.own_name))
+                found.append(NamedParameter(component, f"{path}.{q.own_name}", q, is_frozen, node, q.own_name))
     return found
 
 
@@ -111,20 +111,20 @@ def _paths(component: str, model: Model) -> Iterator[tuple[Model, str, bool]]:
     """Nodes that hold something, with paths; nodes that would have one path are numbered."""
     found = [(n, p, s) for n, p, s in _walk(model, f"{component}.model", False, set()) if n.param_names or n.shims]
     total, seen = Counter(path for _, path, _ in found), Counter[str]()
-    for node, path, is_still in found:
-        yield node, f"{path}.{seen[path]}" if total[path] > 1 else path, is_still
+    for node, path, is_frozen in found:
+        yield node, f"{path}.{seen[path]}" if total[path] > 1 else path, is_frozen
         seen[path] += 1
 
 
-def _walk(node: Model, path: str, is_still: bool, seen: set[int]) -> Iterator[tuple[Model, str, bool]]:
+def _walk(node: Model, path: str, is_frozen: bool, seen: set[int]) -> Iterator[tuple[Model, str, bool]]:
     if node.id in seen:
         return
     seen.add(node.id)
-    is_still = is_still or node.attrs.get("frozen") is True
-    yield node, path, is_still
+    is_frozen = is_frozen or node.attrs.get("frozen") is True
+    yield node, path, is_frozen
     for layer in node.layers:
         below = path if COMBINES.search(layer.name) else f"{path}.{layer.name}"
-        yield from _walk(layer, below, is_still, seen)
+        yield from _walk(layer, below, is_frozen, seen)
 
 
 def drop_gradients(pipe: object) -> None:

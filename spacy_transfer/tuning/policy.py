@@ -206,7 +206,7 @@ class Policy:
             self._moving[lowest] = frozenset(found)
         return self._moving[lowest]
 
-    def is_still(self, step: int) -> bool:
+    def is_frozen(self, step: int) -> bool:
         """RETURNS (bool): Whether everything that rows depend on is frozen, after so many steps."""
         return all(_UNUSED.search(name) for name in self.moving(step))
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import spacy_transfer.cli.affinity as affinity
 from spacy_transfer.continual.task_affinity import Lookahead
-from spacy_transfer.corpora.example_info import mark
+from spacy_transfer.corpora.example_info import note_origin
 
 from ..pipeline.backbone.test_component_other_backbones import sources  # noqa: F401
 from ..pipeline.backbone.test_tasks import TASKS, build, each_alone  # noqa: F401
@@ -74,7 +74,7 @@ def test_tasks_that_share_no_batch(build):  # noqa: F811
     halves = {"transfer_textcat": examples[:2], "transfer_tagger": examples[2:]}
     for task, batch in halves.items():
         for example in batch:
-            mark(example.reference, task, [task])
+            note_origin(example.reference, task, [task])
     lookahead = Lookahead(nlp, nlp.get_pipe("transfer_backbone"), list(halves), 1e-3)
     for batch in halves.values():
         lookahead.measure(batch)

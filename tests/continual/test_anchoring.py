@@ -21,7 +21,7 @@ from spacy_transfer.continual.anchoring import create_anchor_v1
 from spacy_transfer.continual.importance import estimate_fisher
 from spacy_transfer.continual.old_data import is_raw, own_answers, read_data
 from spacy_transfer.continual.old_weights import Matches, OldWeights
-from spacy_transfer.corpora.example_info import mark
+from spacy_transfer.corpora.example_info import note_origin
 from spacy_transfer.corpora.texts import read_texts
 from spacy_transfer.pipeline.parameters import parameters_of
 from spacy_transfer.tuning.optimizers import sgd_v1
@@ -250,7 +250,7 @@ def two_heads(source):
     of_tagger, of_textcat = make_examples(nlp, TEXTS[:1] * 9), make_examples(nlp)
     for name, examples in (("transfer_tagger", of_tagger), ("transfer_textcat", of_textcat)):
         for example in examples:
-            mark(example.reference, name, [name])
+            note_origin(example.reference, name, [name])
     return nlp, of_tagger, of_textcat
 
 
@@ -524,9 +524,9 @@ def test_texts_that_train_others_do_not_count(tiny_bert, tmp_path):
             output.set_param("W", numpy.random.default_rng(0).normal(size=output.get_param("W").shape).astype("f"))
         train_step(nlp, make_examples(nlp), plain_step())
         one, *others = make_examples(nlp, [make_examples(nlp)[0].text, *(["a dog sings"] * len(masked))])
-        mark(one.reference, "own", ["transfer_tagger"])
+        note_origin(one.reference, "own", ["transfer_tagger"])
         for example, name in zip(others, masked, strict=True):
-            mark(example.reference, "other", [name])
+            note_origin(example.reference, "other", [name])
         results = []
         for strength in (0.0, 0.01):
             held = twin(nlp)

@@ -11,7 +11,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_transfer.cli.calibrate import calibrate_pipeline
-from spacy_transfer.corpora.example_info import mark
+from spacy_transfer.corpora.example_info import note_origin
 from spacy_transfer.pipeline.calibration import calibrate, create_calibrate_v1
 
 from ..pipelines import LISTENER, backbone_config, step
@@ -230,7 +230,7 @@ def test_what_trains_others_and_what_stood_there_is_no_decision(tiny_bert):
     every = len(pipe.decisions(examples))
     first = len(pipe.decisions(examples[:1]))
     assert every > first > 0
-    mark(examples[0].reference, "other", trains=["textcat"])
+    note_origin(examples[0].reference, "other", trains=["textcat"])
     assert len(pipe.decisions(examples)) == every - first
     predicted = examples[1].predicted
     own = len(pipe.decisions(examples[1:2]))

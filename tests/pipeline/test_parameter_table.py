@@ -72,7 +72,7 @@ def test_names_of_a_backbone_inside_a_head(tiny_bert):
     nlp.replace_listeners("transfer_backbone", "tagger", ["model.tok2vec"])
     found = {p.name: p for p in parameters_of("tagger", nlp.get_pipe("tagger"))}
     inner = found["tagger.model.transfer_own_backbone.transfer_transformer.transformer.embeddings.LayerNorm.bias"]
-    assert inner.is_still and not found["tagger.model.softmax.b"].is_still
+    assert inner.is_frozen and not found["tagger.model.softmax.b"].is_frozen
 
 
 def test_rates_by_name(tiny_bert):

@@ -6,7 +6,7 @@ from spacy.pipeline.ner import make_ner_scorer
 from spacy.scorer import Scorer
 from spacy.training import Example
 
-from spacy_transfer.corpora.example_info import mark
+from spacy_transfer.corpora.example_info import note_origin
 from spacy_transfer.pipeline.per_corpus_scorer import create_per_corpus_scorer_v1
 
 
@@ -14,7 +14,7 @@ def example(nlp, text, gold, found, corpus, trains):
     example = Example.from_dict(nlp.make_doc(text), {"entities": gold})
     example.predicted.set_ents([example.predicted.char_span(*span) for span in found])
     if corpus is not None:
-        mark(example.reference, corpus, trains)
+        note_origin(example.reference, corpus, trains)
     return example
 
 

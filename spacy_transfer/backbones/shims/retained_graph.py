@@ -1,4 +1,4 @@
-"""Whether the coming backward pass leaves what it needs for another one through the same forward pass."""
+"""A switch for the coming backward pass: keep what a second one through the same forward pass needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

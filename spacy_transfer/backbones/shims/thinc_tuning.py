@@ -64,7 +64,7 @@ class LayersShim(Tunable, Shim):
         self.policy, self._strengths = None, {}
         if self.tuning is not None:
             self.check_tuning()
-            self.policy = Policy(self.tuning, [name for name, weight in self.weights.items() if not weight.is_still])
+            self.policy = Policy(self.tuning, [name for name, weight in self.weights.items() if not weight.is_frozen])
             self._strengths = strengths(self.tuning.anchor, self.find_pretrained())
         self._node = model
 
@@ -106,11 +106,11 @@ class LayersShim(Tunable, Shim):
         """
         self.bind(model)
         parts = self.find_parts(model)
-        n_still = self._let_move(len(docs), len(parts)) if is_train else 0
+        n_frozen = self._let_move(len(docs), len(parts)) if is_train else 0
         rows, backs = docs, []
         for i, part in enumerate(parts):
-            rows, back = by_numpy(part)(rows, is_train and i >= n_still)
-            if i >= n_still:
+            rows, back = by_numpy(part)(rows, is_train and i >= n_frozen)
+            if i >= n_frozen:
                 backs.append(back)
 
         def backprop(d_rows: Any) -> Any:
@@ -169,11 +169,11 @@ class LayersShim(Tunable, Shim):
             weight.parameter.take_gradient()
 
 
-def is_still(model: Model) -> bool:
+def is_frozen(model: Model) -> bool:
     """RETURNS (bool): Whether no parameter moves in the coming step: see `BackboneHooks`."""
     shim: Any = model.shims[0]
     shim.bind(model)
-    return shim.is_still
+    return shim.is_frozen
 
 
 def check_keys(tuning: Tuning | None, name: str) -> None:

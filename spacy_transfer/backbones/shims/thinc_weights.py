@@ -20,13 +20,13 @@ class Weight:
     parameter (Parameter): The parameter.
     part (int): In which part of the backbone it stands, counted from below.
     block (Model): The layer, with all its nodes.
-    is_still (bool): Whether it never gets a gradient, whatever the tuning.
+    is_frozen (bool): Whether it never gets a gradient, whatever the tuning.
     """
 
     parameter: Parameter
     part: int
     block: Model
-    is_still: bool = False
+    is_frozen: bool = False
 
 
 def find_weights(embeddings: Sequence[Model], rest: Sequence[Model]) -> dict[str, Weight]:
@@ -75,7 +75,7 @@ def _nodes(node: Model, path: str, seen: set[int]) -> Iterator[tuple[Model, str]
 
 
 def _weights(node: Model, part: int, block: Model) -> Iterator[Weight]:
-    is_still = node.attrs.get("finetune") is False
-    yield from (Weight(parameter, part, block, is_still) for parameter in node_parameters(node))
+    is_frozen = node.attrs.get("finetune") is False
+    yield from (Weight(parameter, part, block, is_frozen) for parameter in node_parameters(node))
     for shim in node.shims:
         yield from (Weight(parameter, part, block) for parameter in shim_parameters(shim))

@@ -41,9 +41,9 @@ class Tunable:
         self.owner, self.cache_settings = owner, cache
 
     @property
-    def is_still(self) -> bool:
+    def is_frozen(self) -> bool:
         """RETURNS (bool): Whether no parameter moves in the coming step."""
-        return self.policy is not None and self.policy.is_still(self.steps)
+        return self.policy is not None and self.policy.is_frozen(self.steps)
 
     def rate_scale(self, name: str) -> float:
         """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""

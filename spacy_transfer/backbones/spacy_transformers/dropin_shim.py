@@ -24,7 +24,7 @@ from ..transformer.encoder import Precision, check_precision
 from ..transformer.layer_split import can_split, kept_states, upper_output
 from ..transformer.pretrained import build_encoder, read_weights
 from ..transformer.probes import check_autocast
-from ..transformer.source_checks import check_finite, check_header, check_runs
+from ..transformer.source_checks import check_finite, check_forward, check_header
 from ..transformer.tokenizer_checks import check_ids
 from .dropin_files import read_files, write_files
 
@@ -159,7 +159,7 @@ class DropInShim(TuningShim, HFShim):
             raise ValueError(Errors.T115.format(precision=self.precision, device=self.device))
         self.let_move(self._coming)
         self._coming = 0
-        if self.is_still:
+        if self.is_frozen:
             self._model.eval()
             with torch.no_grad():
                 return self._run(inputs), _drop
@@ -308,7 +308,7 @@ class DropInShim(TuningShim, HFShim):
         config, tokenizer, vocab_file = read
         transformer = build_encoder(saved["class"], config, state)
         check_ids(tokenizer, transformer, [], _SAVED)
-        check_runs(transformer, [0, 0], _SAVED)
+        check_forward(transformer, [0, 0], _SAVED)
         done = (SimpleFrozenDict(), SimpleFrozenDict())
         self._hfmodel = _THEIRS.HFObjects(tokenizer, transformer, vocab_file, *done)
         self.fingerprint, self.steps = saved["fingerprint"], saved["steps"]

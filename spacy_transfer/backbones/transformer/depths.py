@@ -1,4 +1,4 @@
-"""How high the parameters of an encoder stand: below its layers, in one of them, or above."""
+"""The depth of an encoder's parameters: below its layers, in one of them, or above."""
 
 from dataclasses import dataclass
 from typing import Any

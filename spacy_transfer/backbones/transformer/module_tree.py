@@ -1,4 +1,4 @@
-"""Where the layers of an encoder are: read from its modules, whatever their names."""
+"""The layers of an encoder, found in its tree of modules, whatever their names."""
 
 import re
 from dataclasses import dataclass

@@ -17,8 +17,8 @@ from ..spacy_transformers.pipeline_checks import check_pipeline
 from .source_checks import (
     check_finite,
     check_folder,
+    check_forward,
     check_header,
-    check_runs,
     check_size,
     forget_code,
     make_config,
@@ -156,7 +156,7 @@ def check_special(pretrained: Pretrained, where: str) -> None:
 
 def try_out(pretrained: Pretrained, where: str) -> None:
     """RAISES (ValueError): When the encoder fails on the shortest text."""
-    check_runs(pretrained.transformer, [*pretrained.prefix, 0, *pretrained.suffix], where)
+    check_forward(pretrained.transformer, [*pretrained.prefix, 0, *pretrained.suffix], where)
 
 
 def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Module:
@@ -286,12 +286,12 @@ def _from_pipeline(source: Source) -> Pretrained:
     return pretrained
 
 
-def _pretrained(transformer: nn.Module, tokenizer: Any, mark: str, name: str) -> Pretrained:
+def _pretrained(transformer: nn.Module, tokenizer: Any, fingerprint: str, name: str) -> Pretrained:
     # Before it is written: tokenizers lists every id that a vocabulary has no piece for.
     check_ids(tokenizer.backend_tokenizer, transformer, [], name)
     backend = read_tokenizer(tokenizer.backend_tokenizer.to_str(), name)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    pretrained = Pretrained(transformer, backend, *_special(backend), pad_id, mark)
+    pretrained = Pretrained(transformer, backend, *_special(backend), pad_id, fingerprint)
     check_special(pretrained, name)
     return pretrained
 

@@ -18,7 +18,7 @@ _TOLERANCE = 1e-4
 _SIZES = [13, 6]
 
 
-def check_runs(transformer: Any) -> None:
+def check_input(transformer: Any) -> None:
     """Run the encoder once, as prediction will.
 
     transformer (nn.Module): The encoder.

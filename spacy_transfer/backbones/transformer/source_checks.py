@@ -175,7 +175,7 @@ def check_size(cls: Any, config: Any, shapes: "Mapping[str, Collection[int]]", w
         raise ValueError(Errors.T102.format(missing=[], unexpected=[], shapes=wrong))
 
 
-def check_runs(transformer: Any, ids: list[int], where: str) -> None:
+def check_forward(transformer: Any, ids: list[int], where: str) -> None:
     """Run an encoder once: some values of a config are used, and fail, in the forward pass alone.
 
     transformer (nn.Module): The encoder, in evaluation mode.

@@ -100,7 +100,7 @@ def build_transformer_backbone_v1(
         init=init,
         dims={"nO": None},
         attrs={
-            "backbone": BackboneHooks(encode, is_still, reads_empty=document == "cls"),
+            "backbone": BackboneHooks(encode, is_frozen, reads_empty=document == "cls"),
             "fingerprint": "",
         },
         shims=[TransformerShim(settings)],
@@ -144,9 +144,9 @@ def encode(
     return Encoded(_split(flat, docs), documents), backprop
 
 
-def is_still(model: Model[list[Doc], list[Floats2d]]) -> bool:
+def is_frozen(model: Model[list[Doc], list[Floats2d]]) -> bool:
     """RETURNS (bool): Whether no parameter moves in the coming step."""
-    return cast(TransformerShim, model.shims[0]).is_still
+    return cast(TransformerShim, model.shims[0]).is_frozen
 
 
 def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
@@ -189,13 +189,13 @@ class TransformerShim(TuningShim):
         """
         from .packed import can_pack
         from .pretrained import try_out
-        from .probes import check_rows, check_runs, take_whole_windows
+        from .probes import check_input, check_rows, take_whole_windows
 
         take_whole_windows(pretrained.transformer)
         if can_pack(pretrained.transformer):
             try_out(pretrained, self.settings.source)
         else:
-            check_runs(pretrained.transformer)
+            check_input(pretrained.transformer)
             check_rows(pretrained.transformer, self.settings.source)
         adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
         if adapter is not None and adapter.get("source"):

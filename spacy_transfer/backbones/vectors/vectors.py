@@ -19,7 +19,7 @@ from ...checks import COUNT, COUNT_OR_NONE, require
 from ...errors import Errors
 from ...tuning.policy import Tuning
 from ...types import BackboneHooks
-from ..shims.thinc_tuning import LayersShim, check_keys, is_still
+from ..shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from ..shims.thinc_weights import Weight, find_weights
 from .lookup import Lookup
 
@@ -74,7 +74,7 @@ def build_vectors_backbone_v1(
         layers.append(with_array(Linear(nO=width)))
     if context is not None:
         layers.append(context)
-    hooks = BackboneHooks(is_still=is_still, reads_corpus=True)
+    hooks = BackboneHooks(is_frozen=is_frozen, reads_corpus=True)
     attrs = {"source": source, "prune": prune, "fingerprint": "", "backbone": hooks}
     shims: Any = [VectorsShim(tuning)]
     return Model("transfer_vectors", forward, init=init, layers=layers, dims={"nO": None}, attrs=attrs, shims=shims)
@@ -159,8 +159,8 @@ class VectorsShim(LayersShim):
     def check_tuning(self) -> None:
         """RAISES (ValueError): When nothing can move, or patterns say of the table what `finetune` says already, or
         the contrary."""
-        still = [name for name, weight in self.weights.items() if weight.is_still]
-        if len(still) == len(self.weights):
+        frozen = [name for name, weight in self.weights.items() if weight.is_frozen]
+        if len(frozen) == len(self.weights):
             raise ValueError(Errors.T658)
         freeze = cast(Tuning, self.tuning).freeze
         if freeze is None or isinstance(freeze, (str, int)):
@@ -170,9 +170,9 @@ class VectorsShim(LayersShim):
                 found = [name for name in self.weights if re.search(pattern, name)]
             except re.error as error:
                 raise ValueError(Errors.T616.format(pattern=pattern, error=error)) from error
-            if found == [_TABLE] and still:
+            if found == [_TABLE] and frozen:
                 raise ValueError(Errors.T656.format(found=list(freeze)))
-            if _TABLE in found and not still:
+            if _TABLE in found and not frozen:
                 raise ValueError(Errors.T657.format(found=list(freeze)))
 
     def read_origin(self) -> Mapping[str, Any]:

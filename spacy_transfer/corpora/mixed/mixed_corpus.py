@@ -13,7 +13,7 @@ from spacy.training import Example
 
 from ...errors import Errors
 from ..doc_copies import copy_with_info
-from ..example_info import corpus_of, mark, trains_of
+from ..example_info import corpus_of, note_origin, trains_of
 from .corpus_checks import NAME, check_score_names, check_use, examples_of
 from .label_cover import MOST, Label, LabelCover, LabelReader
 from .masking import Masking
@@ -214,7 +214,7 @@ class MixedCorpus:
         example = Example(example.predicted, reference)
         for clear, pipe in clears:
             clear(reference, pipe)
-        mark(reference, part.name, trains)
+        note_origin(reference, part.name, trains)
         return example
 
     # Corpora by a rule

@@ -13,7 +13,7 @@ from spacy.util import logger
 
 from ...errors import Errors, Warnings
 from ..doc_copies import copy_with_info
-from ..example_info import mark, set_open
+from ..example_info import note_origin, set_open
 from ..texts import read_texts
 from .annotate import Filter, annotate, deny_entities, set_entities
 from .answers import CATS, ENTS, Answer, Ask
@@ -258,7 +258,7 @@ class Rehearsal:
                     set_entities(reference, answer, keep, unknown=unknown, outside=True)
             if self.options.beside and not deny_entities(reference, everywhere=not self.options.new_in_texts):
                 continue
-            mark(reference, NAME, list(self.pairs))
+            note_origin(reference, NAME, list(self.pairs))
             for name, other in self.pairs.items():
                 if ENTS in self.teacher.shared[other]["assigns"] and not self.options.beside:
                     set_open(reference, name, sorted(keep.decided))

@@ -228,8 +228,8 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
     @property
     def _is_frozen_now(self) -> bool:
         """Frozen for good, or in the coming step (`head_first`)."""
-        is_still = hooks_of(self.model).is_still
-        return self.frozen or (is_still is not None and is_still(self.model))
+        is_frozen = hooks_of(self.model).is_frozen
+        return self.frozen or (is_frozen is not None and is_frozen(self.model))
 
     def finish_update(self, sgd: Optimizer) -> None:
         """The backward pass for the gradients of all heads, then the optimizer's step.

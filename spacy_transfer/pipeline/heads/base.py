@@ -23,7 +23,7 @@ from ...heads.tagging.tokens import TokenScores
 from ...types import ArrayModule, Bools, Floats, GetExamples, Ints, Losses
 from ..checksums import CheckedFiles
 from ..labels.carry import Carry
-from ..labels.frozen_rows import StillRows
+from ..labels.frozen_rows import FrozenRows
 from .distillation import SoftTargets, by_teacher
 
 ScoresT = TypeVar("ScoresT", Floats, TokenScores)
@@ -56,7 +56,7 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
     loss and gradient are exactly 0.
     """
 
-    still: StillRows | None = None
+    frozen_rows: FrozenRows | None = None
     """The frozen rows of the weights; see `spacy_transfer.learn_only`."""
     takes_soft: str | None = None
     """The kind of a teacher's answers: "labels", "tags" or "rows"; None for a head without such a loss."""
@@ -209,7 +209,7 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         return lambda: (example for example in get_examples() if may_train(example.reference, self.name))
 
     @staticmethod
-    def sees_a_part(nlp: Language | None, n_examples: int) -> bool:
+    def sees_only_sample(nlp: Language | None, n_examples: int) -> bool:
         """For `initialize`: counts over a part are not those of the corpus.
 
         nlp (Optional[Language]): The pipeline.
@@ -228,12 +228,12 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         before: Sequence[str] = labels if self._initialized is None else self._initialized
         return [*self._given, *(label for label in labels if label not in before)]
 
-    def begin_anew(self, labels: Iterable[str]) -> None:
+    def start_fresh(self, labels: Iterable[str]) -> None:
         """For `initialize`: forget what was learned, and take labels. A second time gives what the first gave.
 
         labels (Iterable[str]): Those that were found or asked for; they come after those that were added by hand.
         """
-        self._given, self.still = tuple(self.given_labels), None
+        self._given, self.frozen_rows = tuple(self.given_labels), None
         forget(self.model.get_ref("output"))
         self.cfg["labels"] = []
         for label in (*self._given, *labels):
@@ -244,16 +244,16 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
 
     def _weighted(self, d_scores: ScoresT) -> ScoresT:
         """The gradient that goes back: none of frozen rows, times the weight of the task."""
-        if self.still is not None:
-            d_scores = self.still.only_moving(d_scores)
+        if self.frozen_rows is not None:
+            d_scores = self.frozen_rows.zero_frozen(d_scores)
         weight = self.task_weight
         return d_scores if weight == 1.0 else _scaled(d_scores, weight)
 
     def _restore_frozen(self) -> None:
         """Our optimizers make the step after `finish_update`, in `step_schedules`: so this is called again wherever
         the weights are read."""
-        if self.still is not None:
-            self.still.restore()
+        if self.frozen_rows is not None:
+            self.frozen_rows.restore()
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step, and restore the frozen rows: see `spacy_transfer.learn_only`.

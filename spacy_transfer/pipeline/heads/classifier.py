@@ -93,7 +93,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         """RETURNS (int): 0 if the label was there, 1 otherwise. The others keep their weights bit for bit."""
         is_new = super().add_label(label)
         if is_new:
-            self.still = None  # It knows rows by their numbers.
+            self.frozen_rows = None  # It knows rows by their numbers.
         return is_new
 
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
@@ -273,14 +273,14 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             is_taught |= bool(taught)
             if labels is None:
                 found |= dict.fromkeys((*cats, *taught))
-        self.begin_anew(found)
+        self.start_fresh(found)
         if not (n_labelled or is_taught) or not self.labels:
             raise ValueError(Errors.T307.format(name=self.name))
         if self.exclusive and len(self.labels) < 2:
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
-        if fit is not None and self.sees_a_part(nlp, n_examples):
+        if fit is not None and self.sees_only_sample(nlp, n_examples):
             raise ValueError(Errors.T324.format(name=self.name, count=n_examples))
-        if self.cfg["class_weights"] == "balanced" and self.sees_a_part(nlp, n_examples):
+        if self.cfg["class_weights"] == "balanced" and self.sees_only_sample(nlp, n_examples):
             raise ValueError(Errors.T311.format(name=self.name, count=n_examples))
         self._check_thresholds()
         self.cfg["weights"] = self._class_weights(own)

@@ -154,7 +154,7 @@ class TransferRegressor(Head[Floats]):
         if label in self.labels:
             return 0
         self.cfg["labels"] = [*self.labels, label]
-        self.still = None  # It knows rows by their numbers.
+        self.frozen_rows = None  # It knows rows by their numbers.
         self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1
@@ -267,7 +267,7 @@ class TransferRegressor(Head[Floats]):
             raise ValueError(Errors.T417.format(name=self.name, wanted=self.targets.as_text()))
         if labels is not None:
             self._check_labels(names, list(labels))
-        self.begin_anew(names if labels is None else labels)
+        self.start_fresh(names if labels is None else labels)
         units = units or {}
         self._check_units(units)
         truths, mask = self._as_arrays(found)
@@ -277,7 +277,7 @@ class TransferRegressor(Head[Floats]):
         losses_of.set_units(self.model, mean, scale)
         report = carry.into(self, nlp)
         measured = [label for label in (self.labels if report is None else report.plan.new) if label not in units]
-        if measured and self.sees_a_part(nlp, n_examples):
+        if measured and self.sees_only_sample(nlp, n_examples):
             counts = {label: sum(label in values for values in found) for label in measured}
             warnings.warn(Warnings.W412.format(name=self.name, counts=counts, most=n_examples), stacklevel=2)
 

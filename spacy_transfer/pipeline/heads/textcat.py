@@ -207,9 +207,9 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
         self._own_thresholds = None if thresholds is None else dict(thresholds)
         self.cfg["thresholds"] = self._own_thresholds
 
-    def begin_anew(self, labels: Iterable[str]) -> None:
+    def start_fresh(self, labels: Iterable[str]) -> None:
         """Thresholds that were fitted are forgotten too."""
-        super().begin_anew(labels)
+        super().start_fresh(labels)
         self.cfg["thresholds"] = self._own_thresholds
 
     @property

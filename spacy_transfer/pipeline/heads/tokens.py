@@ -91,7 +91,7 @@ class TokenPipe(Head[TokenScores]):
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         if self.model.get_ref("output").has_param("W"):
-            self.still = None  # It knows rows by their numbers.
+            self.frozen_rows = None  # It knows rows by their numbers.
             self.set_output(len(self.tags))
         return 1
 
@@ -221,7 +221,7 @@ class TokenPipe(Head[TokenScores]):
             raise ValueError(Errors.T331.format(name=self.name, unknown=unknown, unused=unused))
         if unused:
             logger.warning(Warnings.W331.format(name=self.name, unused=unused))
-        self.begin_anew(wanted)
+        self.start_fresh(wanted)
 
     def index_labels(self, ids: Ints, examples: Sequence[Example]) -> Ints:
         """Indices of labels.

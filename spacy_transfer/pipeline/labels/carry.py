@@ -1,4 +1,4 @@
-"""What a head has learned goes into another pipeline: rows by the names of their labels, and the layers before."""
+"""Carry a trained head into another pipeline: rows by the names of their labels, and the layers before them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ...random_state import same_random_state
 from .compare import backbone_of, differences
 from .component_rows import ClassifierRows, label_rows, rows_of_kind
 from .edit import find_pipe, set_labels
-from .frozen_rows import keep_still
+from .frozen_rows import freeze_known_rows
 from .plan import LabelPlan, between
 from .rows import LabelRows
 
@@ -157,7 +157,7 @@ class Carry:
         part = self.carry_component, self.label_map, self.merge
         report = carry_into(nlp, pipe.name, pipe, self.carry_from, *part)
         if self.only_new:
-            keep_still(pipe, report.plan.new, nlp)
+            freeze_known_rows(pipe, report.plan.new, nlp)
         return report
 
 

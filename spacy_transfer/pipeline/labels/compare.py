@@ -1,4 +1,4 @@
-"""Whether two components give the same rows, and if not, what differs."""
+"""Compare two components: do they give the same rows, and if not, what differs."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Where each kind of component keeps what belongs to its labels."""
+"""The weights that belong to labels, for each kind of component."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -110,8 +110,8 @@ def _change(nlp: Language, name: str, make: Callable[[tuple[str, ...]], LabelPla
     of_rows = rows.row_plan(plan, before, rows.rows)
     rows.write(rows.moved(params, of_rows), len(of_rows.labels))
     rows.finish(of_rows, rows)
-    if getattr(pipe, "still", None) is not None:
-        pipe.still = None  # It knew the rows by their places. Say anew which shall learn.
+    if getattr(pipe, "frozen_rows", None) is not None:
+        pipe.frozen_rows = None  # It knew the rows by their places. Say anew which shall learn.
     for label in plan.labels:
         nlp.vocab.strings.add(label)
         pipe.vocab.strings.add(label)

@@ -15,7 +15,7 @@ from .edit import find_pipe
 from .plan import remove
 
 
-class StillRows:
+class FrozenRows:
     """What of a head stays, and how it is kept: no gradient comes from its labels, and after each step it is put back,
     so that neither decay nor momentum of an optimizer moves it. It belongs to a training and is not saved.
 
@@ -26,8 +26,8 @@ class StillRows:
     """
 
     def __init__(self, model: Model, nodes: Sequence[Model], moving: Iterable[int]) -> None:
-        self.still: Any = nodes[0].ops.xp.ones(nodes[0].get_dim("nO"), dtype=bool)
-        self.still[list(moving)] = False
+        self.is_frozen: Any = nodes[0].ops.xp.ones(nodes[0].get_dim("nO"), dtype=bool)
+        self.is_frozen[list(moving)] = False
         self._nodes = list(nodes)
         layers = [node for node in model.walk() if not isinstance(node, Tok2VecListener) and not node.shims]
         own = [(node, name) for node in layers for name in node.param_names if node.has_param(name)]
@@ -38,22 +38,22 @@ class StillRows:
         modules = [shim._model for shim in shims if hasattr(shim, "_model")]
         self._states = [(m, {name: part.clone() for name, part in m.state_dict().items()}) for m in modules]
 
-    def only_moving(self, d_scores: Any) -> Any:
+    def zero_frozen(self, d_scores: Any) -> Any:
         """RETURNS (Union[Floats2d, TokenScores]): Gradients of the logits, 0 for rows that stay; and of scores of
         neighbours, 0 where both stay."""
         if isinstance(d_scores, TokenScores):
-            return d_scores.only(~self.still)
-        return d_scores * ~self.still
+            return d_scores.only(~self.is_frozen)
+        return d_scores * ~self.is_frozen
 
     def restore(self) -> None:
         """Put back what must not move."""
         for node, name, kept in self._kept:
             param: Any = node.get_param(name)
             if node is self._nodes[0]:
-                param[self.still] = kept[self.still]
+                param[self.is_frozen] = kept[self.is_frozen]
             elif any(node is other for other in self._nodes):
-                still = self._between(param.ndim)
-                param[still] = kept[still]
+                is_frozen = self._between(param.ndim)
+                param[is_frozen] = kept[is_frozen]
             else:
                 param[...] = kept
         for module, state in self._states:
@@ -61,7 +61,7 @@ class StillRows:
 
     def _between(self, n_dims: int) -> Any:
         """What scores of neighbours stay: those between tags that do."""
-        return self.still if n_dims == 1 else self.still[:, None] & self.still
+        return self.is_frozen if n_dims == 1 else self.is_frozen[:, None] & self.is_frozen
 
 
 def learn_only(nlp: Language, name: str, labels: str | Iterable[str] | None) -> None:
@@ -77,12 +77,12 @@ def learn_only(nlp: Language, name: str, labels: str | Iterable[str] | None) -> 
     """
     pipe = find_pipe(nlp, name)
     if labels is None:
-        pipe.still = None
+        pipe.frozen_rows = None
     else:
-        keep_still(pipe, [labels] if isinstance(labels, str) else list(labels), nlp)
+        freeze_known_rows(pipe, [labels] if isinstance(labels, str) else list(labels), nlp)
 
 
-def keep_still(pipe: Any, labels: Iterable[str], nlp: Language | None) -> None:
+def freeze_known_rows(pipe: Any, labels: Iterable[str], nlp: Language | None) -> None:
     """The same for a component that may not be in a pipeline.
 
     pipe (TrainablePipe): The component.
@@ -90,13 +90,13 @@ def keep_still(pipe: Any, labels: Iterable[str], nlp: Language | None) -> None:
     nlp (Optional[Language]): The pipeline.
     """
     labels = list(labels)
-    if not hasattr(pipe, "still"):
+    if not hasattr(pipe, "frozen_rows"):
         raise ValueError(Errors.T378.format(name=pipe.name, found=type(pipe).__name__))
     rows = label_rows(pipe.name, pipe)
     if labels:
         remove(rows.labels, labels, name=pipe.name)  # Says which are not known.
     moving = [i for i, row in enumerate(rows.rows) if rows.label_of(row) in labels]
-    pipe.still = StillRows(pipe.model, list(rows.nodes()), moving)
+    pipe.frozen_rows = FrozenRows(pipe.model, list(rows.nodes()), moving)
     for name, other in [] if nlp is None else nlp.components:
         listens = pipe.name in getattr(other, "listening_components", [])
         if listens and not getattr(other, "frozen", False):

@@ -1,4 +1,4 @@
-"""What every component with labels has: their names, and a row of weights for each. See `label_rows` for the kinds."""
+"""`LabelRows`: the labels of a component, and a row of weights for each. See `label_rows` for the kinds."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

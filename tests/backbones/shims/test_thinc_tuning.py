@@ -254,7 +254,7 @@ def test_settings_and_steps_survive(build, kind, tmp_path):
     nlp.to_disk(tmp_path)
     for again in (spacy.load(tmp_path), nlp.from_bytes(nlp.to_bytes())):
         shim = shim_of(again)
-        assert shim.steps == 3 and not shim.is_still
+        assert shim.steps == 3 and not shim.is_frozen
         before = state(again)
         train(again, examples, Adam(0.01), 2)
         assert moved(again, before) == [0, 2]

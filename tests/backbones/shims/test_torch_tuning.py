@@ -143,7 +143,7 @@ def test_settings_and_steps_survive(tiny_bert, tmp_path):
     nlp.to_disk(tmp_path)
     for again in (spacy.load(tmp_path), nlp.from_bytes(nlp.to_bytes())):
         shim = again.get_pipe("transfer_backbone").model.shims[0]
-        assert shim.steps == 3 and not shim.is_still
+        assert shim.steps == 3 and not shim.is_frozen
         before = state(again)
         step(again, examples, Adam(0.01))
         step(again, examples, Adam(0.01))

@@ -4,7 +4,7 @@ import pytest
 import spacy
 from spacy.training import Example
 
-from spacy_transfer.corpora.example_info import corpus_of, mark
+from spacy_transfer.corpora.example_info import corpus_of, note_origin
 from spacy_transfer.corpora.mixed.batchers import create_task_batcher_v1
 
 
@@ -16,7 +16,7 @@ def stream(nlp, n=200):
         example = Example(doc, doc.copy())
         example.reference.user_data["i"] = i
         if corpus := generator.choice(["a", "a", "b", None]):
-            mark(example.reference, corpus)
+            note_origin(example.reference, corpus)
         yield example
 
 

@@ -11,7 +11,7 @@ from spacy.tokens import Span
 from spacy.training import Example
 from thinc.api import Config
 
-from spacy_transfer.corpora.example_info import corpus_of, mark, set_soft, soft_of, trains_of
+from spacy_transfer.corpora.example_info import corpus_of, note_origin, set_soft, soft_of, trains_of
 from spacy_transfer.corpora.mixed.mixed_corpus import create_mixed_corpus_v1
 
 from ..readers import Texts, cats, ents, names, pipeline
@@ -282,7 +282,7 @@ def test_a_reader_that_marks_keeps_its_say(nlp):
     def read(nlp):
         for example in cats(20)(nlp):
             example.reference.ents = [Span(example.reference, 0, 1, "PER")]
-            mark(example.reference, "old", ["ner"])
+            note_origin(example.reference, "old", ["ner"])
             set_soft(example.reference, "ner", {"logits": numpy.arange(3.0)})
             yield example
 

@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import SGD, Adam
 
-from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, doc_key, weights_mark
+from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, doc_key, weights_version
 
 from ...pipelines import (
     HEADS,
@@ -259,9 +259,9 @@ def test_rows_of_other_weights_are_not_taken(tiny_bert, monkeypatch):
     for _ in range(3):
         step(moving, examples, optimizer)
     step(nlp, examples, optimizer)
-    mark = weights_mark(backbone.model)
+    mark = weights_version(backbone.model)
     backbone.model.from_bytes(moving.get_pipe("transfer_backbone").model.to_bytes())
-    assert weights_mark(backbone.model) != mark
+    assert weights_version(backbone.model) != mark
     for eg in examples:
         numpy.testing.assert_allclose(nlp(eg.text).tensor, moving(eg.text).tensor, atol=1e-6)
 
@@ -270,10 +270,10 @@ def test_the_mark_of_weights_knows_layers_of_thinc():
     from thinc.api import Linear, chain
 
     model = chain(Linear(4, 4), Linear(4, 4)).initialize()
-    mark = weights_mark(model)
-    assert weights_mark(model) == mark
+    mark = weights_version(model)
+    assert weights_version(model) == mark
     model.layers[1].get_param("b")[2] += 1e-3
-    assert weights_mark(model) != mark
+    assert weights_version(model) != mark
 
 
 def test_default_cache_holds_500_bbc_articles():

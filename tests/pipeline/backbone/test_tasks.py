@@ -10,7 +10,7 @@ import torch
 from spacy.training import Example
 from thinc.api import SGD
 
-from spacy_transfer.corpora.example_info import mark
+from spacy_transfer.corpora.example_info import note_origin
 from spacy_transfer.pipeline.parameters import parameters_of
 from spacy_transfer.tuning.optimizers import adamw_v1
 from spacy_transfer.tuning.pcgrad import project
@@ -293,7 +293,7 @@ def test_the_mean_of_spacys_textcat_counts_its_own_examples(build):
     nlp, examples = build(heads=["textcat_multilabel", "tagger"], models=models)
     for example in examples[1:]:
         example.reference.cats = {}
-        mark(example.reference, "tags", ["tagger"])
+        note_origin(example.reference, "tags", ["tagger"])
     pipe, means = nlp.get_pipe("transfer_backbone"), []
     for batch in (examples, examples[:1]):
         nlp.update(batch, sgd=False)
@@ -310,7 +310,7 @@ def test_uncertainty_follows_the_losses_per_example(build, accumulate):
     nlp, examples = build(heads=heads, weighing=settings(rule="uncertainty", rate=0.1))
     tasks, optimizer = nlp.get_pipe("transfer_backbone").tasks, SGD(0.01)
     for example in examples[:3]:
-        mark(example.reference, "some", ["tagger"])
+        note_origin(example.reference, "some", ["tagger"])
     s = dict.fromkeys(heads, 0.0)
     for _ in range(4):
         losses = {}

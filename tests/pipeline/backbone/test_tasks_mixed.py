@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import SGD
 
-from spacy_transfer.corpora.example_info import corpus_of, mark
+from spacy_transfer.corpora.example_info import corpus_of, note_origin
 from spacy_transfer.corpora.mixed.batchers import create_task_batcher_v1
 from spacy_transfer.corpora.mixed.mixed_corpus import create_mixed_corpus_v1
 from spacy_transfer.tuning import optimizers
@@ -121,7 +121,7 @@ def test_nothing_moves_where_nobody_owns_anything(tiny_bert):
 
     def of_nobody(nlp):
         for example in annotated(nlp, "all"):
-            mark(example.reference, "all", [])
+            note_origin(example.reference, "all", [])
             yield example
 
     run(nlp, create_mixed_corpus_v1(corpora={"all": {"reader": of_nobody}}, sampling="round_robin"), 3, optimizer)
@@ -189,7 +189,7 @@ def two_encoders(tiny_bert, **settings):
     parts = {"transfer_tagger": examples[:2], "ner": examples[2:]}
     for owner, part in parts.items():
         for example in part:
-            mark(example.reference, owner, [owner])
+            note_origin(example.reference, owner, [owner])
     return nlp, parts
 
 

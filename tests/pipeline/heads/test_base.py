@@ -10,7 +10,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 import spacy_transfer
-from spacy_transfer.corpora.example_info import mark
+from spacy_transfer.corpora.example_info import note_origin
 
 from ...pipelines import LISTENER, backbone_config, step
 
@@ -74,7 +74,7 @@ def foreign(nlp, text):
     for place in (doc, *doc.spans["sc"]):
         if type(place).has_extension("score"):
             place._.set("score", "not a number")
-    mark(doc, "elsewhere", trains=["somebody_else"])
+    note_origin(doc, "elsewhere", trains=["somebody_else"])
     return Example(nlp.make_doc(text), doc)
 
 
@@ -192,7 +192,7 @@ def test_spacys_own_tok2vec_still_learns_from_the_others(is_last, tok2vec):
         examples = [gold(nlp, text) for text in TEXTS]
         nlp.initialize(lambda examples=examples: examples)
         for eg in examples:
-            mark(eg.reference, "one", trains)
+            note_origin(eg.reference, "one", trains)
         optimizer, before = Adam(0.01), nlp.get_pipe("tok2vec").model.to_bytes()
         own = nlp.get_pipe("head").model.to_bytes()
         for _ in range(2):

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam
 
-from spacy_transfer.corpora.example_info import SOFT, mark, set_open, set_soft, soft_of
+from spacy_transfer.corpora.example_info import SOFT, note_origin, set_open, set_soft, soft_of
 from spacy_transfer.corpora.teaching.distillation import create_teacher_v1
 from spacy_transfer.corpora.teaching.rehearsal import create_rehearsal_v1
 from spacy_transfer.heads.soft_losses import soft_crf_loss
@@ -134,7 +134,7 @@ def test_label_loss_by_torch(teachers, tiny_bert, tmp_path, kind):
     source = [examples[0], examples[2], Example(examples[3].predicted, nlp.make_doc(TEXTS[3])), examples[4]]
     reader = reading(teachers(kind), [pipe.name], [], tmp_path, weight=weight, hard=False, corpus=lambda nlp: source)
     taught = list(reader(nlp))
-    mark(taught[3].reference, "other", ["tagger"])
+    note_origin(taught[3].reference, "other", ["tagger"])
     batch = [taught[0], examples[1], *taught[1:]]
     scores = scored(pipe, nlp, batch)
     loss, gradient = pipe.get_loss(batch, scores)
@@ -324,7 +324,7 @@ def test_a_reader_inside_a_reader(teachers, tiny_bert, tmp_path):
     assert len(found) == 10
     for name in ("transfer_ner", "transfer_textcat"):
         assert [answer is not None for answer in soft_of(found, name)] == [True, False] * 5
-    mark(found[1].reference, "old", ["transfer_ner", "transfer_textcat"])
+    note_origin(found[1].reference, "old", ["transfer_ner", "transfer_textcat"])
     nlp.get_pipe("transfer_ner").get_loss(found, scored(nlp.get_pipe("transfer_ner"), nlp, found))
     assert not any(eg.predicted.user_data.get(SOFT) for eg in found)
 

@@ -11,7 +11,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Corpus, Example
 from thinc.api import Adam
 
-from spacy_transfer.corpora.example_info import mark
+from spacy_transfer.corpora.example_info import note_origin
 from spacy_transfer.pipeline.heads.targets import Targets, score_regression
 
 from ...pipelines import LISTENER, backbone_config, gradients
@@ -102,7 +102,7 @@ def streamed(nlp, examples, **init):
     """As `spacy train` initialises on a streamed corpus, of whose 100 examples few are the regressor's."""
     others = [Example(nlp.make_doc("a dog"), nlp.make_doc("a dog")) for _ in range(100 - len(examples))]
     for other in others:
-        mark(other.reference, "others", trains=["somebody_else"])
+        note_origin(other.reference, "others", trains=["somebody_else"])
     nlp.config["training"]["max_epochs"] = -1
     nlp.config["initialize"]["components"][NAME] = init
     nlp.initialize(lambda: [*examples, *others])

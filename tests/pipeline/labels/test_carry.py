@@ -163,7 +163,7 @@ def test_learn_only_in_code(tiny_bert, caplog):
     after = params(nlp)
     assert after["A"] == before["A"] and after["C"] == before["C"] and after["B"] != before["B"]
     spacy_transfer.add_labels(nlp, "head", "N")
-    assert nlp.get_pipe("head").still is None
+    assert nlp.get_pipe("head").frozen_rows is None
     with pytest.raises(ValueError, match="T360.*'X'"):
         spacy_transfer.learn_only(nlp, "head", ["X"])
     stock, _ = make("textcat", tiny_bert, steps=0)
