@@ -1052,6 +1052,41 @@ class Errors(metaclass=_Coded):
         "without: picture = null)"
     )
     T799 = "{path}: the picture must be a .png, .svg or .pdf in a folder that exists."
+    T820 = "corpora.pretrain.path is null. Give a file or a folder of raw texts: --paths.raw_text PATH"
+    T821 = (
+        "corpora.pretrain.path = {path}: no text is left to learn from, with held_out = {share}. Give more texts, or a "
+        "smaller held_out."
+    )
+    T822 = (
+        "[pretraining] component names a component that listens to {upstream!r} and has no backbone of its own. Set "
+        'component = "transfer_backbone" (the name of your backbone) and layer = "".'
+    )
+    T823 = (
+        "pretraining, step {step}: the loss of {name} is {loss}. The weights are those of the step before. Lower "
+        'pretraining.optimizer.learn_rate, or set precision = "fp32".'
+    )
+    T824 = (
+        "pretraining.objective: transformers has no masked language model for an encoder of type {kind!r} ({error}). "
+        "Take spacy-transfer.Contrastive.v1 or spacy-transfer.Denoising.v1."
+    )
+    T825 = (
+        "The file to go on from was pretrained by {found}, but pretraining.objective is {name}. Name the same "
+        "objective, or begin without --resume-path and with the file as [initialize] init_tok2vec."
+    )
+    T826 = (
+        "pretraining.objective: share = {share}, random = {random}, keep = {keep}. share must be more than 0, and "
+        "random and keep together at most 1."
+    )
+    T827 = 'pretraining.objective {name}: precision = "fp16" is not supported here. Set precision = "bf16" or "fp32".'
+    T828 = (
+        "pretraining.objective: the tokenizer has no mask token among its special tokens {special}. Take another "
+        "source, or spacy-transfer.Contrastive.v1 or spacy-transfer.Denoising.v1, which mask nothing."
+    )
+    T829 = (
+        "pretraining.objective {name} counts the words of the corpus. Set pretraining.corpus to a block with "
+        '@readers = "spacy-transfer.RawText.v1".'
+    )
+    T831 = "pretraining.objective {name}: the corpus has no two words that could be predicted. Found: {found}"
 
 
 class Warnings(metaclass=_Coded):
@@ -1193,3 +1228,8 @@ class Warnings(metaclass=_Coded):
         "parts than it has texts, and is not cut at all then. Make the batches larger."
     )
     W730 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
+    W822 = "corpora.pretrain.path = {path}: no text was held out, with held_out = {share}. There is no held-out loss."
+    W824 = (
+        "source = {source} has no weights for the language-model layer. It begins anew, tied to the input embeddings: "
+        "the loss at the start says nothing of the encoder."
+    )

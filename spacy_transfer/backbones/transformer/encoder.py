@@ -117,6 +117,22 @@ class Encoder(nn.Module):
         RETURNS (Tuple[Tensor, Tensor]): float32, shapes (n_tokens, width) and (n_docs, width). Tokens and docs
             without pieces are zeros.
         """
+        states, state_at, sizes = self._states(pieces, how)
+        rows = _bags(states, self._state_of_piece(pieces, state_at)[pieces.alignment.pieces], pieces.alignment.offsets)
+        return rows, self._document_rows(states, pieces, state_at, sizes, how.document)
+
+    def piece_states(self, pieces: Pieces, how: Pass) -> Tensor:
+        """States of all word pieces, each from the window that owns it.
+
+        pieces (Pieces): The batch.
+        how (Pass): In what portions and precision.
+        RETURNS (Tensor): float32, shape (n_pieces, width).
+        """
+        states, state_at, _ = self._states(pieces, how)
+        return states[torch.from_numpy(self._state_of_piece(pieces, state_at)).to(states.device)]
+
+    def _states(self, pieces: Pieces, how: Pass) -> tuple[Tensor, NDArray[numpy.int64], NDArray[numpy.int64]]:
+        """States of all windows, special tokens included; where those of each window begin; sizes of the windows."""
         device = next(self.parameters()).device
         ids, begins, sizes = self._lay(pieces)
         state_at = numpy.zeros(len(sizes), dtype=numpy.int64)
@@ -133,8 +149,7 @@ class Encoder(nn.Module):
             state_at[batch] = at + done
             done += len(states)
         states = found[0] if len(found) == 1 else torch.cat(found) if found else self._nothing(device)
-        rows = self._token_rows(states, pieces, state_at)
-        return rows, self._document_rows(states, pieces, state_at, sizes, how.document)
+        return states, state_at, sizes
 
     @cached_property
     def _wants_equal_sizes(self) -> bool:
@@ -210,12 +225,12 @@ class Encoder(nn.Module):
     def _nothing(self, device: torch.device) -> Tensor:
         return torch.zeros((0, self.width), device=device)
 
-    def _token_rows(self, states: Tensor, pieces: Pieces, state_at: NDArray) -> Tensor:
-        """Every token the mean of the states of its pieces, each read from the window that owns it."""
+    def _state_of_piece(self, pieces: Pieces, state_at: NDArray) -> NDArray[numpy.int64]:
+        """For every piece its state in the window that owns it."""
         owner = pieces.windows.owner
-        inside = numpy.arange(len(owner)) - pieces.windows.start[owner] if len(owner) else owner
-        state_of = state_at[owner] + len(self.prefix) + inside if len(owner) else owner
-        return _bags(states, state_of[pieces.alignment.pieces], pieces.alignment.offsets)
+        if not len(owner):
+            return owner
+        return state_at[owner] + len(self.prefix) + numpy.arange(len(owner)) - pieces.windows.start[owner]
 
     def _document_rows(
         self, states: Tensor, pieces: Pieces, state_at: NDArray, sizes: NDArray, document: str

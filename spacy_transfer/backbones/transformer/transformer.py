@@ -305,6 +305,22 @@ class TransformerShim(TuningShim):
 
         return outputs, backward
 
+    def piece_states(self, pieces: "Pieces", is_train: bool) -> "Tensor":
+        """States of all word pieces, for an objective that changes pieces: no states of lower layers are kept.
+
+        pieces (Pieces): The batch.
+        is_train (bool): Keep the graph, with dropout.
+        RETURNS (Tensor): Shape (n_pieces, width).
+        """
+        import torch
+
+        if is_train:
+            self.let_move(pieces.n_docs)
+            return self.encoder.piece_states(pieces, self._pass(self.states_below()[0]))
+        self.encoder.eval()
+        with torch.no_grad():
+            return self.encoder.piece_states(pieces, self._pass())
+
     def _pass(self, n_lower: int = 0, cache: "RowCache | None" = None) -> "Pass":
         from .encoder import Pass
 
