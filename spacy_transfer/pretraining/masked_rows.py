@@ -120,7 +120,7 @@ class MaskedRows(Objective):
             ends = numpy.cumsum([len(doc) for doc in masked])[:-1]
             back(self.backbone.ops.xp.split(gradient_of(flat), [int(end) for end in ends]))
 
-        return Measured(float(loss) * len(at), len(at), backprop)
+        return Measured(float(loss.detach()) * len(at), len(at), backprop)
 
     def mask(self, docs: list[Doc], softmax: WordSoftmax, draw: numpy.random.Generator) -> tuple[list[Doc], Ids, Ids]:
         """Docs with masked words.

@@ -115,7 +115,7 @@ class MaskedPieces(Objective):
         output.train(is_train)
         with torch.set_grad_enabled(is_train):
             loss = cross_entropy(output(states[index]), wanted)
-        return Measured(float(loss) * len(at), len(at), loss.backward)
+        return Measured(float(loss.detach()) * len(at), len(at), loss.backward)
 
     def mask(self, pieces: Pieces, docs: list[Doc], draw: numpy.random.Generator) -> tuple[Pieces, Ids, Ids]:
         """Mask words.
