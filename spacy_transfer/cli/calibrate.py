@@ -55,12 +55,8 @@ def calibrate_pipeline(
 ) -> list[Any]:
     """Load a pipeline, calibrate it, and save it.
 
-    pipeline (Union[str, Path]): Its name or folder.
-    data_path (Path): Texts with labels, .spacy.
     output_path (Optional[Path]): Folder for the calibrated pipeline; None to save nothing.
     components (Optional[List[str]]): Which; None for all that can be calibrated.
-    thresholds (bool): Fit thresholds too.
-    RETURNS (List[Calibrated]): What was done.
     RAISES (ValueError): When nothing in the texts can be calibrated on; nothing is saved then.
     """
     from ..corpora.docs import read_examples

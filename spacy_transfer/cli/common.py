@@ -27,7 +27,6 @@ def read_config(path: Path, arguments: list[str], *, code: Path | None, use_gpu:
     """Read a config with its overrides, as `spacy train` does.
 
     path (Path): The file, or "-" for standard input.
-    arguments (List[str]): Overrides.
     code (Optional[Path]): A file of Python to import first.
     use_gpu (int): Id of a GPU, or -1.
     RETURNS (Config): The config, with its variables.
@@ -43,10 +42,7 @@ def read_config(path: Path, arguments: list[str], *, code: Path | None, use_gpu:
 def initialise(config: Config, path: Path, *, use_gpu: int) -> Any:
     """The pipeline, initialised for training.
 
-    config (Config): The config.
-    path (Path): Its file, for messages.
     use_gpu (int): Id of a GPU, or -1.
-    RETURNS (Language): The pipeline.
     """
     from spacy.training.initialize import init_nlp
 

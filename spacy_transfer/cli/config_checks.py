@@ -16,11 +16,7 @@ RISKY_RATE = 1e-4
 
 
 def check_config(config: Any) -> list[str]:
-    """What can be seen before a pipeline is made, which may fail because of it.
-
-    config (Config): The config, interpolated.
-    RETURNS (List[str]): Warnings.
-    """
+    """What can be seen before a pipeline is made, which may fail because of it."""
     training, components = config.get("training", {}), config.get("components", {})
     frozen = training.get("frozen_components", [])
     backbones = [name for name in frozen if components.get(name, {}).get("factory") == "transfer_backbone"]
@@ -30,10 +26,8 @@ def check_config(config: Any) -> list[str]:
 def check_pipeline(nlp: Any, training: dict[str, Any], optimizer: Any) -> list[str]:
     """What can be seen in a pipeline that is ready to be trained.
 
-    nlp (Language): The pipeline.
     training (Dict[str, Any]): The section `[training]`, filled.
     optimizer (Optimizer): The optimizer made from it, which has been taught the names of the parameters.
-    RETURNS (List[str]): Warnings.
     RAISES (ValueError): When the first step would fail.
     """
     frozen = training["frozen_components"]

@@ -34,10 +34,7 @@ def debug_transfer_cli(
 def debug_transfer(config: Any, path: Path, *, use_gpu: int = -1) -> list[str]:
     """Print the table and the warnings.
 
-    config (Config): The config.
-    path (Path): Its file, for messages.
     use_gpu (int): Id of a GPU, or -1.
-    RETURNS (List[str]): The warnings.
     RAISES (ValueError): When the training would not start.
     """
     from ..pipeline.backbone.console_logger import planned_table

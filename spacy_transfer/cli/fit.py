@@ -52,9 +52,6 @@ def fit_cli(
 def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> dict[str, Any] | None:
     """Initialise a pipeline with `fit = "maxent"` for every classifier in it, evaluate it, and save it.
 
-    config (Config): Of a training.
-    path (Path): Its file, for messages.
-    output_path (Path): Folder for the pipeline.
     use_gpu (int): Id of a GPU, or -1.
     RETURNS (Optional[Dict[str, Any]]): Scores on the dev corpus; None if there is none.
     """
@@ -82,10 +79,7 @@ def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> 
 
 
 def check_output(path: Path) -> None:
-    """Look whether a pipeline may be written here: to a new or empty folder, or in place of a pipeline.
-
-    path (Path): The folder.
-    """
+    """Look whether a pipeline may be written here: to a new or empty folder, or in place of a pipeline."""
     is_pipeline = (path / "config.cfg").is_file() and (path / "meta.json").is_file()
     if path.exists() and not is_pipeline and (path.is_file() or any(path.iterdir())):
         raise ValueError(Errors.T702.format(path=path))
@@ -130,7 +124,6 @@ def _swap(config: Config, name: str, block: Any = None) -> Any:
 def save(nlp: Language, path: Path) -> None:
     """Write beside the place and move there: what fails on the way leaves the place as it was.
 
-    nlp (Language): The pipeline.
     path (Path): The folder; see `check_output`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -64,11 +64,8 @@ def graft_pipelines(
     """Load pipelines, join their heads, and save what comes out.
 
     base (str): The pipeline that receives: folder or package.
-    heads (List[str]): The others.
-    output_path (Path): The folder.
     names (Optional[Dict[str, str]]): New names of components; see `spacy_transfer.graft`.
     take (Optional[List[str]]): Components to join; None for all.
-    RETURNS (List[Graft]): What was joined.
     """
     from ..pipeline.labels.graft import graft
 

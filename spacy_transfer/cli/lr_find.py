@@ -123,7 +123,6 @@ def hold_at_peak(block: dict[str, Any]) -> dict[str, Any]:
     """An optimizer's block with constant rates: the highest of each schedule.
 
     block (Dict[str, Any]): The block `[training.optimizer]`, interpolated.
-    RETURNS (Dict[str, Any]): A copy.
     """
     block = copy.deepcopy(block)
     for place in _places(block).values():
@@ -135,12 +134,7 @@ def hold_at_peak(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw(output: str, rates: list[float], losses: list[float], found: Suggestion | None) -> None:
-    """Draw the curve.
-
-    output (str): The file.
-    rates (List[float]), losses (List[float]): By step.
-    found (Optional[Suggestion]): Is marked.
-    """
+    """Draw the curve."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -161,8 +155,6 @@ def draw(output: str, rates: list[float], losses: list[float], found: Suggestion
 def report(nlp: Any, found: Suggestion, base: float) -> None:
     """Print the suggestion, and what to set.
 
-    nlp (Language): Has the config.
-    found (Suggestion): What the curve says.
     base (float): The highest rate in the config.
     """
     msg.good(f"Suggested rate: {found.rate:.2g}   (the loss is lowest at {found.minimum:.2g})")

@@ -49,9 +49,6 @@ def report(
 
     pipeline (str): Folder or name of a package.
     data (Path): A .spacy file or a folder of them.
-    output (Path): The page.
-    resamples (int): Draws of the bootstrap.
-    mistakes (int): The most mistakes a head.
     RETURNS (Dict[str, Dict[str, str]]): Scores with their intervals, by head.
     """
     import spacy

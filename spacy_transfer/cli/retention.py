@@ -63,10 +63,7 @@ def retention(
     agreement: bool = False,
     output: Path | None = None,
 ) -> "list[Row]":
-    """Load, score and write. See `retention_cli` and `Skill`.
-
-    RETURNS (List[Row]): The table.
-    """
+    """Load, score and write. See `retention_cli` and `Skill`."""
     from ..continual.retention import OldSkills, as_json, as_rows, skills_from
     from ..continual.retention_logger import write_json
     from ..pipeline.labels.carry import load

@@ -31,10 +31,8 @@ class AnchoredStep:
     called first, is still called last, and puts itself back for the next batch of the step. While other components
     train, and when one of them fails, the pipeline is as its config says, and can be saved.
 
-    nlp (Language): The pipeline.
     components (Iterable[str]): Names of those that are held.
     old (OldWeights): Where, and how strongly each weight.
-    strengths (Mapping[str, float]): By name of the parameter.
     frozen (Collection[str]): Components that the training does not update.
     """
 

@@ -167,7 +167,6 @@ class ForgettingMatrix:
 def check_picture(path: str | Path) -> None:
     """Before any work is done, check that a picture can be drawn and written.
 
-    path (Union[str, Path]): The file.
     RAISES (ImportError, ValueError): When it cannot.
     """
     import_extra("matplotlib.figure", Errors.T798)

@@ -63,8 +63,6 @@ Held = dict[str, tuple[NamedParameter, OldParameter]]
 class OldWeights:
     """Copies of the weights of components, with their importance.
 
-    nlp (Language): The old pipeline.
-    components (Collection[str]): Names of components.
     fisher (Optional[DiagonalFisher]): Their importance; None for 1.
     """
 

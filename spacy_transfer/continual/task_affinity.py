@@ -41,12 +41,8 @@ class Lookahead:
     The training is not changed: weights, gradients and random numbers are put back as they were. An anchor is no task:
     it is left out.
 
-    nlp (Language): The pipeline.
-    backbone (Backbone): One of its components.
     tasks (Sequence[str]): Names of components that listen to it.
     length (float): Of the step, as a share of the length of the vector of the weights that move.
-    exclude (Collection[str]): Components that are not updated.
-    annotates (Collection[str]): Components that annotate in training.
     """
 
     def __init__(
@@ -68,10 +64,7 @@ class Lookahead:
         self._seed = 0
 
     def measure(self, batch: list[Example]) -> None:
-        """Look ahead from where the training is, between two steps.
-
-        batch (List[Example]): The coming batch.
-        """
+        """Look ahead from where the training is, between two steps."""
         self._seed += 1
         with same_random_state():
             gradients = TaskGradients(self._backbone.name)
@@ -155,10 +148,7 @@ class Lookahead:
 
 
 def check_backbone(backbone: "Backbone") -> None:
-    """RAISES (ValueError): When layers of a backbone allow one backward pass only.
-
-    backbone (Backbone): The component, with weights.
-    """
+    """RAISES (ValueError): When layers of a backbone allow one backward pass only."""
     check_passes(backbone.name, parameters_of(backbone.name, backbone))
 
 

@@ -57,9 +57,7 @@ def from_hf(
 def build(checkpoint: Checkpoint, *, lang: str, window: int | None = None) -> Language:
     """The pipeline of a checkpoint that has been read; see `from_hf`.
 
-    checkpoint (Checkpoint): The checkpoint.
     lang (str), window (Optional[int]): See `from_hf`.
-    RETURNS (Language): The pipeline.
     """
     nlp = spacy.blank(lang)
     most = most_pieces(checkpoint.model.base_model) or WINDOW
@@ -105,9 +103,7 @@ def _add_textcat(nlp: Language, checkpoint: Checkpoint) -> None:
 def logits(nlp: Language, component: str, texts: Sequence[str]) -> Any:
     """What the output layer of a text classifier says, before softmax or sigmoid.
 
-    nlp (Language): The pipeline.
     component (str): `transfer_textcat` or `transfer_textcat_multilabel`, by its name.
-    texts (Sequence[str]): The texts.
     RETURNS (Floats2d): Shape (n_texts, n_labels).
     """
     docs = [nlp.make_doc(text) for text in texts]
@@ -126,9 +122,6 @@ def largest_difference(
 ) -> tuple[float, int]:
     """How far a pipeline's logits are from those of the checkpoint that it was made of.
 
-    nlp (Language): The pipeline.
-    component (str): The head.
-    checkpoint (Checkpoint): The checkpoint.
     texts (Sequence[str]): Texts; those that do not fit one window, or leave nothing to average, are left out.
     RETURNS (Tuple[float, int]): Over all texts and labels (not a number where one of the two is not), and how many
         texts there were.

@@ -61,11 +61,7 @@ def to_hf(nlp: Language, path: str | Path, component: str | None = None) -> Path
 
 
 def find_component(nlp: Language, component: str | None) -> str:
-    """RETURNS (str): Name of the component that is exported.
-
-    nlp (Language): The pipeline.
-    component (Optional[str]): What was asked for.
-    """
+    """RETURNS (str): Name of the component that is exported."""
     ours = [name for name in nlp.component_names if nlp.get_pipe_meta(name).factory in TASKS]
     if component is None:
         if len(ours) == 1:
@@ -89,12 +85,7 @@ def find_component(nlp: Language, component: str | None) -> str:
 
 
 def take_export(nlp: Language, name: str) -> Export:
-    """Everything that is written, after a look at whether transformers can express it.
-
-    nlp (Language): The pipeline.
-    name (str): The component.
-    RETURNS (Export): The parts.
-    """
+    """Everything that is written, after a look at whether transformers can express it."""
     pipe: Any = nlp.get_pipe(name)
     if not pipe.model.get_ref("output").has_param("W"):
         raise ValueError(Errors.T303.format(name=name))

@@ -26,11 +26,7 @@ _OUTPUT = r"classifier(\.out_proj)?\.(weight|bias)"
 class Checkpoint:
     """A classifier as transformers loads it.
 
-    source (str): As it was given.
-    path (Path): Its folder.
     task (str): "sequence" or "token".
-    model (nn.Module): The whole model.
-    head (HeadWeights): The arrays of its head.
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
     tags (Optional[TagRows]): What the labels of a token classifier are.
@@ -50,7 +46,6 @@ class Checkpoint:
     def logits(self, texts: Sequence[str], most: int) -> list[Any]:
         """What transformers makes of texts, its own tokenizer included.
 
-        texts (Sequence[str]): The texts.
         most (int): Where they are cut, in pieces.
         RETURNS (List[Floats1d]): For every text, shape (n_labels,); of a token classifier (n_pieces, n_labels).
         """
@@ -59,7 +54,6 @@ class Checkpoint:
     def outputs(self, texts: Sequence[str], most: int) -> list[tuple[Any, Any]]:
         """The same, and where the pieces are.
 
-        texts (Sequence[str]): The texts.
         most (int): Where they are cut, in pieces.
         RETURNS (List[Tuple[FloatsXd, Ints2d]]): For every text logits, and the characters where each piece begins and
             ends, shape (n_pieces, 2).
@@ -90,7 +84,6 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     source (str): A folder, `package:NAME/path`, or a hub id.
     labels (Optional[Sequence[str]]): Names of the rows, in place of those in its config.
     token_task (Optional[str]): What a token classifier becomes, "ner" or "tagger"; None to tell by its labels.
-    RETURNS (Checkpoint): The classifier.
     RAISES (ValueError): When it has no head that is known here, a part of it is missing, or its labels have gaps.
     """
     tasks = get_args(TokenTask)
@@ -187,11 +180,8 @@ def _rows_of(cls: Any, path: Path, settings: dict[str, Any]) -> int | None:
 class Export:
     """What a folder is written from.
 
-    pretrained (Pretrained): Encoder and tokenizer.
     most (Optional[int]): Pieces that the encoder has positions for.
     task (str): "sequence" or "token".
-    head (HeadWeights): The arrays of the head.
-    layout (Layout): Where they go.
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
     document (str): What a head for texts reads: "cls" or "mean".
@@ -208,11 +198,7 @@ class Export:
 
 
 def write_checkpoint(export: Export, path: Path) -> None:
-    """Write a folder that transformers' AutoModelFor... and AutoTokenizer load.
-
-    export (Export): The parts.
-    path (Path): Is made.
-    """
+    """Write a folder that transformers' AutoModelFor... and AutoTokenizer load."""
     model = _model_of(export)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".transfer-hf-", dir=path.parent) as folder:

@@ -65,7 +65,6 @@ class HeadWeights:
 
     layers (List[Tuple[Floats2d, Floats1d]]): Weights (n_out, n_in) and biases (n_out,) of the hidden layer, if any,
         and of the output layer.
-    activation (Optional[str]): Of the hidden layer.
     norm (Optional[Tuple[Floats1d, Floats1d, float]]): Scale, shift and epsilon of a layer norm after the hidden
         layer.
     """
@@ -78,11 +77,7 @@ class HeadWeights:
 def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout:
     """The layout of the head that a kind of model has, its activation filled in.
 
-    source (str): For messages.
-    model_type (str): As transformers' configs call it.
     task (str): "sequence" or "token".
-    config (PretrainedConfig): The model's.
-    RETURNS (Layout): The layout.
     RAISES (ValueError): When the head is not known, or has an activation that our heads lack.
     """
     known = SEQUENCE_HEADS if task == "sequence" else TOKEN_HEADS
@@ -108,8 +103,6 @@ def _look_up(value: str, config: Any) -> str:
 def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
     """The head inside a state dict.
 
-    state (Mapping[str, Tensor]): Of a whole model.
-    layout (Layout): Where it lies.
     RETURNS (HeadWeights): Copies of its arrays.
     """
     names = [layout.output] if layout.dense is None else [layout.dense, layout.output]
@@ -128,7 +121,6 @@ def _pair(state: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
 def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
     """The reverse of `take_head`.
 
-    weights (HeadWeights): The arrays.
     layout (Layout): Where they go; it has as many layers.
     RETURNS (Dict[str, FloatsXd]): By the names of the state dict.
     """
@@ -152,18 +144,13 @@ def hidden_layers(model: Model) -> list[Model]:
     """The layers with weights between the rows and the output layer of a head.
 
     model (Model): A head with the refs "tok2vec" and "output".
-    RETURNS (List[Model]): In order.
     """
     others = {node.id for node in model.get_ref("tok2vec").walk()} | {model.get_ref("output").id}
     return [node for node in model.walk() if node.id not in others and node.has_param("W")]
 
 
 def fill_head(model: Model, weights: HeadWeights) -> None:
-    """Put a checkpoint's arrays into an initialised head of the same shape.
-
-    model (Model): The head.
-    weights (HeadWeights): The arrays.
-    """
+    """Put a checkpoint's arrays into an initialised head of the same shape."""
     for layer, (weight, bias) in zip([*hidden_layers(model), model.get_ref("output")], weights.layers, strict=True):
         layer.set_param("W", layer.ops.asarray2f(cast(Any, weight)))
         layer.set_param("b", layer.ops.asarray1f(cast(Any, bias)))
@@ -183,12 +170,7 @@ def norms(model: Model) -> list[Model]:
 
 
 def read_head(model: Model, activation: str | None) -> HeadWeights:
-    """The arrays of a head of ours.
-
-    model (Model): The head.
-    activation (Optional[str]): Of its hidden layers.
-    RETURNS (HeadWeights): Copies.
-    """
+    """The arrays of a head of ours."""
     layers = [*hidden_layers(model), model.get_ref("output")]
     arrays = [tuple(_copy(layer.ops.to_numpy(layer.get_param(name))) for name in ("W", "b")) for layer in layers]
     found = [
@@ -204,10 +186,6 @@ def row_names(
 ) -> tuple[list[str], bool]:
     """Names of the rows of an output layer.
 
-    source (str): For messages.
-    id2label (Optional[Mapping[str, str]]): From config.json.
-    given (Optional[Sequence[str]]): Names that take its place.
-    n_rows (int): Of the output layer.
     RETURNS (Tuple[List[str], bool]): The names in order, and whether somebody chose them.
     RAISES (ValueError): When there are gaps, names twice, or another number than rows.
     """

@@ -27,7 +27,6 @@ class TagRows:
     """How rows of a checkpoint's output layer become those of a head.
 
     task (str): "ner" or "tagger".
-    labels (List[str]): Of the component.
     rows (List[int]): For every row of the head, the checkpoint's that it is, or is made of.
     made (List[bool]): Whether it is made: the checkpoint has no such tag.
     scheme (str): "bio" or "biluo", of entity tags.
@@ -57,10 +56,7 @@ def read_tags(source: str, names: Sequence[str], task: TokenTask | None = None) 
     as good as stay, and further training has something near to begin with. The rows of IOB1, where "B-" stands only
     between two entities of a kind, are carried as they are: read leniently they mean the same.
 
-    source (str): For messages.
-    names (Sequence[str]): Of the rows.
     task (Optional[str]): "ner" or "tagger"; None to tell by the names.
-    RETURNS (TagRows): What was found.
     RAISES (ValueError): When there are entity tags among them, and some cannot be used.
     """
     separator = _separator(names)
@@ -119,8 +115,6 @@ def _arrange(found: dict[tuple[str, str], int], labels: list[str], scheme: Schem
 def arrange_rows(head: HeadWeights, tags: TagRows) -> HeadWeights:
     """A checkpoint's head with the rows of ours.
 
-    head (HeadWeights): As it was read.
-    tags (TagRows): What its rows are.
     RETURNS (HeadWeights): With as many rows as our head has.
     """
     weight, bias = head.layers[-1]

@@ -15,13 +15,7 @@ from .tags import TagRows, arrange_rows
 
 
 def add_token_head(nlp: Language, checkpoint: Checkpoint, tags: TagRows, backbone: str) -> None:
-    """Add the component that a token classifier becomes, initialised, with its weights.
-
-    nlp (Language): A pipeline with a backbone.
-    checkpoint (Checkpoint): The checkpoint.
-    tags (TagRows): What its labels are.
-    backbone (str): Name of the backbone.
-    """
+    """Add the component that a token classifier becomes, initialised, with its weights."""
     model = {
         "@architectures": "spacy-transfer.TokenHead.v1",
         "decoder": "softmax",
@@ -51,9 +45,7 @@ def _with_all_labels(nlp: Language, tags: TagRows) -> Example:
 def token_logits(nlp: Language, component: str, texts: Sequence[str]) -> list[Any]:
     """What the output layer of a token head says.
 
-    nlp (Language): The pipeline.
     component (str): `transfer_ner` or `transfer_tagger`, by its name.
-    texts (Sequence[str]): The texts.
     RETURNS (List[Floats2d]): For every text, shape (n_tokens, n_tags).
     """
     docs = [nlp.make_doc(text) for text in texts]
@@ -72,11 +64,6 @@ def largest_of_tokens(
 ) -> float:
     """How far logits are from transformers' at the first pieces of tokens, in the rows that the checkpoint has.
 
-    nlp (Language): The pipeline.
-    component (str): The head.
-    checkpoint (Checkpoint): What it was made of.
-    texts (Sequence[str]): Texts that fit one window.
-    window (int): Pieces of a window.
     RETURNS (float): Over all texts, tokens and labels.
     """
     assert checkpoint.tags is not None
@@ -94,7 +81,6 @@ def largest_of_tokens(
 def first_pieces(doc: Doc, offsets: Any) -> tuple[Any, Any]:
     """Which tokens have word pieces, and the first of each.
 
-    doc (Doc): The doc.
     offsets (Ints2d): The characters where each piece begins and ends, shape (n_pieces, 2).
     RETURNS (Tuple[Array, Array]): Indices of tokens and of pieces.
     """

@@ -185,7 +185,6 @@ def _fit(pipe: Calibratable, parts: list[Decisions], per_label_thresholds: bool)
 def corpus_of(nlp: Language, name: str | None, key: str = "training.before_to_disk.corpus") -> Iterable[Example]:
     """A corpus of a pipeline's config.
 
-    nlp (Language): The pipeline.
     name (Optional[str]): Its dotted name; None for what [training] dev_corpus says.
     key (str): Where it was named, for the message.
     RETURNS (Iterable[Example]): What its reader gives.

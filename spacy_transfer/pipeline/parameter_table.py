@@ -19,7 +19,6 @@ def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, exclude
     pipes (Iterable[Tuple[str, Any]]): Names and components, in the order of the pipeline.
     optimizer (Optimizer): Has the rates, and has been given the names.
     excluded (Collection[str]): Components that are not updated: `[training] frozen_components`.
-    RETURNS (List[Row]): The rows.
     """
     rows = []
     for name, pipe in pipes:
@@ -31,7 +30,6 @@ def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, exclude
 def fates(parameters: Collection[NamedParameter], is_component_frozen: bool = False) -> dict[str, str]:
     """Whether each parameter moves at the step that its shim has reached.
 
-    parameters (Collection[NamedParameter]): Parameters of a component.
     is_component_frozen (bool): Whether the whole component stays as it is.
     RETURNS (Dict[str, str]): By full name: "yes", "no", or "later".
     """

@@ -18,12 +18,8 @@ from ..types import Pipe
 class NamedParameter:
     """One parameter of a component, and what it is called.
 
-    component (str): Name of the component.
-    name (str): COMPONENT.path.parameter.
-    parameter (Parameter): The parameter itself.
     is_frozen (bool): Whether it is frozen, whatever the tuning.
     tuner (Union[Model, Shim]): The shim whose tuning counts for it, or else its owner.
-    tuned_name (str): Its name there.
     """
 
     component: str
@@ -39,10 +35,7 @@ class NamedParameter:
         return isinstance(self.parameter, TorchParameter)
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
-        """RETURNS (bool): Whether an optimizer has stepped it before.
-
-        optimizer (Optimizer): Thinc's, or one of ours.
-        """
+        """RETURNS (bool): Whether an optimizer has stepped it before."""
         if isinstance(optimizer, TorchOptimizer):
             return optimizer.has_met(self.parameter.key, is_torch=self.is_torch)
         return self.parameter.key in optimizer.nr_update
@@ -51,7 +44,6 @@ class NamedParameter:
 def parameters_of(component: str, pipe: object) -> list[NamedParameter]:
     """All parameters of a component, in Thinc's nodes and in torch's modules.
 
-    component (str): Name of the component.
     pipe (Pipe): The component. One without a model has no parameters.
     RETURNS (List[NamedParameter]): Those that exist so far: before `initialize` there may be none.
     """
@@ -62,8 +54,6 @@ def parameters_of(component: str, pipe: object) -> list[NamedParameter]:
 def parameters_in(component: str, model: Model) -> list[NamedParameter]:
     """All parameters of a model.
 
-    component (str): What the component is called.
-    model (Model): Its model.
     RETURNS (List[NamedParameter]): Those that exist so far.
     """
     found: list[NamedParameter] = []
@@ -91,7 +81,6 @@ def register_names(optimizer: Optimizer, pipes: Iterable[tuple[str, Pipe]]) -> N
     """Give the names of parameters to an optimizer that finds groups by names.
 
     optimizer (Optimizer): One of ours; another is left alone.
-    pipes (Iterable[Tuple[str, Any]]): Names and components.
     """
     learn_names = getattr(optimizer, "learn_names", None)
     if learn_names is None:
@@ -128,10 +117,7 @@ def _walk(node: Model, path: str, is_frozen: bool, seen: set[int]) -> Iterator[t
 
 
 def drop_gradients(pipe: object) -> None:
-    """Drop all gradients of a component for the next step.
-
-    pipe (Pipe): The component.
-    """
+    """Drop all gradients of a component for the next step."""
     steps: Any = getattr(pipe, "steps", None)
     if hasattr(steps, "forget"):
         steps.forget()
@@ -140,10 +126,7 @@ def drop_gradients(pipe: object) -> None:
 
 
 def flush(pipe: Any) -> None:
-    """Let a `transfer_backbone` do at once the backward pass for what its heads have sent; it would do so at its step.
-
-    pipe (Pipe): Any component.
-    """
+    """Do the backward pass of a `transfer_backbone` at once, for what its heads have sent, and not at its step."""
     pending = getattr(getattr(pipe, "steps", None), "pending", None)
     if pending is not None and pending.has_arrived:
         pipe.steps.flush()

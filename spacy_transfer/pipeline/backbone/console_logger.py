@@ -64,9 +64,7 @@ def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:
     """The table of a pipeline that is about to be trained by its config. The components do
     not log theirs then.
 
-    nlp (Language): The pipeline, initialised.
     optimizer (Optional[Optimizer]): A fresh one of the config's; made if not given.
-    RETURNS (str): Several lines.
     """
     training = nlp.config.interpolate()["training"]
     if optimizer is None:

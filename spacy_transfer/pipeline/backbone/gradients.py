@@ -26,10 +26,7 @@ class _Part:
 class PendingGradients:
     """Keeps what the listeners send, by the component they are in: a task.
 
-    encoded (Encoded): What the backbone gave out.
-    callback (Callable[[Encoded], List[Doc]]): Its backward pass.
     losses (Dict[str, float]): Gets the sum of squared gradients under `name`, as spaCy's Tok2Vec reports it.
-    name (str): The component's name.
     scales (Optional[Mapping[str, float]]): What gradients of a task are multiplied with as they come in; 1 for others.
     """
 
@@ -126,10 +123,7 @@ class PendingGradients:
             self._send(list(self._parts.values()))
 
     def backprop_task(self, task: str) -> None:
-        """A backward pass for what one task has sent.
-
-        task (str): Its name.
-        """
+        """A backward pass for what one task has sent."""
         self._send([self._parts[task]])
 
     def _send(self, parts: list[_Part]) -> None:
@@ -142,7 +136,6 @@ class PendingGradients:
     def products(self, first: str, second: str) -> tuple[float, float, float] | None:
         """Of two tasks' gradients, on the docs for which both have one: their product, and the squares of each.
 
-        first (str), second (str): The tasks.
         RETURNS (Optional[Tuple[float, float, float]]): None where they do not meet.
         """
         pairs = ((first, second), (first, first), (second, second))

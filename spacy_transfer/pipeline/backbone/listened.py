@@ -41,10 +41,7 @@ class ListenedTok2Vec(Tok2Vec):
         self.training_log.forget_components()
 
     def find_listeners(self, component: object) -> None:
-        """Connect what listens in a later component, and remember the component: see `Backbone.finish_update`.
-
-        component (Pipe): The component.
-        """
+        """Connect what listens in a later component, and remember the component: see `Backbone.finish_update`."""
         self.training_log.add_component(component)
         self.tasks.add_component(component)
         disconnect(getattr(component, "model", None), self.rows)

@@ -24,8 +24,6 @@ class TaskGradients:
     those of the big batch. They take the room of the parameters that move, once for each task.
 
     What else has left a gradient, such as an anchor, is no task: it is set aside, and added as it is.
-
-    name (str): Name of the backbone.
     """
 
     def __init__(self, name: str) -> None:
@@ -41,11 +39,7 @@ class TaskGradients:
         self._tasks, self._rest = {}, {}
 
     def collect(self, pipe: Pipe, pending: PendingGradients) -> None:
-        """A backward pass for each task of a batch that has a gradient.
-
-        pipe (Backbone): The component.
-        pending (PendingGradients): What has arrived.
-        """
+        """A backward pass for each task of a batch that has a gradient."""
         parameters = parameters_of(self._name, pipe)
         check_passes(self._name, parameters)
         _take(parameters, self._rest)
@@ -59,27 +53,20 @@ class TaskGradients:
             _take(parameters, self._tasks.setdefault(task, {}))
 
     def moves(self, parameter: NamedParameter) -> bool:
-        """RETURNS (bool): Whether anything but zeros has been collected for a parameter.
-
-        parameter (NamedParameter): One of the backbone's.
-        """
+        """RETURNS (bool): Whether anything but zeros has been collected for a parameter."""
         parts = (self._rest, *self._tasks.values())
         return any(parameter.name in own and bool(own[parameter.name].any()) for own in parts)
 
     def add(self, parameter: NamedParameter, more: Any) -> None:
         """Add what is no task's to the coming step.
 
-        parameter (NamedParameter): One of the backbone's.
         more (Union[FloatsXd, Tensor]): Of its shape and library, without a loss scale.
         """
         parameter.parameter.add_gradient(more)
         _take([parameter], self._rest)
 
     def of(self, task: str) -> Gradients:
-        """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter.
-
-        task (str): Its name.
-        """
+        """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter."""
         return self._tasks[task]
 
     def products(self) -> tuple[list[str], NDArray[numpy.float64]]:
@@ -97,20 +84,14 @@ class TaskGradients:
     def merge(self, pipe: Pipe, products: NDArray[numpy.float64], random: Random) -> None:
         """Project what conflicts, and leave the sum for the optimizer.
 
-        pipe (Backbone): The component.
         products (NDArray[float64]): From `products`.
-        random (Random): Draws the orders of projection.
         """
         shares = dict(zip(self._tasks, project(products, random), strict=True))
         self.leave(pipe, shares)
         self.forget()
 
     def leave(self, pipe: Pipe, shares: Mapping[str, float]) -> None:
-        """Leave a mix of the tasks' gradients, and what else there is, where the optimizer finds it.
-
-        pipe (Backbone): The component.
-        shares (Mapping[str, float]): Of each task.
-        """
+        """Leave a mix of the tasks' gradients, and what else there is, where the optimizer finds it."""
         for parameter in parameters_of(self._name, pipe):
             parts = [(1.0, self._rest), *((share, self._tasks[task]) for task, share in shares.items())]
             found = [(share, own[parameter.name]) for share, own in parts if parameter.name in own]
@@ -122,21 +103,14 @@ class TaskGradients:
 
 
 def check_passes(name: str, parameters: list[NamedParameter]) -> None:
-    """RAISES (ValueError): When a backbone has layers of torch with one backward pass only.
-
-    name (str): Name of the backbone.
-    parameters (List[NamedParameter]): Its parameters.
-    """
+    """RAISES (ValueError): When a backbone has layers of torch with one backward pass only."""
     for parameter in parameters:
         if parameter.is_torch and not getattr(parameter.parameter.owner, "keeps_graph", False):
             raise ValueError(Errors.T664.format(name=name, found=type(parameter.parameter.owner).__name__))
 
 
 def drop_all(parameters: list[NamedParameter]) -> None:
-    """Drop all gradients.
-
-    parameters (List[NamedParameter]): Whose.
-    """
+    """Drop all gradients."""
     _take(parameters, {})
 
 

@@ -185,8 +185,6 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         """Summed loss against gold labels, and its gradient with respect to the logits. Missing labels have no loss.
 
         examples (Sequence[Example]): Those that this component may learn from.
-        scores (Union[Floats2d, TokenScores]): Theirs.
-        RETURNS (Tuple[float, Union[Floats2d, TokenScores]]): Loss and gradient.
         """
         raise NotImplementedError
 
@@ -194,16 +192,12 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         """Summed loss against a teacher's answers, before its weight, and its gradient with respect to the logits.
 
         examples (Sequence[Example]): Those that this component may learn from, and a teacher has seen.
-        scores (Union[Floats2d, TokenScores]): Theirs.
-        targets (SoftTargets): The answers.
-        RETURNS (Tuple[float, Union[Floats2d, TokenScores]]): Loss and gradient.
         """
         raise ValueError(Errors.T434.format(name=self.name, found=targets.teacher["kind"], wanted=self.takes_soft))
 
     def own_examples(self, get_examples: GetExamples) -> Callable[[], Iterator[Example]]:
         """For `initialize`: labels of examples that train others alone are not this component's.
 
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         RETURNS (Callable[[], Iterator[Example]]): Returns those that this component may learn from.
         """
         return lambda: (example for example in get_examples() if may_train(example.reference, self.name))
@@ -212,7 +206,6 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
     def sees_only_sample(nlp: Language | None, n_examples: int) -> bool:
         """For `initialize`: counts over a part are not those of the corpus.
 
-        nlp (Optional[Language]): The pipeline.
         n_examples (int): How many examples came, those of others too.
         RETURNS (bool): Whether they are only the beginning of a corpus that is streamed or sampled.
         """

@@ -99,9 +99,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
         """Summed cross-entropy, and its gradient with respect to the logits.
 
-        examples (Sequence[Example]): The batch.
         scores (Floats2d): Probabilities, shape (n_docs, n_labels).
-        RETURNS (Tuple[float, Floats2d]): Loss and gradient.
         """
         truths, mask = self._examples_to_truth(examples)
         weights = None if self.cfg["weights"] is None else self.model.ops.xp.asarray(self.cfg["weights"], dtype="f")
@@ -116,7 +114,6 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
     def soft_targets(self, docs: Sequence[Doc]) -> tuple[Teacher, list[Answer]]:
         """This classifier's answers as a teacher.
 
-        docs (Sequence[Doc]): With rows.
         RETURNS (Tuple[Teacher, List[Answer]]): "labels" and "exclusive"; for each doc its "logits", at
             the temperature it was calibrated to.
         """

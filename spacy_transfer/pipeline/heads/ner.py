@@ -98,8 +98,6 @@ class Entities:
     attributes (Array): ENT_IOB and ENT_TYPE of every token, uint64, shape (n_tokens, 2).
     lengths (Array): Tokens of every doc, shape (n_docs,).
     starts (Array), ends (Array): First tokens and tokens after the last ones, counted through all docs.
-    labels (Array): spaCy's numbers of the labels.
-    scores (Array): Probabilities.
     """
 
     attributes: Ints
@@ -315,7 +313,6 @@ class TransferNER(TokenPipe):
         """Summed loss of a batch, and its gradient. Tokens without annotation, and those of entities that cross tokens,
         allow every tag.
 
-        examples (Sequence[Example]): The batch.
         scores (TokenScores): What the head made of it.
         RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
         """
@@ -348,7 +345,6 @@ class TransferNER(TokenPipe):
     def tag_confidences(self, docs: Sequence[Doc]) -> list[dict[str, object]]:
         """Probabilities of entities, and of being outside of them.
 
-        docs (Sequence[Doc]): With rows; each has tokens.
         RETURNS (List[Dict[str, object]]): For each doc "ents": first token, end, label, probability; and
             "outside": of each token the probability to be in no entity.
         """

@@ -211,9 +211,7 @@ class TransferRegressor(Head[Floats]):
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
         """Summed loss, and its gradient, both in standard deviations of the targets.
 
-        examples (Sequence[Example]): The batch.
         scores (Floats2d): Numbers, shape (n_docs, n_targets), or a row for each span of the reference.
-        RETURNS (Tuple[float, Floats2d]): Loss and gradient.
         """
         found = [values for example in examples for _, values in self.targets.of_example(example)]
         xp = self.model.ops.xp

@@ -124,7 +124,6 @@ class TransferTagger(TokenPipe):
         """The decisions about texts, for `heads.calibration`.
 
         examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
-        RETURNS (TagDecisions): Of all tokens.
         """
         examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
         if not examples:
@@ -157,7 +156,6 @@ class TransferTagger(TokenPipe):
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient.
 
-        examples (Sequence[Example]): The batch.
         scores (TokenScores): What the head made of it.
         RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
         """

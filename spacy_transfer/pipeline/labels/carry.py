@@ -83,11 +83,7 @@ def carry_into(
     label_map: Mapping[str, str] | None = None,
     merge: bool = False,
 ) -> CarryReport:
-    """The same for a component that may not be in a pipeline.
-
-    nlp (Optional[Language]): Its pipeline, to compare backbones.
-    RETURNS (CarryReport): What was carried.
-    """
+    """The same for a component that may not be in a pipeline."""
     key = f"initialize.components.{name}.carry_from"
     called = source if isinstance(source, str) else source.meta["name"]
     other_nlp = load(source, key) if isinstance(source, str) else source
@@ -207,9 +203,7 @@ def create_carry_head_v1(
 def load(source: str, key: str) -> Language:
     """Load a pipeline.
 
-    source (str): A folder or a package.
     key (str): Where it was named, for messages.
-    RETURNS (Language): The pipeline.
     """
     try:
         with same_random_state():

@@ -20,8 +20,6 @@ _LAYER = re.compile(r"\.(layers?|layer)\.(\d+)\.")
 def backbone_of(nlp: Language, name: str) -> tuple[Language, str] | None:
     """The component whose rows a head reads.
 
-    nlp (Language): The pipeline.
-    name (str): Of the head.
     RETURNS (Optional[Tuple[Language, str]]): The pipeline and the component's name; None if it reads no other.
     """
     for other, pipe in reversed(nlp.components):
@@ -34,7 +32,6 @@ def differences(ours: tuple[Language, str] | None, theirs: tuple[Language, str] 
     """What differs between two backbones: kind, settings that change rows, width, weights by layer, and adapters.
 
     ours (Optional[Tuple[Language, str]]): A pipeline and the name of its backbone; None for a head without one.
-    theirs (Optional[Tuple[Language, str]]): The other.
     RETURNS (List[str]): One line for each difference, empty where the rows are the same.
     """
     if ours is None or theirs is None:

@@ -215,8 +215,6 @@ def rows_of_kind(name: str, pipe: object) -> LabelRows | None:
 def find_label_rows(name: str, pipe: object) -> LabelRows | None:
     """The rows of a component's labels, if it has any.
 
-    name (str): Of the component.
-    pipe (object): Any component.
     RETURNS (Optional[LabelRows]): For its kind; None where it has no output layer with a row for each label.
     """
     rows = rows_of_kind(name, pipe)
@@ -226,8 +224,6 @@ def find_label_rows(name: str, pipe: object) -> LabelRows | None:
 def label_rows(name: str, pipe: object) -> LabelRows:
     """The rows of the labels of a component that can have them.
 
-    name (str): Of the component.
-    pipe (object): The component.
     RETURNS (LabelRows): For its kind. Its `output` raises a coded error if the architecture has no such layer.
     RAISES (ValueError): When components of its kind have no rows of labels.
     """

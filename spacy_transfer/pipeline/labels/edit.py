@@ -88,9 +88,6 @@ def set_labels(
 def find_pipe(nlp: Language, name: str) -> Any:
     """A component, disabled ones included.
 
-    nlp (Language): The pipeline.
-    name (str): Of the component.
-    RETURNS (Pipe): The component.
     RAISES (ValueError): When there is none of that name; lists those with similar names.
     """
     found = dict(nlp.components)

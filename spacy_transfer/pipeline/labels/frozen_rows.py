@@ -22,7 +22,6 @@ class FrozenRows:
     model (Model): The head. Its backbone is not looked after.
     nodes (Sequence[Model]): Layers with a part for each label: the output layer first, with W of shape (n_rows, width)
         and b; then a CRF's scores of neighbours.
-    moving (Iterable[int]): Rows that learn.
     """
 
     def __init__(self, model: Model, nodes: Sequence[Model], moving: Iterable[int]) -> None:
@@ -85,9 +84,7 @@ def learn_only(nlp: Language, name: str, labels: str | Iterable[str] | None) -> 
 def freeze_known_rows(pipe: Any, labels: Iterable[str], nlp: Language | None) -> None:
     """The same for a component that may not be in a pipeline.
 
-    pipe (TrainablePipe): The component.
     labels (Iterable[str]): Those that learn; none is allowed.
-    nlp (Optional[Language]): The pipeline.
     """
     labels = list(labels)
     if not hasattr(pipe, "frozen_rows"):

@@ -65,10 +65,6 @@ class LabelPlan:
 def add(old: Sequence[str], labels: Iterable[str], *, name: str) -> LabelPlan:
     """Labels more, after those there are.
 
-    old (Sequence[str]): The labels.
-    labels (Iterable[str]): The new ones.
-    name (str): Of the component, for messages.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When one is there already, or is given twice.
     """
     added = _names(labels, name)
@@ -82,7 +78,6 @@ def remove(old: Sequence[str], labels: Iterable[str], *, name: str) -> LabelPlan
     """Labels fewer. Their rows are gone from the weights.
 
     old (Sequence[str]), labels (Iterable[str]), name (str): As for `add`.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When one is not known.
     """
     gone = _known(old, labels, name)
@@ -95,7 +90,6 @@ def rename(old: Sequence[str], names: Mapping[str, str], *, name: str) -> LabelP
 
     old (Sequence[str]), name (str): As for `add`.
     names (Mapping[str, str]): New names, by old ones. Two may swap.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When an old name is not known, or a new one is taken.
     """
     _known(old, names, name)
@@ -106,9 +100,7 @@ def merge(old: Sequence[str], labels: Iterable[str], into: str, *, name: str) ->
     """Several labels become one, at the place of the first of them. See `merged_row` for its weights.
 
     old (Sequence[str]), name (str): As for `add`.
-    labels (Iterable[str]): Two or more.
     into (str): Its name: a new one, or one of them.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When one is not known, when there are fewer than two, or the name is taken.
     """
     parts = _known(old, labels, name)
@@ -130,13 +122,9 @@ def between(
 ) -> LabelPlan:
     """One label set becomes another: labels go by their names.
 
-    old (Sequence[str]): The labels there were.
-    new (Sequence[str]): The labels there will be.
     label_map (Optional[Mapping[str, str]]): New names, by old ones, where they differ. A label that is mapped goes
         nowhere else.
-    name (str): Of the component, for messages.
     may_merge (bool): Whether several old labels may become one.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When the map names a label that is not there, on either side, or when two labels meet in one
         and may_merge does not say so.
     """
@@ -156,10 +144,8 @@ def by_rows(plan: LabelPlan, old_rows: Sequence[str], new_rows: Sequence[str]) -
     """The same change for rows that stand for parts of labels: "B-PER" and "I-PER" for "PER". A row without a label in
     its name ("O") is carried.
 
-    plan (LabelPlan): For the labels.
     old_rows (Sequence[str]): Names of the rows there were.
     new_rows (Sequence[str]): Names of the rows there will be.
-    RETURNS (LabelPlan): For the rows.
     """
     known, found = set(old_rows), dict(zip(plan.labels, plan.sources, strict=True))
     sources = []
@@ -176,12 +162,10 @@ def move_rows(plan: LabelPlan, W: Any, b: Any, kind: Kind, xp: Any = numpy) -> t
     A new row has no weights, and the bias of the rarest label (at most 0 for a sigmoid, which 0 makes undecided): what
     nobody has seen is scored alike in all texts, and below what the head has learned to see.
 
-    plan (LabelPlan): The change of the rows.
     W (Floats2d): Shape (n_old, width).
     b (Floats1d): Shape (n_old,).
     kind (str): Whether labels share a "softmax", have a "sigmoid" each, or are the "number"s of a regressor, which are
         0 where nothing is known. It decides what merging means.
-    xp (Any): numpy or cupy.
     RETURNS (Tuple[Floats2d, Floats1d]): Shapes (n_new, width) and (n_new,).
     """
     place = {label: i for i, label in enumerate(plan.old)}
@@ -208,7 +192,6 @@ def merged_row(W: Any, b: Any, kind: Kind, xp: Any = numpy) -> tuple[Any, Any]:
     kind (str): "softmax": the probability is the sum of the parts', so the logit is their log-sum-exp. "sigmoid": the
         merged label holds where one of the parts does, and they are taken for independent (noisy or, Pearl 1988).
         "number": the mean.
-    xp (Any): numpy or cupy.
     RETURNS (Tuple[Floats1d, float]): The row and its bias.
     """
     wide: Any = b.astype("f8")
@@ -229,9 +212,6 @@ def move_axis(plan: LabelPlan, array: Any, axis: int, xp: Any = numpy) -> Any:
     """Carry the slices of an array along one axis, bit for bit; new ones are 0.
 
     plan (LabelPlan): The change of the slices, without merges.
-    array (FloatsXd): Has len(plan.old) slices.
-    axis (int): The axis.
-    RETURNS (FloatsXd): Has len(plan.labels) slices.
     """
     place = {label: i for i, label in enumerate(plan.old)}
     shape = list(array.shape)
@@ -251,7 +231,6 @@ def move_transitions(
     are 0. Merged, they are the log of the mean of their exponentials, each part weighing what its bias says: paths
     through the merged row sum up to those through its parts, at states of zeros.
 
-    plan (LabelPlan): The change of the rows.
     start (Floats1d), end (Floats1d): Shape (n_old,).
     transition (Floats2d): Shape (n_old, n_old).
     b (Floats1d): Biases of the output layer, shape (n_old,).

@@ -12,11 +12,7 @@ Params = dict[str, Any]
 
 
 class LabelRows:
-    """The labels of a component with a row for each, in the output layer of its model.
-
-    name (str): Of the component.
-    pipe (TrainablePipe): The component.
-    """
+    """The labels of a component with a row for each, in the output layer of its model."""
 
     kind: Kind = "softmax"
     fewest = 1
@@ -42,32 +38,22 @@ class LabelRows:
         return row
 
     def set_labels(self, plan: LabelPlan) -> None:
-        """Write the names of a plan into the component.
-
-        plan (LabelPlan): For the labels.
-        """
+        """Write the names of a plan into the component."""
         self.pipe.cfg["labels"] = list(plan.labels)
 
     def check(self, plan: LabelPlan) -> None:
-        """Look whether a plan can be carried out, before anything is touched.
-
-        plan (LabelPlan): For the labels.
-        """
+        """Look whether a plan can be carried out, before anything is touched."""
         if not self.has_weights():
             raise ValueError(Errors.T369.format(name=self.name))
         if len(plan.labels) < self.fewest:
             raise ValueError(Errors.T370.format(name=self.name, labels=list(plan.labels), fewest=self.fewest))
 
     def check_source(self, other: "LabelRows") -> None:
-        """Look whether rows of another component mean the same here, before anything is touched.
-
-        other (LabelRows): Of the same kind.
-        """
+        """Look whether rows of another component mean the same here, before anything is touched."""
 
     def finish(self, plan: LabelPlan, source: "LabelRows") -> None:
         """What remains to be done once the parameters are in.
 
-        plan (LabelPlan): For the rows.
         source (LabelRows): Where they came from; the component itself when only its labels change.
         """
 
@@ -107,8 +93,6 @@ class LabelRows:
         """What parameters are after a change.
 
         params (List[Dict[str, FloatsXd]]): From `read`.
-        plan (LabelPlan): For the rows.
-        RETURNS (List[Dict[str, FloatsXd]]): New arrays.
         """
         W, b = params[0]["W"], params[0]["b"]
         # A sparse layer keeps its rows one after the other.
@@ -142,9 +126,6 @@ def resized(old: Model, params: Params, n_rows: int) -> Model:
     """A layer like another, with other parameters.
 
     old (Model): A layer without layers of its own.
-    params (Dict[str, FloatsXd]): Its parameters.
-    n_rows (int): Its size.
-    RETURNS (Model): The layer.
     """
     sizes = {name: old.maybe_get_dim(name) for name in old.dim_names}
     if "nO" in sizes:
