@@ -3,8 +3,10 @@
 import logging
 import tempfile
 import time
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from spacy import util
@@ -14,6 +16,7 @@ from thinc.api import Config
 from wasabi import msg
 
 from ..errors import Errors
+from ..types import Config as Block
 from .app import transfer_cli
 from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
@@ -49,7 +52,7 @@ def fit_cli(
     msg.good(f"Saved the pipeline to {output_path}")
 
 
-def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> dict[str, Any] | None:
+def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> Block | None:
     """Initialise a pipeline with `fit = "maxent"` for every classifier in it, evaluate it, and save it.
 
     use_gpu (int): Id of a GPU, or -1.
@@ -97,11 +100,8 @@ def _heads(config: Config) -> list[str]:
 
 def _can_be_read(config: Config, name: str) -> bool:
     """Whether a corpus has a path."""
-    block: Any = config.interpolate()
-    for key in name.split("."):
-        block = block[key]
     try:
-        registry.resolve({"corpus": block})
+        registry.resolve({"corpus": _swap(config.interpolate(), name)})
     except ValueError as error:
         if "[E913]" in str(error):
             return False
@@ -109,13 +109,11 @@ def _can_be_read(config: Config, name: str) -> bool:
     return True
 
 
-def _swap(config: Config, name: str, block: Any = None) -> Any:
-    """RETURNS (Any): What stands under a dotted name. A block that is given takes its place."""
+def _swap(config: Config, name: str, block: Block | None = None) -> Block:
+    """RETURNS (Dict[str, Any]): The block under a dotted name. A block that is given takes its place."""
     *sections, last = name.split(".")
-    place: Any = config
-    for key in sections:
-        place = place[key]
-    found = place[last]
+    place: Block = reduce(getitem, sections, config)
+    found: Block = place[last]
     if block is not None:
         place[last] = block
     return found

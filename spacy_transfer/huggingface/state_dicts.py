@@ -4,15 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy
-from numpy.typing import NDArray
 from thinc.api import Model
 
 from ..errors import Errors
+from ..types import Floats
 
-Floats = NDArray[numpy.float32]
+if TYPE_CHECKING:
+    import torch
+
 Task = Literal["sequence", "token"]
 
 SUFFIXES: dict[str, Task] = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token"}
@@ -74,7 +76,7 @@ class HeadWeights:
     norm: tuple[Floats, Floats, float] | None = None
 
 
-def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout:
+def find_layout(source: str, model_type: str, task: Task, config: object) -> Layout:
     """The layout of the head that a kind of model has, its activation filled in.
 
     task (str): "sequence" or "token".
@@ -88,7 +90,7 @@ def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout
         layout,
         activation=_look_up(layout.activation, config),
         document=_look_up(layout.document, config),
-        epsilon=None if layout.norm is None else float(config.norm_eps),
+        epsilon=None if layout.norm is None else float(_look_up("config.norm_eps", config)),
     )
     if layout.dense is not None and layout.activation not in ACTIVATIONS:
         found = f"{model_type} with a head of activation {layout.activation!r}"
@@ -96,11 +98,11 @@ def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout
     return layout
 
 
-def _look_up(value: str, config: Any) -> str:
+def _look_up(value: str, config: object) -> str:
     return str(getattr(config, value.removeprefix("config."))) if value.startswith("config.") else value
 
 
-def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
+def take_head(state: "Mapping[str, torch.Tensor]", layout: Layout) -> HeadWeights:
     """The head inside a state dict.
 
     RETURNS (HeadWeights): Copies of its arrays.
@@ -111,11 +113,11 @@ def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
     return HeadWeights(layers, None if layout.dense is None else layout.activation, norm)
 
 
-def _pair(state: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
+def _pair(state: "Mapping[str, torch.Tensor]", name: str) -> tuple[Floats, Floats]:
     """Weights and biases; some layers have none of these."""
-    weight = _copy(state[f"{name}.weight"])
-    bias = f"{name}.bias"
-    return weight, _copy(state[bias]) if bias in state else numpy.zeros(len(weight), dtype="f")
+    tensors = [state[key].detach().cpu() for key in (f"{name}.weight", f"{name}.bias") if key in state]
+    weight, *bias = (numpy.array(tensor, dtype="f") for tensor in tensors)
+    return weight, bias[0] if bias else numpy.zeros(len(weight), dtype="f")
 
 
 def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
@@ -151,13 +153,17 @@ def hidden_layers(model: Model) -> list[Model]:
 
 def fill_head(model: Model, weights: HeadWeights) -> None:
     """Put a checkpoint's arrays into an initialised head of the same shape."""
-    for layer, (weight, bias) in zip([*hidden_layers(model), model.get_ref("output")], weights.layers, strict=True):
-        layer.set_param("W", layer.ops.asarray2f(cast(Any, weight)))
-        layer.set_param("b", layer.ops.asarray1f(cast(Any, bias)))
+    layers = [*hidden_layers(model), model.get_ref("output")]
+    for layer, (weight, bias) in zip(layers, weights.layers, strict=True):
+        _set(layer, W=weight, b=bias)
     if weights.norm is not None:
         (layer,), (scale, shift, _) = norms(model), weights.norm
-        layer.set_param("G", layer.ops.asarray1f(cast(Any, scale)))
-        layer.set_param("b", layer.ops.asarray1f(cast(Any, shift)))
+        _set(layer, G=scale, b=shift)
+
+
+def _set(layer: Model, **params: Floats) -> None:
+    for name, array in params.items():
+        layer.set_param(name, layer.ops.xp.asarray(array, dtype="f"))
 
 
 def norms(model: Model) -> list[Model]:
@@ -172,13 +178,13 @@ def norms(model: Model) -> list[Model]:
 def read_head(model: Model, activation: str | None) -> HeadWeights:
     """The arrays of a head of ours."""
     layers = [*hidden_layers(model), model.get_ref("output")]
-    arrays = [tuple(_copy(layer.ops.to_numpy(layer.get_param(name))) for name in ("W", "b")) for layer in layers]
-    found = [
-        (*(_copy(node.ops.to_numpy(node.get_param(name))) for name in ("G", "b")), node.attrs["epsilon"])
-        for node in norms(model)
-    ]
-    norm: Any = found[0] if len(found) == 1 else None
-    return HeadWeights(arrays, activation if len(layers) > 1 else None, norm)  # type: ignore[arg-type]
+    arrays = [(_get(layer, "W"), _get(layer, "b")) for layer in layers]
+    found = [(_get(node, "G"), _get(node, "b"), float(node.attrs["epsilon"])) for node in norms(model)]
+    return HeadWeights(arrays, activation if len(layers) > 1 else None, found[0] if len(found) == 1 else None)
+
+
+def _get(layer: Model, name: str) -> Floats:
+    return numpy.array(layer.ops.to_numpy(layer.get_param(name)), dtype="f")
 
 
 def row_names(
@@ -208,7 +214,3 @@ def row_names(
 def near(name: str, names: Sequence[str]) -> list[str]:
     """RETURNS (List[str]): Those that look like a name, or else all."""
     return get_close_matches(name, names, n=4, cutoff=0.5) or list(names)
-
-
-def _copy(array: Any) -> Floats:
-    return numpy.array(array.detach().cpu() if hasattr(array, "detach") else array, dtype=numpy.float32)

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from thinc.api import Model, Optimizer
+from thinc.shims import Shim
 
 from ..backbones.shims.parameter import Parameter, TorchParameter, node_parameters, shim_parameters
 from ..backbones.shims.thinc_tuning import LayersShim
 from ..backbones.shims.thinc_weights import COMBINES
 from ..tuning.torch_optimizer import TorchOptimizer
-from ..types import Pipe
+from ..types import AnyModel, Pipe
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class NamedParameter:
     name: str
     parameter: Parameter
     is_frozen: bool
-    tuner: Any
+    tuner: AnyModel | Shim
     tuned_name: str
 
     @property
@@ -118,18 +118,18 @@ def _walk(node: Model, path: str, is_frozen: bool, seen: set[int]) -> Iterator[t
 
 def drop_gradients(pipe: object) -> None:
     """Drop all gradients of a component for the next step."""
-    steps: Any = getattr(pipe, "steps", None)
-    if hasattr(steps, "forget"):
+    steps = getattr(pipe, "steps", None)
+    if steps is not None:
         steps.forget()
     for named in parameters_of("", pipe):
         named.parameter.clear_gradient()
 
 
-def flush(pipe: Any) -> None:
+def flush(pipe: object) -> None:
     """Do the backward pass of a `transfer_backbone` at once, for what its heads have sent, and not at its step."""
-    pending = getattr(getattr(pipe, "steps", None), "pending", None)
-    if pending is not None and pending.has_arrived:
-        pipe.steps.flush()
+    steps = getattr(pipe, "steps", None)
+    if steps is not None and steps.pending is not None and steps.pending.has_arrived:
+        steps.flush()
 
 
 def has_weights(pipe: object) -> bool:

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import numpy
-from numpy.typing import NDArray
+from thinc.types import FloatsXd
 
 from ...backbones.shims.retained_graph import keep_graph
 from ...errors import Errors
 from ...tuning.pcgrad import project
-from ...types import Pipe
+from ...types import Floats, Pipe
 from ..parameters import NamedParameter, parameters_of
 from .gradients import PendingGradients
 
@@ -57,22 +57,22 @@ class TaskGradients:
         parts = (self._rest, *self._tasks.values())
         return any(parameter.name in own and bool(own[parameter.name].any()) for own in parts)
 
-    def add(self, parameter: NamedParameter, more: Any) -> None:
+    def add(self, parameter: NamedParameter, more: Floats) -> None:
         """Add what is no task's to the coming step.
 
         more (Union[FloatsXd, Tensor]): Of its shape and library, without a loss scale.
         """
-        parameter.parameter.add_gradient(more)
+        parameter.parameter.add_gradient(cast(FloatsXd, more))
         _take([parameter], self._rest)
 
     def of(self, task: str) -> Gradients:
         """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter."""
         return self._tasks[task]
 
-    def products(self) -> tuple[list[str], NDArray[numpy.float64]]:
+    def products(self) -> tuple[list[str], Floats]:
         """The tasks, and the products of their gradients with one another.
 
-        RETURNS (Tuple[List[str], NDArray[float64]]): Names, and shape (n_tasks, n_tasks).
+        RETURNS (Tuple[List[str], Floats]): Names, and shape (n_tasks, n_tasks).
         """
         names = list(self._tasks)
         found = numpy.zeros((len(names), len(names)))
@@ -81,10 +81,10 @@ class TaskGradients:
                 found[i, j] = found[j, i] = _product(self._tasks[first], self._tasks[second])
         return names, found
 
-    def merge(self, pipe: Pipe, products: NDArray[numpy.float64], random: Random) -> None:
+    def merge(self, pipe: Pipe, products: Floats, random: Random) -> None:
         """Project what conflicts, and leave the sum for the optimizer.
 
-        products (NDArray[float64]): From `products`.
+        products (Floats): From `products`.
         """
         shares = dict(zip(self._tasks, project(products, random), strict=True))
         self.leave(pipe, shares)
@@ -117,7 +117,7 @@ def drop_all(parameters: list[NamedParameter]) -> None:
 def _take(parameters: list[NamedParameter], into: Gradients) -> None:
     """Move gradients away from the parameters, and add them to what is there."""
     for parameter in parameters:
-        gradient: Any = parameter.parameter.take_gradient()
+        gradient = parameter.parameter.take_gradient()
         if gradient is not None and parameter.name in into:
             into[parameter.name] += gradient
         elif gradient is not None:

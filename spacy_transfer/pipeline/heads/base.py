@@ -4,11 +4,10 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import wraps
-from typing import Generic, TypeVar, cast
+from typing import Generic, cast
 
 import numpy
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
@@ -20,14 +19,11 @@ from ...corpora.mixed.label_cover import MOST as STREAM_SAMPLE
 from ...errors import Errors
 from ...heads.layers import forget
 from ...heads.tagging.tokens import TokenScores
-from ...types import ArrayModule, Bools, Floats, GetExamples, Ints, Losses
+from ...types import ArrayModule, Bools, GetExamples, Ints, Losses
 from ..checksums import CheckedFiles
 from ..labels.carry import Carry
-from ..labels.frozen_rows import FrozenRows
+from ..labels.frozen_rows import FrozenRows, ScoresT
 from .distillation import SoftTargets, by_teacher
-
-ScoresT = TypeVar("ScoresT", Floats, TokenScores)
-"""What a head's model gives, and what its gradients are."""
 
 
 def takes_carry(initialize: Callable[..., None]) -> Callable[..., None]:
@@ -48,7 +44,7 @@ def takes_carry(initialize: Callable[..., None]) -> Callable[..., None]:
     return initialize_with_carry
 
 
-class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
+class Head(CheckedFiles, Generic[ScoresT]):
     """A component that scores labels, targets or tags on the rows of a backbone. A subclass defines what goes into the
     model (`inputs`), how many rows of scores an example has (`n_rows`), and the loss of gold labels (`gold_loss`).
 
