@@ -1,6 +1,6 @@
 """`transfer_backbone`: one pretrained encoder, shared by all heads that listen to it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -15,7 +15,6 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from ...backbones.encode import CachedEncoder, encode
 from ...backbones.links import Batch
-from ...backbones.listeners import link_of
 from ...backbones.own_backbone import replace_listener, replace_listener_config
 from ...backbones.row_cache import CacheDtype, CacheSettings
 from ...backbones.shims.torch_tuning import TuningShim
@@ -111,13 +110,7 @@ def make_backbone(
 
 class Backbone(CheckedFiles, ListenedTok2Vec):
     """Computes rows once for all heads, and gathers the gradients of all heads for one backward pass, or with PCGrad
-    for one pass each.
-
-    vocab (Vocab): The shared vocabulary.
-    model (Model[List[Doc], List[Floats2d]]): The backbone.
-    name (str): The component's name.
-    cache (CacheSettings): What is kept between epochs.
-    frozen (bool), keep_rows (bool), weighing (Optional[TaskWeights]), surgery (Optional[str]): See `make_backbone`.
+    for one pass each. Its arguments are those of `make_backbone`.
     """
 
     def __init__(
@@ -158,22 +151,6 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         self._require_weights()
         self._connect_copies()
         return self._encoder.encode(self.model, docs)
-
-    def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
-        """Leave the rows on the docs: in `doc.tensor`, and where the listeners of this backbone find them.
-
-        docs (Sequence[Doc]): The docs.
-        encoded (Encoded): From `predict`.
-        """
-        links = map(link_of, self.listeners)
-        wants_documents = any(link is not None and link.per_document for link in links)
-        # A slice would keep the whole batch alive for as long as the doc lives.
-        rows = [of_doc.copy() for of_doc in encoded.rows]
-        documents = [row.copy() for row in encoded.documents] if wants_documents else [None] * len(rows)
-        for doc, of_doc in zip(docs, rows, strict=True):
-            assert len(of_doc) == len(doc)
-            doc.tensor = of_doc  # type: ignore[assignment]
-        self.rows.put(docs, rows, documents, self._has_later_encoder)
 
     def without_cache(self) -> AbstractContextManager[None]:
         """Predict what no training will ask for again: rows that are kept stay as they are, and none is added."""
@@ -243,12 +220,7 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         self.training_log.before_step(self, sgd)
         self.steps.finish(sgd, counts_anyway=not self.frozen and self._is_frozen_now)
 
-    def initialize(
-        self,
-        get_examples: GetExamples,
-        *,
-        nlp: Language | None = None,
-    ) -> None:
+    def initialize(self, get_examples: GetExamples, *, nlp: Language | None = None) -> None:
         """Read the source, and tell the listeners how wide its rows are.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.

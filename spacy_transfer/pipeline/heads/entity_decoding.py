@@ -1,11 +1,15 @@
-"""From tags to entities: the constraints of what docs have already, the best tags, and new entities beside old ones."""
+"""From tags to entities: the constraints of what docs have already, the best tags, new entities beside old ones, and
+`ent._.confidence`."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
+from spacy.util import logger
 
+from ...errors import Warnings
 from ...heads.tagging.crf import Transitions, viterbi
 from ...heads.tagging.lenient import LenientEntities, read_leniently
 from ...heads.tagging.schemes import BEGIN, INSIDE, MISSING, NO_LABEL, OUTSIDE, Scheme, find_runs
@@ -13,6 +17,9 @@ from ...heads.tagging.token_decisions import JudgedEntities
 from ...heads.tagging.tokens import TokenScores
 from ...types import Bools, Floats, Ints
 from .tokens import first_tokens, part_of
+
+MARK = "probabilities_of"
+"""In the attrs of a span group: the component whose entities it holds."""
 
 
 @dataclass
@@ -138,3 +145,28 @@ def best_tags(scores: TokenScores, logits: Floats, transitions: Transitions, all
         chosen, lengths = part_of(scores.lengths, numpy.flatnonzero(wrong))
         tags[chosen] = viterbi(logits[chosen], lengths, transitions)
     return tags
+
+
+def confidence(span: Span) -> float | None:
+    """`ent._.confidence`: the probability of an entity, from the span group in which a `transfer_ner` left it.
+
+    span (Span): An entity.
+    RETURNS (Optional[float]): Between 0 and 1; None for a span that none of them found.
+    """
+    for group in span.doc.spans.values():
+        if MARK in group.attrs:
+            at = bisect_left(range(len(group)), span.start, key=lambda i: group[i].start)
+            if at < len(group) and (group[at].end, group[at].label) == (span.end, span.label):
+                return group.attrs["scores"][at]
+    return None
+
+
+def register_confidence(spans_key: str) -> None:
+    """Declare the extension attribute, unless the user has one of that name.
+
+    spans_key (str): Where the probabilities are anyway, for the warning.
+    """
+    if not Span.has_extension("confidence"):
+        Span.set_extension("confidence", getter=confidence)
+    elif Span.get_extension("confidence")[2] is not confidence:
+        logger.warning(Warnings.W332.format(key=spans_key))

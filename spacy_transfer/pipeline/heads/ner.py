@@ -20,10 +20,9 @@ from ...heads.tagging.schemes import OUTSIDE, Scheme, SchemeKind, span_unlikelih
 from ...heads.tagging.token_decisions import EntityDecisions, JudgedEntities
 from ...heads.tagging.tokens import TokenScores
 from ...types import Bools, Floats, Ints
-from .confidence import MARK, register_confidence
 from .distillation import by_doc
 from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans, judged
-from .entity_decoding import Entities, Found, Given, best_tags, no_entities
+from .entity_decoding import MARK, Entities, Found, Given, best_tags, no_entities, register_confidence
 from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of, write_attributes
 
 
