@@ -17,6 +17,7 @@ from ..errors import Errors
 from ..pipeline.backbone.component import Backbone
 from ..random_state import same_random_state
 from ..types import Config
+from .forgetting import number
 from .old_data import Data, bare_doc, fingerprint, is_raw, own_answers, read_data
 
 Scores = dict[str, dict[str, float]]
@@ -201,11 +202,6 @@ def as_json(rows: Iterable[Row]) -> list[dict[str, str | float | None]]:
     """RETURNS (List[Dict[str, Union[str, float, None]]]): For a file; null for what is not known."""
     columns = [row.columns().items() for row in rows]
     return [{key: number(value) if isinstance(value, float) else value for key, value in own} for own in columns]
-
-
-def number(value: float) -> float | None:
-    """RETURNS (Optional[float]): JSON has no NaN."""
-    return None if math.isnan(value) else value
 
 
 def _wanted(nlp: Language, skill: Skill, scores: Mapping[str, object], key: str) -> tuple[str, ...]:

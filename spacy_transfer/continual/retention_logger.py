@@ -15,8 +15,8 @@ from ..errors import Errors, Warnings
 from ..integrity import write_whole
 from ..pipeline.labels.carry import load
 from ..types import Config
-from .forgetting import ForgettingMatrix, check_picture
-from .retention import OldSkills, Scores, as_json, as_rows, as_text, number, skills_from
+from .forgetting import ForgettingMatrix, check_picture, number
+from .retention import OldSkills, Scores, as_json, as_rows, as_text, skills_from
 
 Info: TypeAlias = Config
 """What spaCy tells a logger of a step."""

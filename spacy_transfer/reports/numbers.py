@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -189,7 +188,7 @@ def within(statistic: Statistic, own: Ints, n_docs: int) -> Statistic:
     """
 
     def part(weights: Ints) -> float:
-        whole: Any = numpy.zeros(n_docs, dtype=numpy.int64)
+        whole = numpy.zeros(n_docs, dtype=numpy.int64)
         whole[own] = weights
         return statistic(whole)
 
