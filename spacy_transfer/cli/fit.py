@@ -66,7 +66,7 @@ def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> 
     dev = config["training"]["dev_corpus"]
     has_dev = _can_be_read(config, dev)
     if not has_dev:
-        # spaCy opens both corpora, though nothing reads this one.
+        # spaCy opens both corpora, though only one is read.
         given = _swap(config, dev, _swap(config, config["training"]["train_corpus"]))
     start = time.perf_counter()
     nlp = initialise(config, path, use_gpu=use_gpu)
@@ -120,7 +120,7 @@ def _swap(config: Config, name: str, block: Block | None = None) -> Block:
 
 
 def save(nlp: Language, path: Path) -> None:
-    """Write beside the place and move there: what fails on the way leaves the place as it was.
+    """Write into a temporary folder, and move that into place: a failure leaves the old folder unchanged.
 
     path (Path): The folder; see `check_output`.
     """

@@ -127,7 +127,7 @@ class AnchoredStep:
                     self._add_pull(key, named, old, pipe)
 
     def _add_pull(self, key: str, named: NamedParameter, old: OldParameter, pipe: Pipe) -> None:
-        """What has no gradient of its own is left alone; its docs count once it has one."""
+        """A parameter without a gradient is not pulled; its docs count once it has one."""
         collected, parameter = collected_of(pipe), named.parameter
         if collected is None and parameter.gradient is not None:
             pull(parameter, old.origin, self.strengths[key] * self._waiting.pop(key), old.importance)
@@ -136,7 +136,7 @@ class AnchoredStep:
             collected.add(named, pull_of(cast(Floats, parameter.value), old.origin, factor, old.importance))
 
     def _look_up(self, name: str, pipe: Pipe) -> Held:
-        """Labels may be added on the way, which replaces layers."""
+        """Adding labels in training replaces layers."""
         shapes = cast(
             Shapes,
             tuple(

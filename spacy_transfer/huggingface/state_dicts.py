@@ -131,7 +131,7 @@ def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
     if layout.norm is not None and weights.norm is not None:
         scale, shift, _ = weights.norm
         name, (weight, bias) = pairs.pop()
-        # Their norm has no shift: it is the output layer's.
+        # Their norm has no shift: it goes into the bias of the output layer.
         pairs += [(name, (weight, bias + weight @ shift))]
         return _named(pairs) | {f"{layout.norm}.weight": scale}
     return _named(pairs)

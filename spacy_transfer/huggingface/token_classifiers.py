@@ -81,7 +81,7 @@ def largest_of_tokens(
     for text, logits, (at_pieces, offsets) in zip(texts, token_logits(nlp, component, texts), outputs, strict=True):
         tokens, pieces = first_pieces(nlp.make_doc(text), offsets)
         differences = numpy.abs(logits[tokens][:, ours] - at_pieces[pieces][:, theirs])
-        # Not a number must not be taken for 0.
+        # NaN must not count as 0.
         largest = float(numpy.maximum(largest, differences.max(initial=0.0)))
     return largest
 

@@ -169,7 +169,7 @@ def _fit(pipe: Calibratable, parts: list[Decisions], per_label_thresholds: bool)
     if not math.isfinite(mean_nll(parts, 1.0)):
         raise ValueError(Errors.T355.format(name=pipe.name, count=count))
     best = fit_temperature(parts)
-    # The search may stop in another valley than that of before; what is chosen is never worse.
+    # The search may end in another local minimum; the choice is never worse than the old temperature.
     tried = [1.0, before] if best is None else [best, before]
     after = min(tried, key=lambda temperature: mean_nll(parts, temperature))
     if best is None:

@@ -28,7 +28,7 @@ def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, exclude
     return rows
 
 
-def fates(parameters: Collection[NamedParameter], is_component_frozen: bool = False) -> dict[str, str]:
+def _trained_when(parameters: Collection[NamedParameter], is_component_frozen: bool = False) -> dict[str, str]:
     """Whether each parameter moves at the step that its shim has reached.
 
     is_component_frozen (bool): Whether the whole component stays as it is.
@@ -41,10 +41,10 @@ def fates(parameters: Collection[NamedParameter], is_component_frozen: bool = Fa
             now, ever = tuner.policy.moving(tuner.steps), ever_moving(tuner.policy, tuner.steps)
         for parameter in own:
             if is_component_frozen or parameter.is_frozen:
-                fate = "no"
+                when = "no"
             else:
-                fate = "yes" if parameter.tuned_name in now else "later" if parameter.tuned_name in ever else "no"
-            found[parameter.name] = fate
+                when = "yes" if parameter.tuned_name in now else "later" if parameter.tuned_name in ever else "no"
+            found[parameter.name] = when
     return found
 
 
@@ -65,7 +65,7 @@ def ever_moving(policy: Policy, step: int) -> frozenset[str]:
 
 
 def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_component_frozen: bool) -> list[Row]:
-    fate = fates(parameters, is_component_frozen)
+    when = _trained_when(parameters, is_component_frozen)
     buckets: dict[tuple, list[tuple[NamedParameter, int | None, float]]] = {}
     n_layers: dict[int, int] = {}
     for tuner, own in _by_tuner(parameters):
@@ -75,7 +75,7 @@ def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_component_f
             found = settings_of(optimizer, parameter.name, scale)
             name, highest = describe(found.schedule)
             highest = None if highest is None else highest * found.scale
-            key = (fate[parameter.name], found.group, found.rate, highest, name, n_layers[id(tuner)])
+            key = (when[parameter.name], found.group, found.rate, highest, name, n_layers[id(tuner)])
             key = (key[0], *("", 0.0, None, ""), key[-1]) if key[0] == "no" else key
             buckets.setdefault(key, []).append((parameter, depth.get(parameter.tuned_name), found.decay))
     rows = []

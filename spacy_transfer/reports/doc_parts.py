@@ -60,7 +60,7 @@ def exclusive_labels(name: str, pipe: TextCategorizer, examples: Sequence[Exampl
 
 
 def _gold_cats(doc: Doc, names: Sequence[str]) -> dict[str, float]:
-    """Gold labels of one component. A NaN says as little as a label that is not there."""
+    """Gold labels of one component. A NaN counts as missing."""
     return {label: doc.cats[label] for label in names if label in doc.cats and not math.isnan(doc.cats[label])}
 
 

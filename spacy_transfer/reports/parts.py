@@ -94,5 +94,5 @@ def calibration_error(calibration: Calibration | None) -> dict[str, Statistic]:
 
 
 def without_nan(values: Floats, low: float) -> Floats:
-    """RETURNS (Floats): The values. In the place of a NaN stands one that loses each comparison."""
+    """RETURNS (Floats): The values, with `low` in place of NaN."""
     return numpy.where(numpy.isnan(values), low, values)

@@ -153,7 +153,7 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         return self._encoder.encode(self.model, docs)
 
     def without_cache(self) -> AbstractContextManager[None]:
-        """Predict what no training will ask for again: rows that are kept stay as they are, and none is added."""
+        """Predict without the cache: rows that it holds stay, and none is added."""
         return self._encoder.pause()
 
     # Training
@@ -166,8 +166,8 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         sgd: Optimizer | None = None,
         losses: Losses | None = None,
     ) -> Losses:
-        """Give every listener the rows of a batch. Gradients are gathered and go back all at once, in
-        `finish_update` or at the next `update`: so no head, frozen or idle, can keep the others' from arriving.
+        """Give every listener the rows of a batch. There is one backward pass for the gradients of all heads, in
+        `finish_update` or at the next `update`. So it does not wait for a head that is frozen or gets no examples.
 
         examples (Iterable[Example]): The batch.
         drop (float): Dropout of Thinc layers; encoders of transformers have theirs in their own config.
@@ -258,16 +258,16 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
     needs_checksum = True
 
     def before_saving(self) -> None:
-        """Nothing is saved between a backbone and its heads: their gradients have arrived, or do not come."""
+        """Make a delayed step before saving: no more gradients come."""
         self.steps.settle(is_over=True)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple:
-        """A copy, or what another process gets, is what would be saved. (Cython asks for no `__getstate__`.)"""
+        """A copy or pickle has the state that would be saved. (Cython does not call `__getstate__`.)"""
         self.before_saving()
         return super().__reduce_ex__(protocol)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "Backbone":
-        """Load the component, and forget what was under way.
+        """Load the component, and drop gradients and a delayed step.
 
         path (Union[str, Path]): The folder.
         exclude (Iterable[str]): Fields to leave out.

@@ -19,11 +19,11 @@ Gradients = dict[str, Any]
 
 
 class TaskGradients:
-    """Sends the tasks of a batch back one by one, through the same forward pass, and keeps the gradients of the
-    backbone's parameters apart until the step. Those of several batches add up by task, so accumulated gradients are
-    those of the big batch. They take the room of the parameters that move, once for each task.
+    """Runs a backward pass for each task of a batch, with one forward pass for all, and keeps the gradients of the
+    backbone's parameters by task until the step. Those of several batches are summed by task, so accumulated gradients
+    are those of the big batch. They need the memory of the trained parameters once for each task.
 
-    What else has left a gradient, such as an anchor, is no task: it is set aside, and added as it is.
+    Other gradients, such as an anchor's, are of no task: they are kept apart, and added unchanged.
     """
 
     def __init__(self, name: str) -> None:
@@ -53,7 +53,7 @@ class TaskGradients:
             _take(parameters, self._tasks.setdefault(task, {}))
 
     def moves(self, parameter: NamedParameter) -> bool:
-        """RETURNS (bool): Whether anything but zeros has been collected for a parameter."""
+        """RETURNS (bool): Whether a gradient other than 0 has been collected for a parameter."""
         parts = (self._rest, *self._tasks.values())
         return any(parameter.name in own and bool(own[parameter.name].any()) for own in parts)
 

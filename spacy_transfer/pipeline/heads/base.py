@@ -48,8 +48,8 @@ class Head(CheckedFiles, Generic[ScoresT]):
     """A component that scores labels, targets or tags on the rows of a backbone. A subclass defines what goes into the
     model (`inputs`), how many rows of scores an example has (`n_rows`), and the loss of gold labels (`gold_loss`).
 
-    Examples that a reader has given to other components (`corpora.marks`) go through the model with their batch. Their
-    loss and gradient are exactly 0.
+    Examples that a reader has given to other components (`corpora.example_info`) go through the model with their batch.
+    Their loss and gradient are exactly 0.
     """
 
     frozen_rows: FrozenRows | None = None
@@ -129,7 +129,7 @@ class Head(CheckedFiles, Generic[ScoresT]):
         return loss, _spread(xp, gradient, rows, scores)
 
     def _loss(self, examples: Sequence[Example], scores: ScoresT) -> tuple[float, ScoresT]:
-        """Of examples that may all be learned from, group by group of the same teacher (`marks.soft_of`)."""
+        """The loss of examples that all count, in groups with the same teacher (`soft_of`)."""
         groups = by_teacher(examples, self.name)
         if len(groups) == 1:
             return self._group_loss(examples, scores, groups[0].targets)
@@ -200,7 +200,7 @@ class Head(CheckedFiles, Generic[ScoresT]):
 
     @staticmethod
     def sees_only_sample(nlp: Language | None, n_examples: int) -> bool:
-        """For `initialize`: counts over a part are not those of the corpus.
+        """For `initialize`: whether counts are those of a sample, not of the corpus.
 
         n_examples (int): How many examples came, those of others too.
         RETURNS (bool): Whether they are only the beginning of a corpus that is streamed or sampled.
@@ -218,7 +218,7 @@ class Head(CheckedFiles, Generic[ScoresT]):
         return [*self._given, *(label for label in labels if label not in before)]
 
     def start_fresh(self, labels: Iterable[str]) -> None:
-        """For `initialize`: forget what was learned, and take labels. A second time gives what the first gave.
+        """For `initialize`: reset the model, and set the labels. A second call gives the same as the first.
 
         labels (Iterable[str]): Those that were found or asked for; they come after those that were added by hand.
         """
@@ -232,7 +232,7 @@ class Head(CheckedFiles, Generic[ScoresT]):
     # Frozen rows
 
     def _weighted(self, d_scores: ScoresT) -> ScoresT:
-        """The gradient that goes back: none of frozen rows, times the weight of the task."""
+        """The gradient for the backward pass: 0 for frozen rows, times the weight of the task."""
         if self.frozen_rows is not None:
             d_scores = self.frozen_rows.zero_frozen(d_scores)
         weight = self.task_weight

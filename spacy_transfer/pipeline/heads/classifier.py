@@ -97,7 +97,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         """RETURNS (int): 0 if the label was there, 1 otherwise. The others keep their weights bit for bit."""
         is_new = super().add_label(label)
         if is_new:
-            self.frozen_rows = None  # It knows rows by their numbers.
+            self.frozen_rows = None  # It holds numbers of rows.
         return is_new
 
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:

@@ -136,7 +136,7 @@ class TransferRegressor(Head[Floats]):
         if label in self.labels:
             return 0
         self.cfg["labels"] = [*self.labels, label]
-        self.frozen_rows = None  # It knows rows by their numbers.
+        self.frozen_rows = None  # It holds numbers of rows.
         self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1

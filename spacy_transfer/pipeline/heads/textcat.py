@@ -187,7 +187,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
         )
         fitted = zip(self.labels, fit_thresholds(scores, truths, mask), strict=True)
         found = {label: threshold for label, threshold in fitted if threshold is not None}
-        # As they will be read again: the parser of cfg's JSON gives the last bit of some numbers another value.
+        # Rounded as when they are loaded: the parser of cfg's JSON changes the last bit of some numbers.
         found = srsly.json_loads(srsly.json_dumps(found))
         self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}
         return found

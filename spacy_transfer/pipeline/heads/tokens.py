@@ -85,7 +85,7 @@ class TokenPipe(Head[TokenScores]):
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         if self.model.get_ref("output").has_param("W"):
-            self.frozen_rows = None  # It knows rows by their numbers.
+            self.frozen_rows = None  # It holds numbers of rows.
             self.set_output(len(self.tags))
         return 1
 

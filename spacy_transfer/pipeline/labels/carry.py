@@ -226,7 +226,7 @@ def _matching(rows: LabelRows, nlp: Language, called: str, component: str | None
 
 
 def _is_alike(rows: LabelRows, other: LabelRows) -> bool:
-    # Rows of a softmax say something only beside each other, but they can stand in for a sigmoid's, and the reverse.
+    # Rows of a softmax have a meaning only together, but they can initialise those of a sigmoid, and the reverse.
     if isinstance(rows, ClassifierRows):
         return isinstance(other, ClassifierRows)
     return type(rows) is type(other)
@@ -250,7 +250,7 @@ def _width(output: Model) -> object:
 
 
 def _carry_layers(mine: Model, theirs: Model, rows: LabelRows, other: LabelRows) -> tuple[list[str], list[str]]:
-    """Copy the layers between rows and output, one by one in their order."""
+    """Copy the layers between the backbone and the output layer, in their order."""
     here, there = _between(mine, rows), _between(theirs, other)
     carried: list[str] = []
     left: list[str] = []
@@ -269,7 +269,7 @@ def _carry_layers(mine: Model, theirs: Model, rows: LabelRows, other: LabelRows)
 
 
 def _between(model: Model, rows: LabelRows) -> list[Model]:
-    """Layers with parameters of their own that have no part for each label. Listeners have none."""
+    """Layers with parameters that have no slice for each label. Listeners are left out."""
     skip = {node.id for node in rows.nodes()}
     return [
         node

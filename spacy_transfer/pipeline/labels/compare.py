@@ -1,4 +1,4 @@
-"""Compare two components: do they give the same rows, and if not, what differs."""
+"""Compare two backbones: whether they give the same rows, and if not, what differs."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from ...backbones.transformer.transformer import TransformerShim
 from ...types import Config, Floats, pipe_of
 from ..parameters import parameters_in
 
-# What a row does not hang on: where the weights came from, how many texts go through at a time, and what moves.
+# Settings that do not change rows: where the weights come from, the size of batches, what is trained.
 IGNORED = {"source", "max_batch_items", "tuning", "name", "grad_factor", "tokenizer_config", "grad_scaler_config"}
 _LAYER = re.compile(r"\.(layers?|layer)\.(\d+)\.")
 
@@ -96,7 +96,7 @@ def _tensors(model: Model) -> Iterator[tuple[str, Floats]]:
 
 
 def _rest(model: Model) -> list[object]:
-    """What shims save beside their weights, without where those came from and how many steps they made."""
+    """What shims save beside their weights, without their source and number of steps."""
     found: list[object] = []
     for shim in [shim for node in model.walk() for shim in node.shims]:
         if isinstance(shim, TransformerShim) and shim.pretrained is not None:

@@ -14,7 +14,7 @@ from ...errors import Errors, Warnings
 from ...types import Config, pipe_of
 from .compare import backbone_of, differences
 
-# What several components may write without getting in each other's way.
+# Attributes that several components may write without a conflict.
 _SHARED = {"doc.tensor", "doc.cats", "doc.spans", "doc._.trf_data"}
 
 
@@ -104,7 +104,7 @@ def _backbone(base: Language, called: str, nlp: Language, name: str) -> str | No
     candidates = [name for name, pipe in base.components if isinstance(pipe, ListenedToComponent)]
     if not candidates:
         raise ValueError(Errors.T753.format(base=base.meta["name"] or "BASE", found=base.component_names))
-    # The one of the same name first: what is said of it is most to the point.
+    # The one of the same name first: the message is about that one.
     candidates.sort(key=lambda candidate: candidate != own[1])
     found = {candidate: _all_differences(base, candidate, nlp, own[1]) for candidate in candidates}
     for candidate, listed in found.items():
@@ -145,7 +145,7 @@ def _join(base: Language, one: Graft, nlp: Language) -> None:
     model = getattr(nlp.get_pipe(one.component), "model", None)
     settings = copy_config(nlp.config["initialize"].get("components", {}).get(one.component, {}))
     if one.backbone is not None and isinstance(model, Model):
-        # With two backbones in the pipeline "*" would mean the later one.
+        # With two backbones in the pipeline, "*" means the later one.
         for node in model.walk():
             if hasattr(node, "upstream_name"):
                 node.upstream_name = one.backbone
