@@ -101,10 +101,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         return is_new
 
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
-        """Summed cross-entropy, and its gradient with respect to the logits.
-
-        scores (Floats2d): Probabilities, shape (n_docs, n_labels).
-        """
+        """Summed cross-entropy, and its gradient with respect to the logits."""
         truths, mask = self._examples_to_truth(examples)
         weights = None if self.cfg["weights"] is None else self.model.ops.xp.asarray(self.cfg["weights"], dtype="f")
         loss = cross_entropy if self.exclusive else binary_cross_entropy
@@ -138,7 +135,6 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
     def decisions(self, examples: Iterable[Example]) -> LabelDecisions:
         """The decisions about texts, for `heads.calibration`.
 
-        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
         RETURNS (LabelDecisions): Shape (n_examples, n_labels).
         RAISES (ValueError): When categories are no probabilities.
         """
@@ -152,7 +148,6 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
         """Labels that exclude each other have no thresholds: the highest score decides.
 
-        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
         RETURNS (Optional[Dict[str, float]]): None.
         """
         return None

@@ -171,7 +171,6 @@ class TransferNER(TokenPipe):
         """The decisions about texts, for `heads.calibration`. Entities that a doc has already do not count;
         those below the threshold do.
 
-        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
         RETURNS (JudgedEntities): All that would be predicted.
         """
         examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
@@ -212,11 +211,7 @@ class TransferNER(TokenPipe):
 
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient. Tokens without annotation, and those of entities that cross tokens,
-        allow every tag.
-
-        scores (TokenScores): What the head made of it.
-        RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
-        """
+        allow every tag."""
         iob, labels = self._gold(examples)
         mask = self.scheme.mask(iob, labels, first_tokens(scores.lengths))
         self._open(mask, iob, examples, scores.lengths)

@@ -187,10 +187,7 @@ class TransferRegressor(Head[Floats]):
         return numpy.array([len(self.targets.extents(example)) for example in examples], dtype="int64")
 
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
-        """Summed loss, and its gradient, both in standard deviations of the targets.
-
-        scores (Floats2d): Numbers, shape (n_docs, n_targets), or a row for each span of the reference.
-        """
+        """Summed loss, and its gradient, both in standard deviations of the targets."""
         found = [values for example in examples for _, values in self.targets.of_example(example)]
         xp = self.model.ops.xp
         truths, mask = (xp.asarray(part) for part in self._as_arrays(found))

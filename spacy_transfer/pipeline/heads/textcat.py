@@ -177,7 +177,6 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
         """For each label a threshold: see `heads.thresholds`. A label that always holds, or never, keeps its own.
 
-        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
         RETURNS (Optional[Dict[str, float]]): The thresholds that were found.
         """
         temperature = self.model.attrs["temperature"]

@@ -109,10 +109,7 @@ class TokenPipe(Head[TokenScores]):
 
     def fit_thresholds(self, parts: Sequence[Decisions]) -> None:
         """For `heads.calibration`. No label has a threshold to fit: tags exclude each other, and the one `threshold` of
-        entities is the user's choice (`spacy find-threshold` finds that of the best F1).
-
-        parts (Sequence[Decisions]): Decisions on texts that were not trained on.
-        """
+        entities is the user's choice (`spacy find-threshold` finds that of the best F1)."""
         return None
 
     @property
