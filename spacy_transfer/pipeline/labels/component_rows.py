@@ -68,7 +68,7 @@ class EntityRows(LabelRows):
         return by_rows(plan, old, new)
 
     def set_labels(self, plan: LabelPlan) -> None:
-        """Actions are sorted by frequency, anew whenever they are read: rows are found by the names of their actions."""
+        """Actions are sorted by frequency whenever they are read, so rows are found by the names of their actions."""
         moves = self.moves
         counts = {action: dict(of_action) for action, of_action in moves.labels.items()}
         known = set(plan.old)
