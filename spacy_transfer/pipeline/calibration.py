@@ -35,8 +35,8 @@ class Calibratable(Protocol):
     model: Model
 
     def decisions(self, examples: Iterable[Example]) -> Decisions:
-        """RETURNS (Decisions): The decisions about texts, which have rows on their predicted docs. Texts that only train
-        others are left out."""
+        """RETURNS (Decisions): The decisions about texts, which have rows on their predicted docs. Texts that only
+        train others are left out."""
 
     def fit_thresholds(self, parts: list[Decisions]) -> dict[str, float] | None:
         """RETURNS (Optional[Dict[str, float]]): Thresholds, fitted on texts that were not trained on; None where there

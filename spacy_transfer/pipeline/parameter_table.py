@@ -17,7 +17,7 @@ from .parameters import NamedParameter, parameters_of
 def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, excluded: Collection[str] = ()) -> list[Row]:
     """One row for all parameters of a component that share group, rate and state.
 
-    pipes (Iterable[Tuple[str, Any]]): Names and components, in the order of the pipeline.
+    pipes (Iterable[Tuple[str, Pipe]]): Names and components, in the order of the pipeline.
     optimizer (Optimizer): Has the rates, and has been given the names.
     excluded (Collection[str]): Components that are not updated: `[training] frozen_components`.
     """
