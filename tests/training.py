@@ -1,5 +1,7 @@
 """A small training as files, config and data, for the tests of commands."""
 
+import json
+
 import spacy
 from spacy.tokens import DocBin
 from thinc.api import Config
@@ -52,6 +54,43 @@ seed = 0
 gpu_allocator = null
 [training.logger]
 @loggers = "spacy-transfer.ConsoleLogger.v1"
+"""
+
+
+def sourced_config(*names, frozen=()):
+    """The text of a config that trains components of the pipeline OLD further.
+
+    names (str): Names of the components.
+    frozen (Sequence[str]): Those that are not updated.
+    RETURNS (str): With paths.old and paths.new, the training and development data.
+    """
+    sources = "".join(f'[components.{name}]\nsource = "OLD"\n' for name in names)
+    return f"""
+[paths]
+old = null
+new = null
+[system]
+seed = 0
+[nlp]
+lang = "en"
+pipeline = {json.dumps(names)}
+[components]
+{sources}[corpora]
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${{paths.new}}
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${{paths.new}}
+[training]
+train_corpus = "corpora.train"
+dev_corpus = "corpora.dev"
+frozen_components = {json.dumps(frozen)}
+max_steps = 6
+eval_frequency = 3
+seed = 0
+gpu_allocator = null
+dropout = 0.2
 """
 
 

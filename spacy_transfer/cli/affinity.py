@@ -96,7 +96,6 @@ def check_arguments(steps: int, every: int, length: float, out: str) -> None:
 def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, backbone: str | None = None) -> Affinity:
     """Train an initialised pipeline as its config says, and measure before the steps. See `affinity_cli`.
 
-    RETURNS (Affinity): The tables.
     RAISES (ValueError): When there are no tasks to compare, or none ever had a gradient.
     """
     from spacy.training.loop import create_train_batches, train_while_improving

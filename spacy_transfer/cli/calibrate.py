@@ -1,17 +1,19 @@
 """`python -m spacy transfer calibrate PIPELINE DATA`: temperatures and thresholds for a trained pipeline."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from spacy import util
 from wasabi import msg
 
-from .._compat import spacy_cli_parts
 from ..errors import Errors
 from .app import transfer_cli
-from .common import CodePath, UseGpu, errors_in_one_line
+from .common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
 from .fit import check_output, save
+
+if TYPE_CHECKING:
+    from ..pipeline.calibration import Calibrated
 
 
 @transfer_cli.command("calibrate")
@@ -32,10 +34,8 @@ def calibrate_cli(
 
     The texts must not be those of the training. PIPELINE stays as it is; a pipeline in --output is replaced.
     """
-    parts = spacy_cli_parts()
-    parts.import_code(code_path)
-    parts.setup_gpu(use_gpu, silent=True)
-    names = [name.strip() for name in components.split(",") if name.strip()] or None
+    prepare(code_path, use_gpu)
+    names = split_names(components) or None
     with errors_in_one_line():
         done = calibrate_pipeline(pipeline, data_path, output_path, components=names, thresholds=thresholds)
     _show(done)
@@ -52,15 +52,11 @@ def calibrate_pipeline(
     *,
     components: list[str] | None = None,
     thresholds: bool = True,
-) -> list[Any]:
+) -> "list[Calibrated]":
     """Load a pipeline, calibrate it, and save it.
 
-    pipeline (Union[str, Path]): Its name or folder.
-    data_path (Path): Texts with labels, .spacy.
     output_path (Optional[Path]): Folder for the calibrated pipeline; None to save nothing.
     components (Optional[List[str]]): Which; None for all that can be calibrated.
-    thresholds (bool): Fit thresholds too.
-    RETURNS (List[Calibrated]): What was done.
     RAISES (ValueError): When nothing in the texts can be calibrated on; nothing is saved then.
     """
     from ..corpora.docs import read_examples
@@ -78,7 +74,7 @@ def calibrate_pipeline(
     return done
 
 
-def _show(done: list[Any]) -> None:
+def _show(done: "list[Calibrated]") -> None:
     header = ("component", "decisions", "temperature", "NLL before", "after", "ECE before", "after")
     rows = [
         (each.name, each.n_decisions, f"{each.temperature:.3f}", *(f"{x:.4f}" for x in (*each.nll, *each.ece)))

@@ -4,10 +4,11 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from spacy import util
+from spacy.language import Language
 from thinc.api import Config
 from wasabi import msg
 
@@ -23,30 +24,37 @@ CodePath = Annotated[
 UseGpu = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")]
 
 
+def prepare(code: Path | None, use_gpu: int) -> None:
+    """Import a file of Python, and choose the device."""
+    parts = spacy_cli_parts()
+    parts.import_code(code)
+    parts.setup_gpu(use_gpu, silent=True)
+
+
+def split_names(names: str) -> list[str]:
+    """RETURNS (List[str]): The names in a list with commas; empty ones are left out."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def read_config(path: Path, arguments: list[str], *, code: Path | None, use_gpu: int) -> Config:
     """Read a config with its overrides, as `spacy train` does.
 
     path (Path): The file, or "-" for standard input.
-    arguments (List[str]): Overrides.
     code (Optional[Path]): A file of Python to import first.
     use_gpu (int): Id of a GPU, or -1.
     RETURNS (Config): The config, with its variables.
     """
     parts = spacy_cli_parts()
     overrides = parts.parse_config_overrides(arguments)
-    parts.import_code(code)
-    parts.setup_gpu(use_gpu, silent=True)
+    prepare(code, use_gpu)
     with parts.show_validation_error(path):
         return util.load_config(path, overrides=overrides, interpolate=False)
 
 
-def initialise(config: Config, path: Path, *, use_gpu: int) -> Any:
+def initialise(config: Config, path: Path, *, use_gpu: int) -> Language:
     """The pipeline, initialised for training.
 
-    config (Config): The config.
-    path (Path): Its file, for messages.
     use_gpu (int): Id of a GPU, or -1.
-    RETURNS (Language): The pipeline.
     """
     from spacy.training.initialize import init_nlp
 

@@ -1,43 +1,41 @@
 """Checks of configs: settings that are known to fail, or to do nothing, each with the way out."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from thinc.api import Model
+from spacy.language import Language
+from thinc.api import Optimizer
 
 from ..backbones.shims.thinc_tuning import LayersShim
+from ..backbones.shims.tunable import Tunable, tunable_shims
 from ..errors import Errors, Warnings
 from ..pipeline.parameter_table import change_points, overview
+from ..pipeline.parameters import has_weights
+from ..tuning.policy import Policy
 from ..tuning.table import Row, show_rate
 from ..tuning.torch_optimizer import TorchOptimizer
+from ..types import Config, Pipe, pipes_of
 
-# From here on the weights of a transformer are torn up by the first steps, which are the largest, if none is small.
+# From this rate on, and without warm-up, the first steps destroy the pretrained weights of a transformer.
 RISKY_RATE = 1e-4
 
 
-def check_config(config: Any) -> list[str]:
-    """What can be seen before a pipeline is made, which may fail because of it.
-
-    config (Config): The config, interpolated.
-    RETURNS (List[str]): Warnings.
-    """
+def check_config(config: Config) -> list[str]:
+    """What can be seen before a pipeline is made, which may fail because of it."""
     training, components = config.get("training", {}), config.get("components", {})
     frozen = training.get("frozen_components", [])
     backbones = [name for name in frozen if components.get(name, {}).get("factory") == "transfer_backbone"]
     return [Warnings.W720.format(name=name) for name in backbones]
 
 
-def check_pipeline(nlp: Any, training: dict[str, Any], optimizer: Any) -> list[str]:
+def check_pipeline(nlp: Language, training: Config, optimizer: Optimizer) -> list[str]:
     """What can be seen in a pipeline that is ready to be trained.
 
-    nlp (Language): The pipeline.
     training (Dict[str, Any]): The section `[training]`, filled.
     optimizer (Optimizer): The optimizer made from it, which has been taught the names of the parameters.
-    RETURNS (List[str]): Warnings.
     RAISES (ValueError): When the first step would fail.
     """
     frozen = training["frozen_components"]
-    pipes = [(name, pipe) for name, pipe in nlp.pipeline if name not in frozen]
+    pipes = [(name, pipe) for name, pipe in pipes_of(nlp) if name not in frozen]
     encoders = {name for name, pipe in pipes if not _is_of_thinc(pipe)}
     rows = [row for row in overview(pipes, optimizer) if row.n_layers and row.component in encoders]
     policies = [(name, policy) for name, pipe in pipes for policy in _policies(pipe)]
@@ -50,19 +48,19 @@ def check_pipeline(nlp: Any, training: dict[str, Any], optimizer: Any) -> list[s
         *_stock_adam(rows, training["optimizer"]),
         *_averages(pipes, optimizer),
         *_schedules(training),
-        *_thawing(policies, training["max_steps"]),
+        *_unfreezing(policies, training["max_steps"]),
         *_accumulation(training),
     ]
 
 
-def _rates(rows: list[Row], policies: dict[str, Any], block: dict[str, Any]) -> Iterator[str]:
-    """Adam's steps are as long as the rate, however small the gradient; other optimizers' rates mean something else.
-    Adapters want such rates, and heads that were trained first send no random gradients."""
+def _rates(rows: list[Row], policies: dict[str, Policy], block: Config) -> Iterator[str]:
+    """Only for Adam, whose steps have the size of the rate. Adapters need such rates, and with `head_first` the heads
+    send no random gradients."""
     if not any(kind in block["@optimizers"] for kind in ("Adam.", "RAdam.", "AdamW.")):
         return
     for row in rows:
-        tuning = getattr(policies.get(row.component), "tuning", None)
-        is_spared = getattr(tuning, "adapter", None) is not None or bool(getattr(tuning, "head_first", 0))
+        policy = policies.get(row.component)
+        is_spared = policy is not None and (policy.tuning.adapter is not None or policy.tuning.head_first > 0)
         has_warmup = row.highest is not None and row.rate < 0.5 * row.highest
         if row.trainable != "no" and row.rate >= RISKY_RATE and not has_warmup and not is_spared:
             key = f"training.optimizer.groups.{row.group}" if row.group else "training.optimizer"
@@ -70,7 +68,7 @@ def _rates(rows: list[Row], policies: dict[str, Any], block: dict[str, Any]) -> 
             return
 
 
-def _stock_adam(rows: list[Row], block: dict[str, Any]) -> Iterator[str]:
+def _stock_adam(rows: list[Row], block: Config) -> Iterator[str]:
     if block["@optimizers"] not in ("Adam.v1", "RAdam.v1") or all(row.trainable == "no" for row in rows):
         return
     if block.get("L2", 0.0):
@@ -79,7 +77,7 @@ def _stock_adam(rows: list[Row], block: dict[str, Any]) -> Iterator[str]:
         yield Warnings.W723.format(found=block["grad_clip"])
 
 
-def _averages(pipes: list[tuple[str, Any]], optimizer: Any) -> Iterator[str]:
+def _averages(pipes: list[tuple[str, Pipe]], optimizer: Optimizer) -> Iterator[str]:
     if optimizer.averages is None:
         return
     for name, pipe in pipes:
@@ -88,7 +86,7 @@ def _averages(pipes: list[tuple[str, Any]], optimizer: Any) -> Iterator[str]:
             yield Warnings.W724.format(name=name)
 
 
-def _schedules(training: dict[str, Any]) -> Iterator[str]:
+def _schedules(training: Config) -> Iterator[str]:
     most = training["max_steps"]
     for key, schedule in _blocks("training.optimizer", training["optimizer"]):
         total = schedule.get("total_steps", schedule.get("num_steps"))
@@ -103,21 +101,21 @@ def _schedules(training: dict[str, Any]) -> Iterator[str]:
             yield Warnings.W726.format(key=key, total=total, most=most)
 
 
-def _thawing(policies: list[tuple[str, Any]], most: int) -> Iterator[str]:
+def _unfreezing(policies: list[tuple[str, Policy]], most: int) -> Iterator[str]:
     for name, policy in policies:
         last = change_points(policy)[-1]
         if most and last >= most:
             yield Warnings.W728.format(name=name, last=last, most=most)
 
 
-def _accumulation(training: dict[str, Any]) -> Iterator[str]:
+def _accumulation(training: Config) -> Iterator[str]:
     size, parts = training["batcher"].get("size"), training["accumulate_gradient"]
     counts_texts = training["batcher"].get("@batchers", "").startswith("spacy.batch_by_sequence.")
     if counts_texts and isinstance(size, int) and size < parts:
         yield Warnings.W729.format(parts=parts, size=size)
 
 
-def _blocks(key: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _blocks(key: str, block: Config) -> Iterator[tuple[str, Config]]:
     """Blocks of schedules, also those inside others, with their keys."""
     for name, value in block.items():
         if isinstance(value, dict):
@@ -126,14 +124,14 @@ def _blocks(key: str, block: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
             yield from _blocks(f"{key}.{name}", value)
 
 
-def _policies(pipe: Any) -> list[Any]:
-    model = getattr(pipe, "model", None)
-    shims: list[Any] = [shim for node in model.walk() for shim in node.shims] if isinstance(model, Model) else []
-    return [shim.policy for shim in shims if getattr(shim, "policy", None) is not None]
+def _shims(pipe: Pipe) -> list[Tunable]:
+    return tunable_shims(pipe.model) if has_weights(pipe) else []
 
 
-def _is_of_thinc(pipe: Any) -> bool:
-    """Whether the layers of a component are Thinc's, which bear the rates that transformers do not."""
-    model = getattr(pipe, "model", None)
-    shims = [shim for node in model.walk() for shim in node.shims] if isinstance(model, Model) else []
-    return any(isinstance(shim, LayersShim) for shim in shims)
+def _policies(pipe: Pipe) -> list[Policy]:
+    return [shim.policy for shim in _shims(pipe) if shim.policy is not None]
+
+
+def _is_of_thinc(pipe: Pipe) -> bool:
+    """Whether the layers of a component are Thinc's, which can be trained at higher rates than transformers."""
+    return any(isinstance(shim, LayersShim) for shim in _shims(pipe))

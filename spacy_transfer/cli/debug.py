@@ -1,10 +1,10 @@
 """`python -m spacy debug transfer CONFIG`: trainable parameters, learning rates, and known faults of a config."""
 
 from pathlib import Path
-from typing import Any
 
 import typer
 from spacy.util import registry
+from thinc.api import Config
 from wasabi import msg
 
 from .._compat import spacy_cli_parts
@@ -31,13 +31,10 @@ def debug_transfer_cli(
         debug_transfer(config, config_path, use_gpu=use_gpu)
 
 
-def debug_transfer(config: Any, path: Path, *, use_gpu: int = -1) -> list[str]:
+def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1) -> list[str]:
     """Print the table and the warnings.
 
-    config (Config): The config.
-    path (Path): Its file, for messages.
     use_gpu (int): Id of a GPU, or -1.
-    RETURNS (List[str]): The warnings.
     RAISES (ValueError): When the training would not start.
     """
     from ..pipeline.backbone.console_logger import planned_table

@@ -3,8 +3,10 @@
 import logging
 import tempfile
 import time
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from spacy import util
@@ -14,6 +16,7 @@ from thinc.api import Config
 from wasabi import msg
 
 from ..errors import Errors
+from ..types import Config as Block
 from .app import transfer_cli
 from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
@@ -49,12 +52,9 @@ def fit_cli(
     msg.good(f"Saved the pipeline to {output_path}")
 
 
-def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> dict[str, Any] | None:
+def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> Block | None:
     """Initialise a pipeline with `fit = "maxent"` for every classifier in it, evaluate it, and save it.
 
-    config (Config): Of a training.
-    path (Path): Its file, for messages.
-    output_path (Path): Folder for the pipeline.
     use_gpu (int): Id of a GPU, or -1.
     RETURNS (Optional[Dict[str, Any]]): Scores on the dev corpus; None if there is none.
     """
@@ -66,7 +66,7 @@ def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> 
     dev = config["training"]["dev_corpus"]
     has_dev = _can_be_read(config, dev)
     if not has_dev:
-        # spaCy opens both corpora, though nothing reads this one.
+        # spaCy opens both corpora, though only one is read.
         given = _swap(config, dev, _swap(config, config["training"]["train_corpus"]))
     start = time.perf_counter()
     nlp = initialise(config, path, use_gpu=use_gpu)
@@ -82,10 +82,7 @@ def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> 
 
 
 def check_output(path: Path) -> None:
-    """Look whether a pipeline may be written here: to a new or empty folder, or in place of a pipeline.
-
-    path (Path): The folder.
-    """
+    """Look whether a pipeline may be written here: to a new or empty folder, or in place of a pipeline."""
     is_pipeline = (path / "config.cfg").is_file() and (path / "meta.json").is_file()
     if path.exists() and not is_pipeline and (path.is_file() or any(path.iterdir())):
         raise ValueError(Errors.T702.format(path=path))
@@ -103,11 +100,8 @@ def _heads(config: Config) -> list[str]:
 
 def _can_be_read(config: Config, name: str) -> bool:
     """Whether a corpus has a path."""
-    block: Any = config.interpolate()
-    for key in name.split("."):
-        block = block[key]
     try:
-        registry.resolve({"corpus": block})
+        registry.resolve({"corpus": _swap(config.interpolate(), name)})
     except ValueError as error:
         if "[E913]" in str(error):
             return False
@@ -115,22 +109,19 @@ def _can_be_read(config: Config, name: str) -> bool:
     return True
 
 
-def _swap(config: Config, name: str, block: Any = None) -> Any:
-    """RETURNS (Any): What stands under a dotted name. A block that is given takes its place."""
+def _swap(config: Config, name: str, block: Block | None = None) -> Block:
+    """RETURNS (Dict[str, Any]): The block under a dotted name. A block that is given takes its place."""
     *sections, last = name.split(".")
-    place: Any = config
-    for key in sections:
-        place = place[key]
-    found = place[last]
+    place: Block = reduce(getitem, sections, config)
+    found: Block = place[last]
     if block is not None:
         place[last] = block
     return found
 
 
 def save(nlp: Language, path: Path) -> None:
-    """Write beside the place and move there: what fails on the way leaves the place as it was.
+    """Write into a temporary folder, and move that into place: a failure leaves the old folder unchanged.
 
-    nlp (Language): The pipeline.
     path (Path): The folder; see `check_output`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

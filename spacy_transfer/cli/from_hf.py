@@ -1,7 +1,7 @@
 """`python -m spacy transfer from-hf SOURCE OUT`: a transformers classifier as a trainable pipeline."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from wasabi import msg
@@ -10,6 +10,9 @@ from ..errors import Errors
 from .app import transfer_cli
 from .common import errors_in_one_line, warnings_in_one_line
 from .fit import check_output, save
+
+if TYPE_CHECKING:
+    from ..huggingface.tags import TagRows
 
 MOST_DIFFERENCE = 1e-4
 PROBES = [
@@ -58,7 +61,7 @@ def split(labels: str) -> list[str]:
     return [label.strip() for label in labels.split(",")]
 
 
-def describe(tags: Any) -> str:
+def describe(tags: "TagRows | None") -> str:
     """RETURNS (str): What a token head has become, for people; "" for none.
 
     tags (Optional[TagRows]): What the labels of the checkpoint are.

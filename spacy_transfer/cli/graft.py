@@ -2,10 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from spacy import util
+from spacy.language import Language
 from wasabi import msg
 
 from ..errors import Errors
@@ -13,6 +14,9 @@ from ..installed import like
 from .app import transfer_cli
 from .common import errors_in_one_line
 from .fit import check_output, save
+
+if TYPE_CHECKING:
+    from ..pipeline.labels.graft import Graft
 
 
 @transfer_cli.command("graft")
@@ -60,15 +64,12 @@ def graft_pipelines(
     *,
     names: dict[str, str] | None = None,
     take: list[str] | None = None,
-) -> list[Any]:
+) -> "list[Graft]":
     """Load pipelines, join their heads, and save what comes out.
 
     base (str): The pipeline that receives: folder or package.
-    heads (List[str]): The others.
-    output_path (Path): The folder.
     names (Optional[Dict[str, str]]): New names of components; see `spacy_transfer.graft`.
     take (Optional[List[str]]): Components to join; None for all.
-    RETURNS (List[Graft]): What was joined.
     """
     from ..pipeline.labels.graft import graft
 
@@ -82,7 +83,7 @@ def graft_pipelines(
     return joined
 
 
-def _load(path: str) -> Any:
+def _load(path: str) -> Language:
     import spacy
 
     try:

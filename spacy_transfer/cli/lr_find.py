@@ -6,26 +6,34 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy
 import typer
+from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
+from spacy.training import Example
 from spacy.ty import ListenedToComponent
 from spacy.util import registry, resolve_dot_names
+from thinc.api import Optimizer
 from wasabi import msg
 
 from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..integrity import write_picture
 from ..tuning.lr_range import Divergence, Losses, Suggestion, rates_between, suggest
+from ..types import Config
 from .app import transfer_cli
 from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
-# What the schedules of Thinc and ours call their highest rate.
+# Names of the highest rate in the schedules of Thinc and ours.
 _HIGHEST = ("learn_rate", "initial_rate", "max_rate", "max_lr", "base_rate")
-# As far as schedules are followed in search of their highest rate.
+# The steps of a schedule that are searched for its highest rate.
 _LONG_TRAINING = 20_000
+BeforeUpdate = Callable[[Language, Config], None]
+"""spaCy's `[training] before_update`."""
+Step = tuple[list[Example], Config, bool | None]
+"""What spaCy's training loop gives after each step: the batch, facts, and whether the score is the best so far."""
 
 
 @transfer_cli.command("lr-find", context_settings=OVERRIDES)
@@ -77,7 +85,7 @@ def check_picture(output: str) -> None:
         raise ValueError(Errors.T721.format(path=output))
 
 
-def run(nlp: Any, rates: list[float]) -> tuple[list[float], list[float], float]:
+def run(nlp: Language, rates: list[float]) -> tuple[list[float], list[float], float]:
     """Train, with one rate a step, until the loss diverges.
 
     nlp (Language): The pipeline, initialised; its weights move.
@@ -119,11 +127,10 @@ def run(nlp: Any, rates: list[float]) -> tuple[list[float], list[float], float]:
     return rates[: len(losses)], losses, base
 
 
-def hold_at_peak(block: dict[str, Any]) -> dict[str, Any]:
+def hold_at_peak(block: Config) -> Config:
     """An optimizer's block with constant rates: the highest of each schedule.
 
     block (Dict[str, Any]): The block `[training.optimizer]`, interpolated.
-    RETURNS (Dict[str, Any]): A copy.
     """
     block = copy.deepcopy(block)
     for place in _places(block).values():
@@ -135,12 +142,7 @@ def hold_at_peak(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw(output: str, rates: list[float], losses: list[float], found: Suggestion | None) -> None:
-    """Draw the curve.
-
-    output (str): The file.
-    rates (List[float]), losses (List[float]): By step.
-    found (Optional[Suggestion]): Is marked.
-    """
+    """Draw the curve."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -151,18 +153,16 @@ def draw(output: str, rates: list[float], losses: list[float], found: Suggestion
         axes.axvline(found.rate, color="C1", linestyle="--", label=f"suggested: {found.rate:.2g}")
     axes.set(xlabel="learning rate", ylabel="loss (1 = before training)")
     if losses:
-        # What comes after the training has broken down would press the rest of the curve flat.
+        # Losses after the divergence are so high that the rest of the curve would look flat.
         top = min(1.5 * max(losses[: max(1, len(losses) // 10)]), 1.05 * max(losses))
         axes.set_ylim(min(losses) - 0.05 * (top - min(losses)), top)
     axes.legend()
     write_picture(figure, Path(output))
 
 
-def report(nlp: Any, found: Suggestion, base: float) -> None:
+def report(nlp: Language, found: Suggestion, base: float) -> None:
     """Print the suggestion, and what to set.
 
-    nlp (Language): Has the config.
-    found (Suggestion): What the curve says.
     base (float): The highest rate in the config.
     """
     msg.good(f"Suggested rate: {found.rate:.2g}   (the loss is lowest at {found.minimum:.2g})")
@@ -178,8 +178,8 @@ def report(nlp: Any, found: Suggestion, base: float) -> None:
         print(f"    --training.optimizer.{key} {rate:.2g}")  # noqa: T201
 
 
-def _trained_heads(nlp: Any, frozen: list[str]) -> list[str]:
-    """Components whose losses count. A backbone's own is no loss but a size of gradients."""
+def _trained_heads(nlp: Language, frozen: list[str]) -> list[str]:
+    """Components whose losses count. That of a backbone is the size of its gradients."""
     return [
         name
         for name, pipe in nlp.pipeline
@@ -187,14 +187,14 @@ def _trained_heads(nlp: Any, frozen: list[str]) -> list[str]:
     ]
 
 
-def _places(block: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _places(block: Config) -> dict[str, Config]:
     """Blocks that have a rate, by the key of it."""
     groups = {f"groups.{name}.": group for name, group in (block.get("groups") or {}).items()}
     found = {"": block, **groups}
     return {f"{key}learn_rate": place for key, place in found.items() if place.get("learn_rate") is not None}
 
 
-def _base_rate(block: dict[str, Any]) -> float:
+def _base_rate(block: Config) -> float:
     """The rate that groups keep their ratio to: the optimizer's own, or the highest where that is 0."""
     rates = [float(place["learn_rate"]) for place in _places(block).values()]
     base = rates[0] if rates and rates[0] else max(rates, default=0.0)
@@ -203,11 +203,11 @@ def _base_rate(block: dict[str, Any]) -> float:
     return base
 
 
-def _set_rates(optimizer: Any, rates: list[float], base: float, then: Callable | None) -> Callable:
+def _set_rates(optimizer: Optimizer, rates: list[float], base: float, then: BeforeUpdate | None) -> BeforeUpdate:
     """A callback for the beginning of each step."""
     own = optimizer.learn_rate
 
-    def before_update(nlp: Any, info: dict[str, Any]) -> None:
+    def before_update(nlp: Language, info: Config) -> None:
         factor = rates[info["step"]] / base
         if hasattr(optimizer, "scale_rates"):
             optimizer.scale_rates(factor)
@@ -219,8 +219,8 @@ def _set_rates(optimizer: Any, rates: list[float], base: float, then: Callable |
     return before_update
 
 
-def _without_short_ones(batches: Iterable[tuple[int, list]]) -> Iterator[tuple[int, list]]:
-    """Leave out what remains at the end of an epoch, if it is less than half of a batch: its loss tells little."""
+def _without_short_ones(batches: Iterable[tuple[int, list[Example]]]) -> Iterator[tuple[int, list[Example]]]:
+    """Leave out the last batch of an epoch if it is less than half a batch: its loss varies too much."""
     sizes: list[int] = []
     for epoch, batch in batches:
         sizes.append(sum(len(example.reference) for example in batch))
@@ -228,8 +228,8 @@ def _without_short_ones(batches: Iterable[tuple[int, list]]) -> Iterator[tuple[i
             yield epoch, batch
 
 
-def _until_not_finite(training: Iterator[Any]) -> Iterator[Any]:
-    """An optimizer that refuses to step over a NaN says that the training has diverged."""
+def _until_not_finite(training: Iterable[Step]) -> Iterator[Step]:
+    """The steps until the training has diverged, and an optimizer refuses a gradient that is not finite."""
     n_steps = 0
     try:
         for step in training:

@@ -2,17 +2,17 @@
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from spacy.language import Language
 from wasabi import msg
 
-from .._compat import spacy_cli_parts
 from ..errors import Errors
 from ..installed import like
 from ..integrity import write_whole
 from .app import transfer_cli
-from .common import CodePath, UseGpu, errors_in_one_line
+from .common import CodePath, UseGpu, errors_in_one_line, prepare
 
 
 @transfer_cli.command("report")
@@ -31,9 +31,7 @@ def report_cli(
 
     The page holds all that it shows: it loads nothing and runs no script. It does hold texts of your data.
     """
-    parts = spacy_cli_parts()
-    parts.import_code(code_path)
-    parts.setup_gpu(use_gpu, silent=True)
+    prepare(code_path, use_gpu)
     with errors_in_one_line():
         scores = report(pipeline, data_path, output_path, resamples=resamples, mistakes=mistakes)
     for title, rows in scores.items():
@@ -49,9 +47,6 @@ def report(
 
     pipeline (str): Folder or name of a package.
     data (Path): A .spacy file or a folder of them.
-    output (Path): The page.
-    resamples (int): Draws of the bootstrap.
-    mistakes (int): The most mistakes a head.
     RETURNS (Dict[str, Dict[str, str]]): Scores with their intervals, by head.
     """
     import spacy
@@ -78,7 +73,7 @@ def report(
     }
 
 
-def _facts(nlp: Any, pipeline: str, data: Path, n_docs: int) -> dict[str, str]:
+def _facts(nlp: Language, pipeline: str, data: Path, n_docs: int) -> dict[str, str]:
     meta = nlp.meta
     return {
         "pipeline": str(pipeline),

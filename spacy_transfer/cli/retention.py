@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from wasabi import msg
 
-from .._compat import spacy_cli_parts
 from ..errors import Errors
 from .app import transfer_cli
-from .common import CodePath, UseGpu, errors_in_one_line
+from .common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
 
 if TYPE_CHECKING:
     from ..continual.retention import Row
@@ -39,13 +38,10 @@ def retention_cli(
     A set may have a name: news=dev.spacy. With --agreement no gold annotation is needed: the scores say how far AFTER
     still says what BEFORE says. Entities of labels that BEFORE does not have are not counted then.
     """
-    parts = spacy_cli_parts()
-    parts.import_code(code_path)
-    parts.setup_gpu(use_gpu, silent=True)
+    prepare(code_path, use_gpu)
     with errors_in_one_line():
-        rows = retention(
-            before, after, data, scores=_split(scores), labels=_split(labels), agreement=agreement, output=output_path
-        )
+        chosen = {"scores": split_names(scores), "labels": split_names(labels)}
+        rows = retention(before, after, data, **chosen, agreement=agreement, output=output_path)
         from ..continual.retention import as_text
 
         print(f"\n{as_text(rows)}\n")  # noqa: T201 (that is what the command is for)
@@ -63,10 +59,7 @@ def retention(
     agreement: bool = False,
     output: Path | None = None,
 ) -> "list[Row]":
-    """Load, score and write. See `retention_cli` and `Skill`.
-
-    RETURNS (List[Row]): The table.
-    """
+    """Load, score and write. See `retention_cli` and `Skill`."""
     from ..continual.retention import OldSkills, as_json, as_rows, skills_from
     from ..continual.retention_logger import write_json
     from ..pipeline.labels.carry import load
@@ -93,7 +86,3 @@ def _named(given: str) -> tuple[str, str]:
     if not sign or os.sep in name or "/" in name or Path(given).exists():
         return Path(given).stem, given
     return name, path
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]

@@ -31,10 +31,8 @@ class AnchoredStep:
     called first, is still called last, and puts itself back for the next batch of the step. While other components
     train, and when one of them fails, the pipeline is as its config says, and can be saved.
 
-    nlp (Language): The pipeline.
     components (Iterable[str]): Names of those that are held.
     old (OldWeights): Where, and how strongly each weight.
-    strengths (Mapping[str, float]): By name of the parameter.
     frozen (Collection[str]): Components that the training does not update.
     """
 
@@ -129,7 +127,7 @@ class AnchoredStep:
                     self._add_pull(key, named, old, pipe)
 
     def _add_pull(self, key: str, named: NamedParameter, old: OldParameter, pipe: Pipe) -> None:
-        """What has no gradient of its own is left alone; its docs count once it has one."""
+        """A parameter without a gradient is not pulled; its docs count once it has one."""
         collected, parameter = collected_of(pipe), named.parameter
         if collected is None and parameter.gradient is not None:
             pull(parameter, old.origin, self.strengths[key] * self._waiting.pop(key), old.importance)
@@ -138,7 +136,7 @@ class AnchoredStep:
             collected.add(named, pull_of(cast(Floats, parameter.value), old.origin, factor, old.importance))
 
     def _look_up(self, name: str, pipe: Pipe) -> Held:
-        """Labels may be added on the way, which replaces layers."""
+        """Adding labels in training replaces layers."""
         shapes = cast(
             Shapes,
             tuple(

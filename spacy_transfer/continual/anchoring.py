@@ -98,7 +98,6 @@ class Anchor:
     """The callback: it puts a component into the pipeline, for one step, that adds the pull. See `AnchoredStep`.
 
     settings (AnchorSettings): What is held, and how strongly.
-    then (Optional[Callable[[Language, Dict[str, int]], object]]): Another callback.
     """
 
     def __init__(self, settings: AnchorSettings, then: Callback | None = None) -> None:
@@ -106,11 +105,7 @@ class Anchor:
         self.step: AnchoredStep | None = None
 
     def __call__(self, nlp: Language, info: dict[str, int]) -> None:
-        """Called before each step.
-
-        nlp (Language): The pipeline in training.
-        info (Dict[str, int]): Step and epoch.
-        """
+        """Called before each step."""
         if self.step is not None:
             self.step.close()
         if self.step is None or self.step.nlp is not nlp:

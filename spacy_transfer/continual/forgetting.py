@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy
-from numpy.typing import NDArray
 
 from ..errors import Errors
 from ..extras import import_extra
 from ..integrity import write_picture
-from ..types import Config
+from ..types import Config, Floats
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,14 @@ class ForgettingMatrix:
 
     stages (Tuple[str, ...]): Names of the stages, in their order: trainings, and perhaps what there was before.
     tasks (Tuple[str, ...]): Names of the tasks.
-    scores (NDArray[float64]): From 0 to 1, shape (n_stages, n_tasks); NaN where it was not measured.
+    scores (Floats): From 0 to 1, shape (n_stages, n_tasks); NaN where it was not measured.
     learned (Tuple[int, ...]): For each task the index of the stage that taught it.
     gold (Mapping[str, str]): Fingerprints of gold annotation that is a pipeline's own predictions, by task.
     """
 
     stages: tuple[str, ...]
     tasks: tuple[str, ...]
-    scores: NDArray[numpy.float64]
+    scores: Floats
     learned: tuple[int, ...]
     gold: Mapping[str, str] = field(default_factory=dict)
 
@@ -38,11 +37,11 @@ class ForgettingMatrix:
         if self.scores.shape != shape or len(self.learned) != len(self.tasks) or not is_in_order:
             raise ValueError(Errors.T797.format(wanted=shape, found=self.scores.shape, learned=self.learned))
 
-    def forgetting(self) -> NDArray[numpy.float64]:
+    def forgetting(self) -> Floats:
         """How far each task fell from the best it ever was to what it is after the last stage (Chaudhry et al. 2018,
         arXiv 1801.10112, equation 3). Negative where it has risen.
 
-        RETURNS (NDArray[float64]): Shape (n_tasks,); NaN for tasks that the last stage taught, or that were not
+        RETURNS (Floats): Shape (n_tasks,); NaN for tasks that the last stage taught, or that were not
             measured both before and after it.
         """
         found = numpy.full(len(self.tasks), numpy.nan)
@@ -86,7 +85,7 @@ class ForgettingMatrix:
 
     def by_stage(self) -> dict[str, dict[str, float | None]]:
         """RETURNS (Dict[str, Dict[str, Optional[float]]]): Scores by stage and task; None where it was not measured."""
-        rows = (dict(zip(self.tasks, map(_number, line), strict=True)) for line in self.scores)
+        rows = (dict(zip(self.tasks, map(number, line), strict=True)) for line in self.scores)
         return dict(zip(self.stages, rows, strict=True))
 
     def learned_in(self) -> dict[str, str]:
@@ -100,10 +99,10 @@ class ForgettingMatrix:
             "stages": [{"name": name, "scores": scores} for name, scores in self.by_stage().items()],
             "learned": self.learned_in(),
             "gold": dict(self.gold),
-            "forgetting": dict(zip(self.tasks, map(_number, self.forgetting()), strict=True)),
-            "average_forgetting": _number(self.average_forgetting()),
-            "backward_transfer": _number(self.backward_transfer()),
-            "average": _number(self.average()),
+            "forgetting": dict(zip(self.tasks, map(number, self.forgetting()), strict=True)),
+            "average_forgetting": number(self.average_forgetting()),
+            "backward_transfer": number(self.backward_transfer()),
+            "average": number(self.average()),
         }
 
     @classmethod
@@ -167,7 +166,6 @@ class ForgettingMatrix:
 def check_picture(path: str | Path) -> None:
     """Before any work is done, check that a picture can be drawn and written.
 
-    path (Union[str, Path]): The file.
     RAISES (ImportError, ValueError): When it cannot.
     """
     import_extra("matplotlib.figure", Errors.T798)
@@ -175,12 +173,13 @@ def check_picture(path: str | Path) -> None:
         raise ValueError(Errors.T799.format(path=path))
 
 
-def _mean(values: NDArray[numpy.float64]) -> float:
+def _mean(values: Floats) -> float:
     known = values[~numpy.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """RETURNS (Optional[float]): JSON has no NaN."""
     return None if math.isnan(value) else float(value)
 
 

@@ -37,7 +37,6 @@ def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Coll
     examples (Iterable[Example]): Gold side: what each component should predict.
     components (Collection[str]): Names of those whose importance is wanted. What reads their rows, and what gives them
         rows, runs with them.
-    RETURNS (DiagonalFisher): By COMPONENT.path.parameter.
     RAISES (ValueError): When there is no example, or none that a component learns from; when no example gives a
         gradient, labels are unknown, or a gradient is not finite.
     """
@@ -72,10 +71,7 @@ def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Coll
 def learned_from(examples: Iterable[Example], name: str, pipe: Pipe, excluded: Collection[str]) -> list[Example]:
     """The examples that a component learns from, itself or through a component that listens to it.
 
-    examples (Iterable[Example]): Some examples.
-    name (str), pipe (Pipe): The component.
     excluded (Collection[str]): Names of components that are not updated.
-    RETURNS (List[Example]): In their order.
     """
     learners = {name}
     if isinstance(pipe, ListenedToComponent):

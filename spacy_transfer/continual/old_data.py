@@ -24,7 +24,6 @@ def read_data(nlp: Language, data: Data, key: str) -> Iterator[Example]:
 
     nlp (Language): Gives the vocabulary and the tokenizer.
     data (Union[Callable, Path, str]): A reader; or a .spacy file or a folder with such; or raw text, see `read_texts`.
-    key (str): The config key, for messages.
     YIELDS (Example): Raw texts without annotation.
     RAISES (ValueError): When there is no such file, or it cannot be read.
     """
@@ -52,9 +51,7 @@ def is_raw(data: Data) -> bool:
 def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
     """Examples whose gold side is what a pipeline predicts. Categories are 0 or 1, by its thresholds.
 
-    nlp (Language): The pipeline.
     examples (Iterable[Example]): The texts; their annotation is not used.
-    RETURNS (List[Example]): In their order.
     """
     docs = [bare_doc(example.predicted, nlp) for example in examples]
     answers = list(nlp.pipe([doc.copy() for doc in docs]))
@@ -67,8 +64,6 @@ def own_answers(nlp: Language, examples: Iterable[Example]) -> list[Example]:
 def fingerprint(docs: Iterable[Doc], labels: Iterable[str]) -> str:
     """A fingerprint of annotated texts, in any order.
 
-    docs (Iterable[Doc]): The texts.
-    labels (Iterable[str]): Labels of entities that count.
     RETURNS (str): sha256, 64 hex digits.
     """
     annotations = []
@@ -97,8 +92,6 @@ def bare_doc(doc: Doc, nlp: Language) -> Doc:
     """A copy of the tokens without annotation. Tokens such as "n't" keep the NORM that the tokenizer has given them. A
     doc that was made of words (gold_preproc, or unknown spaces) has none.
 
-    doc (Doc): As a reader gave it.
-    nlp (Language): The pipeline.
     RETURNS (Doc): In the vocabulary of the pipeline.
     """
     if any(token.norm != token.lex.norm for token in doc):

@@ -1,4 +1,4 @@
-"""The weights of an old pipeline, found again in one that goes on from it: by name, and rows of labels by label."""
+"""The weights of an old pipeline, matched with those of its successor: by name, and rows of labels by label."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -63,8 +63,6 @@ Held = dict[str, tuple[NamedParameter, OldParameter]]
 class OldWeights:
     """Copies of the weights of components, with their importance.
 
-    nlp (Language): The old pipeline.
-    components (Collection[str]): Names of components.
     fisher (Optional[DiagonalFisher]): Their importance; None for 1.
     """
 
@@ -188,7 +186,7 @@ def _by_rows(
 
 
 def _leading(old: OldParameter, now: Floats) -> OldParameter:
-    """What has no labels to go by has its old values first, along each axis."""
+    """Without labels, the old values come first along each axis."""
     corner = tuple(slice(size) for size in old.origin.shape)
     origin, importance = now * 0, now * 0
     origin[corner], importance[corner] = old.origin, old.known_importance()

@@ -17,6 +17,7 @@ from ..errors import Errors
 from ..pipeline.backbone.component import Backbone
 from ..random_state import same_random_state
 from ..types import Config
+from .forgetting import number
 from .old_data import Data, bare_doc, fingerprint, is_raw, own_answers, read_data
 
 Scores = dict[str, dict[str, float]]
@@ -199,15 +200,8 @@ def as_text(rows: Iterable[Row]) -> str:
 
 def as_json(rows: Iterable[Row]) -> list[dict[str, str | float | None]]:
     """RETURNS (List[Dict[str, Union[str, float, None]]]): For a file; null for what is not known."""
-    return [
-        {key: number(value) if isinstance(value, float) else value for key, value in row.columns().items()}
-        for row in rows
-    ]
-
-
-def number(value: float) -> float | None:
-    """RETURNS (Optional[float]): JSON has no NaN."""
-    return None if math.isnan(value) else value
+    columns = [row.columns().items() for row in rows]
+    return [{key: number(value) if isinstance(value, float) else value for key, value in own} for own in columns]
 
 
 def _wanted(nlp: Language, skill: Skill, scores: Mapping[str, object], key: str) -> tuple[str, ...]:
@@ -215,7 +209,9 @@ def _wanted(nlp: Language, skill: Skill, scores: Mapping[str, object], key: str)
     if not skill.scores:
         weights = nlp.config.interpolate()["training"].get("score_weights") or {}
         names = [name for name, weight in weights.items() if weight is not None and _is_number(scores.get(name))]
-        names = names or [name for name in _main_scores(nlp) if _is_number(scores.get(name))]
+        defaults = [nlp.get_pipe_meta(name).default_score_weights or {} for name in nlp.pipe_names]
+        main = [name for own in defaults for name, weight in own.items() if weight]
+        names = names or [name for name in main if _is_number(scores.get(name))]
         if not names:
             raise ValueError(Errors.T795.format(key=key, near=sorted(_numbers(scores))))
         return tuple(names)
@@ -228,12 +224,6 @@ def _wanted(nlp: Language, skill: Skill, scores: Mapping[str, object], key: str)
             known = sorted(_numbers(scores))
             raise ValueError(Errors.T794.format(key=key, name=name, near=get_close_matches(name, known, n=5) or known))
     return skill.scores
-
-
-def _main_scores(nlp: Language) -> list[str]:
-    """The scores that components weigh by default."""
-    metas = [nlp.get_pipe_meta(name) for name in nlp.pipe_names]
-    return [name for meta in metas for name, weight in (meta.default_score_weights or {}).items() if weight]
 
 
 def _numbers(scores: Mapping[str, object]) -> set[str]:

@@ -15,8 +15,8 @@ from ..errors import Errors, Warnings
 from ..integrity import write_whole
 from ..pipeline.labels.carry import load
 from ..types import Config
-from .forgetting import ForgettingMatrix, check_picture
-from .retention import OldSkills, Scores, as_json, as_rows, as_text, number, skills_from
+from .forgetting import ForgettingMatrix, check_picture, number
+from .retention import OldSkills, Scores, as_json, as_rows, as_text, skills_from
 
 Info: TypeAlias = Config
 """What spaCy tells a logger of a step."""
@@ -126,9 +126,6 @@ class AtEvaluation:
 class Course:
     """Scores of old skills in the course of a training.
 
-    old (OldSkills): The skills.
-    stage (str): The name of the training.
-    history (Optional[ForgettingMatrix]): Of the trainings before it.
     is_start (bool): Whether the training begins with the old pipeline. If not, it may be that of any stage.
     """
 
@@ -198,7 +195,6 @@ def write_json(path: Path, found: object) -> None:
 def read_stages(path: str) -> ForgettingMatrix:
     """The matrix in the output of an earlier training.
 
-    RETURNS (ForgettingMatrix): The matrix.
     RAISES (ValueError): When it cannot be read.
     """
     try:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, cast
 
 import numpy
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.training import Example
 from spacy.util import fix_random_seed
@@ -41,12 +40,8 @@ class Lookahead:
     The training is not changed: weights, gradients and random numbers are put back as they were. An anchor is no task:
     it is left out.
 
-    nlp (Language): The pipeline.
-    backbone (Backbone): One of its components.
     tasks (Sequence[str]): Names of components that listen to it.
     length (float): Of the step, as a share of the length of the vector of the weights that move.
-    exclude (Collection[str]): Components that are not updated.
-    annotates (Collection[str]): Components that annotate in training.
     """
 
     def __init__(
@@ -68,10 +63,7 @@ class Lookahead:
         self._seed = 0
 
     def measure(self, batch: list[Example]) -> None:
-        """Look ahead from where the training is, between two steps.
-
-        batch (List[Example]): The coming batch.
-        """
+        """Look ahead from where the training is, between two steps."""
         self._seed += 1
         with same_random_state():
             gradients = TaskGradients(self._backbone.name)
@@ -89,7 +81,7 @@ class Lookahead:
                     if old > 0.0 and math.isfinite(new):
                         self._found.setdefault((task, other), []).append(1.0 - new / old)
 
-    def _compare(self, names: list[str], products: NDArray) -> None:
+    def _compare(self, names: list[str], products: Floats) -> None:
         found = cosines(products)
         for i, first in enumerate(names):
             for j, second in enumerate(names):
@@ -97,24 +89,24 @@ class Lookahead:
 
     # What was found
 
-    def means(self) -> NDArray[numpy.float64]:
-        """RETURNS (NDArray[float64]): By how much of itself the loss of each task (columns) falls with a step on each
-        (rows), shape (n_tasks, n_tasks); NaN where nothing was measured."""
+    def means(self) -> Floats:
+        """RETURNS (Floats): The relative fall of the loss of each task (columns) after a step on each (rows), shape
+        (n_tasks, n_tasks); NaN where nothing was measured."""
         return self._table(self._found, numpy.mean)
 
-    def errors(self) -> NDArray[numpy.float64]:
-        """RETURNS (NDArray[float64]): Standard errors of the means over the steps; NaN with less than two."""
+    def errors(self) -> Floats:
+        """RETURNS (Floats): Standard errors of the means over the steps; NaN with less than two."""
         return self._table(self._found, lambda x: numpy.std(x, ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan)
 
-    def mean_cosines(self) -> NDArray[numpy.float64]:
-        """RETURNS (NDArray[float64]): Mean cosines of the tasks' gradients in batches that train both."""
+    def mean_cosines(self) -> Floats:
+        """RETURNS (Floats): Mean cosines of the tasks' gradients in batches that train both."""
         return self._table(self._cosines, numpy.mean)
 
-    def counts(self) -> NDArray[numpy.float64]:
-        """RETURNS (NDArray[float64]): How often each pair was measured."""
+    def counts(self) -> Floats:
+        """RETURNS (Floats): How often each pair was measured."""
         return numpy.nan_to_num(self._table(self._found, len))
 
-    def _table(self, found: Pairs, summary: Callable[[list[float]], object]) -> NDArray[numpy.float64]:
+    def _table(self, found: Pairs, summary: Callable[[list[float]], object]) -> Floats:
         rows = [[summary(found[a, b]) if (a, b) in found else math.nan for b in self.tasks] for a in self.tasks]
         return numpy.array(rows, dtype="d")
 
@@ -155,10 +147,7 @@ class Lookahead:
 
 
 def check_backbone(backbone: "Backbone") -> None:
-    """RAISES (ValueError): When layers of a backbone allow one backward pass only.
-
-    backbone (Backbone): The component, with weights.
-    """
+    """RAISES (ValueError): When layers of a backbone allow one backward pass only."""
     check_passes(backbone.name, parameters_of(backbone.name, backbone))
 
 

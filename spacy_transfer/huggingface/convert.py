@@ -1,16 +1,19 @@
 """From and to transformers: a classifier's checkpoint as a trainable pipeline, and a component as a checkpoint."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
+import numpy
 import spacy
 from spacy.language import Language
 from spacy.training import Example
 
-from ..backbones.transformer.transformer import most_pieces
+from ..backbones.transformer.pretrained import Pretrained
+from ..backbones.transformer.transformer import TransformerShim, most_pieces
+from ..types import Floats, pipe_of
 from .files import Checkpoint, read_checkpoint
 from .state_dicts import fill_head
-from .token_classifiers import add_token_head, largest_of_tokens
+from .token_classifiers import add_token_head, docs_before, largest_of_tokens
 
 WINDOW = 512  # The most that an encoder is given at once, where it could read more.
 BACKBONE = "transfer_backbone"
@@ -57,9 +60,7 @@ def from_hf(
 def build(checkpoint: Checkpoint, *, lang: str, window: int | None = None) -> Language:
     """The pipeline of a checkpoint that has been read; see `from_hf`.
 
-    checkpoint (Checkpoint): The checkpoint.
     lang (str), window (Optional[int]): See `from_hf`.
-    RETURNS (Language): The pipeline.
     """
     nlp = spacy.blank(lang)
     most = most_pieces(checkpoint.model.base_model) or WINDOW
@@ -94,29 +95,22 @@ def _add_textcat(nlp: Language, checkpoint: Checkpoint) -> None:
         "exclusive_classes": not checkpoint.several,
         "tok2vec": {"@architectures": "spacy-transfer.DocumentListener.v1", "upstream": BACKBONE},
     }
-    pipe: Any = nlp.add_pipe(name, config={"model": model})
+    nlp.add_pipe(name, config={"model": model})
     cats = {label: float(i == 0) for i, label in enumerate(checkpoint.labels)}
     example = Example.from_dict(nlp.make_doc("a"), {"cats": cats})
     nlp.initialize(lambda: [example])
+    pipe = pipe_of(nlp, name)
     fill_head(pipe.model, checkpoint.head)
     assert list(pipe.labels) == checkpoint.labels
 
 
-def logits(nlp: Language, component: str, texts: Sequence[str]) -> Any:
+def logits(nlp: Language, component: str, texts: Sequence[str]) -> Floats:
     """What the output layer of a text classifier says, before softmax or sigmoid.
 
-    nlp (Language): The pipeline.
     component (str): `transfer_textcat` or `transfer_textcat_multilabel`, by its name.
-    texts (Sequence[str]): The texts.
     RETURNS (Floats2d): Shape (n_texts, n_labels).
     """
-    docs = [nlp.make_doc(text) for text in texts]
-    pipes: dict[str, Any] = dict(nlp.pipeline)
-    for name, pipe in pipes.items():
-        if name == component:
-            break
-        docs = list(pipe.pipe(docs))
-    model = pipes[component].model
+    model, docs = pipe_of(nlp, component).model, docs_before(nlp, component, texts)
     states, _ = model.attrs["states"](model, docs, False)
     return model.ops.to_numpy(model.get_ref("output").predict(states))
 
@@ -126,20 +120,14 @@ def largest_difference(
 ) -> tuple[float, int]:
     """How far a pipeline's logits are from those of the checkpoint that it was made of.
 
-    nlp (Language): The pipeline.
-    component (str): The head.
-    checkpoint (Checkpoint): The checkpoint.
     texts (Sequence[str]): Texts; those that do not fit one window, or leave nothing to average, are left out.
     RETURNS (Tuple[float, int]): Over all texts and labels (not a number where one of the two is not), and how many
         texts there were.
     """
-    import numpy
-
-    backbone: Any = nlp.get_pipe(BACKBONE)
-    shim = backbone.model.shims[0]
-    window = shim.settings.window
-    budget = window - len(shim.pretrained.prefix) - len(shim.pretrained.suffix)
-    encode = shim.pretrained.tokenizer.encode
+    shim = cast(TransformerShim, pipe_of(nlp, BACKBONE).model.shims[0])
+    pretrained, window = cast(Pretrained, shim.pretrained), shim.settings.window
+    budget = window - len(pretrained.prefix) - len(pretrained.suffix)
+    encode = pretrained.tokenizer.encode
     # Of a text without pieces a backbone that averages reads nothing, while transformers averages special tokens.
     least = int(checkpoint.document == "mean")
     fit = [text for text in texts if least <= len(encode(text, add_special_tokens=False).ids) <= budget]

@@ -2,12 +2,16 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from spacy.language import Language
 
+from ..backbones.transformer.pretrained import Pretrained
 from ..backbones.transformer.transformer import TransformerShim, most_pieces
 from ..errors import Errors, Warnings
+from ..pipeline.heads.ner import TransferNER
+from ..pipeline.heads.tokens import TokenPipe
+from ..types import Config, pipe_of, pipes_of
 from .files import Export, write_checkpoint
 from .state_dicts import SEQUENCE_HEADS, TOKEN_HEADS, HeadWeights, Layout, Task, find_layout, near, read_head
 
@@ -61,11 +65,7 @@ def to_hf(nlp: Language, path: str | Path, component: str | None = None) -> Path
 
 
 def find_component(nlp: Language, component: str | None) -> str:
-    """RETURNS (str): Name of the component that is exported.
-
-    nlp (Language): The pipeline.
-    component (Optional[str]): What was asked for.
-    """
+    """RETURNS (str): Name of the component that is exported."""
     ours = [name for name in nlp.component_names if nlp.get_pipe_meta(name).factory in TASKS]
     if component is None:
         if len(ours) == 1:
@@ -89,13 +89,8 @@ def find_component(nlp: Language, component: str | None) -> str:
 
 
 def take_export(nlp: Language, name: str) -> Export:
-    """Everything that is written, after a look at whether transformers can express it.
-
-    nlp (Language): The pipeline.
-    name (str): The component.
-    RETURNS (Export): The parts.
-    """
-    pipe: Any = nlp.get_pipe(name)
+    """Everything that is written, after a look at whether transformers can express it."""
+    pipe = pipe_of(nlp, name)
     if not pipe.model.get_ref("output").has_param("W"):
         raise ValueError(Errors.T303.format(name=name))
     shim = _shim_of(nlp, name)
@@ -107,22 +102,21 @@ def take_export(nlp: Language, name: str) -> Export:
         obstacles.append(f"an encoder of the kind {kind} (known are {', '.join(known)})")
         raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
     layout = find_layout(name, kind, task, shim.encoder.config)
-    block: dict[str, Any] = nlp.config.interpolate()["components"][name]["model"]
+    block: Config = nlp.config.interpolate()["components"][name]["model"]
     weights = read_head(pipe.model, block.get("activation"))
     obstacles += _of_head(block, task, weights, layout, shim.encoder.width)
     if obstacles:
         raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
-    if task == "token":
-        _warn_of_reading(nlp, name, pipe)
+    if isinstance(pipe, TransferNER):
+        _warn_of_reading(name, pipe)
     several = task == "sequence" and bool(pipe.model.attrs["multi_label"])
-    labels = list(pipe.tags if task == "token" else pipe.labels)
-    return Export(shim.pretrained, most_pieces(encoder), task, weights, layout, labels, several, shim.settings.document)
+    labels = list(pipe.tags if isinstance(pipe, TokenPipe) else pipe.labels)
+    pretrained, document = cast(Pretrained, shim.pretrained), shim.settings.document
+    return Export(pretrained, most_pieces(encoder), task, weights, layout, labels, several, document)
 
 
-def _warn_of_reading(nlp: Language, name: str, pipe: Any) -> None:
-    """Of what is no part of the model, and which transformers' pipelines do not know."""
-    if nlp.get_pipe_meta(name).factory != "transfer_ner":
-        return
+def _warn_of_reading(name: str, pipe: TransferNER) -> None:
+    """Warn of settings that are not part of the model, which transformers' pipelines do not have."""
     found = [] if pipe.lenient else ["lenient = false (they read the best tag of each token)"]
     found += [f"threshold = {pipe.threshold}"] if pipe.threshold else []
     found += ["scheme = 'biluo' (they join entities by B- and I- alone)"] if pipe.kind != "bio" else []
@@ -132,12 +126,10 @@ def _warn_of_reading(nlp: Language, name: str, pipe: Any) -> None:
 
 def _shim_of(nlp: Language, name: str) -> TransformerShim:
     """What holds the encoder that a component reads."""
-    upstream: Any = None
-    for _, pipe in nlp.pipeline:
-        if name in getattr(pipe, "listening_components", ()):
-            upstream = pipe
-    if upstream is None:
+    found = [pipe for _, pipe in pipes_of(nlp) if name in getattr(pipe, "listening_components", ())]
+    if not found:
         raise ValueError(Errors.T394.format(component=name, problem="it listens to no component that is enabled"))
+    upstream = found[-1]
     shims = [shim for node in upstream.model.walk() for shim in node.shims if isinstance(shim, TransformerShim)]
     if len(shims) != 1 or len(list(upstream.model.walk())) != 1:
         problem = f"it listens to {upstream.name!r}, whose model is {upstream.model.name!r}"
@@ -160,7 +152,7 @@ def _of_backbone(shim: TransformerShim, task: Task) -> list[str]:
     return found
 
 
-def _of_head(block: dict[str, Any], task: Task, weights: HeadWeights, layout: Layout, width: int) -> list[str]:
+def _of_head(block: Config, task: Task, weights: HeadWeights, layout: Layout, width: int) -> list[str]:
     """What of a head the class lacks that this encoder has."""
     if block.get("@architectures") != _HEADS[task]:
         return [f"the head {block.get('@architectures')!r} (it must be {_HEADS[task]!r})"]
@@ -178,7 +170,6 @@ def _of_head(block: dict[str, Any], task: Task, weights: HeadWeights, layout: La
     if hidden == wanted and epsilon != layout.epsilon:
         found.append(f"layer_norm = {epsilon} of the head (this encoder's class has {layout.epsilon})")
     if hidden == wanted and layout.dense is not None and weights.activation != layout.activation:
-        found.append(
-            f"activation = {weights.activation!r} of the head (this encoder's class has {layout.activation!r})"
-        )
+        wants = f"(this encoder's class has {layout.activation!r})"
+        found.append(f"activation = {weights.activation!r} of the head {wants}")
     return found

@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast, get_args
 
 from .._compat import quiet_loading
 from ..backbones.sources import resolve_source
@@ -16,8 +17,14 @@ from ..backbones.transformer.pretrained import check_bin_files
 from ..backbones.transformer.source_checks import check_finite, check_folder, read_config
 from ..errors import Errors, Warnings
 from ..integrity import seal_folder
+from ..types import Config, Floats, Ints
 from .state_dicts import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_head, row_names, take_head
 from .tags import TagRows, TokenTask, read_tags
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from ..backbones.transformer.pretrained import Pretrained
 
 _OUTPUT = r"classifier(\.out_proj)?\.(weight|bias)"
 
@@ -26,11 +33,7 @@ _OUTPUT = r"classifier(\.out_proj)?\.(weight|bias)"
 class Checkpoint:
     """A classifier as transformers loads it.
 
-    source (str): As it was given.
-    path (Path): Its folder.
     task (str): "sequence" or "token".
-    model (nn.Module): The whole model.
-    head (HeadWeights): The arrays of its head.
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
     tags (Optional[TagRows]): What the labels of a token classifier are.
@@ -40,26 +43,24 @@ class Checkpoint:
     source: str
     path: Path
     task: Task
-    model: Any
+    model: "PreTrainedModel"
     head: HeadWeights
     labels: list[str]
     several: bool
     tags: TagRows | None = None
     document: str = "cls"
 
-    def logits(self, texts: Sequence[str], most: int) -> list[Any]:
-        """What transformers makes of texts, its own tokenizer included.
+    def logits(self, texts: Sequence[str], most: int) -> list[Floats]:
+        """Logits of transformers for texts, with its own tokenizer.
 
-        texts (Sequence[str]): The texts.
         most (int): Where they are cut, in pieces.
         RETURNS (List[Floats1d]): For every text, shape (n_labels,); of a token classifier (n_pieces, n_labels).
         """
         return [logits for logits, _ in self.outputs(texts, most)]
 
-    def outputs(self, texts: Sequence[str], most: int) -> list[tuple[Any, Any]]:
+    def outputs(self, texts: Sequence[str], most: int) -> list[tuple[Floats, Ints]]:
         """The same, and where the pieces are.
 
-        texts (Sequence[str]): The texts.
         most (int): Where they are cut, in pieces.
         RETURNS (List[Tuple[FloatsXd, Ints2d]]): For every text logits, and the characters where each piece begins and
             ends, shape (n_pieces, 2).
@@ -67,20 +68,17 @@ class Checkpoint:
         import torch
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(
-            self.path, use_fast=True, local_files_only=True, trust_remote_code=False
-        )
+        safe = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(self.path, use_fast=True, **safe)
         how = {"truncation": True, "max_length": most, "return_tensors": "pt", "return_offsets_mapping": True}
         # Some checkpoints come with the tokenizer of another kind, which gives more than their model takes.
         takes = inspect.signature(self.model.forward).parameters
-        found: list[tuple[Any, Any]] = []
+        found: list[tuple[Floats, Ints]] = []
         for text in texts:
             inputs = tokenizer(text, **how)
             with torch.inference_mode():
-                logits = (
-                    self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0].float().cpu().numpy()
-                )
-            found.append((logits, inputs["offset_mapping"][0].numpy()))
+                logits = self.model(**{key: inputs[key] for key in inputs if key in takes}).logits[0]
+            found.append((logits.float().cpu().numpy(), inputs["offset_mapping"][0].numpy()))
         return found
 
 
@@ -90,7 +88,6 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     source (str): A folder, `package:NAME/path`, or a hub id.
     labels (Optional[Sequence[str]]): Names of the rows, in place of those in its config.
     token_task (Optional[str]): What a token classifier becomes, "ner" or "tagger"; None to tell by its labels.
-    RETURNS (Checkpoint): The classifier.
     RAISES (ValueError): When it has no head that is known here, a part of it is missing, or its labels have gaps.
     """
     tasks = get_args(TokenTask)
@@ -111,7 +108,7 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     find_layout_early(source, config, task)
     check_bin_files(found)
     check_folder(found.path, source)
-    model = _load(source, found.path, kind, config)
+    model = _load(source, found.path, kind)
     layout = find_layout(source, model.config.model_type, task, model.config)
     head = take_head(model.state_dict(), layout)
     rows = len(head.layers[-1][0])
@@ -125,20 +122,14 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     return Checkpoint(source, found.path, task, model, head, names, several, tags, layout.document)
 
 
-def find_layout_early(source: str, config: dict[str, Any], task: Task) -> None:
-    """An unknown kind is told before any weight is read; what only the full config says waits."""
-    from types import SimpleNamespace
-
-    values = {
-        "pooler_hidden_act": "gelu",
-        "classifier_activation": "gelu",
-        "classifier_pooling": "cls",
-        "norm_eps": 0.0,
-    }
-    find_layout(source, str(config.get("model_type")), task, SimpleNamespace(**values))
+def find_layout_early(source: str, config: Config, task: Task) -> None:
+    """Refuse an unknown kind of model before any weight is read. Values of the full config are not checked yet."""
+    activations = {"pooler_hidden_act": "gelu", "classifier_activation": "gelu"}
+    values = SimpleNamespace(**activations, classifier_pooling="cls", norm_eps=0.0)
+    find_layout(source, str(config.get("model_type")), task, values)
 
 
-def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
+def _load(source: str, path: Path, kind: str) -> "PreTrainedModel":
     """The model, with as many rows as its weights have, whatever its config says of labels."""
     import torch
     import transformers
@@ -146,10 +137,9 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
 
     cls = getattr(transformers, kind, None)
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
-        raise ValueError(
-            Errors.T387.format(source=source, error=f"transformers {transformers.__version__} has no {kind}")
-        )
-    settings = {"output_loading_info": True, "torch_dtype": torch.float32, "local_files_only": True}
+        error = f"transformers {transformers.__version__} has no {kind}"
+        raise ValueError(Errors.T387.format(source=source, error=error))
+    settings: Config = {"output_loading_info": True, "torch_dtype": torch.float32, "local_files_only": True}
     try:
         with quiet_loading():
             model, info = cls.from_pretrained(path, ignore_mismatched_sizes=True, **settings)
@@ -161,8 +151,8 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
                 rows = _rows_of(cls, path, settings) if isinstance(item, str) else int(item[1][0])
                 model, info = cls.from_pretrained(path, num_labels=rows, **settings)
                 shapes = []
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        raise ValueError(Errors.T387.format(source=source, error=error)) from error
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as failure:
+        raise ValueError(Errors.T387.format(source=source, error=failure)) from failure
     missing = sorted(info["missing_keys"])
     if missing or shapes:
         raise ValueError(Errors.T381.format(source=source, kind=kind, missing=missing, shapes=shapes))
@@ -170,7 +160,7 @@ def _load(source: str, path: Path, kind: str, config: dict[str, Any]) -> Any:
     return model.eval()
 
 
-def _rows_of(cls: Any, path: Path, settings: dict[str, Any]) -> int | None:
+def _rows_of(cls: "type[PreTrainedModel]", path: Path, settings: Config) -> int | None:
     """How many rows the output layer has, where only their number is other than the config says. What transformers
     4.5x returns has no shapes; what it complains of has."""
     try:
@@ -187,17 +177,14 @@ def _rows_of(cls: Any, path: Path, settings: dict[str, Any]) -> int | None:
 class Export:
     """What a folder is written from.
 
-    pretrained (Pretrained): Encoder and tokenizer.
     most (Optional[int]): Pieces that the encoder has positions for.
     task (str): "sequence" or "token".
-    head (HeadWeights): The arrays of the head.
-    layout (Layout): Where they go.
     labels (List[str]): Names of the rows of its output layer.
     several (bool): Whether several labels may hold at once.
     document (str): What a head for texts reads: "cls" or "mean".
     """
 
-    pretrained: Any
+    pretrained: "Pretrained"
     most: int | None
     task: Task
     head: HeadWeights
@@ -208,11 +195,7 @@ class Export:
 
 
 def write_checkpoint(export: Export, path: Path) -> None:
-    """Write a folder that transformers' AutoModelFor... and AutoTokenizer load.
-
-    export (Export): The parts.
-    path (Path): Is made.
-    """
+    """Write a folder that transformers' AutoModelFor... and AutoTokenizer load."""
     model = _model_of(export)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".transfer-hf-", dir=path.parent) as folder:
@@ -223,7 +206,7 @@ def write_checkpoint(export: Export, path: Path) -> None:
         new.rename(path)
 
 
-def _model_of(export: Export) -> Any:
+def _model_of(export: Export) -> "PreTrainedModel":
     import copy
 
     import torch
@@ -232,7 +215,7 @@ def _model_of(export: Export) -> Any:
     encoder = export.pretrained.transformer
     suffix = next(suffix for suffix, task in SUFFIXES.items() if task == export.task)
     cls = getattr(transformers, type(encoder).__name__.removesuffix("Model") + suffix)
-    config = copy.deepcopy(encoder.config)
+    config = cast("PretrainedConfig", copy.deepcopy(encoder.config))
     config.id2label = dict(enumerate(export.labels))
     config.label2id = {label: i for i, label in enumerate(export.labels)}
     config.problem_type = None
@@ -247,23 +230,20 @@ def _model_of(export: Export) -> Any:
         model, info = cls.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     # The encoder may hold a pooler that this class has no use for.
     unexpected = [name for name in info["unexpected_keys"] if ".pooler." not in name]
-    if info["missing_keys"] or unexpected or info["mismatched_keys"]:
-        raise ValueError(
-            Errors.T102.format(
-                missing=sorted(info["missing_keys"]), unexpected=unexpected, shapes=info["mismatched_keys"]
-            )
-        )
+    missing, shapes = sorted(info["missing_keys"]), info["mismatched_keys"]
+    if missing or unexpected or shapes:
+        raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
     return model.cpu()
 
 
-def _tokenizer_of(export: Export) -> Any:
+def _tokenizer_of(export: Export) -> "PreTrainedTokenizerBase":
     """A fast tokenizer of no class in particular: those of a class would set their own lower-casing again."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     pretrained = export.pretrained
     backend = Tokenizer.from_str(pretrained.tokenizer.to_str())
-    tokens: dict[str, Any] = {"pad_token": backend.id_to_token(pretrained.pad_id)}
+    tokens = {"pad_token": backend.id_to_token(pretrained.pad_id)}
     if pretrained.prefix:
         tokens["cls_token"] = backend.id_to_token(pretrained.prefix[0])
     if pretrained.suffix:
@@ -279,4 +259,5 @@ def _tokenizer_of(export: Export) -> Any:
     if getattr(pretrained.transformer.config, "type_vocab_size", 0) > 1:
         inputs.insert(1, "token_type_ids")
     most = {} if export.most is None else {"model_max_length": export.most}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **most, **tokens)
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **most, **tokens)
+    return cast("PreTrainedTokenizerBase", made)

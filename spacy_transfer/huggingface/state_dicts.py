@@ -4,15 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy
-from numpy.typing import NDArray
 from thinc.api import Model
 
 from ..errors import Errors
+from ..types import Floats
 
-Floats = NDArray[numpy.float32]
+if TYPE_CHECKING:
+    import torch
+
 Task = Literal["sequence", "token"]
 
 SUFFIXES: dict[str, Task] = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token"}
@@ -65,7 +67,6 @@ class HeadWeights:
 
     layers (List[Tuple[Floats2d, Floats1d]]): Weights (n_out, n_in) and biases (n_out,) of the hidden layer, if any,
         and of the output layer.
-    activation (Optional[str]): Of the hidden layer.
     norm (Optional[Tuple[Floats1d, Floats1d, float]]): Scale, shift and epsilon of a layer norm after the hidden
         layer.
     """
@@ -75,14 +76,10 @@ class HeadWeights:
     norm: tuple[Floats, Floats, float] | None = None
 
 
-def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout:
+def find_layout(source: str, model_type: str, task: Task, config: object) -> Layout:
     """The layout of the head that a kind of model has, its activation filled in.
 
-    source (str): For messages.
-    model_type (str): As transformers' configs call it.
     task (str): "sequence" or "token".
-    config (PretrainedConfig): The model's.
-    RETURNS (Layout): The layout.
     RAISES (ValueError): When the head is not known, or has an activation that our heads lack.
     """
     known = SEQUENCE_HEADS if task == "sequence" else TOKEN_HEADS
@@ -93,7 +90,7 @@ def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout
         layout,
         activation=_look_up(layout.activation, config),
         document=_look_up(layout.document, config),
-        epsilon=None if layout.norm is None else float(config.norm_eps),
+        epsilon=None if layout.norm is None else float(_look_up("config.norm_eps", config)),
     )
     if layout.dense is not None and layout.activation not in ACTIVATIONS:
         found = f"{model_type} with a head of activation {layout.activation!r}"
@@ -101,15 +98,13 @@ def find_layout(source: str, model_type: str, task: Task, config: Any) -> Layout
     return layout
 
 
-def _look_up(value: str, config: Any) -> str:
+def _look_up(value: str, config: object) -> str:
     return str(getattr(config, value.removeprefix("config."))) if value.startswith("config.") else value
 
 
-def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
+def take_head(state: "Mapping[str, torch.Tensor]", layout: Layout) -> HeadWeights:
     """The head inside a state dict.
 
-    state (Mapping[str, Tensor]): Of a whole model.
-    layout (Layout): Where it lies.
     RETURNS (HeadWeights): Copies of its arrays.
     """
     names = [layout.output] if layout.dense is None else [layout.dense, layout.output]
@@ -118,17 +113,16 @@ def take_head(state: Mapping[str, Any], layout: Layout) -> HeadWeights:
     return HeadWeights(layers, None if layout.dense is None else layout.activation, norm)
 
 
-def _pair(state: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
+def _pair(state: "Mapping[str, torch.Tensor]", name: str) -> tuple[Floats, Floats]:
     """Weights and biases; some layers have none of these."""
-    weight = _copy(state[f"{name}.weight"])
-    bias = f"{name}.bias"
-    return weight, _copy(state[bias]) if bias in state else numpy.zeros(len(weight), dtype="f")
+    tensors = [state[key].detach().cpu() for key in (f"{name}.weight", f"{name}.bias") if key in state]
+    weight, *bias = (numpy.array(tensor, dtype="f") for tensor in tensors)
+    return weight, bias[0] if bias else numpy.zeros(len(weight), dtype="f")
 
 
 def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
     """The reverse of `take_head`.
 
-    weights (HeadWeights): The arrays.
     layout (Layout): Where they go; it has as many layers.
     RETURNS (Dict[str, FloatsXd]): By the names of the state dict.
     """
@@ -137,7 +131,7 @@ def put_head(weights: HeadWeights, layout: Layout) -> dict[str, Floats]:
     if layout.norm is not None and weights.norm is not None:
         scale, shift, _ = weights.norm
         name, (weight, bias) = pairs.pop()
-        # Their norm has no shift: it is the output layer's.
+        # Their norm has no shift: it goes into the bias of the output layer.
         pairs += [(name, (weight, bias + weight @ shift))]
         return _named(pairs) | {f"{layout.norm}.weight": scale}
     return _named(pairs)
@@ -152,25 +146,24 @@ def hidden_layers(model: Model) -> list[Model]:
     """The layers with weights between the rows and the output layer of a head.
 
     model (Model): A head with the refs "tok2vec" and "output".
-    RETURNS (List[Model]): In order.
     """
     others = {node.id for node in model.get_ref("tok2vec").walk()} | {model.get_ref("output").id}
     return [node for node in model.walk() if node.id not in others and node.has_param("W")]
 
 
 def fill_head(model: Model, weights: HeadWeights) -> None:
-    """Put a checkpoint's arrays into an initialised head of the same shape.
-
-    model (Model): The head.
-    weights (HeadWeights): The arrays.
-    """
-    for layer, (weight, bias) in zip([*hidden_layers(model), model.get_ref("output")], weights.layers, strict=True):
-        layer.set_param("W", layer.ops.asarray2f(cast(Any, weight)))
-        layer.set_param("b", layer.ops.asarray1f(cast(Any, bias)))
+    """Put a checkpoint's arrays into an initialised head of the same shape."""
+    layers = [*hidden_layers(model), model.get_ref("output")]
+    for layer, (weight, bias) in zip(layers, weights.layers, strict=True):
+        _set(layer, W=weight, b=bias)
     if weights.norm is not None:
         (layer,), (scale, shift, _) = norms(model), weights.norm
-        layer.set_param("G", layer.ops.asarray1f(cast(Any, scale)))
-        layer.set_param("b", layer.ops.asarray1f(cast(Any, shift)))
+        _set(layer, G=scale, b=shift)
+
+
+def _set(layer: Model, **params: Floats) -> None:
+    for name, array in params.items():
+        layer.set_param(name, layer.ops.xp.asarray(array, dtype="f"))
 
 
 def norms(model: Model) -> list[Model]:
@@ -183,20 +176,15 @@ def norms(model: Model) -> list[Model]:
 
 
 def read_head(model: Model, activation: str | None) -> HeadWeights:
-    """The arrays of a head of ours.
-
-    model (Model): The head.
-    activation (Optional[str]): Of its hidden layers.
-    RETURNS (HeadWeights): Copies.
-    """
+    """The arrays of a head of ours."""
     layers = [*hidden_layers(model), model.get_ref("output")]
-    arrays = [tuple(_copy(layer.ops.to_numpy(layer.get_param(name))) for name in ("W", "b")) for layer in layers]
-    found = [
-        (*(_copy(node.ops.to_numpy(node.get_param(name))) for name in ("G", "b")), node.attrs["epsilon"])
-        for node in norms(model)
-    ]
-    norm: Any = found[0] if len(found) == 1 else None
-    return HeadWeights(arrays, activation if len(layers) > 1 else None, norm)  # type: ignore[arg-type]
+    arrays = [(_get(layer, "W"), _get(layer, "b")) for layer in layers]
+    found = [(_get(node, "G"), _get(node, "b"), float(node.attrs["epsilon"])) for node in norms(model)]
+    return HeadWeights(arrays, activation if len(layers) > 1 else None, found[0] if len(found) == 1 else None)
+
+
+def _get(layer: Model, name: str) -> Floats:
+    return numpy.array(layer.ops.to_numpy(layer.get_param(name)), dtype="f")
 
 
 def row_names(
@@ -204,10 +192,6 @@ def row_names(
 ) -> tuple[list[str], bool]:
     """Names of the rows of an output layer.
 
-    source (str): For messages.
-    id2label (Optional[Mapping[str, str]]): From config.json.
-    given (Optional[Sequence[str]]): Names that take its place.
-    n_rows (int): Of the output layer.
     RETURNS (Tuple[List[str], bool]): The names in order, and whether somebody chose them.
     RAISES (ValueError): When there are gaps, names twice, or another number than rows.
     """
@@ -230,7 +214,3 @@ def row_names(
 def near(name: str, names: Sequence[str]) -> list[str]:
     """RETURNS (List[str]): Those that look like a name, or else all."""
     return get_close_matches(name, names, n=4, cutoff=0.5) or list(names)
-
-
-def _copy(array: Any) -> Floats:
-    return numpy.array(array.detach().cpu() if hasattr(array, "detach") else array, dtype=numpy.float32)

@@ -1,4 +1,4 @@
-"""The labels of token classifiers: entity tags in their many spellings, or tags of words."""
+"""The labels of token classifiers: entity tags in several notations, or tags of words."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from .state_dicts import HeadWeights
 TokenTask = Literal["ner", "tagger"]
 # BILUO, BIOES (IOBES), BMES and BMEWO.
 PARTS = {"B": "B", "I": "I", "M": "I", "L": "L", "E": "L", "U": "U", "S": "U", "W": "U"}
-# Which row a missing one is made of: the nearest that is there.
+# The tags whose row a missing tag copies, the most similar first.
 NEAREST = {"B": "UIL", "I": "LBU", "L": "IUB", "U": "BLI"}
 LOWER = math.log(100.0)
 """How much lower the bias is of a row that is made of another: the tag has a hundredth of the other's probability."""
@@ -27,7 +27,6 @@ class TagRows:
     """How rows of a checkpoint's output layer become those of a head.
 
     task (str): "ner" or "tagger".
-    labels (List[str]): Of the component.
     rows (List[int]): For every row of the head, the checkpoint's that it is, or is made of.
     made (List[bool]): Whether it is made: the checkpoint has no such tag.
     scheme (str): "bio" or "biluo", of entity tags.
@@ -52,15 +51,12 @@ def read_tags(source: str, names: Sequence[str], task: TokenTask | None = None) 
     tags: IOB1, IOB2, BILUO, BIOES, or labels without any prefix (each is then an "I-"); others are tags of words, for
     `token.pos_` where all are names of Universal Dependencies' parts of speech.
 
-    A tag that our scheme has and the checkpoint has not gets a copy of the row of its nearest kin, with a bias lower by
-    `LOWER`. It is never the best tag then, so predictions stay (read leniently, as by `lenient = true`), probabilities
-    as good as stay, and further training has something near to begin with. The rows of IOB1, where "B-" stands only
-    between two entities of a kind, are carried as they are: read leniently they mean the same.
+    A tag of our scheme that the checkpoint lacks gets a copy of the row of the most similar tag, with a bias lower by
+    `LOWER`. So it is never the best tag: predictions stay the same (with `lenient = true`), probabilities almost the
+    same, and training starts from a useful row. The rows of IOB1, where "B-" only separates two entities of a label,
+    are carried unchanged: with `lenient = true` they have the same meaning.
 
-    source (str): For messages.
-    names (Sequence[str]): Of the rows.
     task (Optional[str]): "ner" or "tagger"; None to tell by the names.
-    RETURNS (TagRows): What was found.
     RAISES (ValueError): When there are entity tags among them, and some cannot be used.
     """
     separator = _separator(names)
@@ -119,8 +115,6 @@ def _arrange(found: dict[tuple[str, str], int], labels: list[str], scheme: Schem
 def arrange_rows(head: HeadWeights, tags: TagRows) -> HeadWeights:
     """A checkpoint's head with the rows of ours.
 
-    head (HeadWeights): As it was read.
-    tags (TagRows): What its rows are.
     RETURNS (HeadWeights): With as many rows as our head has.
     """
     weight, bias = head.layers[-1]

@@ -35,10 +35,12 @@ class Calibratable(Protocol):
     model: Model
 
     def decisions(self, examples: Iterable[Example]) -> Decisions:
-        """RETURNS (Decisions): The component's decisions about texts."""
+        """RETURNS (Decisions): The decisions about texts, which have rows on their predicted docs. Texts that only
+        train others are left out."""
 
     def fit_thresholds(self, parts: list[Decisions]) -> dict[str, float] | None:
-        """RETURNS (Optional[Dict[str, float]]): Thresholds that were fitted; None where there are none to fit."""
+        """RETURNS (Optional[Dict[str, float]]): Thresholds, fitted on texts that were not trained on; None where there
+        are none to fit."""
 
 
 @dataclass
@@ -169,7 +171,7 @@ def _fit(pipe: Calibratable, parts: list[Decisions], per_label_thresholds: bool)
     if not math.isfinite(mean_nll(parts, 1.0)):
         raise ValueError(Errors.T355.format(name=pipe.name, count=count))
     best = fit_temperature(parts)
-    # The search may stop in another valley than that of before; what is chosen is never worse.
+    # The search may end in another local minimum; the choice is never worse than the old temperature.
     tried = [1.0, before] if best is None else [best, before]
     after = min(tried, key=lambda temperature: mean_nll(parts, temperature))
     if best is None:
@@ -185,7 +187,6 @@ def _fit(pipe: Calibratable, parts: list[Decisions], per_label_thresholds: bool)
 def corpus_of(nlp: Language, name: str | None, key: str = "training.before_to_disk.corpus") -> Iterable[Example]:
     """A corpus of a pipeline's config.
 
-    nlp (Language): The pipeline.
     name (Optional[str]): Its dotted name; None for what [training] dev_corpus says.
     key (str): Where it was named, for the message.
     RETURNS (Iterable[Example]): What its reader gives.

@@ -12,8 +12,8 @@ from .pipeline_copy import copy_of
 
 
 def create_merge_adapters_v1() -> Callable[[Language], Language]:
-    """For `[training.before_to_disk]`: what is saved has its adapters folded into the weights beside them, and needs
-    peft no more. Training itself goes on with the adapters.
+    """For `[training.before_to_disk]`: adapters are merged into the encoder in what is saved, which then needs no
+    peft. The training goes on with the adapters.
 
     RETURNS (Callable[[Language], Language]): Gives a merged copy of a pipeline.
     """
@@ -21,7 +21,7 @@ def create_merge_adapters_v1() -> Callable[[Language], Language]:
 
 
 def merged_copy(nlp: Language) -> Language:
-    """A copy of a pipeline in which every adapter is part of the encoder it was put into.
+    """A copy of a pipeline with all adapters merged into their encoders.
 
     nlp (Language): The pipeline; it stays as it is.
     RETURNS (Language): The copy, or the pipeline itself if it has no adapter.
@@ -42,7 +42,7 @@ def _tuned(nlp: Language) -> list[tuple[str, TuningShim]]:
 
 
 def _forget_adapter(block: Config) -> None:
-    """A config that spoke of an adapter would have it put in once more."""
+    """With the adapter in its config, a loaded pipeline would get it again."""
     for value in block.values():
         if isinstance(value, dict):
             if str(value.get("@misc", "")).startswith("spacy-transfer.Tuning."):

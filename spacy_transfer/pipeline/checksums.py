@@ -2,36 +2,38 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import srsly
 from spacy import util
 from spacy.errors import Errors as SpacyErrors
+from spacy.pipeline.trainable_pipe import TrainablePipe
 from thinc.api import Model
 from thinc.util import convert_recursive, is_xp_array
 
 from ..errors import Errors
 from ..integrity import has_checksum, read_checked, unpack, write_checked
+from ..types import Config
 
 # Stands in the file `cfg` of components that have checksums: one that is missing there is an error.
 _MARK = "checksums"
+_PipeT = TypeVar("_PipeT", bound="CheckedFiles")
 
 
-class CheckedFiles:
-    """Stands before a TrainablePipe, whose `to_disk` and `from_disk` it replaces. The files are the same, `cfg` and
-    `model`, with `cfg.sha256` and `model.sha256` beside them."""
+class CheckedFiles(TrainablePipe):
+    """A component whose `to_disk` and `from_disk` use checksums. The files are spaCy's, `cfg` and `model`, with
+    `cfg.sha256` and `model.sha256` beside them."""
 
     needs_checksum = False
     """Whether the model has had a checksum from the first version on."""
 
     def before_saving(self) -> None:
-        """What is done before anything is read off the model."""
+        """Called before the model is saved."""
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """RETURNS (bytes): The component. A step that waits is made first."""
         self.before_saving()
-        above: Any = super()
-        return above.to_bytes(exclude=exclude)
+        return super().to_bytes(exclude=exclude)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component, each file with its checksum.
@@ -40,15 +42,14 @@ class CheckedFiles:
         exclude (Iterable[str]): Fields to leave out.
         """
         self.before_saving()
-        pipe: Any = self
         writers = {
-            "cfg": lambda p: write_checked(p, srsly.json_dumps({**pipe.cfg, _MARK: "sha256"}, indent=2).encode("utf8")),
-            "vocab": lambda p: pipe.vocab.to_disk(p, exclude=exclude),
-            "model": lambda p: write_checked(p, pipe.model.to_bytes()),
+            "cfg": lambda p: write_checked(p, srsly.json_dumps({**self.cfg, _MARK: "sha256"}, indent=2).encode("utf8")),
+            "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
+            "model": lambda p: write_checked(p, self.model.to_bytes()),
         }
         util.to_disk(path, writers, exclude)
 
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> Any:
+    def from_disk(self: _PipeT, path: str | Path, *, exclude: Iterable[str] = ()) -> _PipeT:
         """Load the component. A file that is missing, cut short or changed is an error; checksums may be missing in
         what was saved before there were any.
 
@@ -56,10 +57,9 @@ class CheckedFiles:
         exclude (Iterable[str]): Fields to leave out.
         RETURNS (CheckedFiles): self.
         """
-        pipe: Any = self
         folder, exclude = Path(path), list(exclude)
         is_old = not has_checksum(folder / "cfg")
-        cfg: dict[str, Any] = {}
+        cfg: Config = {}
         if "cfg" not in exclude:
             cfg = _read_cfg(folder / "cfg")
             is_old = cfg.pop(_MARK, None) is None
@@ -68,15 +68,15 @@ class CheckedFiles:
         data = None
         if "model" not in exclude:
             data = read_checked(folder / "model", may_lack=is_old and not self.needs_checksum)
-        pipe.cfg.update(cfg)
+        self.cfg.update(cfg)
         if "vocab" not in exclude:
-            pipe.vocab.from_disk(folder / "vocab", exclude=exclude)
+            self.vocab.from_disk(folder / "vocab", exclude=exclude)
         if data is not None:
-            _fill(pipe.model, data, str(folder / "model"))
+            _fill(self.model, data, str(folder / "model"))
         return self
 
 
-def _read_cfg(path: Path) -> dict[str, Any]:
+def _read_cfg(path: Path) -> Config:
     data = read_checked(path, may_lack=True)
     try:
         cfg = srsly.json_loads(data.decode("utf8"))

@@ -1,25 +1,25 @@
 """The rows of the table of parameter groups: what is trained in a pipeline, and at which learning rate."""
 
 from collections.abc import Collection, Iterable
-from typing import Any
 
-from thinc.api import Model, Optimizer
+from thinc.api import Optimizer
+from thinc.shims import Shim
 
+from ..backbones.shims.tunable import Tunable
 from ..tuning.policy import Policy, Tuning, depths_by_name
 from ..tuning.schedules import describe
 from ..tuning.table import Row
 from ..tuning.torch_optimizer import settings_of
-from ..types import Pipe
+from ..types import AnyModel, Pipe
 from .parameters import NamedParameter, parameters_of
 
 
 def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, excluded: Collection[str] = ()) -> list[Row]:
     """One row for all parameters of a component that share group, rate and state.
 
-    pipes (Iterable[Tuple[str, Any]]): Names and components, in the order of the pipeline.
+    pipes (Iterable[Tuple[str, Pipe]]): Names and components, in the order of the pipeline.
     optimizer (Optimizer): Has the rates, and has been given the names.
     excluded (Collection[str]): Components that are not updated: `[training] frozen_components`.
-    RETURNS (List[Row]): The rows.
     """
     rows = []
     for name, pipe in pipes:
@@ -28,26 +28,23 @@ def overview(pipes: Iterable[tuple[str, Pipe]], optimizer: Optimizer, *, exclude
     return rows
 
 
-def fates(parameters: Collection[NamedParameter], is_component_frozen: bool = False) -> dict[str, str]:
+def _trained_when(parameters: Collection[NamedParameter], is_component_frozen: bool = False) -> dict[str, str]:
     """Whether each parameter moves at the step that its shim has reached.
 
-    parameters (Collection[NamedParameter]): Parameters of a component.
     is_component_frozen (bool): Whether the whole component stays as it is.
     RETURNS (Dict[str, str]): By full name: "yes", "no", or "later".
     """
     found = {}
     for tuner, own in _by_tuner(parameters):
-        policy: Policy | None = getattr(tuner, "policy", None)
-        now = None if policy is None else policy.moving(tuner.steps)
-        ever = None if policy is None else ever_moving(policy, tuner.steps)
+        now = ever = frozenset(parameter.tuned_name for parameter in own)
+        if isinstance(tuner, Tunable) and tuner.policy is not None:
+            now, ever = tuner.policy.moving(tuner.steps), ever_moving(tuner.policy, tuner.steps)
         for parameter in own:
             if is_component_frozen or parameter.is_frozen:
-                fate = "no"
-            elif now is None or ever is None:
-                fate = "yes"
+                when = "no"
             else:
-                fate = "yes" if parameter.tuned_name in now else "later" if parameter.tuned_name in ever else "no"
-            found[parameter.name] = fate
+                when = "yes" if parameter.tuned_name in now else "later" if parameter.tuned_name in ever else "no"
+            found[parameter.name] = when
     return found
 
 
@@ -68,17 +65,17 @@ def ever_moving(policy: Policy, step: int) -> frozenset[str]:
 
 
 def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_component_frozen: bool) -> list[Row]:
-    fate = fates(parameters, is_component_frozen)
+    when = _trained_when(parameters, is_component_frozen)
     buckets: dict[tuple, list[tuple[NamedParameter, int | None, float]]] = {}
     n_layers: dict[int, int] = {}
     for tuner, own in _by_tuner(parameters):
         depth, n_layers[id(tuner)] = _depths(tuner, own)
         for parameter in own:
-            scale = tuner.rate_scale(parameter.tuned_name) if hasattr(tuner, "rate_scale") else 1.0
+            scale = tuner.rate_scale(parameter.tuned_name) if isinstance(tuner, Tunable) else 1.0
             found = settings_of(optimizer, parameter.name, scale)
             name, highest = describe(found.schedule)
             highest = None if highest is None else highest * found.scale
-            key = (fate[parameter.name], found.group, found.rate, highest, name, n_layers[id(tuner)])
+            key = (when[parameter.name], found.group, found.rate, highest, name, n_layers[id(tuner)])
             key = (key[0], *("", 0.0, None, ""), key[-1]) if key[0] == "no" else key
             buckets.setdefault(key, []).append((parameter, depth.get(parameter.tuned_name), found.decay))
     rows = []
@@ -91,19 +88,19 @@ def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_component_f
     return sorted(rows, key=lambda row: row.depths)
 
 
-def _by_tuner(parameters: Collection[NamedParameter]) -> list[tuple[Any, list[NamedParameter]]]:
-    tuners: dict[int, tuple[Any, list[NamedParameter]]] = {}
+def _by_tuner(parameters: Collection[NamedParameter]) -> list[tuple[AnyModel | Shim, list[NamedParameter]]]:
+    tuners: dict[int, tuple[AnyModel | Shim, list[NamedParameter]]] = {}
     for parameter in parameters:
         tuners.setdefault(id(parameter.tuner), (parameter.tuner, []))[1].append(parameter)
     return list(tuners.values())
 
 
-def _depths(tuner: Any, parameters: list[NamedParameter]) -> tuple[dict[str, int], int]:
+def _depths(tuner: AnyModel | Shim, parameters: list[NamedParameter]) -> tuple[dict[str, int], int]:
     """How high the parameters under a shim stand, and how many layers it has; 0 for what has none."""
-    if isinstance(tuner, Model):
+    if not isinstance(tuner, Shim):
         return {}, 0
     names = [parameter.tuned_name for parameter in parameters]
-    policy: Policy | None = getattr(tuner, "policy", None)
+    policy = tuner.policy if isinstance(tuner, Tunable) else None
     if policy is None:
         find = getattr(tuner, "find_depths", None)
         policy = Policy(Tuning(), names, depths=None if find is None else find())

@@ -3,34 +3,30 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from thinc.api import Model, Optimizer
+from thinc.shims import Shim
 
 from ..backbones.shims.parameter import Parameter, TorchParameter, node_parameters, shim_parameters
 from ..backbones.shims.thinc_tuning import LayersShim
 from ..backbones.shims.thinc_weights import COMBINES
 from ..tuning.torch_optimizer import TorchOptimizer
-from ..types import Pipe
+from ..types import AnyModel, Pipe
 
 
 @dataclass(frozen=True)
 class NamedParameter:
     """One parameter of a component, and what it is called.
 
-    component (str): Name of the component.
-    name (str): COMPONENT.path.parameter.
-    parameter (Parameter): The parameter itself.
     is_frozen (bool): Whether it is frozen, whatever the tuning.
     tuner (Union[Model, Shim]): The shim whose tuning counts for it, or else its owner.
-    tuned_name (str): Its name there.
     """
 
     component: str
     name: str
     parameter: Parameter
     is_frozen: bool
-    tuner: Any
+    tuner: AnyModel | Shim
     tuned_name: str
 
     @property
@@ -39,10 +35,7 @@ class NamedParameter:
         return isinstance(self.parameter, TorchParameter)
 
     def has_stepped(self, optimizer: Optimizer) -> bool:
-        """RETURNS (bool): Whether an optimizer has stepped it before.
-
-        optimizer (Optimizer): Thinc's, or one of ours.
-        """
+        """RETURNS (bool): Whether an optimizer has stepped it before."""
         if isinstance(optimizer, TorchOptimizer):
             return optimizer.has_met(self.parameter.key, is_torch=self.is_torch)
         return self.parameter.key in optimizer.nr_update
@@ -51,7 +44,6 @@ class NamedParameter:
 def parameters_of(component: str, pipe: object) -> list[NamedParameter]:
     """All parameters of a component, in Thinc's nodes and in torch's modules.
 
-    component (str): Name of the component.
     pipe (Pipe): The component. One without a model has no parameters.
     RETURNS (List[NamedParameter]): Those that exist so far: before `initialize` there may be none.
     """
@@ -62,8 +54,6 @@ def parameters_of(component: str, pipe: object) -> list[NamedParameter]:
 def parameters_in(component: str, model: Model) -> list[NamedParameter]:
     """All parameters of a model.
 
-    component (str): What the component is called.
-    model (Model): Its model.
     RETURNS (List[NamedParameter]): Those that exist so far.
     """
     found: list[NamedParameter] = []
@@ -91,7 +81,6 @@ def register_names(optimizer: Optimizer, pipes: Iterable[tuple[str, Pipe]]) -> N
     """Give the names of parameters to an optimizer that finds groups by names.
 
     optimizer (Optimizer): One of ours; another is left alone.
-    pipes (Iterable[Tuple[str, Any]]): Names and components.
     """
     learn_names = getattr(optimizer, "learn_names", None)
     if learn_names is None:
@@ -128,25 +117,19 @@ def _walk(node: Model, path: str, is_frozen: bool, seen: set[int]) -> Iterator[t
 
 
 def drop_gradients(pipe: object) -> None:
-    """Drop all gradients of a component for the next step.
-
-    pipe (Pipe): The component.
-    """
-    steps: Any = getattr(pipe, "steps", None)
-    if hasattr(steps, "forget"):
+    """Drop all gradients of a component for the next step."""
+    steps = getattr(pipe, "steps", None)
+    if steps is not None:
         steps.forget()
     for named in parameters_of("", pipe):
         named.parameter.clear_gradient()
 
 
-def flush(pipe: Any) -> None:
-    """Let a `transfer_backbone` do at once the backward pass for what its heads have sent; it would do so at its step.
-
-    pipe (Pipe): Any component.
-    """
-    pending = getattr(getattr(pipe, "steps", None), "pending", None)
-    if pending is not None and pending.has_arrived:
-        pipe.steps.flush()
+def flush(pipe: object) -> None:
+    """Do the backward pass of a `transfer_backbone` at once, for what its heads have sent, and not at its step."""
+    steps = getattr(pipe, "steps", None)
+    if steps is not None and steps.pending is not None and steps.pending.has_arrived:
+        steps.flush()
 
 
 def has_weights(pipe: object) -> bool:

@@ -6,10 +6,6 @@ from ..random_state import same_random_state
 
 
 def copy_of(nlp: Language) -> Language:
-    """A pipeline with the same weights that shares nothing. The state of random numbers is restored.
-
-    nlp (Language): The pipeline.
-    RETURNS (Language): The copy.
-    """
+    """A pipeline with the same weights that shares nothing. The state of random numbers is restored."""
     with same_random_state():
         return type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())

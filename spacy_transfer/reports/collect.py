@@ -19,7 +19,6 @@ from .token_parts import entities, tags
 def collect(nlp: Language, examples: Sequence[Example], *, resamples: int = 1000, most: int = 20) -> list[Part]:
     """Let a pipeline predict, and compare with gold annotation.
 
-    nlp (Language): The pipeline.
     examples (Sequence[Example]): Data with gold annotation. Their predicted docs are annotated.
     resamples (int), most (int): See `Options`.
     RETURNS (List[Part]): In the order of the pipeline. Heads without gold annotation are left out.

@@ -21,10 +21,6 @@ from .parts import NONE, Judgement, Mistake, Options, Part, calibration_error, c
 def exclusive_labels(name: str, pipe: TextCategorizer, examples: Sequence[Example], options: Options) -> Part | None:
     """Labels that exclude each other: accuracy, macro F1, calibration. A doc without one score is wrong.
 
-    name (str): Of the component.
-    pipe (TextCategorizer): The component.
-    examples (Sequence[Example]): With predictions.
-    options (Options): See there.
     RETURNS (Optional[Part]): None without gold labels.
     """
     names = list(pipe.labels)
@@ -64,7 +60,7 @@ def exclusive_labels(name: str, pipe: TextCategorizer, examples: Sequence[Exampl
 
 
 def _gold_cats(doc: Doc, names: Sequence[str]) -> dict[str, float]:
-    """Gold labels of one component. A NaN says as little as a label that is not there."""
+    """Gold labels of one component. A NaN counts as missing."""
     return {label: doc.cats[label] for label in names if label in doc.cats and not math.isnan(doc.cats[label])}
 
 
@@ -73,10 +69,6 @@ def multilabel(
 ) -> Part | None:
     """Any number of labels: F1, calibration. Labels that are missing in gold do not count.
 
-    name (str): Of the component.
-    pipe (MultiLabel_TextCategorizer): The component.
-    examples (Sequence[Example]): With predictions.
-    options (Options): See there.
     RETURNS (Optional[Part]): None without gold labels.
     """
     names = list(pipe.labels)
@@ -122,11 +114,6 @@ def numbers(
 ) -> Part | None:
     """One target of a regressor: correlations and mean absolute error.
 
-    name (str): Of the component.
-    pipe (TransferRegressor): The component.
-    target (str): The target.
-    examples (Sequence[Example]): With predictions.
-    options (Options): See there.
     RETURNS (Optional[Part]): None without gold values.
     """
     found = pairs_by_target(examples, pipe.targets, pipe.labels)[target]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -21,9 +20,7 @@ OTHER = "(other)"
 class Score:
     """A score with its interval; NaN stands for not defined.
 
-    name (str): What it is called.
     value (float): On the data as they are.
-    low (float), high (float): Ends of the interval.
     """
 
     name: str
@@ -36,12 +33,7 @@ def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: in
     """A score and its bootstrap interval: docs are drawn with replacement, and the interval goes from the 2.5th to
     the 97.5th percentile of the scores of the draws (Efron and Tibshirani 1993, percentile method).
 
-    name (str): Name of the score.
     statistic (Callable[[NDArray[int64]], float]): The score, by how often each doc counts.
-    n_docs (int): How many docs there are.
-    resamples (int): How many draws.
-    seed (int): Of the draws.
-    RETURNS (Score): The score.
     """
     value = statistic(numpy.ones(n_docs, dtype=numpy.int64))
     rng = numpy.random.default_rng(seed)
@@ -58,7 +50,6 @@ def share(hits: NDArray, total: NDArray) -> Statistic:
     """Hits among all.
 
     hits (NDArray), total (NDArray): Of each doc, shape (n_docs,).
-    RETURNS (Callable): The statistic: accuracy.
     """
 
     def statistic(weights: Ints) -> float:
@@ -73,7 +64,6 @@ def micro(counts: NDArray, which: str = "f") -> Statistic:
 
     counts (NDArray): True positives, false positives and false negatives, shape (n_docs, n_labels, 3).
     which (str): "p", "r" or "f".
-    RETURNS (Callable): The statistic.
     """
     flat = counts.sum(axis=1).astype(numpy.float64)
 
@@ -89,7 +79,6 @@ def macro(counts: NDArray) -> Statistic:
     """The mean of the F1 of all labels that occur in gold or prediction.
 
     counts (NDArray): True positives, false positives and false negatives, shape (n_docs, n_labels, 3).
-    RETURNS (Callable): The statistic.
     """
     n_docs, n_labels, _ = counts.shape
     flat = counts.reshape(n_docs, n_labels * 3).astype(numpy.float64)
@@ -141,7 +130,6 @@ class Calibration:
         """The expected calibration error; see `heads.calibration.calibration_error`.
 
         n_bins (int): How many bins of one width.
-        RETURNS (Callable): The statistic.
         """
 
         def statistic(weights: Ints) -> float:
@@ -163,7 +151,6 @@ class Confusion:
 def confusion(pairs: Sequence[tuple[str, str]], most: int = 20) -> Confusion:
     """Count pairs. Of many labels those with most mistakes are shown, and the others taken together.
 
-    pairs (Sequence[Tuple[str, str]]): Gold and predicted labels.
     most (int): The most rows, without the one of all others.
     RETURNS (Confusion): Rows and columns alike, in alphabetical order.
     """
@@ -184,8 +171,6 @@ def confusion(pairs: Sequence[tuple[str, str]], most: int = 20) -> Confusion:
 def length_groups(lengths: Sequence[int], most: int = 5) -> list[tuple[int, int, Ints]]:
     """Cut docs into groups of about one size, by length.
 
-    lengths (Sequence[int]): Tokens of each doc.
-    most (int): The most groups.
     RETURNS (List[Tuple[int, int, NDArray[int64]]]): Shortest and longest doc, and the numbers of the docs.
     """
     values = numpy.asarray(lengths)
@@ -198,14 +183,12 @@ def length_groups(lengths: Sequence[int], most: int = 5) -> list[tuple[int, int,
 def within(statistic: Statistic, own: Ints, n_docs: int) -> Statistic:
     """The score of some of the docs.
 
-    statistic (Callable): The score of all.
-    own (NDArray[int64]): Numbers of the docs.
     n_docs (int): How many there are in all.
     RETURNS (Callable): Takes weights of these docs alone.
     """
 
     def part(weights: Ints) -> float:
-        whole: Any = numpy.zeros(n_docs, dtype=numpy.int64)
+        whole = numpy.zeros(n_docs, dtype=numpy.int64)
         whole[own] = weights
         return statistic(whole)
 

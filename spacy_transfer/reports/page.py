@@ -50,7 +50,6 @@ def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -
     parts (Sequence[Part]): From `collect`.
     facts (Dict[str, str]): For the header: pipeline, data, date and the like.
     resamples (int): Draws of the bootstrap, to be told.
-    RETURNS (str): HTML.
     """
     title = f"Report on {facts.get('pipeline', 'a pipeline')}"
     header = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())

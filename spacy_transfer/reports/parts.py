@@ -19,11 +19,7 @@ Judgement = tuple[float, float, int]
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose.
-
-    resamples (int): Draws of the bootstrap.
-    most (int): The most mistakes a head.
-    """
+    """What a user may choose."""
 
     resamples: int
     most: int
@@ -33,7 +29,6 @@ class Options:
 class Mistake:
     """A wrong prediction.
 
-    text (str): The doc's text.
     gold (str), guess (str): The right answer, and the predicted one.
     weight (str): How sure the pipeline was, how far off, or how often it happened; in words.
     gold_ents (Optional[List[Tuple[int, int, str]]]), guess_ents: Entities by characters, to be drawn.
@@ -70,11 +65,8 @@ MakePart = Callable[[Sequence[Example], Options], Part | None]
 def score_part(part: Part, examples: Sequence[Example], statistics: dict[str, Statistic], options: Options) -> Part:
     """Fill in the scores of a part, over all docs and by length.
 
-    part (Part): Gets the scores.
-    examples (Sequence[Example]): The docs that count.
     statistics (Dict[str, Callable]): The scores by name. The first is the one by length.
     options (Options): Has the draws of the bootstrap.
-    RETURNS (Part): The same part.
     """
     n, resamples = len(examples), options.resamples
     part.n_docs = n
@@ -88,10 +80,7 @@ def score_part(part: Part, examples: Sequence[Example], statistics: dict[str, St
 
 
 def calibration_of(judged: Sequence[Judgement]) -> Calibration | None:
-    """RETURNS (Optional[Calibration]): Of the predictions whose confidence is a number; None where there are none.
-
-    judged (Sequence[Tuple[float, float, int]]): The predictions.
-    """
+    """RETURNS (Optional[Calibration]): Of the predictions whose confidence is a number; None where there are none."""
     known = [each for each in judged if not math.isnan(each[0])]
     if not known:
         return None
@@ -105,5 +94,5 @@ def calibration_error(calibration: Calibration | None) -> dict[str, Statistic]:
 
 
 def without_nan(values: Floats, low: float) -> Floats:
-    """RETURNS (Floats): The values. In the place of a NaN stands one that loses each comparison."""
+    """RETURNS (Floats): The values, with `low` in place of NaN."""
     return numpy.where(numpy.isnan(values), low, values)

@@ -15,12 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 48
 
 
 def reliability(bins: Sequence[Bin], error: Score) -> str:
-    """Accuracy against confidence; on the diagonal a pipeline is as often right as it says.
-
-    bins (Sequence[Bin]): Steps of confidence.
-    error (Score): The expected calibration error.
-    RETURNS (str): SVG.
-    """
+    """Accuracy against confidence; on the diagonal a pipeline is as often right as it says."""
     x, y = _scale(0, 1, LEFT, WIDTH - RIGHT), _scale(0, 1, HEIGHT - BOTTOM, TOP)
     parts = [f'<line class="ideal" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>']
     most = max(b.n for b in bins)
@@ -47,7 +42,6 @@ def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
     """A score for docs of several lengths, with its intervals.
 
     groups (Sequence[Tuple[int, int, int, Score]]): Shortest and longest doc, how many docs, the score.
-    RETURNS (str): SVG.
     """
     ends = [end for *_, score in groups for end in (score.value, score.low, score.high) if not math.isnan(end)]
     low, high = min(ends), max(ends)
@@ -78,10 +72,7 @@ def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
 def scatter(pairs: Sequence[tuple[float, float]], name: str, most: int = 1500) -> str:
     """Predicted against gold numbers; on the diagonal both agree.
 
-    pairs (Sequence[Tuple[float, float]]): Gold and predicted.
-    name (str): What they are.
     most (int): The most dots; of more, evenly spread ones are drawn.
-    RETURNS (str): SVG.
     """
     step = max(1, -(-len(pairs) // most))
     values = [value for pair in pairs for value in pair]

@@ -18,9 +18,6 @@ Extent = tuple[int, int]
 def entities(name: str, examples: Sequence[Example], options: Options) -> Part | None:
     """Entities: F1 of those whose characters and label are right.
 
-    name (str): Of the components.
-    examples (Sequence[Example]): With predictions.
-    options (Options): See there.
     RETURNS (Optional[Part]): None without gold entities.
     """
     examples = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
@@ -70,9 +67,6 @@ def tags(attribute: str, name: str, examples: Sequence[Example], options: Option
     """Tags or parts of speech: accuracy over the tokens that have a gold one.
 
     attribute (str): "TAG" or "POS".
-    name (str): Of the components.
-    examples (Sequence[Example]): With predictions.
-    options (Options): See there.
     RETURNS (Optional[Part]): None without gold tags, or where the pipeline is not set to give any.
     """
     known = [eg.reference.has_annotation(attribute) for eg in examples]

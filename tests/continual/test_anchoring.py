@@ -31,6 +31,7 @@ from ..pipeline.heads.test_ner import ENTITIES
 from ..pipeline.heads.test_ner import TEXTS as NAMES
 from ..pipeline.heads.test_ner import pipeline as ner_pipeline
 from ..pipelines import LISTENER, TEXTS, backbone_config, make_examples, make_pipeline
+from ..training import sourced_config
 
 CNN = {
     "@architectures": "spacy.HashEmbedCNN.v2",
@@ -681,33 +682,6 @@ def test_labels_that_come_in_the_middle_of_a_training():
 # As part of a training
 
 
-CONFIG = """
-[paths]
-train = null
-[system]
-seed = 0
-[nlp]
-lang = "en"
-pipeline = ["ner"]
-[components]
-[components.ner]
-source = "OLD"
-[corpora]
-[corpora.train]
-@readers = "spacy.Corpus.v1"
-path = ${paths.train}
-[corpora.dev]
-@readers = "spacy.Corpus.v1"
-path = ${paths.train}
-[training]
-train_corpus = "corpora.train"
-dev_corpus = "corpora.train"
-max_steps = 6
-eval_frequency = 3
-seed = 0
-gpu_allocator = null
-dropout = 0.2
-"""
 ANCHOR = """
 [training.before_update]
 @callbacks = "spacy-transfer.Anchor.v1"
@@ -716,15 +690,17 @@ source = "OLD"
 [training.before_update.data]
 gold_preproc = false
 @readers = "spacy.Corpus.v1"
-path = ${paths.train}
+path = ${paths.new}
 """
 
 
 def trained(tmp_path, anchor, name):
     from spacy.cli.train import train
 
-    (tmp_path / f"{name}.cfg").write_text((CONFIG + anchor).replace("OLD", (tmp_path / "old").as_posix()))
-    overrides = {"paths.train": str(tmp_path / "train.spacy")}
+    (tmp_path / f"{name}.cfg").write_text(
+        (sourced_config("ner") + anchor).replace("OLD", (tmp_path / "old").as_posix())
+    )
+    overrides = {"paths.new": str(tmp_path / "train.spacy")}
     train(tmp_path / f"{name}.cfg", tmp_path / name, overrides=overrides)
     return values(spacy.load(tmp_path / name / "model-last"))
 

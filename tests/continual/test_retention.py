@@ -25,6 +25,7 @@ from spacy_transfer.continual.retention_logger import Course, retention_logger_v
 from ..pipeline.heads.test_ner import ENTITIES
 from ..pipeline.heads.test_ner import TEXTS as NAMES
 from ..pipeline.heads.test_ner import pipeline as ner_pipeline
+from ..training import sourced_config
 
 SPLIT = 3
 
@@ -221,39 +222,6 @@ def test_no_skill_at_all():
 # In a training
 
 
-CONFIG = """
-[paths]
-old = null
-new = null
-[system]
-seed = 0
-[nlp]
-lang = "en"
-pipeline = ["tok2vec","ner","tagger"]
-[components]
-[components.tok2vec]
-source = "OLD"
-[components.ner]
-source = "OLD"
-[components.tagger]
-source = "OLD"
-[corpora]
-[corpora.train]
-@readers = "spacy.Corpus.v1"
-path = ${paths.new}
-[corpora.dev]
-@readers = "spacy.Corpus.v1"
-path = ${paths.new}
-[training]
-train_corpus = "corpora.train"
-dev_corpus = "corpora.dev"
-frozen_components = ["tagger"]
-max_steps = 6
-eval_frequency = 3
-seed = 0
-gpu_allocator = null
-dropout = 0.2
-"""
 LOGGER = """
 [training.logger]
 @loggers = "spacy-transfer.RetentionLogger.v1"
@@ -314,7 +282,7 @@ def train(files, name, logger, old="old"):
     from spacy.training.loop import train as run
 
     text = (
-        (CONFIG + logger)
+        (sourced_config("tok2vec", "ner", "tagger", frozen=["tagger"]) + logger)
         .replace("OLD", (files / old).as_posix())
         .replace("OUTPUT", (files / f"{name}.json").as_posix())
     )

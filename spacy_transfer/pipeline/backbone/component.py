@@ -1,6 +1,6 @@
 """`transfer_backbone`: one pretrained encoder, shared by all heads that listen to it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -15,7 +15,6 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from ...backbones.encode import CachedEncoder, encode
 from ...backbones.links import Batch
-from ...backbones.listeners import link_of
 from ...backbones.own_backbone import replace_listener, replace_listener_config
 from ...backbones.row_cache import CacheDtype, CacheSettings
 from ...backbones.shims.torch_tuning import TuningShim
@@ -111,13 +110,7 @@ def make_backbone(
 
 class Backbone(CheckedFiles, ListenedTok2Vec):
     """Computes rows once for all heads, and gathers the gradients of all heads for one backward pass, or with PCGrad
-    for one pass each.
-
-    vocab (Vocab): The shared vocabulary.
-    model (Model[List[Doc], List[Floats2d]]): The backbone.
-    name (str): The component's name.
-    cache (CacheSettings): What is kept between epochs.
-    frozen (bool), keep_rows (bool), weighing (Optional[TaskWeights]), surgery (Optional[str]): See `make_backbone`.
+    for one pass each. Its arguments are those of `make_backbone`.
     """
 
     def __init__(
@@ -159,24 +152,8 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         self._connect_copies()
         return self._encoder.encode(self.model, docs)
 
-    def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
-        """Leave the rows on the docs: in `doc.tensor`, and where the listeners of this backbone find them.
-
-        docs (Sequence[Doc]): The docs.
-        encoded (Encoded): From `predict`.
-        """
-        links = map(link_of, self.listeners)
-        wants_documents = any(link is not None and link.per_document for link in links)
-        # A slice would keep the whole batch alive for as long as the doc lives.
-        rows = [of_doc.copy() for of_doc in encoded.rows]
-        documents = [row.copy() for row in encoded.documents] if wants_documents else [None] * len(rows)
-        for doc, of_doc in zip(docs, rows, strict=True):
-            assert len(of_doc) == len(doc)
-            doc.tensor = of_doc  # type: ignore[assignment]
-        self.rows.put(docs, rows, documents, self._has_later_encoder)
-
     def without_cache(self) -> AbstractContextManager[None]:
-        """Predict what no training will ask for again: rows that are kept stay as they are, and none is added."""
+        """Predict without the cache: rows that it holds stay, and none is added."""
         return self._encoder.pause()
 
     # Training
@@ -189,8 +166,8 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         sgd: Optimizer | None = None,
         losses: Losses | None = None,
     ) -> Losses:
-        """Give every listener the rows of a batch. Gradients are gathered and go back all at once, in
-        `finish_update` or at the next `update`: so no head, frozen or idle, can keep the others' from arriving.
+        """Give every listener the rows of a batch. There is one backward pass for the gradients of all heads, in
+        `finish_update` or at the next `update`. So it does not wait for a head that is frozen or gets no examples.
 
         examples (Iterable[Example]): The batch.
         drop (float): Dropout of Thinc layers; encoders of transformers have theirs in their own config.
@@ -243,12 +220,7 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         self.training_log.before_step(self, sgd)
         self.steps.finish(sgd, counts_anyway=not self.frozen and self._is_frozen_now)
 
-    def initialize(
-        self,
-        get_examples: GetExamples,
-        *,
-        nlp: Language | None = None,
-    ) -> None:
+    def initialize(self, get_examples: GetExamples, *, nlp: Language | None = None) -> None:
         """Read the source, and tell the listeners how wide its rows are.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
@@ -286,16 +258,16 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
     needs_checksum = True
 
     def before_saving(self) -> None:
-        """Nothing is saved between a backbone and its heads: their gradients have arrived, or do not come."""
+        """Make a delayed step before saving: no more gradients come."""
         self.steps.settle(is_over=True)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple:
-        """A copy, or what another process gets, is what would be saved. (Cython asks for no `__getstate__`.)"""
+        """A copy or pickle has the state that would be saved. (Cython does not call `__getstate__`.)"""
         self.before_saving()
         return super().__reduce_ex__(protocol)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "Backbone":
-        """Load the component, and forget what was under way.
+        """Load the component, and drop gradients and a delayed step.
 
         path (Union[str, Path]): The folder.
         exclude (Iterable[str]): Fields to leave out.

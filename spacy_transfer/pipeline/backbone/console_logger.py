@@ -3,17 +3,17 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Literal
 
 from spacy.language import Language
 from spacy.util import registry
 from thinc.api import Optimizer
 
 from ...tuning.table import show_rates, to_text
-from ...types import Pipe
+from ...types import pipe_of
 from ..parameter_table import overview
 from ..parameters import register_names
-from .tasks import Tasks
+from .component import Backbone
 
 LogStep = Callable[[dict[str, object] | None], None]
 
@@ -44,9 +44,8 @@ def console_logger_v1(
         if console_output:
             print(planned_table(nlp), file=stdout, flush=True)
             for _, pipe in nlp.components:
-                tasks = getattr(pipe, "tasks", None)
-                if isinstance(tasks, Tasks):
-                    tasks.record_cosines()
+                if isinstance(pipe, Backbone):
+                    pipe.tasks.record_cosines()
         log_row, finalize = setup_rows(nlp, stdout, stderr)
 
         def log_step(info: dict[str, object] | None) -> None:
@@ -64,26 +63,24 @@ def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:
     """The table of a pipeline that is about to be trained by its config. The components do
     not log theirs then.
 
-    nlp (Language): The pipeline, initialised.
     optimizer (Optional[Optimizer]): A fresh one of the config's; made if not given.
-    RETURNS (str): Several lines.
     """
     training = nlp.config.interpolate()["training"]
     if optimizer is None:
         optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
     frozen = list(training["frozen_components"])
     # While spaCy sets a logger up, what is frozen is disabled.
-    components = cast(list[tuple[str, Pipe]], nlp.components)
-    pipes = [(name, pipe) for name, pipe in components if name in frozen or name in nlp.pipe_names]
+    shown = [name for name in nlp.component_names if name in frozen or name in nlp.pipe_names]
+    pipes = [(name, pipe_of(nlp, name)) for name in shown]
     for _, pipe in pipes:
-        if hasattr(pipe, "training_log"):
+        if isinstance(pipe, Backbone):
             pipe.training_log.skip_table()
     register_names(optimizer, [(name, pipe) for name, pipe in pipes if name not in frozen])
     return to_text(overview(pipes, optimizer, excluded=frozen))
 
 
 def _lines(nlp: Language) -> list[str]:
-    pipes: list[tuple[str, Any]] = [(name, pipe) for name, pipe in nlp.pipeline if hasattr(pipe, "training_log")]
+    pipes = [(name, pipe) for name, pipe in nlp.pipeline if isinstance(pipe, Backbone)]
     rates = next((pipe.training_log.rates for _, pipe in pipes if pipe.training_log.rates), None)
     lines = [] if rates is None else [f"rate {show_rates(rates)}"]
     for name, pipe in pipes:

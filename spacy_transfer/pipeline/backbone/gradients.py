@@ -1,35 +1,31 @@
-"""The gradients that heads send back for one batch, until they go through the backbone."""
+"""The gradients of heads for one batch, kept until the backward pass of the backbone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import to_numpy
 from thinc.types import Floats2d
 
-from ...types import Encoded
+from ...types import Encoded, Floats
 
 
 @dataclass
 class _Part:
-    """What one head has sent."""
+    """The gradients of one head."""
 
-    rows: list[Any] | None = None
-    documents: Any = None
+    rows: list[Floats] | None = None
+    documents: Floats | None = None
     squares: float = 0.0
 
 
 class PendingGradients:
-    """Keeps what the listeners send, by the component they are in: a task.
+    """Keeps the gradients of listeners, by the component they are in: a task.
 
-    encoded (Encoded): What the backbone gave out.
-    callback (Callable[[Encoded], List[Doc]]): Its backward pass.
     losses (Dict[str, float]): Gets the sum of squared gradients under `name`, as spaCy's Tok2Vec reports it.
-    name (str): The component's name.
     scales (Optional[Mapping[str, float]]): What gradients of a task are multiplied with as they come in; 1 for others.
     """
 
@@ -92,7 +88,7 @@ class PendingGradients:
         d_rows (List[Floats2d]): Shapes (len(doc), width).
         """
         part, scale = self._part(head)
-        given: list[Any] = [d.copy() if scale == 1.0 else d * scale for d in d_rows]
+        given = [_scaled(d, scale) for d in d_rows]
         self._count(part, sum(_squares(d) for d in given))
         if part.rows is None:
             part.rows = given
@@ -108,7 +104,7 @@ class PendingGradients:
         d_documents (Floats2d): Shape (n_docs, width).
         """
         part, scale = self._part(head)
-        given: Any = d_documents.copy() if scale == 1.0 else d_documents * scale
+        given = _scaled(d_documents, scale)
         self._count(part, _squares(given))
         part.documents = given if part.documents is None else part.documents + given
         return []
@@ -126,23 +122,20 @@ class PendingGradients:
             self._send(list(self._parts.values()))
 
     def backprop_task(self, task: str) -> None:
-        """A backward pass for what one task has sent.
-
-        task (str): Its name.
-        """
+        """A backward pass for what one task has sent."""
         self._send([self._parts[task]])
 
     def _send(self, parts: list[_Part]) -> None:
         encoded = self._encoded
         found = [part.rows for part in parts if part.rows is not None]
-        rows = [_sum(list(of_doc)) for of_doc in zip(*found, strict=True)] if found else list(map(_zeros, encoded.rows))
+        rows = [_sum(of_doc) for of_doc in zip(*found, strict=True)] if found else [own * 0 for own in encoded.rows]
         documents = [part.documents for part in parts if part.documents is not None]
-        self._callback(Encoded(rows, _sum(documents) if documents else _zeros(encoded.documents)))
+        gradients = rows, _sum(documents) if documents else encoded.documents * 0
+        self._callback(Encoded(*cast(tuple[list[Floats2d], Floats2d], gradients)))
 
     def products(self, first: str, second: str) -> tuple[float, float, float] | None:
         """Of two tasks' gradients, on the docs for which both have one: their product, and the squares of each.
 
-        first (str), second (str): The tasks.
         RETURNS (Optional[Tuple[float, float, float]]): None where they do not meet.
         """
         pairs = ((first, second), (first, first), (second, second))
@@ -150,7 +143,7 @@ class PendingGradients:
         totals = products[:, (products[1] > 0.0) & (products[2] > 0.0)].sum(axis=1)
         return (float(totals[0]), float(totals[1]), float(totals[2])) if totals[1:].all() else None
 
-    def _by_doc(self, first: str, second: str) -> NDArray[numpy.float64]:
+    def _by_doc(self, first: str, second: str) -> Floats:
         """Products of two tasks' gradients, of token rows and document row together, shape (n_docs,)."""
         a, b, rows = self._parts[first], self._parts[second], self._encoded.rows
         found = numpy.zeros(len(rows))
@@ -163,17 +156,18 @@ class PendingGradients:
         return found
 
 
-def _sum(arrays: list[Any]) -> Any:
-    """What was sent is needed again where each task goes back alone."""
+def _scaled(array: Floats2d, scale: float) -> Floats:
+    own = cast(Floats, array)
+    return own.copy() if scale == 1.0 else own * scale
+
+
+def _sum(arrays: Sequence[Floats]) -> Floats:
+    """A new array: with PCGrad the parts are needed again."""
     total = arrays[0].copy()
     for array in arrays[1:]:
         total += array
     return total
 
 
-def _squares(array: Any) -> float:
+def _squares(array: Floats) -> float:
     return float((array * array).sum())
-
-
-def _zeros(array: Any) -> Any:
-    return array * 0

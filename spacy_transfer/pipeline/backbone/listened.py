@@ -1,7 +1,10 @@
 """The side of a backbone that listeners see: which of the later components listen, and how wide its rows are."""
 
+from collections.abc import Sequence
+
 from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
+from spacy.tokens import Doc
 from spacy.ty import ListenedToComponent
 from spacy.vocab import Vocab
 from thinc.api import Model
@@ -10,7 +13,7 @@ from ...backbones.links import BackboneRows
 from ...backbones.listeners import TransferListener, connect, disconnect, link_of
 from ...errors import Errors
 from ...tuning.weighing import TaskWeights
-from ...types import BackboneT
+from ...types import BackboneT, Encoded
 from .tasks import Surgery, Tasks
 from .training_log import TrainingLog
 
@@ -41,10 +44,7 @@ class ListenedTok2Vec(Tok2Vec):
         self.training_log.forget_components()
 
     def find_listeners(self, component: object) -> None:
-        """Connect what listens in a later component, and remember the component: see `Backbone.finish_update`.
-
-        component (Pipe): The component.
-        """
+        """Connect what listens in a later component, and remember the component: see `Backbone.finish_update`."""
         self.training_log.add_component(component)
         self.tasks.add_component(component)
         disconnect(getattr(component, "model", None), self.rows)
@@ -59,6 +59,22 @@ class ListenedTok2Vec(Tok2Vec):
         connect(listener, self.rows, component_name)
         if self.model.has_dim("nO"):
             self._agree_on_width(listener, component_name)
+
+    def set_annotations(self, docs: Sequence[Doc], encoded: Encoded) -> None:
+        """Leave the rows on the docs: in `doc.tensor`, and where the listeners of this backbone find them.
+
+        docs (Sequence[Doc]): The docs.
+        encoded (Encoded): From `predict`.
+        """
+        links = map(link_of, self.listeners)
+        wants_documents = any(link is not None and link.per_document for link in links)
+        # A slice would keep the whole batch alive for as long as the doc lives.
+        rows = [of_doc.copy() for of_doc in encoded.rows]
+        documents = [row.copy() for row in encoded.documents] if wants_documents else [None] * len(rows)
+        for doc, of_doc in zip(docs, rows, strict=True):
+            assert len(of_doc) == len(doc)
+            doc.tensor = of_doc  # type: ignore[assignment]
+        self.rows.put(docs, rows, documents, self._has_later_encoder)
 
     @property
     def _has_later_encoder(self) -> bool:

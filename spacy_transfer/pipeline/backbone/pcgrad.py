@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import numpy
-from numpy.typing import NDArray
+from thinc.types import FloatsXd
 
 from ...backbones.shims.retained_graph import keep_graph
 from ...errors import Errors
 from ...tuning.pcgrad import project
-from ...types import Pipe
+from ...types import Floats, Pipe
 from ..parameters import NamedParameter, parameters_of
 from .gradients import PendingGradients
 
@@ -19,13 +19,11 @@ Gradients = dict[str, Any]
 
 
 class TaskGradients:
-    """Sends the tasks of a batch back one by one, through the same forward pass, and keeps the gradients of the
-    backbone's parameters apart until the step. Those of several batches add up by task, so accumulated gradients are
-    those of the big batch. They take the room of the parameters that move, once for each task.
+    """Runs a backward pass for each task of a batch, with one forward pass for all, and keeps the gradients of the
+    backbone's parameters by task until the step. Those of several batches are summed by task, so accumulated gradients
+    are those of the big batch. They need the memory of the trained parameters once for each task.
 
-    What else has left a gradient, such as an anchor, is no task: it is set aside, and added as it is.
-
-    name (str): Name of the backbone.
+    Other gradients, such as an anchor's, are of no task: they are kept apart, and added unchanged.
     """
 
     def __init__(self, name: str) -> None:
@@ -41,11 +39,7 @@ class TaskGradients:
         self._tasks, self._rest = {}, {}
 
     def collect(self, pipe: Pipe, pending: PendingGradients) -> None:
-        """A backward pass for each task of a batch that has a gradient.
-
-        pipe (Backbone): The component.
-        pending (PendingGradients): What has arrived.
-        """
+        """A backward pass for each task of a batch that has a gradient."""
         parameters = parameters_of(self._name, pipe)
         check_passes(self._name, parameters)
         _take(parameters, self._rest)
@@ -59,33 +53,26 @@ class TaskGradients:
             _take(parameters, self._tasks.setdefault(task, {}))
 
     def moves(self, parameter: NamedParameter) -> bool:
-        """RETURNS (bool): Whether anything but zeros has been collected for a parameter.
-
-        parameter (NamedParameter): One of the backbone's.
-        """
+        """RETURNS (bool): Whether a gradient other than 0 has been collected for a parameter."""
         parts = (self._rest, *self._tasks.values())
         return any(parameter.name in own and bool(own[parameter.name].any()) for own in parts)
 
-    def add(self, parameter: NamedParameter, more: Any) -> None:
+    def add(self, parameter: NamedParameter, more: Floats) -> None:
         """Add what is no task's to the coming step.
 
-        parameter (NamedParameter): One of the backbone's.
         more (Union[FloatsXd, Tensor]): Of its shape and library, without a loss scale.
         """
-        parameter.parameter.add_gradient(more)
+        parameter.parameter.add_gradient(cast(FloatsXd, more))
         _take([parameter], self._rest)
 
     def of(self, task: str) -> Gradients:
-        """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter.
-
-        task (str): Its name.
-        """
+        """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter."""
         return self._tasks[task]
 
-    def products(self) -> tuple[list[str], NDArray[numpy.float64]]:
+    def products(self) -> tuple[list[str], Floats]:
         """The tasks, and the products of their gradients with one another.
 
-        RETURNS (Tuple[List[str], NDArray[float64]]): Names, and shape (n_tasks, n_tasks).
+        RETURNS (Tuple[List[str], Floats]): Names, and shape (n_tasks, n_tasks).
         """
         names = list(self._tasks)
         found = numpy.zeros((len(names), len(names)))
@@ -94,23 +81,17 @@ class TaskGradients:
                 found[i, j] = found[j, i] = _product(self._tasks[first], self._tasks[second])
         return names, found
 
-    def merge(self, pipe: Pipe, products: NDArray[numpy.float64], random: Random) -> None:
+    def merge(self, pipe: Pipe, products: Floats, random: Random) -> None:
         """Project what conflicts, and leave the sum for the optimizer.
 
-        pipe (Backbone): The component.
-        products (NDArray[float64]): From `products`.
-        random (Random): Draws the orders of projection.
+        products (Floats): From `products`.
         """
         shares = dict(zip(self._tasks, project(products, random), strict=True))
         self.leave(pipe, shares)
         self.forget()
 
     def leave(self, pipe: Pipe, shares: Mapping[str, float]) -> None:
-        """Leave a mix of the tasks' gradients, and what else there is, where the optimizer finds it.
-
-        pipe (Backbone): The component.
-        shares (Mapping[str, float]): Of each task.
-        """
+        """Leave a mix of the tasks' gradients, and what else there is, where the optimizer finds it."""
         for parameter in parameters_of(self._name, pipe):
             parts = [(1.0, self._rest), *((share, self._tasks[task]) for task, share in shares.items())]
             found = [(share, own[parameter.name]) for share, own in parts if parameter.name in own]
@@ -122,28 +103,21 @@ class TaskGradients:
 
 
 def check_passes(name: str, parameters: list[NamedParameter]) -> None:
-    """RAISES (ValueError): When a backbone has layers of torch with one backward pass only.
-
-    name (str): Name of the backbone.
-    parameters (List[NamedParameter]): Its parameters.
-    """
+    """RAISES (ValueError): When a backbone has layers of torch with one backward pass only."""
     for parameter in parameters:
         if parameter.is_torch and not getattr(parameter.parameter.owner, "keeps_graph", False):
             raise ValueError(Errors.T664.format(name=name, found=type(parameter.parameter.owner).__name__))
 
 
 def drop_all(parameters: list[NamedParameter]) -> None:
-    """Drop all gradients.
-
-    parameters (List[NamedParameter]): Whose.
-    """
+    """Drop all gradients."""
     _take(parameters, {})
 
 
 def _take(parameters: list[NamedParameter], into: Gradients) -> None:
     """Move gradients away from the parameters, and add them to what is there."""
     for parameter in parameters:
-        gradient: Any = parameter.parameter.take_gradient()
+        gradient = parameter.parameter.take_gradient()
         if gradient is not None and parameter.name in into:
             into[parameter.name] += gradient
         elif gradient is not None:

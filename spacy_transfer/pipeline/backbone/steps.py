@@ -41,7 +41,6 @@ class Steps(Transient):
     def start_batch(self, pending: PendingGradients, losses: Losses, optimizer: Optimizer | None) -> None:
         """Wait for the gradients of a batch.
 
-        pending (PendingGradients): Gathers them.
         losses (Dict[str, float]): What the heads add their losses to.
         optimizer (Optional[Optimizer]): Makes the step as soon as they are in; null if somebody will call `finish`.
         """
@@ -86,7 +85,6 @@ class Steps(Transient):
     def finish(self, optimizer: Optimizer, counts_anyway: bool) -> None:
         """The backward pass for the gradients of all heads, then the step.
 
-        optimizer (Optimizer): The optimizer.
         counts_anyway (bool): Whether a step counts in which all is frozen: tuning goes by steps.
         """
         if self._waits_for_heads:

@@ -31,7 +31,6 @@ WEIGHT = "task_weight"
 class Tasks:
     """Follows the tasks of a backbone through a training.
 
-    name (str): Name of the backbone.
     weighing (Optional[TaskWeights]): How much each task counts; null for all alike.
     surgery (Optional[str]): "pcgrad", or null to add gradients up.
     """
@@ -61,10 +60,7 @@ class Tasks:
     # Settings
 
     def add_component(self, component: object) -> None:
-        """Remember of a later component whether it scales its own loss, and whether it reports means.
-
-        component (Pipe): The component.
-        """
+        """Remember of a later component whether it scales its own loss, and whether it reports means."""
         name, kind = getattr(component, "name", ""), type(component)
         self._weigh_themselves.discard(name)
         if hasattr(kind, WEIGHT):
@@ -76,7 +72,6 @@ class Tasks:
     def check(self, listener_map: Collection[str]) -> None:
         """Look at the settings once the tasks are known.
 
-        listener_map (Collection[str]): Names of the tasks.
         RAISES (ValueError): When a weight names no task, or all are 0.
         """
         if self.weights is None:
@@ -89,10 +84,7 @@ class Tasks:
         self.weights.check(listener_map)
 
     def check_passes(self, pipe: Pipe) -> None:
-        """RAISES (ValueError): When gradients are wanted task by task, and a layer has one backward pass only.
-
-        pipe (Backbone): The component, with weights.
-        """
+        """RAISES (ValueError): When gradients are wanted task by task, and a layer has one backward pass only."""
         if self.gradients is not None:
             check_passes(self._name, parameters_of(self._name, pipe))
 
@@ -109,7 +101,6 @@ class Tasks:
     def start_batch(self, listener_map: Collection[str]) -> tuple[dict[str, float], dict[str, float]]:
         """Weights of tasks for the coming batch.
 
-        listener_map (Collection[str]): Names of the tasks.
         RETURNS (Tuple[Dict[str, float], Dict[str, float]]): Factors on the gradients of tasks that do not know of it,
             and weights for those that scale their own loss.
         """
@@ -124,8 +115,6 @@ class Tasks:
     def remember_losses(self, tasks: Collection[str], examples: Sequence[Example], losses: Mapping[str, float]) -> None:
         """Remember the losses as they are before the heads have run.
 
-        tasks (Collection[str]): Names of the tasks.
-        examples (Sequence[Example]): The batch.
         losses (Mapping[str, float]): What components add their losses to.
         """
         self._before = {task: losses.get(task, 0.0) for task in tasks}
@@ -135,8 +124,6 @@ class Tasks:
     def collect(self, pipe: Pipe, pending: PendingGradients, losses: Mapping[str, float]) -> None:
         """Send the gradients of a batch back, together or one task after the other, and record losses.
 
-        pipe (Backbone): The component.
-        pending (PendingGradients): What has arrived.
         losses (Mapping[str, float]): As after the heads have run.
         """
         if self.gradients is None:
@@ -163,10 +150,7 @@ class Tasks:
     # A step
 
     def before_step(self, pipe: Pipe) -> None:
-        """With PCGrad: project the gradients, and give them to the optimizer.
-
-        pipe (Backbone): The component.
-        """
+        """With PCGrad: project the gradients, and give them to the optimizer."""
         if not self.gradients:
             return
         names, products = self.gradients.products()
@@ -215,19 +199,13 @@ class Tasks:
 
 def collected_of(pipe: object) -> TaskGradients | None:
     """RETURNS (Optional[TaskGradients]): Where a backbone with PCGrad keeps its gradients until the step; None for any
-    other component, whose parameters have them.
-
-    pipe (Pipe): Any component.
-    """
+    other component, whose parameters have them."""
     tasks = getattr(pipe, "tasks", None)
     return tasks.gradients if isinstance(tasks, Tasks) else None
 
 
 def without_surgery(nlp: Language) -> None:
-    """Have the gradients of tasks added up, in the parameters, from now on.
-
-    nlp (Language): A pipeline, changed in place.
-    """
+    """Have the gradients of tasks added up, in the parameters, from now on."""
     for _, pipe in nlp.pipeline:
         tasks = getattr(pipe, "tasks", None)
         if isinstance(tasks, Tasks):
@@ -237,10 +215,6 @@ def without_surgery(nlp: Language) -> None:
 def check_moves(name: str, model: Model, frozen: bool, settings: Mapping[str, object]) -> None:
     """Refuse settings on the gradients of a backbone that is frozen.
 
-    name (str): Name of the backbone.
-    model (Model): The backbone.
-    frozen (bool): Whether the component is frozen.
-    settings (Mapping[str, object]): By key.
     RAISES (ValueError): When one is set, and all is frozen.
     """
     tunings = [shim.tuning for shim in tunable_shims(model)]

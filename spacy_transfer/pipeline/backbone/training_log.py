@@ -50,11 +50,7 @@ class TrainingLog(Transient):
         self._is_table_shown = True
 
     def before_step(self, backbone: "Backbone", optimizer: Optimizer) -> None:
-        """Look at an optimizer before it steps.
-
-        backbone (Backbone): The component.
-        optimizer (Optimizer): The optimizer.
-        """
+        """Look at an optimizer before it steps."""
         # The dictionary of schedules stands for the optimizer, whose moments would be kept alive by a reference.
         identity = getattr(optimizer, "schedules", optimizer)
         if identity is not self._optimizer:
@@ -69,7 +65,6 @@ class TrainingLog(Transient):
     def trained_layers(self, backbone: "Backbone") -> list[str]:
         """Which layers are trained in this step, for every encoder of a component that has a tuning.
 
-        backbone (Backbone): The component.
         RETURNS (List[str]): Such as "layers 3-6, top of 6 move (5.3M parameters)".
         """
         return [_describe(backbone, shim, policy, policy.moving(shim.steps)) for shim, policy in _tuned(backbone)]

@@ -4,11 +4,10 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import wraps
-from typing import Generic, TypeVar, cast
+from typing import Generic, cast
 
 import numpy
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
@@ -20,14 +19,11 @@ from ...corpora.mixed.label_cover import MOST as STREAM_SAMPLE
 from ...errors import Errors
 from ...heads.layers import forget
 from ...heads.tagging.tokens import TokenScores
-from ...types import ArrayModule, Bools, Floats, GetExamples, Ints, Losses
+from ...types import ArrayModule, Bools, GetExamples, Ints, Losses
 from ..checksums import CheckedFiles
 from ..labels.carry import Carry
-from ..labels.frozen_rows import FrozenRows
+from ..labels.frozen_rows import FrozenRows, ScoresT
 from .distillation import SoftTargets, by_teacher
-
-ScoresT = TypeVar("ScoresT", Floats, TokenScores)
-"""What a head's model gives, and what its gradients are."""
 
 
 def takes_carry(initialize: Callable[..., None]) -> Callable[..., None]:
@@ -48,12 +44,12 @@ def takes_carry(initialize: Callable[..., None]) -> Callable[..., None]:
     return initialize_with_carry
 
 
-class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
+class Head(CheckedFiles, Generic[ScoresT]):
     """A component that scores labels, targets or tags on the rows of a backbone. A subclass defines what goes into the
     model (`inputs`), how many rows of scores an example has (`n_rows`), and the loss of gold labels (`gold_loss`).
 
-    Examples that a reader has given to other components (`corpora.marks`) go through the model with their batch. Their
-    loss and gradient are exactly 0.
+    Examples that a reader has given to other components (`corpora.example_info`) go through the model with their batch.
+    Their loss and gradient are exactly 0.
     """
 
     frozen_rows: FrozenRows | None = None
@@ -133,7 +129,7 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         return loss, _spread(xp, gradient, rows, scores)
 
     def _loss(self, examples: Sequence[Example], scores: ScoresT) -> tuple[float, ScoresT]:
-        """Of examples that may all be learned from, group by group of the same teacher (`marks.soft_of`)."""
+        """The loss of examples that all count, in groups with the same teacher (`soft_of`)."""
         groups = by_teacher(examples, self.name)
         if len(groups) == 1:
             return self._group_loss(examples, scores, groups[0].targets)
@@ -185,8 +181,6 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         """Summed loss against gold labels, and its gradient with respect to the logits. Missing labels have no loss.
 
         examples (Sequence[Example]): Those that this component may learn from.
-        scores (Union[Floats2d, TokenScores]): Theirs.
-        RETURNS (Tuple[float, Union[Floats2d, TokenScores]]): Loss and gradient.
         """
         raise NotImplementedError
 
@@ -194,25 +188,20 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         """Summed loss against a teacher's answers, before its weight, and its gradient with respect to the logits.
 
         examples (Sequence[Example]): Those that this component may learn from, and a teacher has seen.
-        scores (Union[Floats2d, TokenScores]): Theirs.
-        targets (SoftTargets): The answers.
-        RETURNS (Tuple[float, Union[Floats2d, TokenScores]]): Loss and gradient.
         """
         raise ValueError(Errors.T434.format(name=self.name, found=targets.teacher["kind"], wanted=self.takes_soft))
 
     def own_examples(self, get_examples: GetExamples) -> Callable[[], Iterator[Example]]:
         """For `initialize`: labels of examples that train others alone are not this component's.
 
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         RETURNS (Callable[[], Iterator[Example]]): Returns those that this component may learn from.
         """
         return lambda: (example for example in get_examples() if may_train(example.reference, self.name))
 
     @staticmethod
     def sees_only_sample(nlp: Language | None, n_examples: int) -> bool:
-        """For `initialize`: counts over a part are not those of the corpus.
+        """For `initialize`: whether counts are those of a sample, not of the corpus.
 
-        nlp (Optional[Language]): The pipeline.
         n_examples (int): How many examples came, those of others too.
         RETURNS (bool): Whether they are only the beginning of a corpus that is streamed or sampled.
         """
@@ -229,7 +218,7 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
         return [*self._given, *(label for label in labels if label not in before)]
 
     def start_fresh(self, labels: Iterable[str]) -> None:
-        """For `initialize`: forget what was learned, and take labels. A second time gives what the first gave.
+        """For `initialize`: reset the model, and set the labels. A second call gives the same as the first.
 
         labels (Iterable[str]): Those that were found or asked for; they come after those that were added by hand.
         """
@@ -243,7 +232,7 @@ class Head(CheckedFiles, TrainablePipe, Generic[ScoresT]):
     # Frozen rows
 
     def _weighted(self, d_scores: ScoresT) -> ScoresT:
-        """The gradient that goes back: none of frozen rows, times the weight of the task."""
+        """The gradient for the backward pass: 0 for frozen rows, times the weight of the task."""
         if self.frozen_rows is not None:
             d_scores = self.frozen_rows.zero_frozen(d_scores)
         weight = self.task_weight

@@ -1,18 +1,15 @@
 """The base class of `transfer_textcat` and `transfer_textcat_multilabel`: labels, masked losses, initialisation."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
-from numbers import Real
-from typing import Literal, cast
+from typing import Literal
 
-import numpy
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.tokens import Doc
 from spacy.training import Example, validate_get_examples
-from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -20,18 +17,27 @@ from thinc.types import Floats2d
 from ...backbones.listeners import name_head
 from ...checks import NOT_NEGATIVE, SHARE, require
 from ...corpora.example_info import may_train
-from ...errors import Errors, Warnings
+from ...errors import Errors
 from ...heads.calibration import LabelDecisions
 from ...heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
 from ...heads.maxent import Evidence, weigh
 from ...types import Floats, GetExamples, Pipe
 from ..labels.carry import Carry
-from .base import Head
+from .base import Head, takes_carry
+from .categories import Cats, categories_of, check_scored, check_trained, other_classifiers, warn_of_unknown
 from .distillation import Answer, SoftTargets, Teacher, label_loss, taught_labels
 from .maxent_start import check_start, start_from_maxent
-from .regressor import TransferRegressor
 
 ClassWeights = Literal["balanced"] | dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Settings of the loss of a classifier; see `make_textcat`."""
+
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = None
+    focal: float = 0.0
 
 
 class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy says that its gradient is a float.
@@ -48,25 +54,23 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         vocab: Vocab,
         model: Model,
         name: str,
+        loss: LossSettings,
         *,
         threshold: float,
         scorer: Callable | None,
-        label_smoothing: float = 0.0,
-        class_weights: ClassWeights = None,
-        focal: float = 0.0,
     ) -> None:
         super().__init__(vocab, model, name, threshold=threshold, scorer=scorer)
         require(f"components.{name}", SHARE, threshold=threshold)
-        if isinstance(class_weights, dict):
-            require(f"components.{name}.class_weights", NOT_NEGATIVE, **class_weights)
+        if isinstance(loss.class_weights, dict):
+            require(f"components.{name}.class_weights", NOT_NEGATIVE, **loss.class_weights)
         name_head(model, name)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
-        if not 0.0 <= focal < float("inf"):
-            raise ValueError(Errors.T350.format(name=name, found=focal))
+        if not 0.0 <= loss.label_smoothing < 1.0:
+            raise ValueError(Errors.T301.format(name=name, found=loss.label_smoothing))
+        if not 0.0 <= loss.focal < float("inf"):
+            raise ValueError(Errors.T350.format(name=name, found=loss.focal))
         if model.attrs.get("multi_label") == self.exclusive:
             raise ValueError(Errors.T302.format(name=name, wanted=str(self.exclusive).lower()))
-        self.cfg.update(label_smoothing=label_smoothing, class_weights=class_weights, focal=focal, weights=None)
+        self.cfg.update(**vars(loss), weights=None)
 
     def predict(self, docs: Iterable[Doc]) -> Floats2d:
         """Scores of a batch. A doc without tokens is scored like any other, by the head's biases.
@@ -93,16 +97,11 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         """RETURNS (int): 0 if the label was there, 1 otherwise. The others keep their weights bit for bit."""
         is_new = super().add_label(label)
         if is_new:
-            self.frozen_rows = None  # It knows rows by their numbers.
+            self.frozen_rows = None  # It holds numbers of rows.
         return is_new
 
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
-        """Summed cross-entropy, and its gradient with respect to the logits.
-
-        examples (Sequence[Example]): The batch.
-        scores (Floats2d): Probabilities, shape (n_docs, n_labels).
-        RETURNS (Tuple[float, Floats2d]): Loss and gradient.
-        """
+        """Summed cross-entropy, and its gradient with respect to the logits."""
         truths, mask = self._examples_to_truth(examples)
         weights = None if self.cfg["weights"] is None else self.model.ops.xp.asarray(self.cfg["weights"], dtype="f")
         loss = cross_entropy if self.exclusive else binary_cross_entropy
@@ -116,7 +115,6 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
     def soft_targets(self, docs: Sequence[Doc]) -> tuple[Teacher, list[Answer]]:
         """This classifier's answers as a teacher.
 
-        docs (Sequence[Doc]): With rows.
         RETURNS (Tuple[Teacher, List[Answer]]): "labels" and "exclusive"; for each doc its "logits", at
             the temperature it was calibrated to.
         """
@@ -137,7 +135,6 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
     def decisions(self, examples: Iterable[Example]) -> LabelDecisions:
         """The decisions about texts, for `heads.calibration`.
 
-        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
         RETURNS (LabelDecisions): Shape (n_examples, n_labels).
         RAISES (ValueError): When categories are no probabilities.
         """
@@ -151,7 +148,6 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
         """Labels that exclude each other have no thresholds: the highest score decides.
 
-        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
         RETURNS (Optional[Dict[str, float]]): None.
         """
         return None
@@ -171,32 +167,23 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
                 mask[i] = 1.0 if abs(float(truths[i].sum()) - 1.0) < 1e-3 else 0.0
         return truths, mask
 
-    def check_gold(self, examples: Iterable[Example]) -> None:
+    def check_gold(self, examples: Sequence[Example]) -> None:
         """RAISES (ValueError): When categories are no probabilities, or those that exclude each other do not. Labels of
         other components do not count; those of no component are reported once."""
-        examples = list(examples)
         self._check_all(examples)
-        self._warn_of_unknown(examples)
+        # Where a component is trained without `initialize`, the others are not known.
+        if self._others is not None and not self._has_warned:
+            self._has_warned = warn_of_unknown(self.name, self.labels, self._others, examples)
 
-    def _check_all(self, examples: Iterable[Example]) -> None:
+    def _check_all(self, examples: Sequence[Example]) -> None:
         labels = set(self.labels)
         for example in examples:
-            self._check(example, labels)
+            self._checked(example, labels)
 
-    def _warn_of_unknown(self, examples: Sequence[Example]) -> None:
-        """Where a component is trained without `initialize`, the others are not known, and nothing is said."""
-        if self._others is None or self._has_warned:
-            return
-        known = {*self.labels, *(label for other in self._others for label in other.labels)}
-        for example in examples:
-            for label in example.reference.cats:
-                if label not in known:
-                    self._has_warned = True
-                    near = get_close_matches(label, self.labels, n=3, cutoff=0.4) or "none"
-                    facts = {"label": label, "labels": list(self.labels), "near": near}
-                    text = example.reference.text[:60]
-                    logger.warning(Warnings.W352.format(name=self.name, text=text, **facts))
-                    return
+    def _checked(self, example: Example, labels: Collection[str] | None) -> Cats:
+        own = categories_of(example, labels)
+        check_trained(self.name, example, own, self.exclusive, self.labels)
+        return own
 
     def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
         """RETURNS (Dict[str, object]): The scorer's.
@@ -204,62 +191,38 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         RAISES (ValueError): When a category is no number.
         """
         examples = list(examples)
+        labels = set(self.labels)
         for example in examples:
-            cats = {label: value for label, value in example.reference.cats.items() if label in self.labels}
-            self._raise(example, self._no_number(cats) or self._nan(cats))
+            check_scored(self.name, example, categories_of(example, labels))
         return super().score(examples, **kwargs)
 
-    def _check(self, example: Example, labels: set[str] | None) -> dict[str, float]:
-        """The categories that are this component's: of some labels, or if that is None, of all."""
-        cats = example.reference.cats
-        own = cats if labels is None else {label: value for label, value in cats.items() if label in labels}
-        self._raise(example, self._no_number(own) or self._problem_of(own))
-        return own
-
-    def _raise(self, example: Example, problem: tuple[str, dict[str, object]] | None) -> None:
-        if problem is not None:
-            message, facts = problem
-            raise ValueError(message.format(name=self.name, text=example.reference.text[:60], **facts))
-
-    @staticmethod
-    def _no_number(cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
-        wrong = [label for label, value in cats.items() if not isinstance(value, Real | numpy.bool_)]
-        return (Errors.T339, {"label": wrong[0], "found": repr(cats[wrong[0]])}) if wrong else None
-
-    @staticmethod
-    def _nan(cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
-        wrong = [label for label, value in cats.items() if math.isnan(value)]
-        return (Errors.T304, {"label": wrong[0], "found": cats[wrong[0]]}) if wrong else None
-
-    def _problem_of(self, cats: dict[str, float]) -> tuple[str, dict[str, object]] | None:
-        for label, value in cats.items():
-            if not 0.0 <= value <= 1.0:
-                return Errors.T304, {"label": label, "found": value}
-        if not self.exclusive or not cats:
-            return None
-        two = [label for label, value in cats.items() if value == 1.0]
-        if len(two) > 1:
-            return Errors.T305, {"labels": two}
-        total = sum(cats.values())
-        is_soft = any(0.0 < value < 1.0 for value in cats.values())
-        if total > 1.001 or (is_soft and total < 0.999 and set(cats) >= set(self.labels)):
-            return Errors.T306, {"total": total}
-        return None
-
-    def _initialize(
+    @takes_carry
+    def initialize(
         self,
         get_examples: GetExamples,
-        labels: Iterable[str] | None,
-        nlp: Language | None,
-        fit: str | None,
-        strength: float | None,
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+        fit: str | None = None,
+        strength: float | None = None,
         carry: Carry,
     ) -> None:
-        """Labels, class weights and weights from the *whole* corpus: a rare label may come late."""
+        """Find the labels and build the head. Labels and class weights come from the whole corpus: rare labels may come
+        late.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Iterable[str]]): The labels, if they are known already.
+        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
+            start it from zeros.
+        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
+            loss; None to choose it by cross-validation.
+        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
+        """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         check_start(self, nlp, fit, strength)
         carry.check(self.name, fit)
-        self._others, self._has_warned = _other_classifiers(nlp, self), False
+        self._others, self._has_warned = other_classifiers(nlp, self), False
         n_examples, n_labelled, is_taught, own = 0, 0, False, self.own_examples(get_examples)
         found: dict[str, None] = dict.fromkeys(labels or ())
         known = None if labels is None else {*found, *self.given_labels}
@@ -267,7 +230,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             n_examples += 1
             if not may_train(example.reference, self.name):
                 continue
-            cats = self._check(example, known)
+            cats = self._checked(example, known)
             n_labelled += bool(cats)
             taught = taught_labels(example, self.name)
             is_taught |= bool(taught)
@@ -310,17 +273,3 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             near = [other for other in near if other != label] or list(self.labels)
             raise ValueError(Errors.T309.format(name=self.name, label=label, labels=near))
         return [float(wanted[label]) for label in self.labels]
-
-
-def _other_classifiers(nlp: Language | None, own: Classifier) -> list[Pipe] | None:
-    """The other components of a pipeline that have categories; None where the labels of one are not known."""
-    if nlp is None:
-        return None
-    found: list[Pipe] = []
-    for name, pipe in nlp.components:
-        reads_cats = isinstance(pipe, TransferRegressor) and pipe.targets.source == "cats"
-        if pipe is not own and (reads_cats or "doc.cats" in nlp.get_pipe_meta(name).assigns):
-            if not hasattr(pipe, "labels"):
-                return None
-            found.append(cast(Pipe, pipe))
-    return found

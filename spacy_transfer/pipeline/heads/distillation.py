@@ -73,7 +73,6 @@ class SoftTargets:
     """A teacher's answers to some examples.
 
     teacher (Teacher): What is the same for all of them.
-    answers (List[Answer]): For each example.
     temperature (float), weight (float), partial (bool): See `create_teacher_v1`.
     """
 
@@ -154,8 +153,6 @@ def _columns(name: str, targets: SoftTargets, own: Sequence[str]) -> Ints:
 def label_loss(pipe: LabelHead, targets: SoftTargets, scores: Floats) -> tuple[float, Floats]:
     """Of docs: T ** 2 * cross-entropy of softened distributions, and its gradient with respect to the logits.
 
-    pipe (Classifier): The component.
-    targets (SoftTargets): The teacher's answers.
     scores (Floats2d): The head's probabilities, shape (n_docs, n_labels).
     RETURNS (Tuple[float, Floats2d]): Summed loss and gradient.
     """
@@ -181,8 +178,6 @@ def tag_loss(
     """Of tokens: with the softmax decoder, cross-entropy against the teacher's marginals; with a CRF, against the whole
     of its distribution. New tags are left out of both sides.
 
-    pipe (TokenPipe): The component.
-    targets (SoftTargets): The teacher's answers.
     scores (TokenScores): What the head made of the docs.
     allowed (Transitions): Which tags may stand side by side, bool.
     RETURNS (Tuple[float, TokenScores]): Summed loss and gradients.

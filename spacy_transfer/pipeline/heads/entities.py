@@ -22,7 +22,6 @@ IncorrectSpan = tuple[int, int, int, int]
 class Crossing:
     """Entities whose ends are no ends of tokens.
 
-    count (int): How many.
     total (int): Of how many entities in docs whose tokens differ from the reference's.
     text (str): The beginning of a text with one.
     """
@@ -41,8 +40,6 @@ class Crossing:
 def gold_entities(examples: Sequence[Example], vocab: Vocab) -> tuple[Ints, Ints, Crossing]:
     """Entities of references on the tokens of the predicted docs.
 
-    examples (Sequence[Example]): The examples.
-    vocab (Vocab): Gets the labels' names.
     RETURNS (Tuple[Array, Array, Crossing]): ENT_IOB and ENT_TYPE of the tokens of all docs, shape (n_tokens,), and
         the entities that cross tokens.
     """
@@ -78,10 +75,7 @@ def count_entities(examples: Iterable[Example]) -> tuple[dict[str, int], Crossin
 def incorrect_spans(examples: Sequence[Example], key: str, labels: Sequence[str], name: str) -> list[IncorrectSpan]:
     """Spans that are known to be no entity of their label.
 
-    examples (Sequence[Example]): The examples.
-    key (str): Their group in the references.
     labels (Sequence[str]): Of the component; others do not count.
-    name (str): Of the component, for messages.
     RETURNS (List[Tuple[int, int, int, int]]): On the tokens of the predicted docs.
     RAISES (ValueError): When one is an entity of the reference.
     """
@@ -102,9 +96,7 @@ def incorrect_spans(examples: Sequence[Example], key: str, labels: Sequence[str]
 def is_right(example: Example, start: int, end: int, label: str) -> float:
     """Whether a predicted entity is one of the reference, as spaCy's scorer sees it.
 
-    example (Example): The example.
     start (int), end (int): First token in the predicted doc, and token after the last.
-    label (str): The label.
     RETURNS (float): 1 or 0; NaN where the reference is not annotated.
     """
     at = [int(i) for i in example.alignment.x2y[start:end]]
@@ -119,7 +111,6 @@ def judged(examples: Sequence[Example], starts: Ints, ends: Ints, labels: Sequen
 
     examples (Sequence[Example]): The examples; no predicted doc is empty.
     starts (Array), ends (Array): First tokens and tokens after the last ones, counted through all docs.
-    labels (Sequence[str]): Their labels.
     RETURNS (Array): Float64, shape (n_entities,); see `is_right`.
     """
     bounds = numpy.cumsum([len(example.predicted) for example in examples])

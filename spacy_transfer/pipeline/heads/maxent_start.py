@@ -36,10 +36,7 @@ class FittedPipe(Protocol):
 def check_start(pipe: FittedPipe, nlp: Language | None, fit: str | None, strength: float | None) -> None:
     """Check the settings before anything is computed.
 
-    pipe (TrainablePipe): The classifier.
-    nlp (Optional[Language]): The pipeline.
     fit (Optional[str]): "maxent" or None.
-    strength (Optional[float]): Of the prior.
     """
     if fit not in (None, "maxent"):
         raise ValueError(Errors.T320.format(name=pipe.name, found=fit))
@@ -66,10 +63,7 @@ def start_from_maxent(
     """Solve the output layer, and write the optimum into it. Hidden layers and the query of attention pooling stay as
     they were initialised.
 
-    pipe (TrainablePipe): The classifier, its model initialised.
-    get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
     nlp (Optional[Language]): The pipeline, initialised up to this component.
-    n_labelled (int): How many examples have labels.
     strength (Optional[float]): Of the prior; None to choose it by cross-validation.
     """
     upstream = _upstream(pipe.name, nlp)

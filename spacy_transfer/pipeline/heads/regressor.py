@@ -22,7 +22,7 @@ from ...types import Config as Settings
 from ...types import Floats, GetExamples, Ints, pipes_of
 from ..labels.carry import Carry
 from .base import Head, takes_carry
-from .targets import Source, Targets, check_bounds, declare
+from .targets import Targets, check_bounds, declare
 
 DEFAULT_MODEL = """
 [model]
@@ -54,12 +54,7 @@ width = null
         "bounds": None,
         "scorer": {"@scorers": "spacy-transfer.RegressionScorer.v1"},
     },
-    default_score_weights={
-        "score_pearson": 1.0,
-        "score_spearman": None,
-        "score_mae": None,
-        "score_per_target": None,
-    },
+    default_score_weights={"score_pearson": 1.0, "score_spearman": None, "score_mae": None, "score_per_target": None},
 )
 def make_regressor(
     nlp: Language,
@@ -92,18 +87,8 @@ def make_regressor(
     scorer (Optional[Callable]): The scorer. The weights in [training.score_weights] begin with the attribute's name.
     RETURNS (TransferRegressor): The component.
     """
-    return TransferRegressor(
-        nlp.vocab,
-        model,
-        name,
-        attribute=attribute,
-        source=source,
-        spans_key=spans_key,
-        loss=loss,
-        delta=delta,
-        bounds=bounds,
-        scorer=scorer,
-    )
+    targets = Targets(name, attribute, source, spans_key, check_bounds(name, bounds))
+    return TransferRegressor(nlp.vocab, model, name, targets, loss=loss, delta=delta, scorer=scorer)
 
 
 class TransferRegressor(Head[Floats]):
@@ -113,38 +98,35 @@ class TransferRegressor(Head[Floats]):
         self,
         vocab: Vocab,
         model: Model,
-        name: str = "transfer_regressor",
+        name: str,
+        targets: Targets,
         *,
-        attribute: str = "score",
-        source: Source = "extension",
-        spans_key: str | None = None,
         loss: losses_of.Loss = "mse",
         delta: float = 1.0,
-        bounds: list[float] | None = None,
         scorer: Callable | None = None,
     ) -> None:
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         name_head(model, name)
         self.cfg: Settings = {"labels": []}
-        self.targets = Targets(name, attribute, source, spans_key, check_bounds(name, bounds))
+        self.targets = targets
         self.loss, self.delta = loss, delta
         if not 0.0 < delta < math.inf:
             raise ValueError(Errors.T422.format(name=name, found=delta))
-        if source == "cats" and spans_key is not None:
-            raise ValueError(Errors.T414.format(name=name, key=spans_key))
-        if "bounded" not in model.attrs or (model.attrs["bounded"] and bounds is None):
+        if targets.source == "cats" and targets.spans_key is not None:
+            raise ValueError(Errors.T414.format(name=name, key=targets.spans_key))
+        if "bounded" not in model.attrs or (model.attrs["bounded"] and targets.bounds is None):
             raise ValueError(Errors.T413.format(name=name))
-        model.attrs["bounds"] = bounds and [float(bound) for bound in bounds]
-        declare(name, attribute, Doc if spans_key is None else Span)
+        model.attrs["bounds"] = targets.bounds and list(targets.bounds)
+        declare(name, targets.attribute, Doc if targets.spans_key is None else Span)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the targets. That of a single number is the attribute's."""
+        """RETURNS (Tuple[str, ...]): Names of the targets. That of a single number is the attribute's."""
         return tuple(self.cfg["labels"])
 
     @property
     def label_data(self) -> list[str]:
-        """The names, for `spacy init labels`."""
+        """RETURNS (List[str]): The names, for `spacy init labels`."""
         return list(self.labels)
 
     def add_label(self, label: str) -> int:
@@ -154,7 +136,7 @@ class TransferRegressor(Head[Floats]):
         if label in self.labels:
             return 0
         self.cfg["labels"] = [*self.labels, label]
-        self.frozen_rows = None  # It knows rows by their numbers.
+        self.frozen_rows = None  # It holds numbers of rows.
         self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1
@@ -175,11 +157,7 @@ class TransferRegressor(Head[Floats]):
         return self.model.predict((docs, spans))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats2d) -> None:
-        """Write numbers to the attribute.
-
-        docs (Iterable[Doc]): The docs.
-        scores (Floats2d): From `predict`.
-        """
+        """Write numbers from `predict` to the attribute."""
         rows = iter(self.model.ops.to_numpy(scores).tolist())
         is_single = self.labels == (self.targets.attribute,)
         for doc in docs:
@@ -209,12 +187,7 @@ class TransferRegressor(Head[Floats]):
         return numpy.array([len(self.targets.extents(example)) for example in examples], dtype="int64")
 
     def gold_loss(self, examples: Sequence[Example], scores: Floats) -> tuple[float, Floats]:
-        """Summed loss, and its gradient, both in standard deviations of the targets.
-
-        examples (Sequence[Example]): The batch.
-        scores (Floats2d): Numbers, shape (n_docs, n_targets), or a row for each span of the reference.
-        RETURNS (Tuple[float, Floats2d]): Loss and gradient.
-        """
+        """Summed loss, and its gradient, both in standard deviations of the targets."""
         found = [values for example in examples for _, values in self.targets.of_example(example)]
         xp = self.model.ops.xp
         truths, mask = (xp.asarray(part) for part in self._as_arrays(found))
@@ -314,11 +287,7 @@ class TransferRegressor(Head[Floats]):
             warnings.warn(Warnings.W411.format(name=self.name, unseen=unseen), stacklevel=3)
 
     def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
-        """Score a batch whose predictions are made.
-
-        examples (Iterable[Example]): The examples.
-        RETURNS (Dict[str, object]): What the scorer gives.
-        """
+        """RETURNS (Dict[str, object]): The scorer's."""
         if self.scorer is None:
             return {}
         validate_examples(examples, "TransferRegressor.score")

@@ -71,13 +71,7 @@ class TransferRows(Head[TokenScores]):
     def soft_loss(
         self, examples: Sequence[Example], scores: TokenScores, targets: SoftTargets
     ) -> tuple[float, TokenScores]:
-        """Squared error, the mean over each row, the sum over tokens. The teacher's temperature has no effect.
-
-        examples (Sequence[Example]): The examples.
-        scores (TokenScores): The projected rows.
-        targets (SoftTargets): The teacher's rows.
-        RETURNS (Tuple[float, TokenScores]): Loss and gradient.
-        """
+        """Squared error, the mean over each row, the sum over tokens. The teacher's temperature has no effect."""
         check_kind(self.name, targets, "rows")
         check_tokens(self.name, examples, targets)
         ops = self.model.ops

@@ -15,8 +15,8 @@ from ...errors import Errors
 from ...heads.calibration import BINS, calibration_error
 from ...heads.tagging.token_decisions import TagDecisions
 from ...types import Floats
-from .confidence import confidence
 from .entities import is_right
+from .entity_decoding import confidence
 
 
 def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS) -> Callable[..., dict[str, object]]:

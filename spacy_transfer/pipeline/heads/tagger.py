@@ -121,11 +121,7 @@ class TransferTagger(TokenPipe):
         return viterbi(logits, scores.lengths, self.transitions(scores, self.allowed))
 
     def decisions(self, examples: Iterable[Example]) -> TagDecisions:
-        """The decisions about texts, for `heads.calibration`.
-
-        examples (Iterable[Example]): With rows on their predicted docs. Those that train others alone are left out.
-        RETURNS (TagDecisions): Of all tokens.
-        """
+        """The decisions about texts, for `heads.calibration`."""
         examples = [eg for eg in self.own_examples(lambda: examples)() if len(eg.predicted)]
         if not examples:
             none = numpy.zeros(0, dtype="int64")
@@ -155,12 +151,7 @@ class TransferTagger(TokenPipe):
             write_attributes(doc, [name], values)
 
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
-        """Summed loss of a batch, and its gradient.
-
-        examples (Sequence[Example]): The batch.
-        scores (TokenScores): What the head made of it.
-        RETURNS (Tuple[float, TokenScores]): Loss, and gradients of the logits and the scores of neighbours.
-        """
+        """Summed loss of a batch, and its gradient."""
         gold = self._gold(examples)
         known, logits = numpy.flatnonzero(gold >= 0), self.model.ops.to_numpy(scores.logits)
         mask = numpy.ones(logits.shape, dtype=bool)

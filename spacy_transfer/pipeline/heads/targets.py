@@ -43,11 +43,8 @@ def declare(name: str, attribute: str, kind: type[Doc] | type[Span]) -> None:
 class Targets:
     """Where the gold values of a component stand.
 
-    name (str): Name of the component.
-    attribute (str): Extension attribute.
     source (str): "extension", or "cats" of docs.
     spans_key (Optional[str]): Group of spans; None for docs.
-    bounds (Optional[Tuple[float, float]]): Lowest and highest value.
     """
 
     name: str
@@ -82,7 +79,6 @@ class Targets:
     def read(self, place: Doc | Span, only: Iterable[str] | None = None) -> dict[str, float]:
         """Gold values of a doc or span.
 
-        place (Union[Doc, Span]): Of the reference.
         only (Optional[Iterable[str]]): Categories that are meant, where the source is "cats".
         RETURNS (Dict[str, float]): By name; those that are missing are not in it.
         """
@@ -114,13 +110,7 @@ class Targets:
 
 
 def pairs_by_target(examples: Iterable[Example], targets: Targets, labels: Iterable[str]) -> dict[str, list[Pair]]:
-    """Gold and predicted values.
-
-    examples (Iterable[Example]): With predictions.
-    targets (Targets): Where they stand.
-    labels (Iterable[str]): Names of the targets.
-    RETURNS (Dict[str, List[Pair]]): For each name.
-    """
+    """Gold and predicted values."""
     labels = list(labels)
     found: dict[str, list[Pair]] = {label: [] for label in labels}
     for i, example in enumerate(examples):
@@ -153,9 +143,6 @@ def score_regression(
 ) -> dict[str, object]:
     """Score predictions. Nothing is changed.
 
-    examples (Iterable[Example]): With predictions.
-    targets (Targets): Where they stand.
-    labels (Iterable[str]): Names of the targets.
     RETURNS (Dict[str, object]): See `make_regression_scorer_v1`.
     """
     by_target: dict[str, dict[str, float | None]] = {}

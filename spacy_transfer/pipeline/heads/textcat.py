@@ -9,16 +9,17 @@ from spacy.language import Language
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Config as ThincConfig
+from thinc.api import Model
 from thinc.types import Floats2d
 
 from ...errors import Errors
 from ...heads.calibration import LabelDecisions
 from ...heads.thresholds import fit_thresholds
-from ...types import GetExamples
+from ...types import Config, GetExamples
 from ..labels.carry import Carry
 from .base import takes_carry
-from .classifier import Classifier, ClassWeights
+from .classifier import Classifier, LossSettings
 
 DEFAULT_MODEL = """
 [model]
@@ -36,34 +37,22 @@ nO = null
 upstream = "*"
 width = null
 """
-_SINGLE = Config().from_str(DEFAULT_MODEL)["model"]
-_MULTI = {**_SINGLE, "exclusive_classes": False}
-_SCORES = {
-    "cats_score": 1.0,
-    "cats_score_desc": None,
-    "cats_micro_p": None,
-    "cats_micro_r": None,
-    "cats_micro_f": None,
-    "cats_macro_p": None,
-    "cats_macro_r": None,
-    "cats_macro_f": None,
-    "cats_macro_auc": None,
-    "cats_f_per_type": None,
-    "cats_ece": None,
-}
+_MEANS = [f"{mean}_{score}" for mean in ("micro", "macro") for score in "prf"]
+_SHOWN = ["score_desc", *_MEANS, "macro_auc", "f_per_type", "ece"]
+_SCORES = {"cats_score": 1.0, **{f"cats_{name}": None for name in _SHOWN}}
+
+
+def _config(exclusive: bool, **thresholds: float | None) -> Config:
+    model = {**ThincConfig().from_str(DEFAULT_MODEL)["model"], "exclusive_classes": exclusive}
+    scorer = {"@scorers": "spacy-transfer.TextCatScorer.v1", "exclusive_classes": exclusive, "bins": 15}
+    loss = {"label_smoothing": 0.0, "class_weights": None, "focal": 0.0}
+    return {"model": model, **thresholds, **loss, "scorer": scorer}
 
 
 @Language.factory(
     "transfer_textcat",
     assigns=["doc.cats"],
-    default_config={
-        "model": _SINGLE,
-        "threshold": 0.0,
-        "label_smoothing": 0.0,
-        "class_weights": None,
-        "focal": 0.0,
-        "scorer": {"@scorers": "spacy-transfer.TextCatScorer.v1", "exclusive_classes": True, "bins": 15},
-    },
+    default_config=_config(True, threshold=0.0),
     default_score_weights=_SCORES,
 )
 def make_textcat(
@@ -86,30 +75,14 @@ def make_textcat(
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTextCat): The component.
     """
-    return TransferTextCat(
-        nlp.vocab,
-        model,
-        name,
-        threshold=threshold,
-        scorer=scorer,
-        label_smoothing=label_smoothing,
-        class_weights=class_weights,
-        focal=focal,
-    )
+    loss = LossSettings(label_smoothing, class_weights, focal)
+    return TransferTextCat(nlp.vocab, model, name, loss, threshold=threshold, scorer=scorer)
 
 
 @Language.factory(
     "transfer_textcat_multilabel",
     assigns=["doc.cats"],
-    default_config={
-        "model": _MULTI,
-        "threshold": 0.5,
-        "thresholds": None,
-        "label_smoothing": 0.0,
-        "class_weights": None,
-        "focal": 0.0,
-        "scorer": {"@scorers": "spacy-transfer.TextCatScorer.v1", "exclusive_classes": False, "bins": 15},
-    },
+    default_config=_config(False, threshold=0.5, thresholds=None),
     default_score_weights=_SCORES,
 )
 def make_textcat_multilabel(
@@ -135,16 +108,9 @@ def make_textcat_multilabel(
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTextCatMultilabel): The component.
     """
+    loss = LossSettings(label_smoothing, class_weights, focal)
     return TransferTextCatMultilabel(
-        nlp.vocab,
-        model,
-        name,
-        threshold=threshold,
-        thresholds=thresholds,
-        scorer=scorer,
-        label_smoothing=label_smoothing,
-        class_weights=class_weights,
-        focal=focal,
+        nlp.vocab, model, name, loss, threshold=threshold, thresholds=thresholds, scorer=scorer
     )
 
 
@@ -165,17 +131,10 @@ class TransferTextCat(Classifier):
     ) -> None:
         """Find the labels and build the head.
 
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
-        nlp (Optional[Language]): The pipeline.
-        labels (Optional[Iterable[str]]): The labels, if they are known already.
         positive_label (Optional[str]): The label to score, of two.
-        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
-            start it from zeros.
-        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
-            loss; None to choose it by cross-validation.
-        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
+        get_examples, nlp, labels, fit, strength, carry: See `Classifier`.
         """
-        self._initialize(get_examples, labels, nlp, fit, strength, carry)
+        super().initialize(get_examples, nlp=nlp, labels=labels, fit=fit, strength=strength, **vars(carry))
         if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
             raise ValueError(Errors.T310.format(name=self.name, label=positive_label, labels=list(self.labels)))
         self.cfg["positive_label"] = positive_label
@@ -191,16 +150,13 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
         vocab: Vocab,
         model: Model,
         name: str,
+        loss: LossSettings,
         *,
         threshold: float,
         thresholds: dict[str, float] | None = None,
         scorer: Callable | None,
-        label_smoothing: float = 0.0,
-        class_weights: ClassWeights = None,
-        focal: float = 0.0,
     ) -> None:
-        more = {"label_smoothing": label_smoothing, "focal": focal}
-        super().__init__(vocab, model, name, threshold=threshold, scorer=scorer, class_weights=class_weights, **more)
+        super().__init__(vocab, model, name, loss, threshold=threshold, scorer=scorer)
         for label, value in (thresholds or {}).items():
             if not 0.0 <= value <= 1.0:
                 raise ValueError(Errors.T353.format(name=self.name, label=label, found=value))
@@ -221,7 +177,6 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
     def fit_thresholds(self, parts: list[LabelDecisions]) -> dict[str, float] | None:
         """For each label a threshold: see `heads.thresholds`. A label that always holds, or never, keeps its own.
 
-        parts (List[LabelDecisions]): Decisions on texts that were not trained on.
         RETURNS (Optional[Dict[str, float]]): The thresholds that were found.
         """
         temperature = self.model.attrs["temperature"]
@@ -231,28 +186,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
         )
         fitted = zip(self.labels, fit_thresholds(scores, truths, mask), strict=True)
         found = {label: threshold for label, threshold in fitted if threshold is not None}
-        # As they will be read again: the parser of cfg's JSON gives the last bit of some numbers another value.
+        # Rounded as when they are loaded: the parser of cfg's JSON changes the last bit of some numbers.
         found = srsly.json_loads(srsly.json_dumps(found))
         self.cfg["thresholds"] = {**(self.cfg.get("thresholds") or {}), **found}
         return found
-
-    @takes_carry
-    def initialize(
-        self,
-        get_examples: GetExamples,
-        *,
-        nlp: Language | None = None,
-        labels: Iterable[str] | None = None,
-        fit: str | None = None,
-        strength: float | None = None,
-        carry: Carry,
-    ) -> None:
-        """Find the labels and build the head.
-
-        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
-        nlp (Optional[Language]): The pipeline.
-        labels (Optional[Iterable[str]]): The labels, if they are known already.
-        fit, strength: See `TransferTextCat`.
-        carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
-        """
-        self._initialize(get_examples, labels, nlp, fit, strength, carry)

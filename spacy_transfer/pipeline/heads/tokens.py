@@ -42,13 +42,7 @@ width = null
 
 
 class TokenPipe(Head[TokenScores]):
-    """A component whose head scores tags; see `spacy-transfer.TokenHead.v1`.
-
-    vocab (Vocab): The vocabulary.
-    model (Model[List[Doc], TokenScores]): The head.
-    name (str): Name of the component.
-    scorer (Optional[Callable]): The scorer.
-    """
+    """A component whose head scores tags; see `spacy-transfer.TokenHead.v1`."""
 
     what = ""
     """What a text must have to be learned from, for messages."""
@@ -91,7 +85,7 @@ class TokenPipe(Head[TokenScores]):
         self.cfg["labels"].append(label)
         self.vocab.strings.add(label)
         if self.model.get_ref("output").has_param("W"):
-            self.frozen_rows = None  # It knows rows by their numbers.
+            self.frozen_rows = None  # It holds numbers of rows.
             self.set_output(len(self.tags))
         return 1
 
@@ -115,11 +109,7 @@ class TokenPipe(Head[TokenScores]):
 
     def fit_thresholds(self, parts: Sequence[Decisions]) -> None:
         """For `heads.calibration`. No label has a threshold to fit: tags exclude each other, and the one `threshold` of
-        entities is the user's choice (`spacy find-threshold` finds that of the best F1).
-
-        parts (Sequence[Decisions]): Decisions on texts that were not trained on.
-        RETURNS (None): No thresholds.
-        """
+        entities is the user's choice (`spacy find-threshold` finds that of the best F1)."""
         return None
 
     @property
@@ -141,7 +131,6 @@ class TokenPipe(Head[TokenScores]):
     def soft_targets(self, docs: Sequence[Doc]) -> tuple[Teacher, list[Answer]]:
         """This component's answers as a teacher: all that its distribution over tags is made of.
 
-        docs (Sequence[Doc]): With rows; each has tokens.
         RETURNS (Tuple[Teacher, List[Answer]]): "labels", "tags" and, of a CRF, scores of neighbours; for
             each doc "logits" of shape (n_tokens, n_tags).
         """
@@ -255,10 +244,7 @@ def same_tokens(example: Example) -> bool:
 
 
 def first_tokens(lengths: Ints) -> Bools:
-    """RETURNS (Array): Whether a token is the first of its doc, bool, shape (n_tokens,).
-
-    lengths (Array): Of the docs.
-    """
+    """RETURNS (Array): Whether a token is the first of its doc, bool, shape (n_tokens,)."""
     first = numpy.zeros(int(lengths.sum()), dtype=bool)
     first[(numpy.cumsum(lengths) - lengths)[lengths > 0]] = True
     return first
@@ -267,7 +253,6 @@ def first_tokens(lengths: Ints) -> Bools:
 def part_of(lengths: Ints, tokens: Ints) -> tuple[Ints, Ints]:
     """The docs in which some tokens are.
 
-    lengths (Array): Of all docs.
     tokens (Array): The tokens, counted through all docs.
     RETURNS (Tuple[Array, Array]): All tokens of these docs, and the lengths of these docs.
     """
@@ -280,8 +265,6 @@ def part_of(lengths: Ints, tokens: Ints) -> tuple[Ints, Ints]:
 def write_attributes(doc: Doc, names: list[str], values: Ints) -> None:
     """Write attributes of tokens.
 
-    doc (Doc): The doc.
-    names (List[str]): Of the attributes.
     values (Array): uint64, shape (n_tokens,), or (n_tokens, n_attributes).
     """
     write: Callable[..., Doc] = doc.from_array  # spaCy's stub wants Thinc's class of arrays.

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 import spacy
 from spacy.language import Language
@@ -17,9 +16,9 @@ from ...random_state import same_random_state
 from .compare import backbone_of, differences
 from .component_rows import ClassifierRows, label_rows, rows_of_kind
 from .edit import find_pipe, set_labels
-from .frozen_rows import freeze_known_rows
+from .frozen_rows import FreezableHead, freeze_known_rows
 from .plan import LabelPlan, between
-from .rows import LabelRows
+from .rows import LabelPipe, LabelRows
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,13 @@ def carry_head(
 def carry_into(
     nlp: Language | None,
     name: str,
-    pipe: Any,
+    pipe: LabelPipe,
     source: str | Language,
     component: str | None = None,
     label_map: Mapping[str, str] | None = None,
     merge: bool = False,
 ) -> CarryReport:
-    """The same for a component that may not be in a pipeline.
-
-    nlp (Optional[Language]): Its pipeline, to compare backbones.
-    RETURNS (CarryReport): What was carried.
-    """
+    """The same for a component that may not be in a pipeline."""
     key = f"initialize.components.{name}.carry_from"
     called = source if isinstance(source, str) else source.meta["name"]
     other_nlp = load(source, key) if isinstance(source, str) else source
@@ -145,7 +140,7 @@ class Carry:
         if self.carry_from is not None and fit is not None:
             raise ValueError(Errors.T376.format(name=name))
 
-    def into(self, pipe: Any, nlp: Language | None) -> CarryReport | None:
+    def into(self, pipe: FreezableHead, nlp: Language | None) -> CarryReport | None:
         """Carry a head into a component that has labels and weights.
 
         pipe (TrainablePipe): The component.
@@ -168,7 +163,7 @@ def create_carry_head_v1(
     labels: dict[str, list[str]] | None = None,
     label_map: dict[str, dict[str, str]] | None = None,
     merge: bool = False,
-    then: Callable[[Language], Any] | None = None,
+    then: Callable[[Language], object] | None = None,
 ) -> Callable[[Language], Language]:
     """For `[initialize.after_init]`: carry heads into stock components, whose `[initialize.components]` block has no
     `carry_from`, and change the labels of sourced ones, which spaCy does not initialise. It runs when a training
@@ -180,7 +175,7 @@ def create_carry_head_v1(
         the data. A sourced component keeps what it knows of them.
     label_map (Optional[Dict[str, Dict[str, str]]]): By component: names of labels here, by their old ones.
     merge (bool): Whether several old labels may become one.
-    then (Optional[Callable[[Language], Any]]): Another callback, to run afterwards: spaCy has one place for both.
+    then (Optional[Callable[[Language], object]]): Another callback, to run afterwards: spaCy has one place for both.
     RETURNS (Callable[[Language], Language]): The callback.
     """
     labels, label_map, there = labels or {}, label_map or {}, source_components or {}
@@ -195,8 +190,7 @@ def create_carry_head_v1(
             own = {} if name in components else label_map.get(name)
             set_labels(nlp, name, list(wanted), own, may_merge=merge)
         for name, source in components.items():
-            extra: Any = {"component": there.get(name), "label_map": label_map.get(name), "merge": merge}
-            carry_head(nlp, name, source, **extra)
+            carry_head(nlp, name, source, component=there.get(name), label_map=label_map.get(name), merge=merge)
         if then is not None:
             then(nlp)
         return nlp
@@ -207,9 +201,7 @@ def create_carry_head_v1(
 def load(source: str, key: str) -> Language:
     """Load a pipeline.
 
-    source (str): A folder or a package.
     key (str): Where it was named, for messages.
-    RETURNS (Language): The pipeline.
     """
     try:
         with same_random_state():
@@ -234,7 +226,7 @@ def _matching(rows: LabelRows, nlp: Language, called: str, component: str | None
 
 
 def _is_alike(rows: LabelRows, other: LabelRows) -> bool:
-    # Rows of a softmax say something only beside each other, but they can stand in for a sigmoid's, and the reverse.
+    # Rows of a softmax have a meaning only together, but they can initialise those of a sigmoid, and the reverse.
     if isinstance(rows, ClassifierRows):
         return isinstance(other, ClassifierRows)
     return type(rows) is type(other)
@@ -242,23 +234,23 @@ def _is_alike(rows: LabelRows, other: LabelRows) -> bool:
 
 def _check_shapes(rows: LabelRows, other: LabelRows, called: str) -> None:
     mine, theirs = rows.read(), other.read()
-    if len(mine) != len(theirs) or set(mine[0]) != set(theirs[0]) or mine[0]["W"].ndim != theirs[0]["W"].ndim:
-        raise ValueError(Errors.T377.format(name=rows.name, found=list(other.rows), wanted=list(rows.rows)))
+    differs = len(mine) != len(theirs) or set(mine[0]) != set(theirs[0]) or mine[0]["W"].ndim != theirs[0]["W"].ndim
     prefixes = [{row.partition("-")[0] for row in some.rows if "-" in row} for some in (rows, other)]
-    if not isinstance(rows, ClassifierRows) and rows.rows != rows.labels and prefixes[0] != prefixes[1]:
+    has_prefixes = not isinstance(rows, ClassifierRows) and rows.rows != rows.labels
+    if differs or (has_prefixes and prefixes[0] != prefixes[1]):
         raise ValueError(Errors.T377.format(name=rows.name, found=list(other.rows), wanted=list(rows.rows)))
     sizes = [_width(some.output()) for some in (rows, other)]
     if sizes[0] != sizes[1]:
         raise ValueError(Errors.T374.format(name=rows.name, wanted=sizes[0], found=sizes[1], source=called))
 
 
-def _width(output: Model) -> Any:
+def _width(output: Model) -> object:
     width = {name: output.get_dim(name) for name in output.dim_names if name != "nO"}
     return next(iter(width.values())) if len(width) == 1 else width
 
 
 def _carry_layers(mine: Model, theirs: Model, rows: LabelRows, other: LabelRows) -> tuple[list[str], list[str]]:
-    """Copy the layers between rows and output, one by one in their order."""
+    """Copy the layers between the backbone and the output layer, in their order."""
     here, there = _between(mine, rows), _between(theirs, other)
     carried: list[str] = []
     left: list[str] = []
@@ -266,8 +258,7 @@ def _carry_layers(mine: Model, theirs: Model, rows: LabelRows, other: LabelRows)
         twin = there[i] if i < len(there) else None
         if twin is not None and node.name == twin.name and _shapes(node) == _shapes(twin):
             for name in _shapes(node):
-                array: Any = node.ops.asarray(twin.get_param(name))
-                node.set_param(name, array.copy())
+                node.set_param(name, node.ops.xp.array(node.ops.asarray(twin.get_param(name))))
             carried.append(node.name)
             for shim, other_shim in zip(node.shims, twin.shims, strict=True):
                 shim.from_bytes(other_shim.to_bytes())
@@ -278,7 +269,7 @@ def _carry_layers(mine: Model, theirs: Model, rows: LabelRows, other: LabelRows)
 
 
 def _between(model: Model, rows: LabelRows) -> list[Model]:
-    """Layers with parameters of their own that have no part for each label. Listeners have none."""
+    """Layers with parameters that have no slice for each label. Listeners are left out."""
     skip = {node.id for node in rows.nodes()}
     return [
         node

@@ -1,18 +1,19 @@
-"""Compare two components: do they give the same rows, and if not, what differs."""
+"""Compare two backbones: whether they give the same rows, and if not, what differs."""
 
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy
 from spacy.language import Language
 from spacy.ty import ListenedToComponent
 from thinc.api import Model
 
+from ...backbones.transformer.transformer import TransformerShim
+from ...types import Config, Floats, pipe_of
 from ..parameters import parameters_in
 
-# What a row does not hang on: where the weights came from, how many texts go through at a time, and what moves.
+# Settings that do not change rows: where the weights come from, the size of batches, what is trained.
 IGNORED = {"source", "max_batch_items", "tuning", "name", "grad_factor", "tokenizer_config", "grad_scaler_config"}
 _LAYER = re.compile(r"\.(layers?|layer)\.(\d+)\.")
 
@@ -20,8 +21,6 @@ _LAYER = re.compile(r"\.(layers?|layer)\.(\d+)\.")
 def backbone_of(nlp: Language, name: str) -> tuple[Language, str] | None:
     """The component whose rows a head reads.
 
-    nlp (Language): The pipeline.
-    name (str): Of the head.
     RETURNS (Optional[Tuple[Language, str]]): The pipeline and the component's name; None if it reads no other.
     """
     for other, pipe in reversed(nlp.components):
@@ -34,23 +33,22 @@ def differences(ours: tuple[Language, str] | None, theirs: tuple[Language, str] 
     """What differs between two backbones: kind, settings that change rows, width, weights by layer, and adapters.
 
     ours (Optional[Tuple[Language, str]]): A pipeline and the name of its backbone; None for a head without one.
-    theirs (Optional[Tuple[Language, str]]): The other.
     RETURNS (List[str]): One line for each difference, empty where the rows are the same.
     """
     if ours is None or theirs is None:
         return [] if ours is theirs else ["one head listens to a backbone, the other has its own"]
     blocks = [nlp.config.interpolate()["components"][name].get("model", {}) for nlp, name in (ours, theirs)]
-    pipes: list[Any] = [dict(nlp.components)[name] for nlp, name in (ours, theirs)]
-    if any(pipe.model.maybe_get_dim("nO") is None for pipe in pipes):
+    models = [pipe_of(nlp, name).model for nlp, name in (ours, theirs)]
+    if any(model.maybe_get_dim("nO") is None for model in models):
         return ["one of the two has no weights yet"]
     found = list(_settings(blocks[0], blocks[1], ""))
-    found += _weights(pipes[0].model, pipes[1].model)
+    found += _weights(*models)
     if found and blocks[0].get("source") != blocks[1].get("source"):
         found.insert(0, f"source: {blocks[0].get('source')!r} and {blocks[1].get('source')!r}")
     return found
 
 
-def _settings(ours: Any, theirs: Any, path: str) -> Iterator[str]:
+def _settings(ours: Config, theirs: Config, path: str) -> Iterator[str]:
     for key in sorted({*ours, *theirs} - IGNORED):
         mine, other = ours.get(key), theirs.get(key)
         if isinstance(mine, dict) and isinstance(other, dict):
@@ -83,28 +81,26 @@ def _weights(ours: Model, theirs: Model) -> list[str]:
     return [] if _rest(ours) == _rest(theirs) else ["the tokenizer, or something else that is saved beside the weights"]
 
 
-def _tensors(model: Model) -> Iterator[tuple[str, Any]]:
+def _tensors(model: Model) -> Iterator[tuple[str, Floats]]:
     for named in parameters_in("", model):
         if not named.is_torch:
             yield named.name, model.ops.to_numpy(named.parameter.value)
     for number, shim in enumerate(shim for node in model.walk() for shim in node.shims):
-        module: Any = getattr(shim, "_model", None)
-        encoder: Any = getattr(shim, "encoder", None)
-        if hasattr(module, "state_dict"):
+        module = getattr(shim, "_model", None)
+        encoder = getattr(shim, "encoder", None)
+        if module is not None and hasattr(module, "state_dict"):
             for name, tensor in module.state_dict().items():
                 yield f"{number}.{name}", tensor.detach().float().cpu().numpy()
         elif isinstance(encoder, Model):
             yield from ((f"{number}{name}", array) for name, array in _tensors(encoder))
 
 
-def _rest(model: Model) -> list[Any]:
-    """What shims save beside their weights, without where those came from and how many steps they made."""
-    found: list[Any] = []
-    shims: list[Any] = [shim for node in model.walk() for shim in node.shims]
-    for shim in shims:
-        pretrained = getattr(shim, "pretrained", None)
-        if pretrained is not None:
-            parts = json.loads(pretrained.to_metadata(0, shim.adapter)["encoder"])
+def _rest(model: Model) -> list[object]:
+    """What shims save beside their weights, without their source and number of steps."""
+    found: list[object] = []
+    for shim in [shim for node in model.walk() for shim in node.shims]:
+        if isinstance(shim, TransformerShim) and shim.pretrained is not None:
+            parts = json.loads(shim.pretrained.to_metadata(0, shim.adapter)["encoder"])
             found.append({key: part for key, part in parts.items() if key != "fingerprint"})
         elif not hasattr(getattr(shim, "_model", None), "state_dict"):
             found.append(shim.to_bytes())

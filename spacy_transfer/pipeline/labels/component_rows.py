@@ -1,7 +1,7 @@
 """The weights that belong to labels, for each kind of component."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Protocol, cast
 
 from spacy.pipeline.ner import EntityRecognizer
 from spacy.pipeline.tagger import Tagger
@@ -11,13 +11,22 @@ from thinc.api import Model
 from ...errors import Errors
 from ...heads import regression
 from .plan import LabelPlan, by_rows, move_axis, move_transitions
-from .rows import LabelRows, Params
+from .rows import LabelPipe, LabelRows, Params
+
+
+class TagPipe(LabelPipe, Protocol):
+    """`transfer_ner` or `transfer_tagger`."""
+
+    @property
+    def tags(self) -> Sequence[str]: ...
+
+    def check_label(self, label: str) -> None: ...
 
 
 class ClassifierRows(LabelRows):
     """Of `transfer_textcat`, `transfer_textcat_multilabel`, and spaCy's own of these."""
 
-    def __init__(self, name: str, pipe: Any) -> None:
+    def __init__(self, name: str, pipe: LabelPipe) -> None:
         super().__init__(name, pipe)
         self.kind = "sigmoid" if pipe.model.attrs.get("multi_label") else "softmax"
         self.fewest = 1 if self.kind == "sigmoid" else 2
@@ -46,18 +55,21 @@ class EntityRows(LabelRows):
 
     ACTIONS = {"B": 1, "I": 2, "L": 3, "U": 4}
 
+    def __init__(self, name: str, pipe: EntityRecognizer) -> None:
+        super().__init__(name, pipe)
+        self.moves = pipe.moves
+
     @property
     def rows(self) -> tuple[str, ...]:
-        moves = self.pipe.moves
+        moves = self.moves
         return tuple(moves.get_class_name(i) for i in range(moves.n_moves))
 
     def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
         return by_rows(plan, old, new)
 
     def set_labels(self, plan: LabelPlan) -> None:
-        """The order of actions is that of frequencies, and is worked out anew whenever they are read: rows go by the
-        names of their actions."""
-        moves = self.pipe.moves
+        """Actions are sorted by frequency whenever they are read, so rows are found by the names of their actions."""
+        moves = self.moves
         counts = {action: dict(of_action) for action, of_action in moves.labels.items()}
         known = set(plan.old)
         for action in self.ACTIONS.values():
@@ -107,9 +119,13 @@ class EntityRows(LabelRows):
 class TokenRows(LabelRows):
     """Of `transfer_ner` and `transfer_tagger`: `tags` names the rows; a CRF has transitions between them."""
 
+    def __init__(self, name: str, pipe: TagPipe) -> None:
+        super().__init__(name, pipe)
+        self.tag_pipe = pipe
+
     @property
     def rows(self) -> tuple[str, ...]:
-        return tuple(self.pipe.tags)
+        return tuple(self.tag_pipe.tags)
 
     def label_of(self, row: str) -> str | None:
         if self.rows == self.labels:
@@ -119,7 +135,7 @@ class TokenRows(LabelRows):
     def check(self, plan: LabelPlan) -> None:
         super().check(plan)
         for label in plan.labels:
-            self.pipe.check_label(label)
+            self.tag_pipe.check_label(label)
 
     def row_plan(self, plan: LabelPlan, old: Sequence[str], new: Sequence[str]) -> LabelPlan:
         return plan if tuple(old) == plan.old else by_rows(plan, old, new)
@@ -163,9 +179,8 @@ class TargetRows(LabelRows):
     def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
         found, model = super().moved(params, plan), self.pipe.model
         gains, W, b = regression.gains(model.attrs), params[0]["W"], params[0]["b"]
-        for i, parts in enumerate(plan.sources):
-            if len(parts) > 1:
-                rows = [plan.old.index(part) for part in parts]
+        for i, rows in enumerate(plan.old_rows):
+            if len(rows) > 1:
                 own = model.ops.xp.asarray([gains[row] for row in rows], dtype="f")
                 shares = own / (len(rows) * self._merged_gain(rows))
                 found[0]["W"][i], found[0]["b"][i] = shares @ W[rows], shares @ b[rows]
@@ -185,9 +200,9 @@ class TargetRows(LabelRows):
         assert isinstance(source, TargetRows)
         model, found = self.pipe.model, list[tuple[float, float]]()
         bounds = model.attrs["bounds"]
-        for i, parts in enumerate(plan.sources):
-            if parts:
-                means, scales = source._units([plan.old.index(part) for part in parts])
+        for i, rows in enumerate(plan.old_rows):
+            if rows:
+                means, scales = source._units(rows)
                 found.append((sum(means) / len(means), sum(scales) / len(scales)))
             elif source is not self:
                 found.append((model.attrs["mean"][i], model.attrs["scale"][i]))
@@ -202,32 +217,19 @@ def rows_of_kind(name: str, pipe: object) -> LabelRows | None:
     if not isinstance(model, Model):
         return None
     if hasattr(pipe, "tags") and "output" in model.ref_names:
-        return TokenRows(name, pipe)
+        return TokenRows(name, cast(TagPipe, pipe))
     if "bounded" in model.attrs and "output" in model.ref_names:
-        return TargetRows(name, pipe)
+        return TargetRows(name, cast(LabelPipe, pipe))
     if isinstance(pipe, TextCategorizer):
         return ClassifierRows(name, pipe)
     if type(pipe) is Tagger:  # The morphologizer and the sentence recognizer are subclasses.
-        return TaggerRows(name, pipe)
+        return TaggerRows(name, cast(LabelPipe, pipe))
     return EntityRows(name, pipe) if isinstance(pipe, EntityRecognizer) else None
-
-
-def find_label_rows(name: str, pipe: object) -> LabelRows | None:
-    """The rows of a component's labels, if it has any.
-
-    name (str): Of the component.
-    pipe (object): Any component.
-    RETURNS (Optional[LabelRows]): For its kind; None where it has no output layer with a row for each label.
-    """
-    rows = rows_of_kind(name, pipe)
-    return None if rows is None or rows.find_output() is None else rows
 
 
 def label_rows(name: str, pipe: object) -> LabelRows:
     """The rows of the labels of a component that can have them.
 
-    name (str): Of the component.
-    pipe (object): The component.
     RETURNS (LabelRows): For its kind. Its `output` raises a coded error if the architecture has no such layer.
     RAISES (ValueError): When components of its kind have no rows of labels.
     """

@@ -1,25 +1,27 @@
-"""Labels of a trained component change, and what it has learned of the others stays: `spacy_transfer.add_labels` and
-the like. In a config: `carry_from`, and `spacy-transfer.CarryHead.v1`."""
+"""Change the labels of a trained component, and keep the weights of the others: `spacy_transfer.add_labels` and the
+like. In a config: `carry_from`, and `spacy-transfer.CarryHead.v1`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import cast
 
 from spacy.language import Language
 from spacy.util import logger
 
 from ...errors import Errors, Warnings
+from ...types import Config
 from . import plan as plans
 from .component_rows import label_rows
 from .plan import LabelPlan
+from .rows import LabelPipe
 
 
 def add_labels(nlp: Language, name: str, labels: str | Iterable[str]) -> LabelPlan:
-    """Give a trained component more labels. What it says of the others, compared with each other, stays as it was.
+    """Give a trained component more labels. The scores of the others, relative to each other, do not change.
 
-    Works on `transfer_*` heads and on spaCy's `textcat`, `textcat_multilabel`, `tagger` and `ner`. A new label has a
-    row of zeros until it is trained, and the bias of the rarest of the others. In `ner` it is not predicted before
-    training meets it, as ever in spaCy.
+    Works on `transfer_*` heads and on spaCy's `textcat`, `textcat_multilabel`, `tagger` and `ner`. A new label has
+    weights of 0 until it is trained, and the lowest bias of the others. As always in spaCy, `ner` does not predict it
+    before it has seen it in training.
 
     nlp (Language): The pipeline.
     name (str): Of the component.
@@ -31,7 +33,7 @@ def add_labels(nlp: Language, name: str, labels: str | Iterable[str]) -> LabelPl
 
 
 def remove_labels(nlp: Language, name: str, labels: str | Iterable[str]) -> LabelPlan:
-    """Take labels out of a trained component: out of its names and out of its weights.
+    """Remove labels from a trained component, with their weights.
 
     nlp (Language), name (str): As for `add_labels`.
     labels (Union[str, Iterable[str]]): Those to be removed.
@@ -42,7 +44,7 @@ def remove_labels(nlp: Language, name: str, labels: str | Iterable[str]) -> Labe
 
 
 def rename_labels(nlp: Language, name: str, names: Mapping[str, str]) -> LabelPlan:
-    """Call labels something else. No weight changes.
+    """Give labels other names. No weight changes.
 
     nlp (Language), name (str): As for `add_labels`.
     names (Mapping[str, str]): New names, by old ones.
@@ -53,8 +55,8 @@ def rename_labels(nlp: Language, name: str, names: Mapping[str, str]) -> LabelPl
 
 
 def merge_labels(nlp: Language, name: str, labels: Iterable[str], into: str) -> LabelPlan:
-    """Make several labels one. No row of weights can say exactly what several say together: it begins near it (see
-    `spacy_transfer.pipeline.labels.plan.merged_row`), and a short training brings it there.
+    """Make several labels one. One row of weights cannot compute exactly what several compute together: it starts near
+    it (see `spacy_transfer.pipeline.labels.plan.merged_row`), and needs a short training.
 
     nlp (Language), name (str): As for `add_labels`.
     labels (Iterable[str]): Two or more.
@@ -73,7 +75,7 @@ def set_labels(
     *,
     may_merge: bool = False,
 ) -> LabelPlan:
-    """Give a trained component a label set, by name: whatever it knows is carried, the rest is new or dropped.
+    """Give a trained component a label set. Labels are matched by name; others are new or dropped.
 
     nlp (Language), name (str): As for `add_labels`.
     labels (Sequence[str]): All labels, in the order they shall have.
@@ -85,19 +87,16 @@ def set_labels(
     return _change(nlp, name, lambda old: plans.between(old, labels, label_map, name=name, may_merge=may_merge))
 
 
-def find_pipe(nlp: Language, name: str) -> Any:
-    """A component, disabled ones included.
+def find_pipe(nlp: Language, name: str) -> LabelPipe:
+    """A component, disabled ones included. Whether it has labels is for `label_rows` to say.
 
-    nlp (Language): The pipeline.
-    name (str): Of the component.
-    RETURNS (Pipe): The component.
     RAISES (ValueError): When there is none of that name; lists those with similar names.
     """
     found = dict(nlp.components)
     if name not in found:
         near = get_close_matches(name, found, n=4, cutoff=0.4) or list(found)
         raise ValueError(Errors.T371.format(name=name, near=near))
-    return found[name]
+    return cast(LabelPipe, found[name])
 
 
 def _change(nlp: Language, name: str, make: Callable[[tuple[str, ...]], LabelPlan]) -> LabelPlan:
@@ -110,8 +109,8 @@ def _change(nlp: Language, name: str, make: Callable[[tuple[str, ...]], LabelPla
     of_rows = rows.row_plan(plan, before, rows.rows)
     rows.write(rows.moved(params, of_rows), len(of_rows.labels))
     rows.finish(of_rows, rows)
-    if getattr(pipe, "frozen_rows", None) is not None:
-        pipe.frozen_rows = None  # It knew the rows by their places. Say anew which shall learn.
+    if hasattr(pipe, "frozen_rows"):
+        pipe.frozen_rows = None  # It has the old places of rows.
     for label in plan.labels:
         nlp.vocab.strings.add(label)
         pipe.vocab.strings.add(label)
@@ -125,8 +124,8 @@ def _change(nlp: Language, name: str, make: Callable[[tuple[str, ...]], LabelPla
     return plan
 
 
-def _settings(name: str, settings: Any, plan: LabelPlan) -> None:
-    """What a component, or its block in the config, says of single labels: goes with them."""
+def _settings(name: str, settings: Config, plan: LabelPlan) -> None:
+    """Change settings of single labels, in a component or in its block of the config."""
     for key, value in list(settings.items()):
         if key == "positive_label" and value is not None:
             settings[key] = _positive(name, value, plan)

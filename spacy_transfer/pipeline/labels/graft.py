@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from spacy.language import Language
+from spacy.tokenizer import Tokenizer
 from spacy.ty import ListenedToComponent
 from spacy.util import copy_config, logger
 from thinc.api import Model
 
 from ...errors import Errors, Warnings
+from ...types import Config, pipe_of
 from .compare import backbone_of, differences
 
-# What several components may write without getting in each other's way.
+# Attributes that several components may write without a conflict.
 _SHARED = {"doc.tensor", "doc.cats", "doc.spans", "doc._.trf_data"}
 
 
@@ -84,18 +86,14 @@ def _check_names(heads: Mapping[str, Language], names: Mapping[str, str], take: 
 
 
 def _check_tokenizer(base: Language, called: str, nlp: Language) -> None:
+    one, other = (cast(Tokenizer, some.tokenizer) for some in (base, nlp))
     if nlp.lang != base.lang:
-        difference = f"{nlp.lang!r} and {base.lang!r}"
-        raise ValueError(
-            Errors.T757.format(head=called, what="nlp.lang", base=base.meta["name"], difference=difference)
-        )
-    tokenizers: list[Any] = [base.tokenizer, nlp.tokenizer]
-    one, other = (some.to_bytes(exclude=["vocab"]) for some in tokenizers)
-    if type(base.tokenizer) is not type(nlp.tokenizer) or one != other:
-        difference = "rules or exceptions"
-        raise ValueError(
-            Errors.T757.format(head=called, what="tokenizer", base=base.meta["name"], difference=difference)
-        )
+        what, difference = "nlp.lang", f"{nlp.lang!r} and {base.lang!r}"
+    elif type(one) is not type(other) or one.to_bytes(exclude=["vocab"]) != other.to_bytes(exclude=["vocab"]):
+        what, difference = "tokenizer", "rules or exceptions"
+    else:
+        return
+    raise ValueError(Errors.T757.format(head=called, what=what, base=base.meta["name"], difference=difference))
 
 
 def _backbone(base: Language, called: str, nlp: Language, name: str) -> str | None:
@@ -106,7 +104,7 @@ def _backbone(base: Language, called: str, nlp: Language, name: str) -> str | No
     candidates = [name for name, pipe in base.components if isinstance(pipe, ListenedToComponent)]
     if not candidates:
         raise ValueError(Errors.T753.format(base=base.meta["name"] or "BASE", found=base.component_names))
-    # The one of the same name first: what is said of it is most to the point.
+    # The one of the same name first: the message is about that one.
     candidates.sort(key=lambda candidate: candidate != own[1])
     found = {candidate: _all_differences(base, candidate, nlp, own[1]) for candidate in candidates}
     for candidate, listed in found.items():
@@ -119,8 +117,8 @@ def _backbone(base: Language, called: str, nlp: Language, name: str) -> str | No
 
 def _all_differences(base: Language, backbone: str, nlp: Language, other: str) -> list[str]:
     found = differences((base, backbone), (nlp, other))
-    pipes: list[Any] = [dict(some.components)[name] for some, name in ((base, backbone), (nlp, other))]
-    if any(node.name == "static_vectors" for pipe in pipes for node in pipe.model.walk()):
+    models = [pipe_of(some, name).model for some, name in ((base, backbone), (nlp, other))]
+    if any(node.name == "static_vectors" for model in models for node in model.walk()):
         if base.vocab.vectors.to_bytes() != nlp.vocab.vectors.to_bytes():
             found.append("the word vectors of the vocabulary, which the backbone reads")
     return found
@@ -144,11 +142,10 @@ def _warn_of_rivals(base: Language, one: Graft, nlp: Language) -> None:
 
 
 def _join(base: Language, one: Graft, nlp: Language) -> None:
-    pipe: Any = dict(nlp.components)[one.component]
-    model = getattr(pipe, "model", None)
+    model = getattr(nlp.get_pipe(one.component), "model", None)
     settings = copy_config(nlp.config["initialize"].get("components", {}).get(one.component, {}))
     if one.backbone is not None and isinstance(model, Model):
-        # With two backbones in the pipeline "*" would mean the later one.
+        # With two backbones in the pipeline, "*" means the later one.
         for node in model.walk():
             if hasattr(node, "upstream_name"):
                 node.upstream_name = one.backbone
@@ -160,7 +157,7 @@ def _join(base: Language, one: Graft, nlp: Language) -> None:
         base.config["initialize"].setdefault("components", {})[one.name] = settings
 
 
-def _listen_to(block: Any, backbone: str) -> None:
+def _listen_to(block: Config, backbone: str) -> None:
     """The config of a head that listens, in whatever depth."""
     for value in block.values():
         if isinstance(value, dict):

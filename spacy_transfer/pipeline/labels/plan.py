@@ -1,14 +1,15 @@
-"""Label sets change: what each label of a head takes its weights from, and what that makes of rows of weights."""
+"""Changes of label sets: which old labels each new one takes its weights from, and the new rows of weights."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
 
 from ...errors import Errors
+from ...types import ArrayModule, Floats
 
 Kind = Literal["softmax", "sigmoid", "number"]
 
@@ -48,6 +49,12 @@ class LabelPlan:
         used = {name for found in self.sources for name in found}
         return tuple(name for name in self.old if name not in used)
 
+    @property
+    def old_rows(self) -> list[list[int]]:
+        """RETURNS (List[List[int]]): For each label the places in `old` of its sources."""
+        place = {label: i for i, label in enumerate(self.old)}
+        return [[place[name] for name in found] for found in self.sources]
+
     def _pairs(self) -> list[tuple[str, tuple[str, ...]]]:
         return list(zip(self.labels, self.sources, strict=True))
 
@@ -63,12 +70,8 @@ class LabelPlan:
 
 
 def add(old: Sequence[str], labels: Iterable[str], *, name: str) -> LabelPlan:
-    """Labels more, after those there are.
+    """Add labels after the old ones.
 
-    old (Sequence[str]): The labels.
-    labels (Iterable[str]): The new ones.
-    name (str): Of the component, for messages.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When one is there already, or is given twice.
     """
     added = _names(labels, name)
@@ -79,10 +82,9 @@ def add(old: Sequence[str], labels: Iterable[str], *, name: str) -> LabelPlan:
 
 
 def remove(old: Sequence[str], labels: Iterable[str], *, name: str) -> LabelPlan:
-    """Labels fewer. Their rows are gone from the weights.
+    """Remove labels, and their rows of weights.
 
     old (Sequence[str]), labels (Iterable[str]), name (str): As for `add`.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When one is not known.
     """
     gone = _known(old, labels, name)
@@ -91,11 +93,10 @@ def remove(old: Sequence[str], labels: Iterable[str], *, name: str) -> LabelPlan
 
 
 def rename(old: Sequence[str], names: Mapping[str, str], *, name: str) -> LabelPlan:
-    """Labels that are called something else. No weight changes.
+    """Give labels other names. No weight changes.
 
     old (Sequence[str]), name (str): As for `add`.
     names (Mapping[str, str]): New names, by old ones. Two may swap.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When an old name is not known, or a new one is taken.
     """
     _known(old, names, name)
@@ -103,12 +104,10 @@ def rename(old: Sequence[str], names: Mapping[str, str], *, name: str) -> LabelP
 
 
 def merge(old: Sequence[str], labels: Iterable[str], into: str, *, name: str) -> LabelPlan:
-    """Several labels become one, at the place of the first of them. See `merged_row` for its weights.
+    """Make several labels one, at the place of the first of them. See `merged_row` for its weights.
 
     old (Sequence[str]), name (str): As for `add`.
-    labels (Iterable[str]): Two or more.
     into (str): Its name: a new one, or one of them.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When one is not known, when there are fewer than two, or the name is taken.
     """
     parts = _known(old, labels, name)
@@ -128,15 +127,11 @@ def between(
     name: str,
     may_merge: bool = False,
 ) -> LabelPlan:
-    """One label set becomes another: labels go by their names.
+    """Replace a label set by another; labels are matched by name.
 
-    old (Sequence[str]): The labels there were.
-    new (Sequence[str]): The labels there will be.
     label_map (Optional[Mapping[str, str]]): New names, by old ones, where they differ. A label that is mapped goes
         nowhere else.
-    name (str): Of the component, for messages.
     may_merge (bool): Whether several old labels may become one.
-    RETURNS (LabelPlan): The plan.
     RAISES (ValueError): When the map names a label that is not there, on either side, or when two labels meet in one
         and may_merge does not say so.
     """
@@ -156,10 +151,8 @@ def by_rows(plan: LabelPlan, old_rows: Sequence[str], new_rows: Sequence[str]) -
     """The same change for rows that stand for parts of labels: "B-PER" and "I-PER" for "PER". A row without a label in
     its name ("O") is carried.
 
-    plan (LabelPlan): For the labels.
     old_rows (Sequence[str]): Names of the rows there were.
     new_rows (Sequence[str]): Names of the rows there will be.
-    RETURNS (LabelPlan): For the rows.
     """
     known, found = set(old_rows), dict(zip(plan.labels, plan.sources, strict=True))
     sources = []
@@ -170,25 +163,21 @@ def by_rows(plan: LabelPlan, old_rows: Sequence[str], new_rows: Sequence[str]) -
     return LabelPlan(tuple(old_rows), tuple(new_rows), tuple(sources))
 
 
-def move_rows(plan: LabelPlan, W: Any, b: Any, kind: Kind, xp: Any = numpy) -> tuple[Any, Any]:
+def move_rows(plan: LabelPlan, W: Floats, b: Floats, kind: Kind, xp: ArrayModule = numpy) -> tuple[Floats, Floats]:
     """The output layer after a change. Rows that are carried are copied bit for bit.
 
-    A new row has no weights, and the bias of the rarest label (at most 0 for a sigmoid, which 0 makes undecided): what
-    nobody has seen is scored alike in all texts, and below what the head has learned to see.
+    A new row has weights of 0, and the lowest bias of the others (at most 0 for a sigmoid). So an untrained label has
+    the same score in all texts, below that of trained labels.
 
-    plan (LabelPlan): The change of the rows.
     W (Floats2d): Shape (n_old, width).
     b (Floats1d): Shape (n_old,).
     kind (str): Whether labels share a "softmax", have a "sigmoid" each, or are the "number"s of a regressor, which are
         0 where nothing is known. It decides what merging means.
-    xp (Any): numpy or cupy.
     RETURNS (Tuple[Floats2d, Floats1d]): Shapes (n_new, width) and (n_new,).
     """
-    place = {label: i for i, label in enumerate(plan.old)}
     new_W, new_b = xp.zeros((len(plan.labels), *W.shape[1:]), dtype=W.dtype), xp.zeros(len(plan.labels), dtype=b.dtype)
     lowest = float(b.min()) if len(plan.old) else 0.0
-    for i, parts in enumerate(plan.sources):
-        rows = [place[part] for part in parts]
+    for i, rows in enumerate(plan.old_rows):
         if len(rows) == 1:
             new_W[i], new_b[i] = W[rows[0]], b[rows[0]]
         elif rows:
@@ -198,20 +187,19 @@ def move_rows(plan: LabelPlan, W: Any, b: Any, kind: Kind, xp: Any = numpy) -> t
     return new_W, new_b
 
 
-def merged_row(W: Any, b: Any, kind: Kind, xp: Any = numpy) -> tuple[Any, Any]:
-    """One row for several. No linear row can say what they say together, so it is the tangent of that, at a state of
-    zeros: exact there and, for a softmax, wherever the rows agree on a text; elsewhere it is below (log-sum-exp is
-    convex), so that a merged label is never taken for more likely than its parts are together. Train on from there.
+def merged_row(W: Floats, b: Floats, kind: Kind, xp: ArrayModule = numpy) -> tuple[Floats, float]:
+    """One row in place of several. The exact logit is not linear in the state; this is its tangent at a state of zeros.
+    It is exact there and, for a softmax, wherever the rows give equal logits. Elsewhere it is lower (log-sum-exp is
+    convex), so a merged label never gets more probability than its parts together. Training goes on from there.
 
     W (Floats2d): Shape (n_parts, width).
     b (Floats1d): Shape (n_parts,).
     kind (str): "softmax": the probability is the sum of the parts', so the logit is their log-sum-exp. "sigmoid": the
         merged label holds where one of the parts does, and they are taken for independent (noisy or, Pearl 1988).
         "number": the mean.
-    xp (Any): numpy or cupy.
     RETURNS (Tuple[Floats1d, float]): The row and its bias.
     """
-    wide: Any = b.astype("f8")
+    wide = b.astype("f8")
     if kind == "number":
         return W.mean(axis=0), b.mean()
     if kind == "softmax":
@@ -225,45 +213,36 @@ def merged_row(W: Any, b: Any, kind: Kind, xp: Any = numpy) -> tuple[Any, Any]:
     return (shares[:, None] * W.astype("f8")).sum(axis=0).astype(W.dtype), logit
 
 
-def move_axis(plan: LabelPlan, array: Any, axis: int, xp: Any = numpy) -> Any:
+def move_axis(plan: LabelPlan, array: Floats, axis: int, xp: ArrayModule = numpy) -> Floats:
     """Carry the slices of an array along one axis, bit for bit; new ones are 0.
 
     plan (LabelPlan): The change of the slices, without merges.
-    array (FloatsXd): Has len(plan.old) slices.
-    axis (int): The axis.
-    RETURNS (FloatsXd): Has len(plan.labels) slices.
     """
-    place = {label: i for i, label in enumerate(plan.old)}
-    shape = list(array.shape)
-    shape[axis] = len(plan.labels)
-    moved: Any = xp.zeros(shape, dtype=array.dtype)
-    old, new = xp.moveaxis(array, axis, 0), xp.moveaxis(moved, axis, 0)
-    for i, parts in enumerate(plan.sources):
-        if parts:
-            new[i] = old[place[parts[0]]]
-    return moved
+    old = xp.moveaxis(array, axis, 0)
+    new = xp.zeros((len(plan.labels), *old.shape[1:]), dtype=array.dtype)
+    for i, rows in enumerate(plan.old_rows):
+        if rows:
+            new[i] = old[rows[0]]
+    return xp.ascontiguousarray(xp.moveaxis(new, 0, axis))
 
 
 def move_transitions(
-    plan: LabelPlan, start: Any, transition: Any, end: Any, b: Any, xp: Any = numpy
-) -> tuple[Any, Any, Any]:
+    plan: LabelPlan, start: Floats, transition: Floats, end: Floats, b: Floats, xp: ArrayModule = numpy
+) -> tuple[Floats, Floats, Floats]:
     """The transitions of a CRF after a change. Those between rows that stay are copied bit for bit, those of new rows
     are 0. Merged, they are the log of the mean of their exponentials, each part weighing what its bias says: paths
     through the merged row sum up to those through its parts, at states of zeros.
 
-    plan (LabelPlan): The change of the rows.
     start (Floats1d), end (Floats1d): Shape (n_old,).
     transition (Floats2d): Shape (n_old, n_old).
     b (Floats1d): Biases of the output layer, shape (n_old,).
     RETURNS (Tuple[Floats1d, Floats2d, Floats1d]): The same for the new rows.
     """
-    place = {label: i for i, label in enumerate(plan.old)}
 
-    def along(array: Any, axis: int) -> Any:
+    def along(array: Floats, axis: int) -> Floats:
         moved = move_axis(plan, array, axis, xp)
-        for i, parts in enumerate(plan.sources):
-            if len(parts) > 1:
-                rows = [place[part] for part in parts]
+        for i, rows in enumerate(plan.old_rows):
+            if len(rows) > 1:
                 shares = xp.exp(b[rows].astype("f8") - b[rows].max())
                 slices = xp.moveaxis(array, axis, 0)[rows].astype("f8")
                 shares = (shares / shares.sum()).reshape((-1,) + (1,) * (slices.ndim - 1))
@@ -273,7 +252,7 @@ def move_transitions(
     return along(start, 0), along(along(transition, 0), 1), along(end, 0)
 
 
-def _log_mean(slices: Any, shares: Any, xp: Any) -> Any:
+def _log_mean(slices: Floats, shares: Floats, xp: ArrayModule) -> Floats:
     highest = slices.max(axis=0)
     # What is forbidden for every part stays so.
     safe = xp.where(xp.isfinite(highest), highest, 0.0)
@@ -282,19 +261,21 @@ def _log_mean(slices: Any, shares: Any, xp: Any) -> Any:
 
 
 def _plan(old: Sequence[str], new: Sequence[str], sources: Sequence[tuple[str, ...]], name: str) -> LabelPlan:
-    twice = [label for label, count in Counter(new).items() if count > 1]
+    _check_single(new, name)
+    return LabelPlan(tuple(old), tuple(new), tuple(sources))
+
+
+def _check_single(labels: Sequence[str], name: str) -> None:
+    twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         raise ValueError(Errors.T362.format(name=name, labels=twice))
-    return LabelPlan(tuple(old), tuple(new), tuple(sources))
 
 
 def _names(labels: Iterable[str], name: str) -> list[str]:
     found = [labels] if isinstance(labels, str) else list(labels)
     if not found or not all(isinstance(label, str) and label for label in found):
         raise ValueError(Errors.T365.format(name=name, found=found))
-    twice = [label for label, count in Counter(found).items() if count > 1]
-    if twice:
-        raise ValueError(Errors.T362.format(name=name, labels=twice))
+    _check_single(found, name)
     return found
 
 

@@ -1,27 +1,39 @@
 """`LabelRows`: the labels of a component, and a row of weights for each. See `label_rows` for the kinds."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Protocol, cast
 
+from spacy.vocab import Vocab
 from thinc.api import Model
+from thinc.types import FloatsXd
 
 from ...errors import Errors
+from ...types import AnyModel, Config, Floats
 from .plan import Kind, LabelPlan, move_rows
 
-Params = dict[str, Any]
+Params = dict[str, Floats]
+"""The parameters of a layer, by their names."""
+
+
+class LabelPipe(Protocol):
+    """A component with labels, ours or spaCy's own."""
+
+    name: str
+    vocab: Vocab
+    model: AnyModel
+    cfg: Config
+
+    @property
+    def labels(self) -> Sequence[str]: ...
 
 
 class LabelRows:
-    """The labels of a component with a row for each, in the output layer of its model.
-
-    name (str): Of the component.
-    pipe (TrainablePipe): The component.
-    """
+    """The labels of a component with a row for each, in the output layer of its model."""
 
     kind: Kind = "softmax"
     fewest = 1
 
-    def __init__(self, name: str, pipe: Any) -> None:
+    def __init__(self, name: str, pipe: LabelPipe) -> None:
         self.name = name
         self.pipe = pipe
 
@@ -42,32 +54,22 @@ class LabelRows:
         return row
 
     def set_labels(self, plan: LabelPlan) -> None:
-        """Write the names of a plan into the component.
-
-        plan (LabelPlan): For the labels.
-        """
+        """Write the names of a plan into the component."""
         self.pipe.cfg["labels"] = list(plan.labels)
 
     def check(self, plan: LabelPlan) -> None:
-        """Look whether a plan can be carried out, before anything is touched.
-
-        plan (LabelPlan): For the labels.
-        """
+        """Check that a plan can be carried out, before anything is changed."""
         if not self.has_weights():
             raise ValueError(Errors.T369.format(name=self.name))
         if len(plan.labels) < self.fewest:
             raise ValueError(Errors.T370.format(name=self.name, labels=list(plan.labels), fewest=self.fewest))
 
     def check_source(self, other: "LabelRows") -> None:
-        """Look whether rows of another component mean the same here, before anything is touched.
-
-        other (LabelRows): Of the same kind.
-        """
+        """Check that rows of another component of the same kind have the same meaning, before anything is changed."""
 
     def finish(self, plan: LabelPlan, source: "LabelRows") -> None:
-        """What remains to be done once the parameters are in.
+        """Update what depends on the rows, once the parameters are in.
 
-        plan (LabelPlan): For the rows.
         source (LabelRows): Where they came from; the component itself when only its labels change.
         """
 
@@ -101,14 +103,12 @@ class LabelRows:
 
     def read(self) -> list[Params]:
         """RETURNS (List[Dict[str, FloatsXd]]): The parameters of `nodes`."""
-        return [{name: node.get_param(name) for name in node.param_names} for node in self.nodes()]
+        return [{name: cast(Floats, node.get_param(name)) for name in node.param_names} for node in self.nodes()]
 
     def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
         """What parameters are after a change.
 
         params (List[Dict[str, FloatsXd]]): From `read`.
-        plan (LabelPlan): For the rows.
-        RETURNS (List[Dict[str, FloatsXd]]): New arrays.
         """
         W, b = params[0]["W"], params[0]["b"]
         # A sparse layer keeps its rows one after the other.
@@ -125,8 +125,8 @@ class LabelRows:
         root = self.pipe.model
         for old, given in zip(list(self.nodes()), params, strict=True):
             self._replace(root, old, resized(old, given, n_rows), n_rows)
-        if getattr(self.pipe, "_rehearsal_model", None) is not None:
-            self.pipe._rehearsal_model = None  # It speaks of other labels.
+        if hasattr(self.pipe, "_rehearsal_model"):
+            self.pipe._rehearsal_model = None  # It has the old labels.
 
     def _replace(self, root: Model, old: Model, new: Model, n_rows: int) -> None:
         around = [node for node in root.walk() if node is not old and any(layer is old for layer in node.walk())]
@@ -138,17 +138,14 @@ class LabelRows:
                 node.set_dim("nO", n_rows, force=True)
 
 
-def resized(old: Model, params: Params, n_rows: int) -> Model:
+def resized(old: Model, given: Params, n_rows: int) -> Model:
     """A layer like another, with other parameters.
 
     old (Model): A layer without layers of its own.
-    params (Dict[str, FloatsXd]): Its parameters.
-    n_rows (int): Its size.
-    RETURNS (Model): The layer.
     """
     sizes = {name: old.maybe_get_dim(name) for name in old.dim_names}
     if "nO" in sizes:
         sizes["nO"] = n_rows
-    arrays = {name: old.ops.xp.ascontiguousarray(old.ops.asarray(array)) for name, array in params.items()}
-    rest: Any = {"attrs": dict(old.attrs), "dims": sizes, "params": arrays, "init": old.init, "ops": old.ops}
-    return Model(old.name, old._func, **rest)
+    asarray, contiguous = old.ops.asarray, old.ops.xp.ascontiguousarray
+    params = {name: contiguous(asarray(cast(FloatsXd, array))) for name, array in given.items()}
+    return Model(old.name, old._func, attrs=dict(old.attrs), dims=sizes, params=params, init=old.init, ops=old.ops)

@@ -14,7 +14,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_transfer.heads.tagging.tokens import TokenScores
-from spacy_transfer.pipeline.heads.confidence import confidence
+from spacy_transfer.pipeline.heads.entity_decoding import confidence
 
 from ...pipelines import LISTENER, backbone_config
 

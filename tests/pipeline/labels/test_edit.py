@@ -9,7 +9,7 @@ from spacy.training import Example
 from thinc.api import Adam
 
 import spacy_transfer
-from spacy_transfer.pipeline.labels.component_rows import find_label_rows, label_rows
+from spacy_transfer.pipeline.labels.component_rows import label_rows, rows_of_kind
 
 from ...pipelines import LISTENER, NER, PARSER, TAGGER, TEXTCAT, backbone_config
 
@@ -330,6 +330,7 @@ def test_whether_a_component_has_rows_of_labels_is_asked_without_an_error(tiny_b
     nlp = spacy.blank("en")
     nlp.add_pipe("transfer_backbone", config=backbone_config(tiny_bert))
     pipe = nlp.add_pipe(factory, name="head", config={"model": model})
-    assert (find_label_rows("head", pipe) is not None) is has_rows
-    assert find_label_rows("transfer_backbone", nlp.get_pipe("transfer_backbone")) is None
-    assert find_label_rows("function", lambda doc: doc) is None
+    rows = rows_of_kind("head", pipe)
+    assert (rows is not None and rows.find_output() is not None) is has_rows
+    assert rows_of_kind("transfer_backbone", nlp.get_pipe("transfer_backbone")) is None
+    assert rows_of_kind("function", lambda doc: doc) is None
