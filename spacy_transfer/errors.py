@@ -932,7 +932,7 @@ class Errors(metaclass=_Coded):
     )
     T691 = (
         "The old pipeline's {name!r} predicts NaN for the text {text!r}, so its predictions cannot be taken for gold. "
-        "Use another pipeline, gold annotation (targets = \"gold\", agreement = false), or leave that text out."
+        'Use another pipeline, gold annotation (targets = "gold", agreement = false), or leave that text out.'
     )
     T701 = (
         "There is no head to fit: nlp.pipeline = {pipeline} has no component with the factory {factories} that is "

@@ -84,7 +84,9 @@ def inject(transformer: "nn.Module", adapter: Config, default: Sequence[str] = (
 
 def _check_sizes(options: Config, method: str, transformer: "nn.Module") -> None:
     """Refuse sizes far beyond those of the encoder, before peft takes memory for them."""
-    largest = max((max(p.shape, default=0) for name, p in transformer.named_parameters() if "embed" not in name), default=0)
+    largest = max(
+        (max(p.shape, default=0) for name, p in transformer.named_parameters() if "embed" not in name), default=0
+    )
     most = max(_MOST_SIZE, largest)
     for key, value in options.items():
         for size in value.values() if isinstance(value, dict) else [value]:

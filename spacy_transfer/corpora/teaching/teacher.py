@@ -146,9 +146,7 @@ class Teacher:
                     answer[name] |= annotation(wanted["assigns"], doc, wanted["known"])
         return answers
 
-    def _add_scores(
-        self, found: list[dict[str, Answer]], name: str, pipe: Any, kind: str, docs: Sequence[Doc]
-    ) -> None:
+    def _add_scores(self, found: list[dict[str, Answer]], name: str, pipe: Any, kind: str, docs: Sequence[Doc]) -> None:
         """A student's loss would be NaN, or infinite, with all that it learns from these scores."""
         _, each = scores(pipe, kind, docs)
         for answer, doc in zip(each, docs, strict=True):

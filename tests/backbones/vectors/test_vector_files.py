@@ -17,8 +17,8 @@ from spacy.strings import get_string_id
 from tokenizers import Tokenizer
 
 from spacy_transfer.backbones.vectors.subwords import make_subwords
-from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
 from spacy_transfer.backbones.vectors.vector_files import read_vectors
+from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
 
 from .test_vectors import fasttext_file  # noqa: F401
 
