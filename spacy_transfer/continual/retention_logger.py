@@ -161,7 +161,7 @@ class Course:
 
     @property
     def best_step(self) -> tuple[int, float, Scores]:
-        """RETURNS (Tuple[int, float, Scores]): That of model-best: spaCy keeps the last of equal ones. NaN is no best."""
+        """RETURNS (Tuple[int, float, Scores]): That of model-best: of equal ones the last. NaN is no best."""
         return max(self.steps, key=lambda step: (not math.isnan(step[1]), step[1], step[0]))
 
     @property
