@@ -755,6 +755,10 @@ class Errors(metaclass=_Coded):
         "{key}.source = {source!r} lies in --output {output}, where spacy train deletes model-best and model-last "
         "before the first step. Give another folder as --output."
     )
+    T564 = (
+        "{key}: the scores ({kind}) of {name!r} in the teacher {source!r} are not all finite, for the text {text!r}. "
+        "No student can learn from NaN. Take another teacher, or leave that text out."
+    )
     T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "
@@ -925,6 +929,10 @@ class Errors(metaclass=_Coded):
         "training.before_update: nlp.update(..., sgd=optimizer) would step each component before Anchor.v1 can hold "
         "it. Nothing has moved. Call nlp.update(..., sgd=False), then finish_update(optimizer) of each component, as "
         "'spacy train' does."
+    )
+    T691 = (
+        "The old pipeline's {name!r} predicts NaN for the text {text!r}, so its predictions cannot be taken for gold. "
+        'Use another pipeline, gold annotation (targets = "gold", agreement = false), or leave that text out.'
     )
     T701 = (
         "There is no head to fit: nlp.pipeline = {pipeline} has no component with the factory {factories} that is "

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,11 +118,12 @@ def unseal(data: bytes, where: str) -> bytes:
     return data
 
 
-def unpack(data: bytes, where: str) -> Config:
+def unpack(data: bytes, where: str, fields: Mapping[str, type | tuple[type, ...]] | None = None) -> Config:
     """Read a dictionary from msgpack, sealed or not.
 
     where (str): The component, for the message.
-    RAISES (ValueError): When they do not match their checksum, or are no msgpack of a dictionary.
+    fields (Optional[Mapping[str, type]]): Fields that it must have, and their types.
+    RAISES (ValueError): When they do not match their checksum, or are no msgpack of a dictionary with these fields.
     """
     data = unseal(data, where)
     try:
@@ -130,6 +132,10 @@ def unpack(data: bytes, where: str) -> Config:
         raise ValueError(Errors.T437.format(where=where, error=error)) from error
     if not isinstance(found, dict):
         raise ValueError(Errors.T437.format(where=where, error="it holds no dictionary"))
+    for field, kind in (fields or {}).items():
+        if not isinstance(found.get(field), kind):
+            what = f"of type {type(found[field]).__name__}" if field in found else "missing"
+            raise ValueError(Errors.T437.format(where=where, error=f"its field {field!r} is {what}"))
     return found
 
 

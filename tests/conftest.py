@@ -8,7 +8,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import importlib.util
 from pathlib import Path
 
+import catalogue
 import pytest
+from spacy.lang.en import English
 
 from .tiny_tokenizers import write_bert_tokenizer
 
@@ -20,6 +22,30 @@ def one_thread():
         import torch
 
         torch.set_num_threads(1)
+
+
+WORDS = ["don't", "can't", "Can't", "cannot", "gonna", "dontcha", "wasn't", "We're", "it's", "I'm", "U.S.", "U.K."]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_exceptions():
+    """English has 1,347 exceptions of tokenization. To add them takes two thirds of the time in which a tiny pipeline
+    is made, and nine tenths of that in which it is loaded. The tests have some of them in their texts; tokenizers that
+    were saved with all keep all."""
+    everything = English.Defaults.tokenizer_exceptions
+    kept = {word: found for word, found in everything.items() if word in WORDS or word.isspace()}
+    English.Defaults.tokenizer_exceptions = kept
+    yield
+    English.Defaults.tokenizer_exceptions = everything
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sorted_entry_points():
+    """spaCy looks through all entry points whenever a name is looked up. catalogue takes a dictionary as well."""
+    everything = catalogue.AVAILABLE_ENTRY_POINTS
+    catalogue.AVAILABLE_ENTRY_POINTS = {group: list(everything.select(group=group)) for group in everything.groups}
+    yield
+    catalogue.AVAILABLE_ENTRY_POINTS = everything
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """PipelineBackbone.v1: the tok2vec of an existing spaCy pipeline, copied in."""
 
 import hashlib
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -21,6 +22,9 @@ from .shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from .shims.thinc_weights import Weight, find_weights
 from .shims.tunable import Tunable
 from .sources import resolve_path
+
+_SAVED = "The saved encoder"
+_FIELDS = {"config": str, "lang": str, "encoder": bytes, "vocab": bytes}
 
 
 def build_pipeline_backbone_v1(
@@ -199,11 +203,18 @@ class PipelineShim(LayersShim):
         RETURNS (PipelineShim): self.
         """
         if data:
-            msg = unpack(data, "The saved encoder")
+            # Older pipelines have no steps.
+            msg = {"steps": 0, **unpack(data, _SAVED, _FIELDS)}
+            try:
+                config = srsly.json_loads(msg["config"])
+                encoder = _build(config).from_bytes(msg["encoder"])
+                vocab = _empty_vocab(msg["lang"]).from_bytes(msg["vocab"], exclude=["strings"])
+                steps = operator.index(msg["steps"])
+            except (ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
+                raise ValueError(Errors.T437.format(where=_SAVED, error=error)) from error
             self.unbind()
-            self.config, self.lang, self.steps = srsly.json_loads(msg["config"]), msg["lang"], msg.get("steps", 0)
-            self.encoder = _build(self.config).from_bytes(msg["encoder"])
-            self.vocab = _empty_vocab(self.lang).from_bytes(msg["vocab"], exclude=["strings"])
+            self.config, self.encoder, self.vocab = config, encoder, vocab
+            self.lang, self.steps = msg["lang"], steps
         return self
 
 

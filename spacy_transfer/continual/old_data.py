@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -79,6 +80,9 @@ def _decided(doc: Doc, deciders: Sequence[TextCategorizer]) -> dict[str, float]:
     found: dict[str, float] = {}
     for pipe in deciders:
         scores = {label: doc.cats[label] for label in pipe.labels if label in doc.cats}
+        # A NaN decides nothing: `max` would choose it, and no threshold is below it.
+        if any(map(math.isnan, scores.values())):
+            raise ValueError(Errors.T691.format(name=pipe.name, text=doc.text[:80]))
         if isinstance(pipe, MultiLabel_TextCategorizer):
             own, common = getattr(pipe, "thresholds", {}), pipe.cfg.get("threshold", 0.5)
             found |= {label: float(score >= own.get(label, common)) for label, score in scores.items()}

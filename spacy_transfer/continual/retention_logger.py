@@ -1,6 +1,7 @@
 """`spacy-transfer.RetentionLogger.v1`: scores on old development sets in the course of a training."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -96,7 +97,14 @@ def retention_logger_v1(
 
 
 class AtEvaluation:
-    """Scores old skills within `nlp.evaluate`: spaCy puts averages of weights in place for that alone."""
+    """Scores old skills within `nlp.evaluate`: spaCy puts averages of weights in place for that alone.
+
+    No hook of spaCy 3.8 could do it. `train` keeps the optimizer, and with it the averages, in a local variable: a
+    logger is given `nlp`, stdout and stderr, and `log_step` a dictionary of numbers. When `log_step` is called, the
+    averages have been taken out again (`train_while_improving` leaves `use_params` before it yields). Between the two,
+    spaCy calls the reader of the development set, `nlp.evaluate`, and the scorer of each component; of these, a logger
+    reaches `nlp` alone. Weights of now are not what is saved: the table would not be that of model-best.
+    """
 
     def __init__(self, nlp: Language, old: OldSkills) -> None:
         self.nlp, self.old = nlp, old
@@ -150,8 +158,8 @@ class Course:
 
     @property
     def best_step(self) -> tuple[int, float, Scores]:
-        """RETURNS (Tuple[int, float, Scores]): That of model-best: of equal ones spaCy keeps the last."""
-        return max(self.steps, key=lambda step: (step[1], step[0]))
+        """RETURNS (Tuple[int, float, Scores]): That of model-best: of equal ones the last. NaN is no best."""
+        return max(self.steps, key=lambda step: (not math.isnan(step[1]), step[1], step[0]))
 
     @property
     def best(self) -> Scores:

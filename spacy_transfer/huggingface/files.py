@@ -144,12 +144,9 @@ def _load(source: str, path: Path, kind: str) -> "PreTrainedModel":
         with quiet_loading():
             model, info = cls.from_pretrained(path, ignore_mismatched_sizes=True, **settings)
             # Names alone in transformers 4.5x; elsewhere (name, shape in the file, shape in the model).
-            found = {item if isinstance(item, str) else item[0]: item for item in info["mismatched_keys"]}
-            shapes = sorted(found)
+            shapes = sorted(item if isinstance(item, str) else item[0] for item in info["mismatched_keys"])
             if shapes and all(re.fullmatch(_OUTPUT, name) for name in shapes):
-                item = found[shapes[0]]
-                rows = _rows_of(cls, path, settings) if isinstance(item, str) else int(item[1][0])
-                model, info = cls.from_pretrained(path, num_labels=rows, **settings)
+                model, info = cls.from_pretrained(path, num_labels=_rows_of(path, shapes[0]), **settings)
                 shapes = []
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as failure:
         raise ValueError(Errors.T387.format(source=source, error=failure)) from failure
@@ -160,17 +157,20 @@ def _load(source: str, path: Path, kind: str) -> "PreTrainedModel":
     return model.eval()
 
 
-def _rows_of(cls: "type[PreTrainedModel]", path: Path, settings: Config) -> int | None:
-    """How many rows the output layer has, where only their number is other than the config says. What transformers
-    4.5x returns has no shapes; what it complains of has."""
-    try:
-        cls.from_pretrained(path, **settings)
-    except RuntimeError as error:
-        found = re.search(r"copying a param with shape torch\.Size\(\[(\d+)", str(error))
-        if found is None:
-            raise
-        return int(found[1])
-    return None
+def _rows_of(path: Path, name: str) -> int:
+    """How many rows a tensor has in the weights of a folder. transformers 4.5x does not say it."""
+    import torch
+    from safetensors import safe_open
+
+    for file in sorted(path.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            if name in opened.keys():
+                return int(opened.get_slice(name).get_shape()[0])
+    for file in sorted(path.glob("pytorch_model*.bin")):
+        state = torch.load(file, map_location="meta", weights_only=True)
+        if name in state:
+            return len(state[name])
+    raise KeyError(name)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,12 @@ def _check_whole(folder: Path, exclude: list[str]) -> None:
 
 def _fill(model: Model, data: bytes, where: str) -> None:
     msg = convert_recursive(is_xp_array, model.ops.asarray, unpack(data, where))
+    nodes = msg.get("nodes")
+    if not isinstance(nodes, list) or len(nodes) != sum(1 for _ in model.walk()):
+        raise ValueError(SpacyErrors.E149)
     try:
         model.from_dict(msg)
     except AttributeError:
         raise ValueError(SpacyErrors.E149) from None
+    except (TypeError, LookupError) as error:
+        raise ValueError(Errors.T437.format(where=where, error=repr(error))) from error

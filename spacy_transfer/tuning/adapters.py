@@ -7,6 +7,7 @@ encoder under its plain names, so that it can be read with and without peft, and
 
 import inspect
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,9 @@ _OURS = ("method", "source")
 _NOT_FOR_LINEAR = ("ln_tuning", "trainable_tokens")
 # Options by which peft imports modules and opens pickles that they name.
 _RUN = ("megatron_config", "corda_config", "lora_ga_config", "eva_config", "loftq_config")
+# Options that are a size, by peft's names, and what is allowed in any encoder.
+_SIZE = re.compile(r"r|init_r|target_r|\w*rank\w*|num_vectors|vector_length|\w*block_(size|num)")
+_MOST_SIZE = 4096
 _STAMPS = ("task_type", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping", "megatron_core")
 
 
@@ -61,6 +65,7 @@ def inject(transformer: "nn.Module", adapter: Config, default: Sequence[str] = (
         error = "modules_to_save would copy parts of the encoder into the adapter; train those with another method"
         raise ValueError(Errors.T644.format(method=method, error=error))
     options = {key: _plain_value(value) for key, value in options.items()}
+    _check_sizes(options, method, transformer)
     config = _config(known[method], method, options)
     try:
         peft.inject_adapter_in_model(config, transformer)
@@ -75,6 +80,19 @@ def inject(transformer: "nn.Module", adapter: Config, default: Sequence[str] = (
         options = filled
     options["target_modules"] = _targets(config, options)
     return {"method": method, **{key: value for key, value in options.items() if value is not None}}
+
+
+def _check_sizes(options: Config, method: str, transformer: "nn.Module") -> None:
+    """Refuse sizes far beyond those of the encoder, before peft takes memory for them."""
+    largest = max(
+        (max(p.shape, default=0) for name, p in transformer.named_parameters() if "embed" not in name), default=0
+    )
+    most = max(_MOST_SIZE, largest)
+    for key, value in options.items():
+        for size in value.values() if isinstance(value, dict) else [value]:
+            if _SIZE.fullmatch(key) and isinstance(size, int) and size > most:
+                error = f"{key} = {value}, and a size must be at most {most} in this encoder"
+                raise ValueError(Errors.T644.format(method=method, error=error))
 
 
 def _config(kind: "type[PeftConfig]", method: str, options: Config) -> "PeftConfig":

@@ -107,7 +107,9 @@ class Losses:
             return losses
 
         def variation(values: Floats) -> float:
-            return float(values[beginning].std() / (abs(values[beginning].mean()) or 1.0))
+            with numpy.errstate(over="ignore", invalid="ignore"):
+                found = float(values[beginning].std() / (abs(values[beginning].mean()) or 1.0))
+            return found if math.isfinite(found) else math.inf  # `min` would choose a NaN that comes first.
 
         best: Floats = min((losses / unit for unit in numpy.asarray(self._units).T), key=variation)
         level = float(best[beginning].mean())

@@ -3,10 +3,12 @@
 import numpy
 import pytest
 import spacy
+import srsly
 from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_transfer.backbones.tok2vec import build_pipeline_backbone_v1
+from spacy_transfer.integrity import unseal
 
 TEXTS = ["She can't afford it, dontcha know? I'm gonna visit the U.K. in colour!", "", "  ", "Ünïcode \U0001f44d ok"]
 
@@ -30,6 +32,23 @@ def test_rows_are_the_sources_own(model, nlp):
         if len(rows):
             numpy.testing.assert_allclose(rows, expected, atol=1e-5)
         assert (rows == again).all()
+
+
+@pytest.mark.parametrize("field", ["config", "lang", "encoder", "vocab", "steps"])
+@pytest.mark.parametrize("value", ["gone", 7, b"x", [1], "zz", {}])
+def test_fields_of_the_shim(model, field, value):
+    """What is saved is changed; what stands in the shim stays."""
+    state = srsly.msgpack_loads(unseal(model.shims[0].to_bytes(), ""))
+    state[field] = value
+    if value == "gone":
+        del state[field]
+    shim = build_pipeline_backbone_v1(source="gone").shims[0]
+    if field == "steps" and value in ("gone", 7):
+        assert shim.from_bytes(srsly.msgpack_dumps(state)).steps == (0 if value == "gone" else 7)
+        return
+    with pytest.raises(ValueError, match="T437.*The saved encoder"):
+        shim.from_bytes(srsly.msgpack_dumps(state))
+    assert shim.encoder is None and shim.config == {} and shim.steps == 0
 
 
 def test_static_vectors_come_along():

@@ -138,6 +138,20 @@ def test_own_answers_are_what_the_pipeline_decides(tiny_bert, settings):
     assert answer.reference.cats == {"a": 1.0, "b": float(settings.get("thresholds", {}).get("b", 0.3) <= 0.5)}
 
 
+@pytest.mark.parametrize("factory", ["textcat", "textcat_multilabel"])
+def test_own_answers_that_are_nan_are_refused(factory):
+    nlp = spacy.blank("en")
+    pipe = nlp.add_pipe(factory)
+    examples = [Example.from_dict(nlp.make_doc("a cat"), {"cats": {"a": 1.0, "b": 0.0}})]
+    nlp.initialize(lambda: examples)
+    layer = pipe.model.get_ref("output_layer")
+    for node in layer.walk():
+        if node.has_param("b"):
+            node.set_param("b", node.get_param("b") * numpy.nan)
+    with pytest.raises(ValueError, match=f"T691.*'{factory}'.*'a cat'"):
+        own_answers(nlp, examples)
+
+
 # Importance
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import random
 from types import SimpleNamespace
 
@@ -349,6 +350,14 @@ def course(stage, before, now, new=(), history=None, gold=None, is_start=True):
     found = Course(old, stage, history, is_start=is_start)
     found.add(1, 0.5, {name: {"f": value} for name, value in now.items()})
     return ForgettingMatrix.from_json(json.loads(json.dumps(found.matrix().to_json())))
+
+
+@pytest.mark.parametrize("scores", [[math.nan, 0.4, 0.3], [0.3, math.nan, 0.4, 0.1], [0.4, 0.4, math.nan]])
+def test_an_evaluation_whose_score_is_nan_is_not_the_best(scores):
+    found = Course(SimpleNamespace(skills=[], before={}, gold={}), "training")
+    for step, score in enumerate(scores):
+        found.add(step, score, {})
+    assert found.best_step[0] == max(i for i, score in enumerate(scores) if score == 0.4)
 
 
 def test_a_task_that_the_earlier_training_does_not_know_had_its_score_before_this_one():

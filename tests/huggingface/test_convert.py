@@ -268,6 +268,20 @@ def test_bad_checkpoints(tmp_path, changes, labels, says):
         from_hf(str(tmp_path / "x"), labels=labels)
 
 
+@pytest.mark.parametrize("weights", ["safetensors", "bin"])
+def test_rows_are_counted_in_the_weights(tmp_path, weights):
+    """A config without labels says two, by transformers' default."""
+    folder = tmp_path / "x"
+    write_checkpoint(folder)
+    edit_config(folder, id2label=None, label2id=None)
+    if weights == "bin":
+        to_bin(folder)
+    found = from_hf(str(folder), labels=LABELS)
+    edit_config(folder, id2label=dict(enumerate(LABELS)))
+    expected = their_logits(folder, ["the cat"])
+    numpy.testing.assert_allclose(logits(found, "transfer_textcat", ["the cat"]), expected, atol=1e-5)
+
+
 def test_a_head_that_is_not_there(tmp_path, tiny_bert):
 
     folder = tmp_path / "x"

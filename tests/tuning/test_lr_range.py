@@ -34,3 +34,11 @@ def test_a_loss_that_is_not_finite_leaves_the_others_as_they_are():
     curve = numpy.array(hit.curve())
     assert numpy.isnan(curve).tolist() == [False, False, True, False]
     numpy.testing.assert_allclose(curve[[0, 1, 3]], numpy.array(plain.curve())[[0, 1, 3]], rtol=0.05)
+
+
+def test_a_unit_whose_variation_is_not_a_number_is_not_chosen():
+    """The losses grow with the texts; without a unit their mean overflows, so that its variation is inf / inf."""
+    huge, heads = 1.2e308, Losses(["head"])
+    for n_texts in (1, 1, 1, 1):
+        heads.add({"head": huge * n_texts}, 10, 100)
+    numpy.testing.assert_allclose(heads.curve(), 1.0)

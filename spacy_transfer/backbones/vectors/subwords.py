@@ -4,10 +4,61 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy
+import srsly
 from numpy.typing import NDArray
+from thinc.api import Model, deserialize_attr
+
+from ...errors import Errors
+from ..transformer.tokenizer_checks import read_tokenizer
 
 Floats = NDArray[numpy.float32]
 MakeRow = Callable[[str], "Floats | None"]
+SAVED = "The saved table of word vectors"
+_FIELDS: dict[str, dict[str, type]] = {
+    "fasttext": {"data": numpy.ndarray, "min_n": int, "max_n": int},
+    "model2vec": {"data": numpy.ndarray, "tokenizer": str},
+    "floret": {"data": bytes},
+}
+"""Of each kind, and their types."""
+
+
+class Subwords(dict[str, Any]):
+    """State for `make_subwords`. It has a class of its own so that Thinc checks it when it loads a model."""
+
+
+@deserialize_attr.register(Subwords)
+def _load_subwords(default: Subwords, value: bytes, name: str, model: Model) -> Subwords:
+    state = srsly.msgpack_loads(value)
+    problem = _problem(state, model.maybe_get_dim("nO"))
+    if problem is not None:
+        raise ValueError(Errors.T437.format(where=SAVED, error=problem))
+    return Subwords(state)
+
+
+def _problem(state: object, width: int | None) -> str | None:
+    """What is wrong with a state that was read from a file."""
+    if not isinstance(state, dict):
+        return "its subwords are no dictionary"
+    if not state:
+        return None
+    fields = _FIELDS.get(state["kind"]) if isinstance(state.get("kind"), str) else None
+    if fields is None:
+        return f"it has subwords of an unknown kind: {state.get('kind')!r}"
+    wrong = [field for field, kind in fields.items() if not isinstance(state.get(field), kind)]
+    if not isinstance(state.get("unknown", 0), int):
+        wrong.append("unknown")
+    if wrong:
+        return f"fields of its subwords are missing, or of another type: {wrong}"
+    data = state["data"]
+    if not isinstance(data, numpy.ndarray):
+        return None
+    if data.dtype.kind != "f" or data.ndim != 2 or data.shape[1] != width:
+        return f"the rows of its subwords have the type {data.dtype} and the shape {data.shape}"
+    if state["kind"] == "model2vec":
+        n_pieces = read_tokenizer(state["tokenizer"], SAVED).get_vocab_size()
+        if n_pieces > len(data) or not 0 <= state.get("unknown", 0) < len(data):
+            return f"its tokenizer has {n_pieces} pieces, and there are {len(data)} rows"
+    return None
 
 
 def make_subwords(state: dict[str, Any]) -> MakeRow | None:
@@ -59,11 +110,7 @@ def fnv1a(data: bytes) -> int:
 
 def _model2vec(state: dict[str, Any]) -> MakeRow:
     """The mean over pieces that are known, as Model2Vec has it; of a word without any, the row of the unknown piece."""
-    from tokenizers import Tokenizer
-
-    tokenizer, data = Tokenizer.from_str(state["tokenizer"]), state["data"]
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer, data = read_tokenizer(state["tokenizer"], SAVED), state["data"]
     # Older pipelines do not say which row is that of unknown pieces. They keep their zeros.
     unknown = state.get("unknown", tokenizer.token_to_id("[UNK]"))
     otherwise = data[state["unknown"]] if "unknown" in state else None

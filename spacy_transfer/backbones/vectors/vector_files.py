@@ -18,6 +18,7 @@ from ...errors import Errors, Warnings
 from ...extras import import_extra
 from ...installed import like
 from ..sources import resolve_path
+from ..transformer.tokenizer_checks import check_patterns
 from .word2vec import open_packed, read_word2vec
 
 Floats = NDArray[numpy.float32]
@@ -189,6 +190,7 @@ def _read_model2vec(path: Path) -> VectorTable:
         tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
     except Exception as error:  # Nothing more exact is raised there.
         raise ValueError(Errors.T205.format(path=path / "tokenizer.json", error=error)) from error
+    check_patterns(tokenizer, tokenizer.to_str(), str(path))
     if tokenizer.get_vocab_size() > len(data):
         raise ValueError(Errors.T203.format(path=file, words=tokenizer.get_vocab_size(), rows=len(data)))
     unknown = tokenizer.token_to_id(str(getattr(tokenizer.model, "unk_token", None)))

@@ -17,11 +17,13 @@ from thinc.types import Floats2d
 
 from ...checks import COUNT, COUNT_OR_NONE, require
 from ...errors import Errors
+from ...integrity import unpack
 from ...tuning.policy import Tuning
 from ...types import BackboneHooks
 from ..shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from ..shims.thinc_weights import Weight, find_weights
 from .lookup import Lookup
+from .subwords import SAVED, Subwords
 
 logger = logging.getLogger("spacy")
 
@@ -67,7 +69,7 @@ def build_vectors_backbone_v1(
         forward_lookup,
         dims={"nO": None},
         params={"E": None},
-        attrs={"case": case, "oov": oov, "finetune": finetune, "keys": b"", "subwords": {}},
+        attrs={"case": case, "oov": oov, "finetune": finetune, "keys": b"", "subwords": Subwords()},
     )
     layers = [lookup]
     if width is not None:
@@ -131,7 +133,7 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
         read.keys, read.data = read.keys[keep], read.data[keep]
     # Thinc lets no parameter be empty; a single row that no key points to does no harm.
     data = read.data if len(read.data) else numpy.zeros((1, read.data.shape[1]), dtype=numpy.float32)
-    lookup.attrs.update(keys=read.keys.tobytes(), subwords=read.subwords)
+    lookup.attrs.update(keys=read.keys.tobytes(), subwords=Subwords(read.subwords))
     lookup.attrs.pop("lookup", None)
     lookup.set_dim("nO", data.shape[1], force=True)
     lookup.set_param("E", lookup.ops.asarray2f(cast(Any, data)))
@@ -203,7 +205,7 @@ class VectorsShim(LayersShim):
         RETURNS (VectorsShim): self.
         """
         self.unbind()
-        self.steps = srsly.msgpack_loads(data)["steps"]
+        self.steps = unpack(data, SAVED, {"steps": int})["steps"]
         return self
 
 
@@ -278,7 +280,10 @@ def _lookup(model: Model) -> Lookup:
         raise ValueError(Errors.T208)
     lookup = model.attrs.get("lookup")
     if lookup is None:
-        keys = numpy.frombuffer(model.attrs["keys"], dtype=numpy.uint64)
+        try:
+            keys = numpy.frombuffer(model.attrs["keys"], dtype=numpy.uint64)
+        except (ValueError, TypeError) as error:
+            raise ValueError(Errors.T437.format(where=SAVED, error=f"its keys: {error}")) from error
         settings = (model.attrs[name] for name in ("case", "oov", "subwords"))
         lookup = model.attrs["lookup"] = Lookup(keys, model.get_dim("nO"), *settings)
     return lookup

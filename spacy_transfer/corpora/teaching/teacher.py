@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy
 import spacy
 from spacy import util
 from spacy.language import Language
@@ -130,7 +131,7 @@ class Teacher:
             wanted = shared.get(name)
             # What a component thinks is asked for before it has written: to an ner, entities on a doc are given.
             if name in self.ask.soft and wanted and wanted["kind"] != "rows":
-                _add(found, name, "scores", scores(pipe, wanted["kind"], copies)[1])
+                self._add_scores(found, name, pipe, wanted["kind"], copies)
             if name in self.ask.hard and self.ask.confidence and (sure := confidences(pipe, copies)) is not None:
                 _add(found, name, "confidence", sure)
             if name == self.nlp.pipe_names[-1] and name not in self.ask.hard and (wanted or {}).get("kind") != "rows":
@@ -139,11 +140,20 @@ class Teacher:
                 list(pipe.pipe(copies, batch_size=BATCH)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in copies]
             )
             if name in self.ask.soft and wanted and wanted["kind"] == "rows":
-                _add(found, name, "scores", scores(pipe, "rows", copies)[1])
+                self._add_scores(found, name, pipe, "rows", copies)
             if name in self.ask.hard and wanted:
                 for answer, doc in zip(found, copies, strict=True):
                     answer[name] |= annotation(wanted["assigns"], doc, wanted["known"])
         return answers
+
+    def _add_scores(self, found: list[dict[str, Answer]], name: str, pipe: Any, kind: str, docs: Sequence[Doc]) -> None:
+        """A student's loss would be NaN, or infinite, with all that it learns from these scores."""
+        _, each = scores(pipe, kind, docs)
+        for answer, doc in zip(each, docs, strict=True):
+            if not all(numpy.isfinite(values).all() for values in answer.values()):
+                facts = {"key": self.key, "source": self.source, "name": name, "text": doc.text[:80]}
+                raise ValueError(Errors.T564.format(kind=kind, **facts))
+        _add(found, name, "scores", each)
 
     def _describe(self, name: str) -> Answer:
         with same_random_state():

@@ -75,7 +75,8 @@ def _weights(ours: Model, theirs: Model) -> list[str]:
         if not numpy.array_equal(array, other[name]):
             layer = _layer(name)
             change = float(numpy.abs(array.astype("f8") - other[name].astype("f8")).max())
-            changes[layer] = max(changes.get(layer, 0.0), change)
+            # The built-in `max` would lose a NaN.
+            changes[layer] = float(numpy.maximum(changes.get(layer, 0.0), change))
     if changes:
         return ["weights, largest difference: " + _few([f"{layer} {change:.1e}" for layer, change in changes.items()])]
     return [] if _rest(ours) == _rest(theirs) else ["the tokenizer, or something else that is saved beside the weights"]

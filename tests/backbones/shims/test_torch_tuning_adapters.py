@@ -217,6 +217,21 @@ def test_slips_of_the_pen(tiny_bert, monkeypatch):
         inject(torch.nn.Linear(2, 2), {"method": "lora"})
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "lora", "r": 10**9},
+        {"method": "lora", "rank_pattern": {"query": 10**9}, "target_modules": ["query"]},
+        {"method": "loha", "r": 10**9, "target_modules": ["query"]},
+        {"method": "adalora", "init_r": 10**9, "total_step": 10},
+        {"method": "vblora", "num_vectors": 10**9, "vector_length": 4, "target_modules": ["query"]},
+    ],
+)
+def test_absurd_sizes_take_no_memory(options):
+    with pytest.raises(ValueError, match="T644.*1000000000.*at most 4096"):
+        inject(torch.nn.Sequential(torch.nn.Linear(8, 8)), options)
+
+
 def test_prompt_methods_have_no_place_in_an_encoder(tiny_bert):
     with pytest.raises(ValueError, match="T643"):
         pipeline(tiny_bert, adapter={"method": "prefix_tuning"})

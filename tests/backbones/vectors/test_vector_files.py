@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from spacy_transfer.backbones.vectors.subwords import make_subwords
 from spacy_transfer.backbones.vectors.vector_files import read_vectors
+from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
 
 from .test_vectors import fasttext_file  # noqa: F401
 
@@ -226,6 +227,51 @@ def test_model2vec_is_checked(tmp_path, tiny_bert):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0"}))
     with pytest.raises(ValueError, match="T205.*tokenizer.json"):
         read_vectors(str(tmp_path))
+
+
+ENDLESS = {"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated", "invert": False}
+
+
+def change_tokenizer(text, **changes):
+    return json.dumps({**json.loads(text), **changes})
+
+
+def test_model2vec_with_a_pattern_that_has_no_end(tmp_path, tiny_bert):
+    write_model2vec(tmp_path, tiny_bert)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(change_tokenizer(file.read_text(encoding="utf8"), pre_tokenizer=ENDLESS), encoding="utf8")
+    with pytest.raises(ValueError, match="T131.*regular expression"):
+        read_vectors(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"kind": 3}, "T437.*unknown kind: 3"),
+        ({"kind": "glove"}, "T437.*unknown kind: 'glove'"),
+        ({"data": [[1.0]]}, "T437.*'data'"),
+        ({"data": numpy.ones((3, 5), "f")}, "T437.*pieces, and there are 3 rows"),
+        ({"data": numpy.ones((400, 4), "f")}, r"T437.*\(400, 4\)"),
+        ({"data": numpy.ones((400, 5), "i")}, "T437.*int32"),
+        ({"unknown": 10**6}, "T437.*pieces"),
+        ({"unknown": "x"}, "T437.*unknown"),
+        ({"tokenizer": 5}, "T437.*'tokenizer'"),
+        ({"tokenizer": "{}"}, "T131"),
+        ({"tokenizer": None}, "T131.*regular expression"),
+        ({"kind": "fasttext"}, "T437.*'min_n', 'max_n'"),
+        ({"kind": "floret"}, "T437.*'data'"),
+    ],
+)
+def test_subwords_are_checked_when_a_model_is_loaded(tmp_path, tiny_bert, changes, says):
+    from .test_vectors import build
+
+    tokenizer, _ = write_model2vec(tmp_path, tiny_bert)
+    model = build(tmp_path, [spacy.blank("en")("cat")])
+    if changes == {"tokenizer": None}:
+        changes = {"tokenizer": change_tokenizer(tokenizer.to_str(), pre_tokenizer=ENDLESS)}
+    model.layers[0].attrs["subwords"].update(changes)
+    with pytest.raises(ValueError, match=says):
+        build_vectors_backbone_v1(source="gone").from_bytes(model.to_bytes())
 
 
 @pytest.mark.parametrize("rows", [[[1.0, numpy.nan]], [[numpy.inf, 1.0]]])

@@ -6,6 +6,7 @@ import struct
 import numpy
 import pytest
 import spacy
+import srsly
 from thinc.api import Adam
 
 from spacy_transfer.backbones.context import build_bilstm_context_v1, build_cnn_context_v1
@@ -159,6 +160,20 @@ def test_model2vec(tmp_path, tiny_bert, nlp):
     numpy.testing.assert_allclose(model.predict([doc])[0], expected, atol=1e-6)
     copy = build_vectors_backbone_v1(source="gone").from_bytes(model.to_bytes())
     assert (copy.predict([doc])[0] == model.predict([doc])[0]).all()
+
+
+@pytest.mark.parametrize("state", [{}, {"steps": "3"}, {"steps": None}, [3], "x"])
+def test_fields_of_the_shim(state):
+    shim = build_vectors_backbone_v1(source="gone").shims[0]
+    with pytest.raises(ValueError, match="T437.*table of word vectors"):
+        shim.from_bytes(srsly.msgpack_dumps(state))
+
+
+def test_keys_that_are_no_hashes(tmp_path, docs):
+    model = build(write_text(tmp_path / "v.vec"), docs)
+    model.layers[0].attrs["keys"] = b"123"
+    with pytest.raises(ValueError, match="T437.*keys"):
+        build_vectors_backbone_v1(source="gone").from_bytes(model.to_bytes()).predict(docs)
 
 
 def test_prune_keeps_the_corpus_and_the_most_frequent(tmp_path, nlp):

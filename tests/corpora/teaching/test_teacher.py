@@ -71,6 +71,26 @@ def test_scores_are_those_that_predictions_are_made_of(stock, tmp_path):
         numpy.testing.assert_allclose(answer["tok2vec"]["scores"]["rows"], doc.tensor, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.parametrize(("name", "node"), [("tagger", "softmax"), ("textcat", "output_layer")])
+def test_scores_that_are_not_finite_are_refused(stock, tmp_path, name, node):
+    nlp = spacy.load(stock)
+    layer = nlp.get_pipe(name).model.get_ref(node)
+    layer.set_param("b", layer.get_param("b") * numpy.nan)
+    nlp.to_disk(tmp_path / "broken")
+    with pytest.raises(ValueError, match=rf"T564.*corpora\.train.*'{name}'.*broken.*'Anna sings in Rome'"):
+        answers(teacher(tmp_path / "broken", tmp_path, hard=(), soft=(name,)))
+
+
+def test_rows_beyond_half_precision_are_refused(stock, tmp_path):
+    nlp = spacy.load(stock)
+    for node in nlp.get_pipe("tok2vec").model.walk():
+        if node.name == "layernorm":
+            node.set_param("b", node.get_param("b") + 1e5)
+    nlp.to_disk(tmp_path / "large")
+    with pytest.raises(ValueError, match="T564.*rows.*'tok2vec'"):
+        answers(teacher(tmp_path / "large", tmp_path, hard=(), soft=("tok2vec",)))
+
+
 def _centred(logits):
     """What softmax sees of them."""
     return logits - logits.mean(axis=1, keepdims=True)

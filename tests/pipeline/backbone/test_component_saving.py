@@ -267,6 +267,18 @@ def test_old_heads_without_checksums(tmp_path, file, how):
         spacy.load(tmp_path)
 
 
+@pytest.mark.parametrize("field", ["nodes", "attrs", "params", "shims"])
+@pytest.mark.parametrize("value", ["gone", 7, [], [1], {"a": 1}])
+def test_fields_of_an_old_head(tmp_path, field, value):
+    shutil.copytree(OLD / "heads" / "transfer_ner", tmp_path, dirs_exist_ok=True)
+    pipe = spacy.load(OLD / "heads").get_pipe("transfer_ner")
+    msg = srsly.msgpack_loads((tmp_path / "model").read_bytes())
+    del msg[field]
+    (tmp_path / "model").write_bytes(srsly.msgpack_dumps(msg | ({} if value == "gone" else {field: value})))
+    with pytest.raises(ValueError, match="T437|E149"):
+        pipe.from_disk(tmp_path, exclude=["vocab"])
+
+
 def test_a_harmed_file_of_the_drop_in(saved, tmp_path):
     pipe = spacy.load(saved / "dropin").get_pipe("transformer")
     for how in [*HARMS[1:], *range(30, 40_000, 3001)]:
