@@ -130,11 +130,6 @@ def send_zeros(listener: object) -> None:
 def insert_component(nlp: Any, index: int, name: str, component: object) -> None:
     """Put a component into a pipeline without its config: it is there for training alone. As long as it is there, the
     pipeline can be trained, but not saved.
-
-    nlp (Language): The pipeline.
-    index (int): Its place among all components.
-    name (str): Its name.
-    component (object): The component.
     """
     nlp._components.insert(index, (name, component))
 
@@ -142,7 +137,6 @@ def insert_component(nlp: Any, index: int, name: str, component: object) -> None
 def remove_component(nlp: Any, component: object) -> None:
     """Take out what `insert_component` put in, at all its places.
 
-    nlp (Language): The pipeline.
     component (object): The component; nothing happens if it is not there.
     """
     nlp._components[:] = [entry for entry in nlp._components if entry[1] is not component]
@@ -156,7 +150,6 @@ def has_hooks(module: Any) -> bool:
 def stored_value(place: Doc | Span, attribute: str, doc: Doc | None = None) -> Any:
     """The value that was set for an extension attribute, without its default.
 
-    place (Union[Doc, Span]): A doc or span.
     attribute (str): Name of the attribute; it need not be declared.
     doc (Optional[Doc]): Another doc in which to look, at the same characters.
     RETURNS (Any): The value; None where none was set.

@@ -18,7 +18,6 @@ def by_numpy(model: ModelT) -> ModelT:
     wherever layers run: copies of a model, and one that comes back from a GPU, have Thinc's products again.
 
     model (Model): On whatever device; layers on a GPU, or with Apple's BLAS, are left alone.
-    RETURNS (Model): The same model.
     """
     if os.getpid() != _HOME and multiprocessing.parent_process() is not None:
         _stay_in_one_thread(os.getpid())

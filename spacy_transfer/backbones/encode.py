@@ -15,9 +15,6 @@ from .row_cache import CacheSettings, RowCache, doc_key, weights_version
 def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
     """Rows of tokens and docs. A backbone without a summary of its own gives the mean of the token rows.
 
-    model (Model[List[Doc], List[Floats2d]]): The backbone.
-    docs (List[Doc]): The batch.
-    is_train (bool): Keep what the backward pass needs.
     RETURNS (Tuple[Encoded, Callable]): The rows, and a callback that takes gradients of the same shapes.
     """
     hooks = hooks_of(model)
@@ -80,8 +77,6 @@ class CachedEncoder(Transient):
         """Rows from the cache, and one pass for the rest.
 
         model (Model[List[Doc], List[Floats2d]]): The backbone. With other weights the cache begins anew.
-        docs (List[Doc]): The batch.
-        RETURNS (Encoded): The rows.
         """
         if self.cache is None:
             return encode(model, docs, False)[0]

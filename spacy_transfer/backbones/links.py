@@ -134,7 +134,6 @@ class BackboneRows(Transient):
         """What this backbone left on docs. Where its rows are gone, or tokens were merged or split since, it computes
         them again.
 
-        docs (Sequence[Doc]): The docs.
         per_document (bool): Whether the docs' own rows are wanted.
         RETURNS (List[Optional[DocRows]]): None for a doc on which the backbone never ran.
         """

@@ -43,26 +43,18 @@ class CacheSettings:
 def doc_key(doc: Doc) -> bytes:
     """RETURNS (bytes): 16 bytes that stand for the text, its tokens and their norms. The hash of every word and whether
     a space follows say what the text is; building it would cost more.
-
-    doc (Doc): The doc.
     """
     return hashlib.blake2b(doc.to_array([ORTH, SPACY, NORM]).tobytes(), digest_size=16).digest()
 
 
 def window_key(ids: NDArray[numpy.int64]) -> bytes:
-    """RETURNS (bytes): 16 bytes that stand for a window.
-
-    ids (NDArray[int64]): Its pieces, special tokens included.
-    """
+    """RETURNS (bytes): 16 bytes that stand for a window."""
     return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
 
 
 def weights_version(model: Model) -> int:
     """A number that changes when weights do: rows belong to the weights that made them. Torch counts the changes of a
     tensor; Thinc does not, so some numbers of each array are looked at.
-
-    model (Model): A backbone.
-    RETURNS (int): The number.
     """
     versions: list[Any] = []
     for node in model.walk():
@@ -104,10 +96,7 @@ class RowCache(Transient):
         return len(self._in_memory) + len(self._on_disk)
 
     def get(self, key: bytes) -> Any:
-        """RETURNS (Optional[FloatsXd]): The array, float32; None where it is not here. It must not be written to.
-
-        key (bytes): The key.
-        """
+        """RETURNS (Optional[FloatsXd]): The array, float32; None where it is not here. It must not be written to."""
         found = self._in_memory.get(key)
         if found is None and key in self._on_disk:
             with self._lock:
@@ -117,7 +106,6 @@ class RowCache(Transient):
     def gather(self, keys: Sequence[bytes], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
         """Arrays that are here, and the rest made at once, and kept.
 
-        keys (Sequence[bytes]): The keys.
         make (Callable[[List[int]], Sequence[FloatsXd]]): Takes the places of the keys that are lacking, and gives the
             array of each.
         RETURNS (List[FloatsXd]): For each key, in the precision of the settings: so it makes no difference what was

@@ -57,7 +57,6 @@ def resolve_package(source: str) -> Path:
 def resolve_path(source: str) -> Path:
     """Locate `package:NAME/path/inside`, or a path in the file system.
 
-    source (str): The source.
     RETURNS (Path): Where it leads; a path in the file system need not exist.
     RAISES (ValueError): When it is empty, or a package does not have it.
     """
@@ -70,7 +69,6 @@ def resolve_source(source: str) -> Source:
     """Find the folder that a source stands for. Nothing is downloaded when it is on this machine.
 
     source (str): A folder, `package:NAME/path`, the name or folder of a spaCy pipeline, or a hub id.
-    RETURNS (Source): Kind and folder.
     RAISES (ValueError): When it cannot be found, holds no weights, or needs network while offline.
     """
     path = resolve_path(source)
@@ -89,7 +87,6 @@ def resolve_source(source: str) -> Source:
 def fingerprint(folder: Path) -> str:
     """sha256 over config and weights of a folder: equal for equal weights, wherever they lie.
 
-    folder (Path): Folder with config.json and weights.
     RETURNS (str): 64 hex digits.
     """
     digest = hashlib.sha256()

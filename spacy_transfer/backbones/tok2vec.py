@@ -101,11 +101,7 @@ class PipelineShim(LayersShim):
         self.vocab = _empty_vocab(nlp.lang).from_bytes(nlp.vocab.to_bytes(exclude=["strings"]), exclude=["strings"])
 
     def translate(self, doc: Doc) -> Doc:
-        """The doc in the encoder's own vocabulary: same words, the source's norms and vectors.
-
-        doc (Doc): A doc of the target pipeline.
-        RETURNS (Doc): Its twin.
-        """
+        """The doc in the encoder's own vocabulary: same words, the source's norms and vectors."""
         words = [token.text for token in doc]
         twin = Doc(self.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
         for i in _own_norms(doc):
@@ -151,10 +147,7 @@ class PipelineShim(LayersShim):
         return {name: weight.parameter.value for name, weight in fresh.find_weights(model).items()}
 
     def finish_update(self, optimizer: Any) -> None:
-        """Step what moves, or without a tuning everything as Thinc does it, and count the step.
-
-        optimizer (Optimizer): The optimizer.
-        """
+        """Step what moves, or without a tuning everything as Thinc does it, and count the step."""
         if self.tuning is None and self.encoder is not None:
             self.encoder.finish_update(optimizer)
         super().finish_update(optimizer)
@@ -193,11 +186,7 @@ class PipelineShim(LayersShim):
         return srsly.msgpack_dumps({**msg, "encoder": self.encoder.to_bytes(), "vocab": vocab})
 
     def from_bytes(self, data: bytes) -> "PipelineShim":
-        """Rebuild the encoder.
-
-        data (bytes): What `to_bytes` returned.
-        RETURNS (PipelineShim): self.
-        """
+        """Rebuild the encoder."""
         if data:
             msg = unpack(data, "The saved encoder")
             self.unbind()

@@ -15,8 +15,6 @@ OPEN = "spacy_transfer_open"
 def note_origin(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
     """Say where an example comes from, and who may learn from it.
 
-    reference (Doc): Its gold side.
-    corpus (str): Name of the corpus.
     trains (Optional[Collection[str]]): Names of the components that learn from it; None for all.
     """
     reference.user_data[CORPUS] = corpus
@@ -45,8 +43,6 @@ def may_train(reference: Doc, name: str) -> bool:
 def set_open(reference: Doc, name: str, labels: Collection[str]) -> None:
     """Say that nobody has looked for entities of some labels: "outside" means that there is none of the others.
 
-    reference (Doc): Gold side of the example.
-    name (str): The component that learns from it.
     labels (Collection[str]): The labels; those that the component does not have count for nothing.
     """
     reference.user_data[OPEN] = {**reference.user_data.get(OPEN, {}), name: tuple(labels)}
@@ -65,8 +61,6 @@ def training_mask(examples: Iterable[Example], name: str) -> Any:
 def set_soft(reference: Doc, name: str, targets: dict[str, Any]) -> None:
     """Leave a teacher's answer for a component.
 
-    reference (Doc): Gold side of the example.
-    name (str): The component that learns from it.
     targets (Dict[str, Any]): What its loss reads, of arrays, numbers and strings.
     """
     reference.user_data[SOFT] = {**reference.user_data.get(SOFT, {}), name: targets}

@@ -12,7 +12,6 @@ def check_stays(source: str | Path, key: str) -> None:
     """Whether a pipeline is still there once a training has begun: `spacy train` clears --output between initialisation
     and the first step. Nobody tells components what that is, so it is read off the command.
 
-    source (Union[str, Path]): A folder, or a name.
     key (str): Where it stands in the config, for messages.
     RAISES (ValueError): When the folder will be deleted.
     """

@@ -69,7 +69,6 @@ def weigh(truths: Floats, mask: Floats, weights: Floats | None, amount: float, e
 
     truths (Floats): Targets, shape (n_docs, n_labels).
     mask (Floats): 0 where a label is missing.
-    weights (Optional[Floats]): Weight of every label.
     """
     targets, given = smooth(truths, amount, exclusive), numpy.asarray(truths)
     seen: Bools = numpy.greater(mask, 0)

@@ -20,8 +20,6 @@ _GROUP_KEYS = ("pattern", "learn_rate", "weight_decay")
 def first_rate(key: str, rate: object) -> tuple[float, Iterator[float] | None]:
     """Take the first learning rate.
 
-    key (str): Where it stands in the config.
-    rate (Union[float, Iterable[float]]): The rate, or a schedule.
     RETURNS (Tuple[float, Optional[Iterator[float]]]): The rate, and the schedule without it.
     RAISES (ValueError): When it is no rate.
     """

@@ -82,7 +82,6 @@ class Losses:
         """Add a step.
 
         sums (Dict[str, float]): The summed losses of spaCy's loop, which sometimes begins a new dictionary.
-        n_texts (int), n_words (int): Size of the batch.
         RETURNS (float): A rough loss of this step, not corrected for the size of the batch.
         """
         if sums is not self._source:
@@ -133,7 +132,6 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
     from seed to seed, and for heads that begin at zero, whose loss falls at once, it is the lowest rate. The lowest
     point is stable.
 
-    rates (Sequence[float]): By step, rising.
     losses (Sequence[float]): By step. From the first that is not finite on, they are not read.
     RAISES (ValueError): When the curve does not go down.
     """

@@ -191,7 +191,6 @@ class Policy:
     def stage(self, step: int) -> int:
         """The lowest depth that is trained; equal numbers mean equal sets.
 
-        step (int): Steps made so far.
         RETURNS (int): 0 for the embeddings, 1 for the lowest layer; more than all depths for nothing.
         """
         if step < self.tuning.head_first:

@@ -49,7 +49,6 @@ def show_depths(depths: Collection[int], n_layers: int) -> str:
     """Depths as runs.
 
     depths (Collection[int]): 0 for embeddings, 1 for the lowest layer, n_layers + 1 for what follows the last.
-    n_layers (int): How many layers there are.
     RETURNS (str): Such as "0-3, 6, top"; "-" for none.
     """
     runs: list[list[int]] = []

@@ -114,7 +114,6 @@ class TorchOptimizer(Optimizer):
     def settings_of(self, name: str, scale: float = 1.0) -> ParameterSettings:
         """The settings of a parameter.
 
-        name (str): Its full name.
         scale (float): Factor on the rate, by its layer.
         RETURNS (ParameterSettings): Group, rate at this step, decay and schedule.
         """
@@ -292,7 +291,6 @@ class TorchOptimizer(Optimizer):
 def settings_of(optimizer: Optimizer, name: str, scale: float = 1.0) -> ParameterSettings:
     """The settings of a parameter in one of our optimizers, or in one of Thinc's, which have one rate for all.
 
-    name (str): The parameter's full name.
     scale (float): Factor on the rate, by its layer.
     RETURNS (ParameterSettings): Group, rate at this step, decay and schedule.
     """

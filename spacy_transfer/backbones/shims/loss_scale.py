@@ -25,8 +25,6 @@ class LossScale:
     def unscale(self, grads: list[Any], is_finite: bool) -> bool:
         """Take the scale out of collected gradients, in place, and choose the next one.
 
-        grads (List[Tensor]): The gradients.
-        is_finite (bool): Whether all of them are.
         RETURNS (bool): Whether to make the step.
         """
         import torch

@@ -74,10 +74,7 @@ class Parameter:
         self.owner.inc_grad(self.own_name, more)
 
     def set_gradient(self, gradient: FloatsXd) -> None:
-        """Replace the gradient.
-
-        gradient (FloatsXd): With the loss scale.
-        """
+        """Replace the gradient."""
         self.owner.set_grad(self.own_name, gradient)
 
     def take_gradient(self) -> FloatsXd | None:
@@ -96,11 +93,7 @@ class Parameter:
             gradient[...] = 0
 
     def step(self, optimizer: Any, rate_scale: float) -> None:
-        """Make a step with the gradient, and take that away.
-
-        optimizer (Optimizer): Thinc's, or one of ours.
-        rate_scale (float): Factor on the learning rate.
-        """
+        """Make a step with the gradient, and take that away."""
         changed, _ = optimizer(self.key, self.value, self.raw_gradient, lr_scale=rate_scale)
         self.put(changed)
         self.take_gradient()
@@ -168,18 +161,12 @@ def as_array(value: Any) -> FloatsXd:
 
 
 def node_parameters(node: Model) -> list[Parameter]:
-    """RETURNS (List[Parameter]): The parameters of a node itself, those that exist so far.
-
-    node (Model): The node.
-    """
+    """RETURNS (List[Parameter]): The parameters of a node itself, those that exist so far."""
     return [Parameter(node, name) for name in node.param_names if node.has_param(name)]
 
 
 def shim_parameters(shim: Shim) -> Iterator[TorchParameter]:
-    """The parameters of the module of torch in a shim; none where it holds anything else.
-
-    shim (Shim): The shim.
-    """
+    """The parameters of the module of torch in a shim; none where it holds anything else."""
     named_parameters = getattr(getattr(shim, "_model", None), "named_parameters", None)
     for name, _ in () if named_parameters is None else named_parameters():
         yield TorchParameter(shim, name)

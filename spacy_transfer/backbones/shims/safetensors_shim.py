@@ -38,11 +38,7 @@ class SafetensorsShim(PyTorchShim):
         return dump_state(self._model)
 
     def from_bytes(self, bytes_data: bytes) -> "SafetensorsShim":
-        """Load a state into the module this shim holds. Names and shapes must be the module's own.
-
-        bytes_data (bytes): What `to_bytes` returned.
-        RETURNS (SafetensorsShim): self.
-        """
+        """Load a state into the module this shim holds. Names and shapes must be the module's own."""
         load_state(self._model, bytes_data)
         self._model.to(get_torch_default_device())
         return self
@@ -91,8 +87,6 @@ class SafetensorsShim(PyTorchShim):
     def use_params(self, params: dict) -> Iterator[None]:
         """Run with the parameters that `params` holds for this shim (keys `(shim.id, name)`), then put the
         module's own back, also after an exception.
-
-        params (Dict): The optimizer's averages.
         """
         own: dict[str, torch.Tensor] = {}
         named = {} if self._model is None else dict(self._model.named_parameters())
@@ -113,8 +107,6 @@ def step_parameter(optimizer: Any, key: tuple[int, str], parameter: Any, scale: 
 
     optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
     key (Tuple[int, str]): Id of the shim, and name of the parameter.
-    parameter (torch.nn.Parameter): The parameter.
-    scale (float): Factor on the rate.
     """
     collect = getattr(optimizer, "collect", None)
     if collect is not None:
@@ -128,21 +120,12 @@ def step_parameter(optimizer: Any, key: tuple[int, str], parameter: Any, scale: 
 
 
 def dump_state(module: "torch.nn.Module") -> bytes:
-    """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name.
-
-    module (torch.nn.Module): The module.
-    RETURNS (bytes): The state.
-    """
+    """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name."""
     return dump_tensors(module.state_dict())
 
 
 def dump_tensors(tensors: "dict[str, torch.Tensor]", metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as safetensors.
-
-    tensors (Dict[str, torch.Tensor]): By name.
-    metadata (Optional[Dict[str, str]]): Goes into the header.
-    RETURNS (bytes): The state.
-    """
+    """Tensors as safetensors."""
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -152,8 +135,6 @@ def dump_tensors(tensors: "dict[str, torch.Tensor]", metadata: dict[str, str] | 
 def read_state(data: bytes) -> "dict[str, torch.Tensor]":
     """Parse safetensors.
 
-    data (bytes): What `dump_state` returned.
-    RETURNS (Dict[str, torch.Tensor]): Tensors by name.
     RAISES (ValueError): When the data are cut short or damaged.
     """
     from safetensors import SafetensorError
@@ -168,7 +149,6 @@ def read_state(data: bytes) -> "dict[str, torch.Tensor]":
 def read_metadata(data: bytes) -> dict[str, str]:
     """The metadata in the header of safetensors.
 
-    data (bytes): What `dump_state` returned.
     RETURNS (Dict[str, str]): The metadata, empty if there are none.
     RAISES (ValueError): When the header is cut short or damaged.
     """
@@ -182,8 +162,6 @@ def read_metadata(data: bytes) -> dict[str, str]:
 def load_state(module: "torch.nn.Module", data: bytes) -> None:
     """Put saved tensors into a module of the same names and shapes.
 
-    module (torch.nn.Module): Receives the tensors.
-    data (bytes): safetensors.
     RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
     """
     load_tensors(module, read_state(data))
@@ -192,8 +170,6 @@ def load_state(module: "torch.nn.Module", data: bytes) -> None:
 def load_tensors(module: "torch.nn.Module", state: "dict[str, torch.Tensor]") -> None:
     """Put tensors into a module of the same names and shapes.
 
-    module (torch.nn.Module): Receives the tensors.
-    state (Dict[str, torch.Tensor]): By name.
     RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
     """
     own = module.state_dict()

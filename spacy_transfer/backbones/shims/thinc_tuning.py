@@ -73,10 +73,7 @@ class LayersShim(Tunable, Shim):
         self.weights, self._node, self.policy, self._origin, self._n_docs = {}, None, None, {}, 0
 
     def start(self, model: Model) -> None:
-        """Begin anew with the weights of the source.
-
-        model (Model): The node, initialised.
-        """
+        """Begin anew with the weights of the source."""
         self.unbind()
         self.steps = 0
         self.bind(model)
@@ -99,9 +96,6 @@ class LayersShim(Tunable, Shim):
         """Let docs go through the parts. Below the lowest that moves nothing is kept for the backward pass, which ends
         there, and dropout is off.
 
-        model (Model): The node.
-        docs (List[Doc]): The batch.
-        is_train (bool): Keep what the backward pass needs.
         RETURNS (Tuple[List[Floats2d], Callable]): The rows, and the way back.
         """
         self.bind(model)
@@ -143,7 +137,6 @@ class LayersShim(Tunable, Shim):
     def finish_update(self, optimizer: Any) -> None:
         """Take away the gradients of what is frozen, add the anchor's pull, step the rest, and count the step.
 
-        optimizer (Optimizer): The optimizer.
         RAISES (ValueError): When the optimizer cannot scale rates; nothing has moved then.
         """
         if self.policy is not None:
@@ -177,11 +170,7 @@ def is_frozen(model: Model) -> bool:
 
 
 def check_keys(tuning: Tuning | None, name: str) -> None:
-    """Refuse what only encoders in torch have.
-
-    tuning (Optional[Tuning]): The settings.
-    name (str): Of the backbone.
-    """
+    """Refuse what only encoders in torch have."""
     if tuning is not None and tuning.adapter is not None:
         raise ValueError(Errors.T655.format(key="adapter", found=tuning.adapter, off="null", name=name))
     if tuning is not None and tuning.checkpointing:

@@ -33,7 +33,6 @@ def find_weights(embeddings: Sequence[Model], rest: Sequence[Model]) -> dict[str
     """Names for all parameters: "embeddings.X" for the lowest parts, and "layer.i.X" for what comes after them, a
     block each. X is the path of nodes inside the block, and the parameter's own name: "layer.0.maxout.W".
 
-    embeddings (Sequence[Model]): Parts that embed.
     rest (Sequence[Model]): The parts after them, in the order in which rows go through them.
     RETURNS (Dict[str, Weight]): Parameters that exist so far, by name.
     """

@@ -42,11 +42,7 @@ class TuningShim(Tunable, SafetensorsShim):
     # Setting up
 
     def adopt(self, transformer: Any, adapter: Mapping[str, Any] | None) -> None:
-        """Take an encoder, before it is put under this shim, and put the adapter into it.
-
-        transformer (nn.Module): The encoder, without adapter.
-        adapter (Optional[Mapping[str, Any]]): The method and its options.
-        """
+        """Take an encoder, before it is put under this shim, and put the adapter into it."""
         from ..transformer.module_tree import attention_layers
         from ..transformer.probes import switch_on_checkpointing, take_whole_windows
 
@@ -100,10 +96,7 @@ class TuningShim(Tunable, SafetensorsShim):
     # A step
 
     def let_move(self, n_docs: int) -> None:
-        """Training mode and gradients for what moves at this step, and for nothing below it.
-
-        n_docs (int): Docs in the coming batch.
-        """
+        """Training mode and gradients for what moves at this step, and for nothing below it."""
         self._n_docs += n_docs
         module = self._model
         if self.policy is None:
@@ -134,7 +127,6 @@ class TuningShim(Tunable, SafetensorsShim):
     def finish_update(self, optimizer: Any) -> None:
         """Add the anchor's pull, look at the gradients, step, and count the step.
 
-        optimizer (Optimizer): The optimizer.
         RAISES (ValueError): When a gradient is not finite; nothing has moved then.
         """
         parameters = {name: p for name, p in self._model.named_parameters() if p.grad is not None}
@@ -196,7 +188,6 @@ class TuningShim(Tunable, SafetensorsShim):
     def fill_adapter(self, tensors: "Mapping[str, Tensor]", without: str = "") -> None:
         """Fill the adapter; its names must be those of the file.
 
-        tensors (Mapping[str, Tensor]): By name.
         without (str): What the names of the file lack.
         RAISES (ValueError): When names or shapes differ.
         """

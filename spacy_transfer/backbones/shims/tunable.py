@@ -35,7 +35,6 @@ class Tunable:
     def serve(self, owner: str, cache: CacheSettings) -> None:
         """Take what the component says.
 
-        owner (str): Its name, for messages.
         cache (CacheSettings): How much is kept of states at the freezing boundary.
         """
         self.owner, self.cache_settings = owner, cache
@@ -52,8 +51,6 @@ class Tunable:
     def add_pull(self, parameters: Mapping[str, Parameter]) -> None:
         """Add the anchor's pull to the gradients that there are: strength * (weights - pretrained weights) for every
         doc since the last step, because the losses of heads are sums over docs.
-
-        parameters (Mapping[str, Parameter]): Those of the backbone, by name.
         """
         for name, strength in self._strengths.items():
             if parameters[name].raw_gradient is not None:
@@ -64,10 +61,7 @@ class Tunable:
         raise NotImplementedError
 
     def bind(self, model: Model) -> None:
-        """Get to know the node in which this shim stands, where its weights are those of nodes.
-
-        model (Model): The node.
-        """
+        """Get to know the node in which this shim stands, where its weights are those of nodes."""
 
 
 def tunable_shims(model: Model) -> list[Tunable]:

@@ -15,8 +15,6 @@ _CONFIG = "config.json"
 def write_files(config: Any, tokenizer: Any, vocab_file: bytes | None) -> dict[str, bytes]:
     """What transformers writes into a folder.
 
-    config (PretrainedConfig): The encoder's.
-    tokenizer (PreTrainedTokenizerBase): The tokenizer, fast or slow.
     vocab_file (Optional[bytes]): Contents of its vocabulary file, which slow tokenizers copy from where it lay.
     RETURNS (Dict[str, bytes]): Contents by name of file.
     """
@@ -39,10 +37,7 @@ def read_files(
 ) -> tuple[Any, Any, bytes | None]:
     """Config and tokenizer from what `write_files` gave.
 
-    files (Dict[str, bytes]): Contents by name of file.
-    config_cls (Type[AutoConfig]), tokenizer_cls (Type[AutoTokenizer]): Read them.
     is_fast (bool): Whether the tokenizer is a fast one.
-    n_tensors (int): How many tensors the encoder has.
     RETURNS (Tuple[PretrainedConfig, PreTrainedTokenizerBase, Optional[bytes]]): Config, tokenizer, and contents of its
         vocabulary file.
     RAISES (ValueError): When a file is damaged, or would run code.

@@ -94,17 +94,12 @@ class DropInModel(TransformerModel):
         return seal(super().to_bytes())
 
     def to_disk(self, path: Path | str) -> None:
-        """Write a file that is whole or absent.
-
-        path (Union[Path, str]): The file.
-        """
+        """Write a file that is whole or absent."""
         write_whole(Path(path), self.to_bytes())
 
     def from_bytes(self, bytes_data: bytes) -> "DropInModel":
         """Load the model.
 
-        bytes_data (bytes): What `to_bytes` returned.
-        RETURNS (DropInModel): self.
         RAISES (ValueError): When they are cut short or damaged.
         """
         msg = unpack(bytes_data, f"The file `model` of the component whose encoder is {self.attrs['name']!r}")
@@ -164,7 +159,6 @@ def _check_source(place: str, name: str, tokenizer_config: Mapping[str, Any], co
 def find_folder(name: str) -> str:
     """Where `package:NAME/path` lies. Other names are read as transformers reads them.
 
-    name (str): The name.
     RETURNS (str): A folder, or a hub id.
     RAISES (ValueError): When there is no such package or path, or it is a spaCy pipeline.
     """
@@ -178,10 +172,7 @@ def find_folder(name: str) -> str:
 
 
 def set_transformer(model: DropInModel, objects: Any) -> None:
-    """Put encoder and tokenizer into the model.
-
-    objects (HFObjects): Both, as spacy-transformers reads them.
-    """
+    """Put encoder and tokenizer into the model."""
     # They refuse a second one; ours begins anew only where they do not.
     if not model.attrs["has_transformer"]:
         check_finite(objects.transformer.named_parameters(), model.attrs["name"])

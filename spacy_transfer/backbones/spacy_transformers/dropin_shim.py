@@ -93,10 +93,7 @@ class DropInShim(TuningShim, HFShim):
     # Setting up
 
     def start(self, transformer: Any) -> None:
-        """Take an encoder as it comes from its source: with a fresh adapter, or one that was saved.
-
-        transformer (PreTrainedModel): The encoder.
-        """
+        """Take an encoder as it comes from its source: with a fresh adapter, or one that was saved."""
         adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
         if self.tuning is not None and (adapter is not None or self.tuning.anchor is not None):
             self.fingerprint = fingerprint(resolve_source(self.source).path)
@@ -128,18 +125,11 @@ class DropInShim(TuningShim, HFShim):
     # Passes
 
     def expect(self, n_docs: int) -> None:
-        """Hear how many docs the windows of the coming batch are cut from.
-
-        n_docs (int): Docs.
-        """
+        """Hear how many docs the windows of the coming batch are cut from."""
         self._coming = n_docs
 
     def predict(self, inputs: Any) -> Any:
-        """The encoder's output without autograd; in fp32 on a device that has no other precision.
-
-        inputs (ArgsKwargs): What the encoder takes.
-        RETURNS (ModelOutput): Its output.
-        """
+        """The encoder's output without autograd; in fp32 on a device that has no other precision."""
         self.settle()
         if self._model.training:
             self._model.eval()
@@ -149,7 +139,6 @@ class DropInShim(TuningShim, HFShim):
     def begin_update(self, inputs: Any) -> tuple[Any, Callable[[Any], Any]]:
         """The encoder's output, and a callback that adds to the gradients of what moves.
 
-        inputs (ArgsKwargs): What the encoder takes.
         RETURNS (Tuple[ModelOutput, Callable[[ArgsKwargs], None]]): Output and callback. Where nothing moves, the
             callback drops what it gets.
         """
@@ -245,10 +234,7 @@ class DropInShim(TuningShim, HFShim):
 
     @contextmanager
     def use_params(self, params: dict) -> Iterator[None]:
-        """Run with the parameters that `params` holds for this shim.
-
-        params (Dict): The optimizer's averages.
-        """
+        """Run with the parameters that `params` holds for this shim."""
         self.settle()
         with super().use_params(params):
             yield
@@ -287,8 +273,6 @@ class DropInShim(TuningShim, HFShim):
     def from_bytes(self, bytes_data: bytes) -> "DropInShim":
         """Load encoder, adapter and tokenizer.
 
-        bytes_data (bytes): What `to_bytes` returned.
-        RETURNS (DropInShim): self.
         RAISES (ValueError): When the bytes are spacy-transformers' own, or do not fit.
         """
         saved = unpack(bytes_data, f"The encoder saved by {_FORMAT}")

@@ -17,8 +17,6 @@ def check_pipeline(path: Path, source: str) -> None:
     """Look into the components of a pipeline that spacy-transformers saved, before it is loaded: it would ask whether
     to run code, or run it unasked where the file says so.
 
-    path (Path): The pipeline's folder.
-    source (str): The source, as messages call it.
     RAISES (ValueError): When there is such code.
     """
     if "spacy-transformers." not in (path / "config.cfg").read_text(encoding="utf8"):
@@ -67,10 +65,7 @@ def _problem(state: Mapping[str, Any]) -> str | None:
 
 
 def has_own_code(files: Mapping[str, bytes]) -> bool:
-    """RETURNS (bool): Whether a tokenizer's config names code of its own.
-
-    files (Mapping[str, bytes]): Contents by name of file.
-    """
+    """RETURNS (bool): Whether a tokenizer's config names code of its own."""
     try:
         return bool(json.loads(files.get(_TOKENIZER_CONFIG, b"{}")).get("auto_map"))
     except (ValueError, AttributeError) as error:
@@ -80,8 +75,5 @@ def has_own_code(files: Mapping[str, bytes]) -> bool:
 
 
 def is_plain_name(name: Any) -> bool:
-    """RETURNS (bool): Whether a name is that of a file, and no path.
-
-    name (Any): The name.
-    """
+    """RETURNS (bool): Whether a name is that of a file, and no path."""
     return isinstance(name, str) and Path(name).name == name and name not in (".", "..") and "\0" not in name

@@ -27,7 +27,6 @@ class Buffers(threading.local):
     def take(self, name: str, n_rows: int, width: int) -> Tensor:
         """Room for a temporary; whatever had that name and width is overwritten.
 
-        name (str): What it is for.
         n_rows (int), width (int): Its shape.
         RETURNS (Tensor): float32, shape (n_rows, width).
         """
@@ -40,9 +39,7 @@ class Buffers(threading.local):
     def linear(self, name: str, rows: Tensor, module: Any) -> Tensor:
         """RETURNS (Tensor): What the module gives, in the buffer of that name.
 
-        name (str): Of the buffer.
         rows (Tensor): Shape (n_rows, width).
-        module (nn.Linear): The layer.
         """
         out = self.take(name, len(rows), module.out_features)
         return torch.addmm(module.bias, rows, module.weight.t(), out=out)
@@ -50,9 +47,7 @@ class Buffers(threading.local):
     def normalize(self, name: str, rows: Tensor, module: Any) -> Tensor:
         """RETURNS (Tensor): The rows normalised, in the buffer of that name.
 
-        name (str): Of the buffer.
         rows (Tensor): Shape (n_rows, width); they are not in that buffer.
-        module (nn.LayerNorm): The layer.
         """
         out = self.take(name, *rows.shape)
         mean, deviation = self.take("mean", len(rows), 1), self.take("deviation", len(rows), 1)
@@ -63,9 +58,7 @@ class Buffers(threading.local):
     def look_up(self, name: str, ids: Tensor, module: Any) -> Tensor:
         """RETURNS (Tensor): Rows of a table, in the buffer of that name.
 
-        name (str): Of the buffer.
         ids (Tensor): Which rows, shape (n_rows,).
-        module (nn.Embedding): The table.
         """
         return torch.index_select(module.weight, 0, ids, out=self.take(name, len(ids), module.embedding_dim))
 
@@ -73,8 +66,6 @@ class Buffers(threading.local):
 def can_buffer(layer: Any, hidden: Tensor) -> bool:
     """Whether a layer, in prediction, is made of plain parts: no adapter, no other precision, nobody that listens.
 
-    layer (nn.Module): A layer laid out like BERT's.
-    hidden (Tensor): What goes in.
     RETURNS (bool): False for anything unusual.
     """
     own, out = layer.attention.self, layer.attention.output
@@ -86,7 +77,6 @@ def can_buffer(layer: Any, hidden: Tensor) -> bool:
 def can_buffer_embeddings(embeddings: Any, ids: Tensor) -> bool:
     """The same for what comes before the first layer.
 
-    embeddings (nn.Module): Laid out like BERT's.
     ids (Tensor): What goes in, shape (n,).
     RETURNS (bool): False for anything unusual.
     """

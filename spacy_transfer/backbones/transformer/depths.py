@@ -14,7 +14,6 @@ def find_depths(transformer: Any, prefix: str = "") -> Depths:
     """How high each parameter and module stands. Below the layers is what the first layer is computed from.
 
     transformer (nn.Module): An encoder of transformers, with or without an adapter.
-    prefix (str): Is put before all names.
     RETURNS (Depths): The depths; empty where layers cannot be told apart from the rest.
     """
     layers = find_layers(transformer)

@@ -112,7 +112,6 @@ class Encoder(nn.Module):
     def forward(self, pieces: Pieces, how: Pass) -> tuple[Tensor, Tensor]:
         """Rows of all tokens, laid end to end, and of all docs.
 
-        pieces (Pieces): The batch.
         how (Pass): In what portions, precision and from which layer on.
         RETURNS (Tuple[Tensor, Tensor]): float32, shapes (n_tokens, width) and (n_docs, width). Tokens and docs
             without pieces are zeros.
@@ -258,10 +257,7 @@ class _Portion:
         return _Portion(self.ids[_ranges(self.begins[which], self.sizes[which])], self.sizes[which], self.device)
 
     def rectangle(self, pad_id: int) -> dict[str, Tensor]:
-        """RETURNS (Dict[str, Tensor]): What transformers' encoders take; no mask where there is no padding.
-
-        pad_id (int): Fills up shorter windows.
-        """
+        """RETURNS (Dict[str, Tensor]): What transformers' encoders take; no mask where there is no padding."""
         shape = (self.count, self.longest)
         ids = torch.full((self.count * self.longest,), pad_id, dtype=torch.int64, device=self.device)
         ids[self.inside] = self.tensor
@@ -277,7 +273,6 @@ def check_precision(precision: str, device: torch.device) -> bool:
     """Whether a device computes in a precision without emulating it.
 
     precision (str): "fp32", "bf16" or "fp16".
-    device (torch.device): The device.
     RETURNS (bool): False where the precision is missing.
     """
     if precision == "fp32":

@@ -28,7 +28,6 @@ def can_split(transformer: nn.Module) -> bool:
     """Try whether the layers of an encoder can be run apart: where layers get nothing but the states from the layer
     below, and where states do not depend on padding.
 
-    transformer (nn.Module): An encoder of transformers.
     RETURNS (bool): Whether lower and upper layers together give what the whole encoder gives.
     """
     if can_pack(transformer):
@@ -84,7 +83,6 @@ def upper_states(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) 
     """States after the last layer, from those before layer `n_lower`.
 
     transformer (nn.Module): An encoder for which `can_split` holds.
-    n_lower (int): How many layers have been run.
     states (Tensor): Shape (n_windows, longest, width).
     inputs: What the encoder's forward pass takes.
     RETURNS (Tensor): Shape (n_windows, longest, width).
@@ -93,10 +91,7 @@ def upper_states(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) 
 
 
 def upper_output(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) -> Any:
-    """The same with all that the encoder gives: what its pooler makes of the states, among others.
-
-    RETURNS (ModelOutput): The encoder's output.
-    """
+    """The same with all that the encoder gives: what its pooler makes of the states, among others."""
 
     def hand_over(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         given = _filled_up(states, args[0] if args else kwargs["hidden_states"])
@@ -114,7 +109,6 @@ def kept_states(transformer: Any, n_lower: int, cache: RowCache, **inputs: Any) 
     """States before layer `n_lower`, from a cache, and by one pass for the windows that it lacks.
 
     transformer (nn.Module): An encoder for which `can_split` holds, and in which nothing moves below layer `n_lower`.
-    n_lower (int): How many layers to run.
     cache (RowCache): Knows windows by the ids inside their mask.
     inputs: What the encoder's forward pass takes: a rectangle, filled up on the right.
     RETURNS (Tensor): Shape (n_windows, longest, width); zeros outside the mask.

@@ -23,10 +23,7 @@ class FreeMemory:
         self._pieces = 0
 
     def count(self, n_pieces: int) -> None:
-        """Take note of a batch.
-
-        n_pieces (int): Its pieces.
-        """
+        """Take note of a batch."""
         self._pieces += n_pieces
         if self._pieces >= self.every:
             self._pieces = 0

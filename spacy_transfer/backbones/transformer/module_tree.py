@@ -20,10 +20,7 @@ class LayerLists:
     count: int
 
     def inside(self, name: str) -> str | None:
-        """RETURNS (Optional[str]): The name that a module or parameter has inside its layer; null outside of layers.
-
-        name (str): Its name.
-        """
+        """RETURNS (Optional[str]): The name that a module or parameter has inside its layer; null outside of layers."""
         path = next((path for path in self.paths if name.startswith(f"{path}.")), None)
         return None if path is None else name[len(path) + 1 :].partition(".")[2]
 
@@ -32,7 +29,6 @@ def find_layers(transformer: Any) -> LayerLists | None:
     """Find the layers: the outermost list with as many modules as the config has layers. Where layers share their
     weights (ALBERT), a group of weights counts as one layer.
 
-    transformer (nn.Module): An encoder of transformers.
     RETURNS (Optional[LayerLists]): None where there is no such list, or there are several that do not belong together.
     """
     config: Any = transformer.config
@@ -49,7 +45,6 @@ def find_layers(transformer: Any) -> LayerLists | None:
 def attention_layers(transformer: Any) -> list[str]:
     """Find the linear layers of attention, by the names that they have inside a layer ("attention.self.query").
 
-    transformer (nn.Module): An encoder of transformers.
     RETURNS (List[str]): Names by which peft finds those and no others.
     """
     layers = find_layers(transformer)

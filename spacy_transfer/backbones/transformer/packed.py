@@ -31,7 +31,6 @@ _FIRST_POSITION = {
 def can_pack(transformer: nn.Module) -> bool:
     """Whether an encoder has the structure that `packed_states` knows. Anything unusual takes the padded path.
 
-    transformer (torch.nn.Module): An encoder of transformers.
     RETURNS (bool): True for plain BERT- and RoBERTa-type encoders with absolute positions.
     """
     config: Any = transformer.config

@@ -62,7 +62,6 @@ class Pretrained:
     def to_metadata(self, steps: int = 0, adapter: dict[str, Any] | None = None) -> dict[str, str]:
         """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors.
 
-        steps (int): Steps made so far.
         adapter (Optional[Dict[str, Any]]): What has been put into the encoder.
         """
         transformer: Any = self.transformer
@@ -86,7 +85,6 @@ def read_source(name: str) -> Pretrained:
     """Read encoder and tokenizer from a source.
 
     name (str): The source, see `sources.resolve_source`.
-    RETURNS (Pretrained): Encoder and tokenizer.
     RAISES (ValueError): When the source cannot be found or read, or its weights do not match its config.
     """
     source = resolve_source(name)
@@ -100,8 +98,6 @@ def read_source(name: str) -> Pretrained:
 def read_weights(name: str, wanted: str) -> "dict[str, Tensor]":
     """Weights of a source that was read before.
 
-    name (str): The source.
-    wanted (str): The fingerprint that it had.
     RETURNS (Dict[str, Tensor]): By the encoder's names.
     RAISES (ValueError): When it cannot be read any more, or has changed.
     """
@@ -118,7 +114,6 @@ def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | No
     """The encoder of a saved pipeline: built without random weights, filled, and checked name by name.
 
     state (bytes): safetensors with what `Pretrained.to_metadata` gave in their header.
-    prefix (str): What the encoder's names begin with.
     RETURNS (Tuple[Pretrained, Optional[Dict[str, Any]], Dict[str, Tensor]]): Encoder and tokenizer; the adapter that
         has to be put into it; and all tensors that are not the encoder's own.
     RAISES (ValueError): When names or shapes do not match, the class is none of transformers' encoders, or a part of
@@ -162,10 +157,6 @@ def try_out(pretrained: Pretrained, where: str) -> None:
 def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Module:
     """An encoder, filled without random weights first, and checked name by name.
 
-    kind (str): Name of its class.
-    config (PretrainedConfig): Its config.
-    weights (Dict[str, Tensor]): All of them.
-    RETURNS (nn.Module): The encoder.
     RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
     """
     import transformers
@@ -209,7 +200,6 @@ def _read_transformer(source: Source) -> nn.Module:
 def check_bin_files(source: Source) -> None:
     """Weights in .bin files alone need a torch that transformers lets read them.
 
-    source (Source): The source.
     RAISES (ValueError): When it does not.
     """
     import transformers

@@ -21,7 +21,6 @@ _SIZES = [13, 6]
 def check_input(transformer: Any) -> None:
     """Run the encoder once, as prediction will.
 
-    transformer (nn.Module): The encoder.
     RAISES (ValueError): When the encoder asks for more than word pieces.
     """
     name = type(transformer).__name__
@@ -37,9 +36,6 @@ def check_input(transformer: Any) -> None:
 def check_autocast(transformer: Any, autocast: AbstractContextManager, precision: str) -> None:
     """Run the encoder once in another precision, as prediction will.
 
-    transformer (nn.Module): The encoder.
-    autocast (ContextManager): Autocast to that precision.
-    precision (str): Its name.
     RAISES (ValueError): When the encoder's own code does not know it.
     """
     try:
@@ -54,8 +50,6 @@ def check_autocast(transformer: Any, autocast: AbstractContextManager, precision
 def check_rows(transformer: Any, source: str) -> None:
     """Look whether a text has the same rows in whatever batch.
 
-    transformer (nn.Module): The encoder.
-    source (str): Where it comes from.
     RAISES (ValueError): When it has others even among texts of its length, or at a second pass.
     """
     if rows_depend_on_padding(transformer) and rows_depend_on_neighbours(transformer):
@@ -65,7 +59,6 @@ def check_rows(transformer: Any, source: str) -> None:
 def rows_depend_on_padding(transformer: Any) -> bool:
     """Whether a window has other states beside a longer one than it has alone.
 
-    transformer (nn.Module): The encoder.
     RETURNS (bool): True where only windows of one length can go through the encoder together.
     """
     if "attention_mask" not in _arguments(transformer.__class__):
@@ -77,7 +70,6 @@ def rows_depend_on_padding(transformer: Any) -> bool:
 def rows_depend_on_neighbours(transformer: Any) -> bool:
     """Whether a window has other states beside another of the same length than it has alone, or at a second pass.
 
-    transformer (nn.Module): The encoder.
     RETURNS (bool): True where no batch gives rows that are those of each text alone.
     """
     sizes = [_SIZES[0]] * 3
@@ -86,10 +78,7 @@ def rows_depend_on_neighbours(transformer: Any) -> bool:
 
 
 def take_whole_windows(transformer: Any) -> None:
-    """Switch off chunks in feed-forward layers, which change no result and want windows of certain lengths.
-
-    transformer (nn.Module): The encoder.
-    """
+    """Switch off chunks in feed-forward layers, which change no result and want windows of certain lengths."""
     for holder in (transformer.config, *transformer.modules()):
         if getattr(holder, "chunk_size_feed_forward", 0):
             holder.chunk_size_feed_forward = 0
@@ -98,7 +87,6 @@ def take_whole_windows(transformer: Any) -> None:
 def switch_on_checkpointing(transformer: Any) -> None:
     """Let an encoder compute its layers twice in training.
 
-    transformer (nn.Module): The encoder.
     RAISES (ValueError): When it does not know how to.
     """
     try:
@@ -112,7 +100,6 @@ def switch_on_checkpointing(transformer: Any) -> None:
 def check_checkpointing(transformer: Any) -> None:
     """Send a gradient back through an encoder that computes its layers twice.
 
-    transformer (nn.Module): The encoder, with checkpointing switched on.
     RAISES (ValueError): When it fails, or nothing is computed twice.
     """
     name, layers = type(transformer).__name__, find_layers(transformer)
@@ -136,8 +123,6 @@ def check_checkpointing(transformer: Any) -> None:
 
 def options(transformer: Any) -> dict[str, Any]:
     """RETURNS (Dict[str, Any]): What each pass is asked for. Keys and values are for a next word, which nobody wants.
-
-    transformer (nn.Module): The encoder.
     """
     return {"return_dict": True, **({"use_cache": False} if "use_cache" in _arguments(transformer.__class__) else {})}
 
@@ -150,7 +135,6 @@ def _arguments(kind: Any) -> frozenset[str]:
 def sample(transformer: Any, sizes: list[int]) -> dict[str, Tensor]:
     """Windows of made-up pieces.
 
-    transformer (nn.Module): The encoder.
     sizes (List[int]): Pieces in each window, the longest first; shorter ones are filled up.
     RETURNS (Dict[str, Tensor]): What the encoder takes; no mask where there is no padding.
     """
@@ -171,18 +155,13 @@ def sample(transformer: Any, sizes: list[int]) -> dict[str, Tensor]:
 def run(transformer: Any, inputs: dict[str, Tensor]) -> Tensor:
     """RETURNS (Tensor): States after the last layer, shape (n_windows, longest, width).
 
-    transformer (nn.Module): The encoder.
     inputs (Dict[str, Tensor]): From `sample`.
     """
     return transformer(**inputs, **options(transformer)).last_hidden_state
 
 
 def are_close(found: Tensor, expected: Tensor, tolerance: float = _TOLERANCE) -> bool:
-    """RETURNS (bool): Whether states are the same, measured by the largest of them.
-
-    found (Tensor), expected (Tensor): The states.
-    tolerance (float): What is still the same.
-    """
+    """RETURNS (bool): Whether states are the same, measured by the largest of them."""
     if found.shape != expected.shape:
         return False
     return float((found - expected).abs().max()) <= tolerance * float(expected.abs().max())
@@ -190,10 +169,7 @@ def are_close(found: Tensor, expected: Tensor, tolerance: float = _TOLERANCE) ->
 
 @contextmanager
 def undisturbed(transformer: nn.Module) -> Iterator[None]:
-    """Passes inside are those of prediction. Modes and random numbers are afterwards what they were before.
-
-    transformer (nn.Module): The encoder.
-    """
+    """Passes inside are those of prediction. Modes and random numbers are afterwards what they were before."""
     device = next(transformer.parameters()).device
     with predicting(transformer), torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
@@ -201,10 +177,7 @@ def undisturbed(transformer: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def with_gradients(transformer: nn.Module) -> Iterator[None]:
-    """Passes inside are recorded for all parameters, whatever moves at this step.
-
-    transformer (nn.Module): The encoder.
-    """
+    """Passes inside are recorded for all parameters, whatever moves at this step."""
     before = {parameter: parameter.requires_grad for parameter in transformer.parameters()}
     transformer.requires_grad_(True)
     try:
@@ -217,10 +190,7 @@ def with_gradients(transformer: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def predicting(transformer: nn.Module) -> Iterator[None]:
-    """Passes inside are those of prediction: no dropout.
-
-    transformer (nn.Module): The encoder.
-    """
+    """Passes inside are those of prediction: no dropout."""
     training = [part for part in transformer.modules() if part.training]
     transformer.eval()
     try:

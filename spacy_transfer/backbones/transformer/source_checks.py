@@ -22,10 +22,7 @@ _MOST_LABELS, _MOST_POSITIONS = 1_000_000, 1 << 24
 def check_folder(path: Path, where: str, cls: Any = None) -> dict[str, Any]:
     """Look into a folder of transformers before anything of it is loaded.
 
-    path (Path): The folder.
-    where (str): The source, as messages call it.
     cls (Optional[Type[PreTrainedModel]]): The class it is read with; None for AutoModel's choice.
-    RETURNS (Dict[str, Any]): Its config.
     RAISES (ValueError): When it would run code, is quantised, or promises more than its weights hold.
     """
     import transformers
@@ -50,10 +47,7 @@ def check_folder(path: Path, where: str, cls: Any = None) -> dict[str, Any]:
 def read_config(name: str, where: str, **options: Any) -> dict[str, Any]:
     """Config of a folder or hub id, as transformers finds it, after a look at whether it is safe.
 
-    name (str): Folder or hub id.
-    where (str): The source, as messages call it.
     options: What the hub takes, such as `revision`.
-    RETURNS (Dict[str, Any]): The config.
     """
     import transformers
 
@@ -70,11 +64,7 @@ def read_config(name: str, where: str, **options: Any) -> dict[str, Any]:
 
 
 def check_config(config: Mapping[str, Any], where: str) -> None:
-    """Refuse what would run code of others or needs other weights than plain ones.
-
-    config (Mapping[str, Any]): Of an encoder.
-    where (str): What messages call it.
-    """
+    """Refuse what would run code of others or needs other weights than plain ones."""
     import transformers
 
     for path, key, value in _walk(config):
@@ -97,19 +87,14 @@ def _check_attention(key: str, value: Any, where: str) -> None:
 
 
 def forget_code(config: Any) -> None:
-    """Drop what a config says of code of its own: it is not there where the encoder is saved.
-
-    config (PretrainedConfig): The config.
-    """
+    """Drop what a config says of code of its own: it is not there where the encoder is saved."""
     vars(config).pop("auto_map", None)
 
 
 def check_counts(config: Mapping[str, Any], n_tensors: int, where: str) -> None:
     """Refuse counts that would make config or encoder without end, before either is made.
 
-    config (Mapping[str, Any]): Of an encoder.
     n_tensors (int): How many tensors there are: a layer has at least one of its own.
-    where (str): What messages call it.
     """
     most = {r"(layers?|groups?|group_num|blocks)$": max(100, n_tensors), r"labels$": _MOST_LABELS}
     for path, key, value in _walk(config):
@@ -123,9 +108,6 @@ def make_config(values: Mapping[str, Any], n_tensors: int, where: str) -> Any:
     """The config of a saved encoder.
 
     values (Mapping[str, Any]): What it held, with `model_type`.
-    n_tensors (int): How many tensors the encoder has.
-    where (str): What messages call it.
-    RETURNS (PretrainedConfig): The config.
     RAISES (ValueError): When it is none, or not safe.
     """
     import transformers
@@ -146,10 +128,6 @@ def make_config(values: Mapping[str, Any], n_tensors: int, where: str) -> Any:
 def check_size(cls: Any, config: Any, shapes: "Mapping[str, Collection[int]]", where: str, strict: bool) -> None:
     """Compare the sizes that a config promises with those of the weights, before memory is taken for them.
 
-    cls (Type[PreTrainedModel]): The encoder's class.
-    config (PretrainedConfig): Its config.
-    shapes (Mapping[str, Collection[int]]): Of the weights, by name.
-    where (str): What messages call it.
     strict (bool): The names are the encoder's own: every shape must be the same.
     """
     import copy
@@ -176,12 +154,7 @@ def check_size(cls: Any, config: Any, shapes: "Mapping[str, Collection[int]]", w
 
 
 def check_forward(transformer: Any, ids: list[int], where: str) -> None:
-    """Run an encoder once: some values of a config are used, and fail, in the forward pass alone.
-
-    transformer (nn.Module): The encoder, in evaluation mode.
-    ids (List[int]): Pieces of a text.
-    where (str): What messages call it.
-    """
+    """Run an encoder once: some values of a config are used, and fail, in the forward pass alone."""
     import torch
     import transformers
 
@@ -193,11 +166,7 @@ def check_forward(transformer: Any, ids: list[int], where: str) -> None:
 
 
 def check_finite(tensors: "Iterable[tuple[str, Tensor]]", where: str) -> None:
-    """Refuse weights that are not numbers.
-
-    tensors (Iterable[Tuple[str, Tensor]]): By name.
-    where (str): What messages call them.
-    """
+    """Refuse weights that are not numbers."""
     for name, tensor in tensors:
         if not tensor.is_floating_point():
             raise ValueError(Errors.T133.format(where=where, name=name, what=f"{tensor.dtype}, not floats"))
@@ -209,9 +178,7 @@ def check_finite(tensors: "Iterable[tuple[str, Tensor]]", where: str) -> None:
 def check_header(parts: Any, wanted: Mapping[str, Any], where: str = "") -> None:
     """Refuse a saved header that lacks a field, or has one of another type.
 
-    parts (Any): What was read.
     wanted (Mapping[str, Any]): Types by field; a mapping for a part that has fields of its own.
-    where (str): Put before names of fields.
     """
     if not isinstance(parts, Mapping):
         raise ValueError(Errors.T130.format(field=where or "its header", found=_short(parts), wanted="a mapping"))

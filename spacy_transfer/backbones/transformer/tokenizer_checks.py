@@ -15,8 +15,6 @@ _LONG = 64
 @contextmanager
 def panics_are_errors(where: str) -> Iterator[None]:
     """Turn what tokenizers throws into a coded error: exceptions without a class, and panics, which are no Exceptions.
-
-    where (str): What messages call the tokenizer.
     """
     try:
         yield
@@ -29,9 +27,6 @@ def panics_are_errors(where: str) -> Iterator[None]:
 def read_tokenizer(text: str, where: str) -> Any:
     """A fast tokenizer that neither cuts nor pads.
 
-    text (str): JSON, as tokenizers writes it.
-    where (str): What messages call it.
-    RETURNS (Tokenizer): The tokenizer.
     RAISES (ValueError): When it is none, or a search in it has no end.
     """
     from tokenizers import Tokenizer
@@ -45,12 +40,7 @@ def read_tokenizer(text: str, where: str) -> Any:
 
 
 def refuse_own_tokenizer(name: Any, where: str, error: Exception) -> None:
-    """Say so where a tokenizer cannot be read because its class is code beside the weights.
-
-    name (Union[str, Path]): Folder or hub id.
-    where (str): What messages call it.
-    error (Exception): Why it could not be read.
-    """
+    """Say so where a tokenizer cannot be read because its class is code beside the weights."""
     import transformers
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
@@ -60,12 +50,7 @@ def refuse_own_tokenizer(name: Any, where: str, error: Exception) -> None:
 
 
 def check_patterns(tokenizer: Any, text: str, where: str) -> None:
-    """Run a tokenizer on long runs of what its regular expressions look for. A search that tries without end fails.
-
-    tokenizer (Tokenizer): The tokenizer.
-    text (str): Its JSON.
-    where (str): What messages call it.
-    """
+    """Run a tokenizer on long runs of what its regular expressions look for. A search that tries without end fails."""
     patterns = list(_patterns(json.loads(text))) if '"Regex"' in text else []
     if not patterns:
         return
@@ -79,10 +64,7 @@ def check_patterns(tokenizer: Any, text: str, where: str) -> None:
 def check_ids(tokenizer: Any, transformer: Any, special: list[int], where: str) -> None:
     """Refuse ids for which the encoder has no row.
 
-    tokenizer (Tokenizer): Fast or slow.
-    transformer (nn.Module): The encoder.
     special (List[int]): Ids that are used beside those in the vocabulary.
-    where (str): What messages call the two.
     """
     try:
         rows = transformer.get_input_embeddings().weight.shape[0]

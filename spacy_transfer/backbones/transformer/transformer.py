@@ -124,8 +124,6 @@ def encode(
 ) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
     """Rows of all tokens and of all docs, and the way back for the gradients of both.
 
-    docs (List[Doc]): The batch.
-    is_train (bool): Keep what the backward pass needs.
     RETURNS (Tuple[Encoded, Callable]): The rows, and a callback that takes gradients of the same shapes.
     """
     shim = cast(TransformerShim, model.shims[0])
@@ -183,10 +181,7 @@ class TransformerShim(TuningShim):
         return self._model
 
     def start(self, pretrained: "Pretrained") -> None:
-        """Take an encoder as it comes from its source: with a fresh adapter, or one that was saved.
-
-        pretrained (Pretrained): Encoder and tokenizer.
-        """
+        """Take an encoder as it comes from its source: with a fresh adapter, or one that was saved."""
         from .packed import can_pack
         from .pretrained import try_out
         from .probes import check_input, check_rows, take_whole_windows
@@ -284,7 +279,6 @@ class TransformerShim(TuningShim):
     def begin_update(self, inputs: "Pieces") -> Any:  # type: ignore[override]
         """Rows, and a callback that adds to the gradients of the parameters.
 
-        inputs (Pieces): The batch.
         RETURNS (Tuple[Tuple[Tensor, Tensor], Callable[[List[FloatsXd]], None]]): Rows of tokens and docs, and
             the callback, which takes their gradients.
         """
@@ -330,11 +324,7 @@ class TransformerShim(TuningShim):
         return seal(dump_tensors(state, self.pretrained.to_metadata(self.steps, self.adapter)))
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
-        """Load encoder, adapter and tokenizer. No file is opened.
-
-        bytes_data (bytes): What `to_bytes` returned.
-        RETURNS (TransformerShim): self.
-        """
+        """Load encoder, adapter and tokenizer. No file is opened."""
         from .pretrained import rebuild
 
         if bytes_data:
@@ -347,10 +337,7 @@ class TransformerShim(TuningShim):
         return self
 
     def save_adapter(self, folder: "Path") -> None:
-        """Write the adapter alone, as peft does, with the fingerprint of the encoder it belongs to.
-
-        folder (Path): Is made.
-        """
+        """Write the adapter alone, as peft does, with the fingerprint of the encoder it belongs to."""
         tensors = self.adapter_tensors()
         if self.adapter is None or not tensors:
             raise ValueError(Errors.T648.format(name=self.owner, what="save"))
@@ -369,7 +356,6 @@ class TransformerShim(TuningShim):
 def most_pieces(transformer: Any) -> int | None:
     """How much an encoder can read at once.
 
-    transformer (nn.Module): The encoder.
     RETURNS (Optional[int]): Pieces for which it has positions; None where they are relative and have no end.
     """
     embeddings: Any = getattr(transformer, "embeddings", None)

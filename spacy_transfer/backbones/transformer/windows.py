@@ -71,7 +71,6 @@ def batch_windows(
     """Group windows of similar size, longest first, so that the largest batch is met at once.
 
     sizes (NDArray[int64]): Pieces in every window, special tokens included, shape (n_windows,).
-    max_items (int): The most pieces in a batch.
     padded (bool): Whether padding counts (True where a batch is a rectangle, False where it is packed).
     equal (bool): Let only windows of one size into a batch.
     YIELDS (NDArray[int64]): Indices of the windows of one batch, sorted by size, largest first.

@@ -59,8 +59,6 @@ class Lookup:
     def made(self, orth: int, strings: Any) -> Floats:
         """The row of a word type that is not in the table.
 
-        orth (int): Its hash.
-        strings (StringStore): To read it.
         RETURNS (Floats1d): Shape (width,).
         """
         row = self._made.get(orth)

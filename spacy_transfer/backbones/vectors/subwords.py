@@ -33,12 +33,7 @@ def _fasttext(state: dict[str, Any]) -> MakeRow:
 
 
 def ngrams(word: str, min_n: int, max_n: int) -> list[str]:
-    """Character n-grams of a word between boundary signs; the signs alone do not count.
-
-    word (str): The word.
-    min_n (int), max_n (int): Shortest and longest.
-    RETURNS (List[str]): The n-grams.
-    """
+    """Character n-grams of a word between boundary signs; the signs alone do not count."""
     marked = f"<{word}>"
     found = [marked[i : i + n] for i in range(len(marked)) for n in range(min_n, max_n + 1) if i + n <= len(marked)]
     return [gram for gram in found if gram not in ("<", ">")]
@@ -48,7 +43,6 @@ def fnv1a(data: bytes) -> int:
     """fastText's 32-bit FNV-1a, which takes bytes as *signed* numbers.
 
     data (bytes): UTF-8.
-    RETURNS (int): The hash.
     """
     value = 2166136261
     for byte in data:

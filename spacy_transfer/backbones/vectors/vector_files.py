@@ -45,7 +45,6 @@ def read_vectors(source: str) -> VectorTable:
     source (str): A file (GloVe, word2vec text or binary, fastText .vec or .bin, .npy beside a word list; text and
         binary may be packed by gzip, bzip2, xz or zip), a folder
         (Model2Vec, .npy and word list, a spaCy pipeline), `package:NAME/path`, or the name of a spaCy pipeline.
-    RETURNS (VectorTable): Words and rows.
     RAISES (ValueError): When there is no such source, or the file is damaged.
     """
     path = resolve_path(source)
@@ -107,9 +106,6 @@ def _table(words: Sequence[Any], data: Any, path: Path, **rest: Any) -> VectorTa
 def _check_rows(data: Any, path: Any, where: Callable[[int], str]) -> Floats:
     """A NaN in one row would make all predictions NaN, without a word.
 
-    data (ArrayXd): The table, on any device.
-    path (Union[str, Path]): For errors.
-    where (Callable[[int], str]): Says which row it is.
     RETURNS (Floats2d): The table as float32 in the main memory.
     """
     data = data if isinstance(data, numpy.ndarray) else data.get()

@@ -197,11 +197,7 @@ class VectorsShim(LayersShim):
         return srsly.msgpack_dumps({"steps": self.steps})
 
     def from_bytes(self, data: bytes) -> "VectorsShim":
-        """Take the steps; weights follow.
-
-        data (bytes): What `to_bytes` returned.
-        RETURNS (VectorsShim): self.
-        """
+        """Take the steps; weights follow."""
         self.unbind()
         self.steps = srsly.msgpack_loads(data)["steps"]
         return self

@@ -30,9 +30,6 @@ _UNPACKERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh"
 def open_packed(path: Path, stack: ExitStack) -> IO[bytes]:
     """Open a file that may be packed by gzip, bzip2, xz or zip. Its first bytes tell, not its name.
 
-    path (Path): The file.
-    stack (ExitStack): Closes it.
-    RETURNS (IO[bytes]): Its contents, unpacked.
     RAISES (ValueError): When a zip archive does not hold exactly one file.
     """
     with path.open("rb") as file:
@@ -50,8 +47,6 @@ def open_packed(path: Path, stack: ExitStack) -> IO[bytes]:
 def read_word2vec(stream: IO[bytes], path: Path) -> tuple[Words, Floats]:
     """Read all of a file.
 
-    stream (IO[bytes]): The unpacked contents, from the beginning.
-    path (Path): For errors.
     RETURNS (Tuple[List[str], Floats2d]): Words in the order of the file, doubles included, and their rows.
     RAISES (ValueError): When there are no vectors, or lines that are none; with the line.
     """
@@ -86,9 +81,7 @@ def _is_binary(row: bytes) -> bool:
 def _read_text(lines: Any, width: int, path: Path, at: int) -> tuple[Words, Floats]:
     """Read lines of a word and `width` numbers, block by block.
 
-    lines (Iterator[bytes]): The lines.
     width (int): Numbers in a row. (Without a header the first line tells: a word with spaces cannot stand there.)
-    path (Path): For errors.
     at (int): Number of the first of these lines.
     """
     words: Words = []

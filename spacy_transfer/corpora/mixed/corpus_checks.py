@@ -18,9 +18,6 @@ Trains = Mapping[str, Collection[str] | None]
 def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, learn: bool) -> None:
     """Whether the components are there, and can learn.
 
-    nlp (Language): The pipeline.
-    trains (Trains): Who learns from what.
-    frozen (Collection[str]): Frozen components.
     learn (bool): Whether they are to learn, rather than to be scored.
     RAISES (ValueError): With the nearest names.
     """
@@ -46,9 +43,6 @@ def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, 
 def roles_of(config: Mapping[str, Any], corpora: Collection[str], sampling: str | None) -> set[str]:
     """What a reader is in a config, as far as can be seen: it is not told itself.
 
-    config (Mapping[str, Any]): The pipeline's, interpolated.
-    corpora (Collection[str]): Names of the reader's corpora.
-    sampling (Optional[str]): Its rule.
     RETURNS (Set[str]): Of "train_corpus" and "dev_corpus"; none in a script, and both where both look the same.
     """
     return {
@@ -81,10 +75,6 @@ def _calls(block: Any, registry: str, name: str) -> Iterator[Mapping[str, Any]]:
 def examples_of(corpus: str, reader: Callable[[Language], Any], nlp: Language) -> Iterator[Example]:
     """One reading by any reader.
 
-    corpus (str): Name of the corpus, for messages.
-    reader (Callable[[Language], Iterable[Example]]): The reader.
-    nlp (Language): The pipeline.
-    YIELDS (Example): What it gives.
     RAISES (ValueError): When that is something else.
     """
     found = reader(nlp)
@@ -99,10 +89,6 @@ def examples_of(corpus: str, reader: Callable[[Language], Any], nlp: Language) -
 def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling: str | None) -> set[str]:
     """Whether a config uses the reader in a way that works.
 
-    nlp (Language): The pipeline.
-    config (Mapping[str, Any]): Its config, interpolated.
-    trains (Trains): Who learns from what.
-    sampling (Optional[str]): The rule.
     RETURNS (Set[str]): See `roles_of`.
     RAISES (ValueError): When a setting of [training] is at odds with the reader.
     """
@@ -155,9 +141,6 @@ def check_score_names(nlp: Language, config: Mapping[str, Any], sample: Sequence
     """Whether every name in training.score_weights will have a score: spaCy leaves out what has none. The scorers are
     called on a few texts with their own annotation for a prediction.
 
-    nlp (Language): The pipeline.
-    config (Mapping[str, Any]): Its config.
-    sample (Sequence[Example]): Some examples of every corpus.
     RAISES (ValueError): With the nearest names.
     """
     copies = [Example(example.reference.copy(), example.reference) for example in sample]

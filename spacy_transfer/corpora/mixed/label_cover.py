@@ -89,7 +89,6 @@ class LabelReader:
     def __call__(self, example: Example, trains: Iterable[str]) -> set[Label]:
         """RETURNS (Set[Label]): The labels, by component.
 
-        example (Example): The example.
         trains (Iterable[str]): Names of the components that learn from it.
         """
         found: set[Label] = set()
@@ -103,7 +102,6 @@ class LabelReader:
         """RETURNS (Set[Label]): Categories that hold for an example: one that is named with the value 0 is a label of
             the component, of which nothing is seen.
 
-        example (Example): The example.
         trains (Iterable[str]): Names of the components that learn from it.
         """
         holding = [label for label, value in example.reference.cats.items() if value and value > 0]
@@ -112,7 +110,6 @@ class LabelReader:
     def check(self, trains: Iterable[str]) -> None:
         """Whether a few examples of each label will do.
 
-        trains (Iterable[str]): Names of the components that learn.
         RAISES (ValueError): When one of them must see all examples to be initialised, and has not been.
         """
         for name in trains:
@@ -151,8 +148,6 @@ class LabelCover:
     def add(self, example: Example, labels: Iterable[Label], holding: Iterable[Label] = ()) -> None:
         """Look at an example.
 
-        example (Example): The example.
-        labels (Iterable[Label]): What it shows.
         holding (Iterable[Label]): Those that it should show rather than another, if there is room.
         """
         shown, held = frozenset(labels), frozenset(holding)
@@ -173,7 +168,6 @@ class LabelCover:
         """Few examples that show all labels; and then, while they are not too many, those in which labels hold that
         hold in none of these.
 
-        known (Iterable[Label]): What need not be shown.
         most (int): How many examples there may be with those of the second kind.
         RETURNS (List[Example]): In the order of the choice.
         """

@@ -96,7 +96,6 @@ class Masking:
     def clears_for(self, corpus: str, trains: Collection[str] | None) -> list[tuple[Callable[[Doc, Any], None], Any]]:
         """What must be done to a doc before it is learned from.
 
-        corpus (str): Where it comes from, for messages.
         trains (Optional[Collection[str]]): Components that learn from it; None for all.
         RETURNS (List[Tuple[Callable[[Doc, Any], None], Any]]): Functions, and the component that each gets.
         RAISES (ValueError): When a component cannot be kept from learning.

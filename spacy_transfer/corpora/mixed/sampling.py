@@ -80,10 +80,7 @@ class Draws:
         return found
 
     def count(self, index: int) -> None:
-        """Take a draw that was made otherwise into account: the next ones make up for it.
-
-        index (int): Of the corpus.
-        """
+        """Take a draw that was made otherwise into account: the next ones make up for it."""
         self._accrue()
         self._owed[index] -= 1.0
 
@@ -102,10 +99,7 @@ def check_rule(
 ) -> None:
     """Whether a rule has all that it needs, and nothing else.
 
-    sampling (Optional[str]): Its name.
-    names (Sequence[str]): Of the corpora.
     temperature (float), anneal (int): See `Rule`.
-    weights (Optional[Mapping[str, float]]): By corpus.
     RAISES (ValueError): With the key and the way out.
     """
     if not (math.isfinite(temperature) and temperature > 0.0):

@@ -31,8 +31,6 @@ def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Map
 
     doc (Doc): Gets what is missing. Its tokens are those that were asked about.
     answer (Answer): What `annotation` gives, with "confidence" and "thresholds".
-    exclusive (bool): Whether categories exclude each other.
-    keep (Filter): What is taken of it.
     given (Optional[Mapping[str, float]]): Categories that may exclude those of the answer; None for all of the doc.
     """
     sure = answer.get("confidence", {}).get("tokens")
@@ -97,9 +95,7 @@ def set_entities(
     says, what has a label that other data decides on (but for what the doc itself calls outside: it has been looked
     at) or is of another component, and the rest of an entity that gave way.
 
-    doc (Doc): Keeps the entities that it has.
     answer (Answer): What `annotation` gives, with "confidence".
-    keep (Filter): What is taken of it.
     unknown (Sequence[Tuple[int, int]]): Spans of which the answer is not taken.
     outside (bool): Whether the answer's "outside" counts too, where the doc says nothing.
     """
@@ -132,7 +128,6 @@ def set_entities(
 def deny_entities(doc: Doc, *, everywhere: bool = False) -> bool:
     """What is an entity becomes "outside", and of all other tokens nothing is said any more.
 
-    doc (Doc): Has entities, perhaps.
     everywhere (bool): All other tokens become "outside", too.
     RETURNS (bool): Whether any token is "outside" now.
     """

@@ -48,10 +48,7 @@ class AnswerCache:
             raise self._error(error) from error
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        """RETURNS (Dict[bytes, Any]): The answers that are there.
-
-        keys (Sequence[bytes]): Of texts.
-        """
+        """RETURNS (Dict[bytes, Any]): The answers that are there."""
         found = {}
         try:
             for key in keys:
@@ -63,10 +60,7 @@ class AnswerCache:
         return found
 
     def put(self, answers: Iterable[tuple[bytes, Any]]) -> None:
-        """Keep answers, all or none of them.
-
-        answers (Iterable[Tuple[bytes, Any]]): By key.
-        """
+        """Keep answers, all or none of them."""
         rows = [(key, seal(srsly.msgpack_dumps(answer))) for key, answer in answers]
         try:
             with self._file:

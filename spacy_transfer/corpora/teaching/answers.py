@@ -41,8 +41,6 @@ class Ask:
 def annotation(assigns: Sequence[str], doc: Doc, known: Collection[str] = ()) -> Answer:
     """What a component has written.
 
-    assigns (Sequence[str]): What it says that it writes.
-    doc (Doc): The doc, with its annotation.
     known (Collection[str]): Its labels; none where it does not tell. Of entities and categories others may stand on the
         doc, of components of the same kind: they are not its answer.
     RETURNS (Answer): By attribute: values of tokens (strings), "heads" with "deps", "starts", "ents" (first token,
@@ -80,8 +78,6 @@ def _word(token: Token, attribute: str) -> str:
 def softness(pipe: Any, assigns: Sequence[str]) -> str | None:
     """Of which kind the scores of a component are.
 
-    pipe (Pipe): The component.
-    assigns (Sequence[str]): What it says that it writes.
     RETURNS (Optional[str]): "labels" of docs, "tags" of tokens, "rows" of tokens; None for a component without.
     """
     kind = getattr(pipe, "takes_soft", None)
@@ -97,7 +93,6 @@ def softness(pipe: Any, assigns: Sequence[str]) -> str | None:
 def scores(pipe: Any, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answer]]:
     """What a component makes of docs, before it decides. Rows must have been written by now.
 
-    pipe (Pipe): The component.
     kind (str): See `softness`.
     docs (Sequence[Doc]): The docs, with what components before it have written.
     RETURNS (Tuple[Answer, List[Answer]]): What is the same for all docs, such as "labels" in the order of columns; and
@@ -131,8 +126,6 @@ def _gives_logits(model: Any) -> bool:
 def confidences(pipe: Any, docs: Sequence[Doc]) -> list[Answer] | None:
     """How sure a component is. To be asked before it has written.
 
-    pipe (Pipe): The component.
-    docs (Sequence[Doc]): The docs.
     RETURNS (Optional[List[Answer]]): For each doc "tokens": of each token the probability of its most likely tag;
         "ents": of spans with their labels; "outside": of each token the probability to be in no entity. None for a
         component that has no probabilities (those of categories stand in `doc.cats`).

@@ -31,10 +31,7 @@ def as_pairs(components: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
 def cats_for(names: Sequence[str], nlp: Language, cats: Mapping[str, float]) -> dict[str, float]:
     """Categories of a text that are about some classifiers: a text may have those of others as well.
 
-    names (Sequence[str]): Of the classifiers.
     nlp (Language): The pipeline in training. Before they are initialised, all may be about them.
-    cats (Mapping[str, float]): The categories.
-    RETURNS (Dict[str, float]): Some of them.
     """
     own = {label for name in names for label in getattr(nlp.get_pipe(name), "labels", ())}
     return {label: score for label, score in cats.items() if not own or label in own}
@@ -44,8 +41,6 @@ def check_here(nlp: Language, names: Sequence[str], teacher: Teacher) -> None:
     """RAISES (ValueError): When the pipeline in training lacks a component, or has it frozen.
 
     nlp (Language): The pipeline. A warning says it when it is of another language than the teacher.
-    names (Sequence[str]): Of the components.
-    teacher (Teacher): Who teaches them.
     """
     key = teacher.key
     teacher.compare_language(nlp)
@@ -62,9 +57,7 @@ def check_here(nlp: Language, names: Sequence[str], teacher: Teacher) -> None:
 def check_written(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
     """RAISES (ValueError): When a component writes what cannot be rehearsed, or what the one here does not learn.
 
-    nlp (Language): The pipeline in training.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose annotation it is.
     """
     for name, other in pairs.items():
         theirs = teacher.shared[other]["assigns"]
@@ -80,9 +73,7 @@ def check_written(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> 
 def check_others(nlp: Language, names: Sequence[str], key: str) -> None:
     """RAISES (ValueError): When a component would learn from texts that say nothing of it.
 
-    nlp (Language): The pipeline in training.
     names (Sequence[str]): Of the components of which the texts do say something.
-    key (str): Where they stand in the config.
     """
     frozen = nlp.config["training"].get("frozen_components", [])
     for name in nlp.pipe_names:
@@ -94,9 +85,7 @@ def check_others(nlp: Language, names: Sequence[str], key: str) -> None:
 def check_soft(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
     """RAISES (ValueError): When a component cannot take the scores of the one that it is to learn from.
 
-    nlp (Language): The pipeline in training.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose scores they are.
     """
     for name, other in pairs.items():
         given, taken = teacher.shared[other]["kind"], getattr(nlp.get_pipe(name), "takes_soft", None)
@@ -125,9 +114,7 @@ def _fits(pipe: Any, shared: Answer) -> bool:
 def check_map(label_map: Mapping[str, str], pairs: Mapping[str, str], teacher: Teacher) -> None:
     """RAISES (ValueError): When no component of the teacher has a label that is to be renamed.
 
-    label_map (Mapping[str, str]): Names here, by those there.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose labels they are.
     """
     known = [teacher.shared[other] for other in pairs.values()]
     labels = sorted({label for each in known for label in (*each.get("labels", ()), *each["known"])})
@@ -143,10 +130,7 @@ def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher, labe
     """A component that was initialised without a label of its source would learn from an answer with that label that
     none holds.
 
-    nlp (Language): The pipeline in training.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose labels they are.
-    label_map (Mapping[str, str]): Names here, by those there.
     RAISES (ValueError): When one lacks a category, or several become one. Of entities it does not speak: those are
         added, or have errors of their own, and several may become one.
     """
@@ -194,8 +178,6 @@ def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -
     """What a component gives, with the labels called as they are here.
 
     shared (Answer): See `Teacher.shared`.
-    label_map (Mapping[str, str]): Names here, by those there.
-    name (str): Of the component here.
     key (str): Where the map stands in the config.
     RETURNS (Answer): A copy.
     """

@@ -74,10 +74,7 @@ class Teacher:
         return self._shared
 
     def compare_language(self, nlp: Language) -> None:
-        """Warn, once, where a pipeline is of another language.
-
-        nlp (Language): The pipeline.
-        """
+        """Warn, once, where a pipeline is of another language."""
         if not self._has_compared:
             self._has_compared = True
             theirs = util.load_config(self.path / "config.cfg")["nlp"]["lang"]
@@ -90,8 +87,6 @@ class Teacher:
     ) -> Iterator[tuple[Item, dict[str, Answer]]]:
         """Ask about docs, a batch at a time.
 
-        items (Iterable[Item]): Docs, or what has one.
-        doc_of (Callable[[Item], Doc]): Finds the doc.
         YIELDS (Tuple[Item, Dict[str, Answer]]): What came in, in its order; and by component what `annotation` gives,
             with "scores" and "confidence" where they are wanted.
         """
@@ -232,7 +227,6 @@ def _add(found: list[dict[str, Answer]], name: str, part: str, values: Sequence[
 def pipeline_fingerprint(folder: Path) -> str:
     """sha256 of all files of a pipeline, taken once a process as long as none of them changes.
 
-    folder (Path): The pipeline's.
     RETURNS (str): 64 hex digits.
     """
     files = [file for file in sorted(folder.resolve().rglob("*")) if file.is_file() and file.suffix != ".pyc"]

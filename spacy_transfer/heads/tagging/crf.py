@@ -201,7 +201,6 @@ class Chain:
         """Probability that spans carry just these tags and end where they end.
 
         starts (Ints): First tokens, counted through all sequences, shape (n_spans,).
-        ends (Ints): The tokens after the last ones.
         tags (Ints): The tags of the spans' tokens, span after span, shape (sum of the spans' lengths,).
         may_follow (Bools): Which tags after a tag (row) do not continue the span, shape (n_tags, n_tags).
         RETURNS (Floats): Shape (n_spans,).

@@ -81,7 +81,6 @@ def probabilities_of(scheme: Scheme, shares: Floats, breaks: Bools, found: Spans
 
     shares (Floats): Probability of every tag at every token, shape (n_tokens, n_tags).
     breaks (Bools): As in `entities`.
-    found (Spans): What that returned.
     RETURNS (Floats): Shape (n_entities,).
     """
     starts, ends, labels = found

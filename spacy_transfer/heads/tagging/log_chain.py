@@ -87,8 +87,6 @@ class LogChain:
     def pairs(self, before: Ints, later: Ints, shares: Floats) -> Floats:
         """How often one tag is expected after another.
 
-        before (Ints), later (Ints): Packed places of neighbours.
-        shares (Floats): Weights of these pairs of tokens.
         RETURNS (Floats): Shape (n_tags, n_tags).
         """
         total, log_z = numpy.zeros_like(self.matrix), self.token_log_z[later]
@@ -102,7 +100,6 @@ class LogChain:
         """Probabilities of stretches of tags, and of what may follow them.
 
         places (Ints), tags (Ints): Packed places of the tokens of all spans, and their tags.
-        begins (Ints): Where each span begins among these.
         follows (Bools): Which tags may come next, shape (n_spans, n_tags).
         after (Ints): Packed places of the tokens after the spans; -1 where the sequence ends.
         RETURNS (Floats): Shape (n_spans,).
