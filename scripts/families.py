@@ -22,7 +22,7 @@ from spacy_transfer.backbones.transformer.module_tree import attention_layers
 from spacy_transfer.backbones.transformer.packed import can_pack
 from spacy_transfer.backbones.transformer.probes import (
     check_autocast,
-    check_runs,
+    check_input,
     rows_depend_on_neighbours,
     rows_depend_on_padding,
     run,
@@ -169,13 +169,13 @@ def train(family: str, n_steps: int = 3, **tuning: Any) -> tuple[TuningShim, set
     """
     encoder, optimizer = build(family), adamw_v1(learn_rate=0.01)
     shim = TuningShim(build_tuning_v1(**tuning), encoder)
-    shim.adopt(encoder, None)
-    shim.work_out()
+    shim.prepare_encoder(encoder, None)
+    shim.apply_tuning()
     shim.check_layers()
     before = {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}
     inputs = sample(encoder, [13])
     for _ in range(n_steps):
-        shim.let_move(1)
+        shim.prepare_step(1)
         states = run(encoder, inputs)
         if states.requires_grad:
             (states * torch.linspace(-1, 1, states.shape[-1])).square().sum().backward()
@@ -239,7 +239,7 @@ def rows(family: str) -> str:
 def is_usable(family: str) -> bool:
     """RETURNS (bool): Whether the encoder can be run on word pieces alone."""
     try:
-        check_runs(build(family))
+        check_input(build(family))
     except ValueError:
         return False
     return True

@@ -73,8 +73,8 @@ def _fixed_dropout(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, 
 
 
 def build_layer_norm(width: int, epsilon: float) -> Layer:
-    """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias: "G" and "b", as in Thinc.
-    """
+    """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias: "G" and "b", as in
+    Thinc."""
     dims: dict[str, int | None] = {"nI": width, "nO": width}
     model: AnyModel = Model(
         "transfer_layer_norm", _layer_norm, init=_init_layer_norm, dims=dims, params={"G": None, "b": None}

@@ -7,7 +7,7 @@ import spacy
 from spacy.language import Language
 from spacy.training import Example
 
-from ..backbones.transformer.transformer import most_pieces
+from ..backbones.transformer.transformer_shim import most_pieces
 from .files import Checkpoint, read_checkpoint
 from .state_dicts import fill_head
 from .token_classifiers import add_token_head, largest_of_tokens

@@ -6,7 +6,7 @@ from typing import Any
 
 from spacy.language import Language
 
-from ..backbones.transformer.transformer import TransformerShim, most_pieces
+from ..backbones.transformer.transformer_shim import TransformerShim, most_pieces
 from ..errors import Errors, Warnings
 from .files import Export, write_checkpoint
 from .state_dicts import SEQUENCE_HEADS, TOKEN_HEADS, HeadWeights, Layout, Task, find_layout, near, read_head
