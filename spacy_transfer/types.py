@@ -74,6 +74,9 @@ class Pipe(Protocol):
     name: str
     model: AnyModel
 
+    def __call__(self, doc: Doc) -> Doc:
+        """RETURNS (Doc): The annotated doc."""
+
     @property
     def labels(self) -> Sequence[str]:
         """RETURNS (Sequence[str]): The labels."""

@@ -1,16 +1,18 @@
-"""Rows for words that a table does not hold, made from their parts."""
+"""Rows for words that are not in a table, computed from their parts."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy
 from numpy.typing import NDArray
+from spacy.vectors import Vectors
+
+from ...types import Config
 
 Floats = NDArray[numpy.float32]
 MakeRow = Callable[[str], "Floats | None"]
 
 
-def make_subwords(state: dict[str, Any]) -> MakeRow | None:
+def make_subwords(state: Config) -> MakeRow | None:
     """The function that makes rows.
 
     state (Dict[str, Any]): From a `VectorTable`: "kind" and its data.
@@ -21,7 +23,7 @@ def make_subwords(state: dict[str, Any]) -> MakeRow | None:
     return makers[state["kind"]](state) if state else None
 
 
-def _fasttext(state: dict[str, Any]) -> MakeRow:
+def _fasttext(state: Config) -> MakeRow:
     """The mean over hashed character n-grams (Bojanowski et al. 2017)."""
     data, min_n, max_n = state["data"], state["min_n"], state["max_n"]
 
@@ -51,7 +53,7 @@ def fnv1a(data: bytes) -> int:
     return value
 
 
-def _model2vec(state: dict[str, Any]) -> MakeRow:
+def _model2vec(state: Config) -> MakeRow:
     """The mean over pieces that are known, as Model2Vec has it; of a word without any, the row of the unknown piece."""
     from tokenizers import Tokenizer
 
@@ -70,10 +72,8 @@ def _model2vec(state: dict[str, Any]) -> MakeRow:
     return row
 
 
-def _floret(state: dict[str, Any]) -> MakeRow:
-    from spacy.vectors import Vectors
-
-    vectors: Any = Vectors(name="floret").from_bytes(state["data"])
+def _floret(state: Config) -> MakeRow:
+    vectors = Vectors(name="floret").from_bytes(state["data"])
 
     def row(word: str) -> Floats | None:
         return numpy.asarray(vectors.get_batch([word])[0], dtype=numpy.float32)

@@ -8,7 +8,7 @@ import gzip
 import lzma
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -78,14 +78,14 @@ def _is_binary(row: bytes) -> bool:
     return False
 
 
-def _read_text(lines: Any, width: int, path: Path, at: int) -> tuple[Words, Floats]:
+def _read_text(lines: Iterable[bytes], width: int, path: Path, at: int) -> tuple[Words, Floats]:
     """Read lines of a word and `width` numbers, block by block.
 
     width (int): Numbers in a row. (Without a header the first line tells: a word with spaces cannot stand there.)
     at (int): Number of the first of these lines.
     """
     words: Words = []
-    rows = bytearray()  # Grows in place, so that a table is never in memory twice.
+    rows, lines = bytearray(), iter(lines)  # A bytearray grows in place: no second copy of the table.
     while block := list(islice(lines, _BLOCK)):
         _add_block(block, width, path, at, words, rows)
         at += len(block)

@@ -1,4 +1,4 @@
-"""Label cover: few examples that show all labels. spaCy initialises on the first 100 of a streamed corpus."""
+"""Label cover: few examples with all labels, since spaCy initialises on the first 100 of a streamed corpus."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -1,13 +1,15 @@
-"""Annotation by a teacher: its answer is written where a doc has none, or none that can be right."""
+"""Annotation by a teacher: its answers are written where a doc has no annotation."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy
 from spacy.tokens import Doc, Span
+from thinc.types import Ints2d
 
+from ...types import Bools
 from .answers import WORDS, Answer
 
 OUTSIDE = 2
@@ -43,8 +45,8 @@ def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Map
     if "heads" in answer and not doc.has_annotation("DEP") and _agrees(doc, answer["heads"]):
         heads = numpy.array(answer["heads"], "int64") - numpy.arange(len(doc))
         deps = numpy.array([doc.vocab.strings.add(dep) for dep in answer["deps"]], "uint64")
-        values: Any = numpy.stack([heads.astype("uint64"), deps], axis=1)
-        doc.from_array(["HEAD", "DEP"], values)
+        values = numpy.stack([heads.astype("uint64"), deps], axis=1)
+        doc.from_array(["HEAD", "DEP"], cast(Ints2d, values))
     elif "starts" in answer and not doc.has_annotation("SENT_START"):
         for token, starts in zip(doc, answer["starts"], strict=True):
             token.is_sent_start = starts
@@ -126,7 +128,7 @@ def set_entities(
 
 
 def deny_entities(doc: Doc, *, everywhere: bool = False) -> bool:
-    """What is an entity becomes "outside", and of all other tokens nothing is said any more.
+    """Entities become "outside", and all other tokens missing.
 
     everywhere (bool): All other tokens become "outside", too.
     RETURNS (bool): Whether any token is "outside" now.
@@ -138,8 +140,8 @@ def deny_entities(doc: Doc, *, everywhere: bool = False) -> bool:
     return bool(denied.any())
 
 
-def _known(doc: Doc) -> tuple[Any, Any]:
-    """Of which tokens a doc says nothing about entities (what is blocked is none), and which are in one."""
+def _known(doc: Doc) -> tuple[Bools, Bools]:
+    """Which tokens are not annotated with entities (blocked ones are not), and which are in an entity."""
     if not len(doc):
         return numpy.zeros(0, dtype=bool), numpy.zeros(0, dtype=bool)
     given = doc.to_array(["ENT_IOB", "ENT_TYPE"])

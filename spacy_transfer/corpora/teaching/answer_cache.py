@@ -1,17 +1,17 @@
-"""Answers on disk: a pipeline is asked once about a text, in this run and in the next."""
+"""Answers on disk, so that a pipeline is asked about each text once."""
 
 import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import srsly
 from spacy.tokens import Doc
 
 from ...errors import Errors
 from ...integrity import seal, unpack
+from ...types import Config
 
 
 def default_folder() -> Path:
@@ -47,7 +47,7 @@ class AnswerCache:
         except (OSError, sqlite3.Error) as error:
             raise self._error(error) from error
 
-    def get(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Config]:
         """RETURNS (Dict[bytes, Any]): The answers that are there."""
         found = {}
         try:
@@ -59,7 +59,7 @@ class AnswerCache:
             raise self._error(error) from error
         return found
 
-    def put(self, answers: Iterable[tuple[bytes, Any]]) -> None:
+    def put(self, answers: Iterable[tuple[bytes, Config]]) -> None:
         """Keep answers, all or none of them."""
         rows = [(key, seal(srsly.msgpack_dumps(answer))) for key, answer in answers]
         try:

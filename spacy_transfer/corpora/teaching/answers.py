@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy
 from spacy.pipeline import EntityRecognizer, Tagger, TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc, Token
 
-Answer = dict[str, Any]
+from ...types import AnyModel, Config, Floats, Pipe
+
+Answer = Config
 WORDS = {"token.tag": "tag_", "token.pos": "pos_", "token.morph": "morph", "token.lemma": "lemma_"}
 """Of each token: what a component says that it writes, and where that stands."""
 TREE, STARTS, ENTS, CATS, ROWS = "token.dep", "token.is_sent_start", "doc.ents", "doc.cats", "doc.tensor"
@@ -21,12 +22,7 @@ BEAM = {"beam_width": 16, "beam_density": 1e-4}
 
 @dataclass(frozen=True)
 class Ask:
-    """What is wanted of components.
-
-    hard (Tuple[str, ...]): Those whose annotation is wanted.
-    soft (Tuple[str, ...]): Those whose scores are.
-    confidence (bool): Whether annotation comes with its probabilities.
-    """
+    """Components that are asked for annotation (`hard`), with probabilities (`confidence`), and for scores (`soft`)."""
 
     hard: tuple[str, ...] = ()
     soft: tuple[str, ...] = ()
@@ -75,7 +71,7 @@ def _word(token: Token, attribute: str) -> str:
     return str(getattr(token, attribute))
 
 
-def softness(pipe: Any, assigns: Sequence[str]) -> str | None:
+def softness(pipe: Pipe, assigns: Sequence[str]) -> str | None:
     """Of which kind the scores of a component are.
 
     RETURNS (Optional[str]): "labels" of docs, "tags" of tokens, "rows" of tokens; None for a component without.
@@ -90,7 +86,7 @@ def softness(pipe: Any, assigns: Sequence[str]) -> str | None:
     return "tags" if type(pipe) is Tagger else None
 
 
-def scores(pipe: Any, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answer]]:
+def scores(pipe: Pipe, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answer]]:
     """What a component makes of docs, before it decides. Rows must have been written by now.
 
     kind (str): See `softness`.
@@ -118,12 +114,12 @@ def scores(pipe: Any, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answ
     return {"kind": kind, "labels": list(pipe.labels)}, [{"logits": rows.astype("f")} for rows in found]
 
 
-def _gives_logits(model: Any) -> bool:
+def _gives_logits(model: AnyModel) -> bool:
     """spaCy's tagger does not normalize what it predicts, unless it is told to."""
     return any(node.attrs.get("softmax_normalize") is False for node in model.walk())
 
 
-def confidences(pipe: Any, docs: Sequence[Doc]) -> list[Answer] | None:
+def confidences(pipe: Pipe, docs: Sequence[Doc]) -> list[Answer] | None:
     """How sure a component is. To be asked before it has written.
 
     RETURNS (Optional[List[Answer]]): For each doc "tokens": of each token the probability of its most likely tag;
@@ -151,6 +147,6 @@ def _of_beam(scored: dict[tuple[int, int, str], float], n_tokens: int) -> Answer
     return {"ents": ents, "outside": numpy.clip(outside, 0.0, 1.0).astype("f")}
 
 
-def _softmax(logits: Any) -> Any:
+def _softmax(logits: Floats) -> Floats:
     weights = numpy.exp(logits - logits.max(axis=1, keepdims=True, initial=-numpy.inf))
     return weights / weights.sum(axis=1, keepdims=True)

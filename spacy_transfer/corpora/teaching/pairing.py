@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from spacy.language import Language
 
@@ -96,19 +95,19 @@ def check_soft(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> Non
         _check_scheme(nlp.get_pipe(name), name, teacher, other)
 
 
-def _check_scheme(pipe: Any, name: str, teacher: Teacher, other: str) -> None:
+def _check_scheme(pipe: object, name: str, teacher: Teacher, other: str) -> None:
     """BIO's tags are among those of BILUO, and mean other things there."""
     shared, scheme = teacher.shared[other], getattr(pipe, "scheme", None)
     parts = {tag[0] for tag in shared.get("tags", ()) if tag != "O"}
     if scheme is not None and parts and parts != set(scheme.parts):
         theirs = "biluo" if "U" in parts else "bio"
         facts = {"key": teacher.key, "name": name, "other": other, "source": teacher.source}
-        raise ValueError(Errors.T562.format(own=pipe.kind, theirs=theirs, **facts))
+        raise ValueError(Errors.T562.format(own=getattr(pipe, "kind", None), theirs=theirs, **facts))
 
 
-def _fits(pipe: Any, shared: Answer) -> bool:
+def _fits(pipe: object, shared: Answer) -> bool:
     """Probabilities of labels that exclude each other say something else than those of labels that do not."""
-    return shared["kind"] != "labels" or bool(shared["exclusive"]) == bool(pipe.exclusive)
+    return shared["kind"] != "labels" or bool(shared["exclusive"]) == bool(getattr(pipe, "exclusive", None))
 
 
 def check_map(label_map: Mapping[str, str], pairs: Mapping[str, str], teacher: Teacher) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from spacy.language import Language
 from spacy.training import Example
@@ -264,7 +263,7 @@ class Rehearsal:
                     set_open(reference, name, sorted(keep.decided))
             yield Example(doc, reference)
 
-    def _said(self, answers: dict[str, Answer]) -> Iterator[tuple[Answer, Any]]:
+    def _said(self, answers: dict[str, Answer]) -> Iterator[tuple[Answer, Answer]]:
         for other in dict.fromkeys(self.pairs.values()):
             if answers[other]:
                 shared = self.teacher.shared[other]

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import spacy
 from spacy import util
@@ -19,6 +19,7 @@ from spacy.tokens import Doc
 from ...errors import Errors, Warnings
 from ...installed import like
 from ...random_state import same_random_state
+from ...types import pipe_of, pipes_of
 from ..doc_copies import copy_for
 from ..output_folder import check_stays
 from .answer_cache import AnswerCache, default_folder, doc_key
@@ -104,7 +105,7 @@ class Teacher:
                 for item, key in zip(batch, keys, strict=True):
                     yield item, known[key]
 
-    def _put(self, cache: AnswerCache, answers: Iterable[tuple[bytes, Any]]) -> None:
+    def _put(self, cache: AnswerCache, answers: Iterable[tuple[bytes, Answer]]) -> None:
         """Keep what this pipeline says, and no other that has taken its place meanwhile."""
         if cache.path != self._cache_path():
             raise ValueError(Errors.T558.format(key=self.key, source=self.source))
@@ -121,7 +122,7 @@ class Teacher:
         found = [answer for answer, doc in zip(answers, docs, strict=True) if len(doc)]
         copies = [copy_for(doc, self.nlp) for doc in docs if len(doc)]
         shared = self.shared
-        for name, pipe in self.nlp.pipeline:
+        for name, pipe in pipes_of(self.nlp):
             wanted = shared.get(name)
             # What a component thinks is asked for before it has written: to an ner, entities on a doc are given.
             if name in self.ask.soft and wanted and wanted["kind"] != "rows":
@@ -145,7 +146,7 @@ class Teacher:
             return self._described(name)
 
     def _described(self, name: str) -> Answer:
-        pipe: Any = self.nlp.get_pipe(name)
+        pipe = pipe_of(self.nlp, name)
         assigns = list(self.nlp.get_pipe_meta(name).assigns)
         kind = softness(pipe, assigns)
         exclusive = not isinstance(pipe, MultiLabel_TextCategorizer)
@@ -155,7 +156,7 @@ class Teacher:
             "known": sorted(getattr(pipe, "labels", ())),
             "probabilities": name in self.ask.hard and confidences(pipe, []) is not None,
         }
-        if not exclusive:
+        if isinstance(pipe, MultiLabel_TextCategorizer):
             found["thresholds"] = getattr(pipe, "thresholds", None) or dict.fromkeys(pipe.labels, pipe.cfg["threshold"])
         if kind is not None and name in self.ask.soft and kind != "rows":
             found |= scores(pipe, kind, [])[0]
