@@ -102,9 +102,7 @@ def build_tuning_v1(
     """
     if isinstance(freeze, str) and freeze.isdecimal():
         freeze = int(freeze)  # Confection before 1.0 turns a number into a text here.
-    if isinstance(freeze, str) and freeze not in ("all", "embeddings"):
-        raise ValueError(Errors.T610.format(found=freeze))
-    if isinstance(freeze, int) and freeze < 0:
+    if freeze not in ("all", "embeddings") if isinstance(freeze, str) else isinstance(freeze, int) and freeze < 0:
         raise ValueError(Errors.T610.format(found=freeze))
     if head_first < 0:
         raise ValueError(Errors.T611.format(key="head_first", found=head_first, wanted="0 or more steps"))
@@ -189,10 +187,7 @@ class Policy:
         return frozenset(name for name in self.names if any(re.search(pattern, name) for pattern in freeze))
 
     def stage(self, step: int) -> int:
-        """The lowest depth that is trained; equal numbers mean equal sets.
-
-        RETURNS (int): 0 for the embeddings, 1 for the lowest layer; more than all depths for nothing.
-        """
+        """RETURNS (int): The lowest depth that is trained after so many steps; more than all depths for nothing."""
         if step < self.tuning.head_first:
             return self.n_layers + 2
         return self._lowest(step - self.tuning.head_first)
@@ -277,10 +272,7 @@ class Policy:
 
 
 def check_layers(tuning: Tuning | None, depths: Depths) -> None:
-    """Refuse settings that count layers where the layers are not known.
-
-    RAISES (ValueError): When the depths are empty.
-    """
+    """RAISES (ValueError): When settings count layers, and the depths are empty."""
     if tuning is None or depths:
         return
     for key, value in {"unfreeze": tuning.unfreeze, "layer_decay": tuning.layer_decay, "freeze": tuning.freeze}.items():

@@ -107,14 +107,9 @@ def _make_part(name: str, block: Config) -> Part:
 
 @dataclass
 class Plan:
-    """State of the corpora for one pipeline.
-
-    nlp (ReferenceType[Language]): The pipeline.
-    config (Mapping[str, Any]): Its config, interpolated.
-    masking (Masking): Its heads.
-    roles (Set[str]): Which settings of [training] name this reader; see `roles_of`.
-    memory (Dict[str, List[Example]]): Examples that are kept, by corpus.
-    """
+    """State of the corpora for one pipeline: its config, interpolated; its heads; which settings of [training] name
+    this
+    reader (see `roles_of`); and kept examples, by corpus."""
 
     nlp: "ref[Language]"
     config: Config

@@ -1,14 +1,12 @@
 """Linear-chain CRFs in log space: exact whatever the scores. For `crf.Chain`, whose scaled probabilities are faster."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy
 
 from ...types import Bools, Floats, Ints
-
-if TYPE_CHECKING:
-    from .crf import Packing, Transitions
+from .packing import Packing, Transitions
 
 _ROOM = 2**16
 """Most numbers in one temporary array of all pairs of tags, so that it fits the processor's cache. One item is
@@ -45,7 +43,7 @@ class LogChain:
     transitions (Transitions): Scores of neighbours.
     """
 
-    def __init__(self, packing: "Packing", scores: Floats, transitions: "Transitions") -> None:
+    def __init__(self, packing: Packing, scores: Floats, transitions: Transitions) -> None:
         self.packing, self.scores = packing, scores
         self.start, self.matrix, self.end = transitions.start, transitions.matrix, transitions.end
         self._run_forward()
