@@ -42,8 +42,6 @@ class DocumentListener(TransferListener):
 class StockReader:
     """The forward function of a listener of spaCy's that listens to one of our backbones. On docs that the backbone has
     not seen it does what spaCy does: zeros, by which heads infer shapes.
-
-    forward (Callable): spaCy's.
     """
 
     def __init__(self, forward: Callable[..., tuple[Rows, Backprop]]) -> None:
@@ -154,7 +152,7 @@ def disconnect(model: object, rows: BackboneRows) -> None:
 
 
 def has_rows(model: Model, docs: Sequence[Doc]) -> bool:
-    """RETURNS (bool): Whether a head can score docs anew without a pass of its backbone."""
+    """RETURNS (bool): Whether a head can score docs again without a pass of its backbone."""
     for link in links_of(model):
         if link.rows is not None:
             return link.rows.has(docs, link.per_document)

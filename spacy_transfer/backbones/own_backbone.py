@@ -62,7 +62,7 @@ def init(model: OwnBackboneT, X: list[Doc] | None = None, Y: object = None) -> N
 
 
 def replace_listener(copied: Model, listener: Model, component: MayBeFrozen) -> Model:
-    """What `nlp.replace_listeners` puts in the place of a listener.
+    """The model by which `nlp.replace_listeners` replaces a listener.
 
     copied (Model): A copy of the component's backbone.
     component (Tok2Vec): The component that it listened to; its `frozen` counts.

@@ -38,14 +38,14 @@ class CacheSettings:
 
 
 def doc_key(doc: Doc) -> bytes:
-    """RETURNS (bytes): 16 bytes that stand for the text, its tokens and their norms. The hash of every word and whether
+    """RETURNS (bytes): A key of 16 bytes for the text, its tokens and their norms. The hash of every word and whether
     a space follows say what the text is; building it would cost more.
     """
     return hashlib.blake2b(doc.to_array([ORTH, SPACY, NORM]).tobytes(), digest_size=16).digest()
 
 
 def window_key(ids: NDArray[numpy.int64]) -> bytes:
-    """RETURNS (bytes): 16 bytes that stand for a window."""
+    """RETURNS (bytes): A key of 16 bytes for a window."""
     return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
 
 

@@ -23,7 +23,6 @@ class Source:
     """A source that was found.
 
     kind (str): "folder" holds config.json and weights, "pipeline" is the folder of a spaCy pipeline.
-    path (Path): The folder.
     name (str): The source as the config gave it.
     """
 

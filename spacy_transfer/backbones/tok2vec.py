@@ -38,7 +38,7 @@ def build_pipeline_backbone_v1(*, source: str, component: str | None = None, tun
     source (str): Name or folder of a spaCy pipeline, or `package:NAME/path/inside`.
     component (Optional[str]): A tok2vec component, or a component with a tok2vec inside; null for the one
         named "tok2vec", or else the only one there is.
-    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
+    tuning (Optional[Tuning]): What is trained, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
     check_keys(tuning, "PipelineBackbone")
@@ -118,7 +118,8 @@ class PipelineShim(LayersShim):
         return find_weights(parts[:n_embedding], parts[n_embedding:])
 
     def find_parts(self, model: Model) -> Sequence[Model]:
-        """RETURNS (Sequence[Model]): What embeds and what encodes in spaCy's Tok2Vec; another encoder as a whole."""
+        """RETURNS (Sequence[Model]): The embedding and encoding layers of spaCy's Tok2Vec; another encoder as a
+        whole."""
         encoder = self.encoder
         assert encoder is not None
         parts = [encoder.maybe_get_ref("embed"), encoder.maybe_get_ref("encode")]

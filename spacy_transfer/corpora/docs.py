@@ -12,7 +12,7 @@ from ..errors import Errors
 
 
 def read_examples(nlp: Language, path: Path | str) -> Iterator[Example]:
-    """What `spacy.training.Corpus` gives; an error names the file.
+    """Read examples as `spacy.training.Corpus` does. Errors name the file.
 
     path (Path): A .spacy file, or a folder of them.
     RAISES (ValueError): When a file is damaged, or is no .spacy file.

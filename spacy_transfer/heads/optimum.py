@@ -158,7 +158,6 @@ def _minimise(
 class Path:
     """Optima from strong to weak priors, in single precision; each search starts from the optima before.
 
-    problem (Problem): The problem.
     docs (Optional[Tensor]): Indices of the docs to learn from; all if not given.
     """
 

@@ -16,7 +16,7 @@ def strengths(anchor: Anchor, names: Sequence[str], key: str = "tuning.anchor") 
 
     anchor (Union[None, float, Dict[str, float]]): One strength for all, or one for each regular expression; the first
         that finds a name counts, and what none finds is free.
-    key (str): Where the anchor stands in the config, for the message.
+    key (str): Key of the anchor in the config, for the message.
     RETURNS (Dict[str, float]): By name; those that are free are left out.
     RAISES (ValueError): When a pattern finds nothing.
     """

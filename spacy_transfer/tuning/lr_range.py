@@ -17,7 +17,6 @@ _LEAST_FALL = 0.02
 class Suggestion:
     """The result of a range test.
 
-    rate (float): The suggested rate.
     minimum (float): The rate at which the smoothed loss is lowest.
     smoothed (Floats): The smoothed losses, up to the first that is not finite.
     still_falls (bool): Whether the curve falls to its end, so that the rate is only a lower bound.
@@ -39,7 +38,6 @@ def rates_between(low: float, high: float, steps: int) -> list[float]:
 class Divergence:
     """Stops the test when the running mean of the loss is more than `times` its lowest value.
 
-    times (float): The factor.
     memory (float): Share of the mean that each step keeps.
     """
 
@@ -67,8 +65,6 @@ class Losses:
     batch. At the first, very low rates the loss per unit should be the same in all batches: of the three units, the one
     with the least variation is chosen. Each loss is then divided by its mean at the first rates: all heads weigh alike,
     and 1 is the loss before training.
-
-    names (Sequence[str]): The heads.
     """
 
     def __init__(self, names: Sequence[str]) -> None:

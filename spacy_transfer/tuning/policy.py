@@ -28,7 +28,7 @@ class Depths:
 
     n_layers (int): Number of layers; 0 where they are not known.
     by_name (Mapping[str, int]): By name of parameter or module. Parameters in a module have its depth; the others
-        stand above the layers (pooler, last normalisation, mix of layers).
+        are above the layers (pooler, last normalisation, mix of layers).
     """
 
     n_layers: int
@@ -149,8 +149,6 @@ def _check_schedule(schedule: dict[str, int]) -> None:
 class Policy:
     """A tuning, applied to the parameters of one encoder.
 
-    tuning (Tuning): The settings.
-    names (Sequence[str]): Names of all parameters.
     trainable (Optional[Collection[str]]): What is trained with an adapter; None where there is none.
     depths (Optional[Depths]): Depths from the encoder's modules; None or empty to take them from the names.
     """

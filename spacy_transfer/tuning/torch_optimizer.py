@@ -59,7 +59,6 @@ class TorchOptimizer(Optimizer):
     not occur decay with the others.)
 
     make (Callable): Makes the torch optimizer of a list of parameter groups.
-    common (Common): The settings.
     """
 
     def __init__(self, make: Callable[[list[ParamGroup]], "torch.optim.Optimizer"], common: Common) -> None:

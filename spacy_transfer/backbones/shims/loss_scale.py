@@ -12,7 +12,6 @@ class LossScale:
     The gradients of all batches of a step have one scale, and are divided by it once, before the step. With gradient
     accumulation, a division after every batch would divide the earlier gradients again.
 
-    scale (float): The first scale.
     growth (float): Factor on the scale after `interval` finite steps in a row.
     backoff (float): Factor on the scale after a step that was not finite, which is left out.
     """

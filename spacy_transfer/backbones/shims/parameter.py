@@ -22,7 +22,6 @@ class Parameter:
     """A parameter in a node of Thinc.
 
     owner (Union[Model, Shim]): The node; of a `TorchParameter` the shim.
-    own_name (str): Its name there.
     """
 
     owner: Any

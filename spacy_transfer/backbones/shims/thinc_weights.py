@@ -17,7 +17,6 @@ COMBINES = re.compile(r">>|[|+(]")
 class Weight:
     """One parameter of the layers.
 
-    parameter (Parameter): The parameter.
     part (int): In which part of the backbone it stands, counted from below.
     block (Model): The layer, with all its nodes.
     is_frozen (bool): Whether it never gets a gradient, whatever the tuning.

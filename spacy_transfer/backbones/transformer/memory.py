@@ -13,10 +13,7 @@ from functools import cache
 
 
 class FreeMemory:
-    """Gives free memory back to the system after every so many word pieces.
-
-    every (int): Pieces.
-    """
+    """Gives free memory back to the system after every so many word pieces."""
 
     def __init__(self, every: int = 32_768) -> None:
         self.every = every

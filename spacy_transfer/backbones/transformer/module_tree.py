@@ -1,4 +1,4 @@
-"""The layers of an encoder, found in its tree of modules, whatever their names."""
+"""The layers of an encoder, found in its tree of modules, independent of their names."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ class LayerLists:
 
     paths (Tuple[str, ...]): Names of the lists. Most families have one. XLM has four side by side (attention,
         feed-forward, two norms): their i-th members make up layer i.
-    count (int): Number of layers.
     """
 
     paths: tuple[str, ...]

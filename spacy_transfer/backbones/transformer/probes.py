@@ -140,7 +140,7 @@ def sample(transformer: "PreTrainedModel", sizes: list[int]) -> dict[str, Tensor
     """Artificial windows.
 
     sizes (List[int]): Pieces in each window, the longest first. Shorter ones are padded.
-    RETURNS (Dict[str, Tensor]): What the encoder takes; no mask where there is no padding.
+    RETURNS (Dict[str, Tensor]): Arguments of the encoder; no mask where there is no padding.
     """
     config = transformer.config
     pad_id = max(0, getattr(config, "pad_token_id", None) or 0)

@@ -41,9 +41,9 @@ def build_transformer_backbone_v1(
     pooling (str): A token's row is the "mean" of the states of its pieces, or the state of the "first".
     layers (str): States of the "last" layer, or a learned "mix" of all layers (Peters et al. 2018).
     precision (str): "fp32", or autocast: "bf16", and on CUDA "fp16" with a loss scale. Rows are float32 either way.
-    document (str): What stands for a whole doc: the "mean" of all states, or the first special token's ("cls").
+    document (str): The document row: the "mean" of all states, or the first special token's ("cls").
     special_tokens (bool): Read "[SEP]" and kin in a text as special tokens. They are plain text otherwise.
-    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
+    tuning (Optional[Tuning]): What is trained, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
     shape = (source, window, overlap, max_batch_items, pooling, layers, precision, document, special_tokens)

@@ -32,7 +32,7 @@ def cut_windows(lengths: NDArray[numpy.int64], budget: int, overlap: int, *, rea
     lengths (NDArray[int64]): How many pieces each doc has, shape (n_docs,).
     budget (int): The most pieces a window holds (special tokens not counted).
     overlap (int): The least number of pieces that neighbouring windows share, < budget.
-    read_empty (bool): Give docs without pieces a window of length 0, for special tokens to stand in.
+    read_empty (bool): Give docs without pieces a window of length 0, for special tokens.
     RETURNS (Windows): The windows, in the order of the docs.
     """
     lengths = numpy.asarray(lengths, dtype=numpy.int64)

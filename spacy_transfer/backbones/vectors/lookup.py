@@ -20,7 +20,6 @@ class Lookup:
     """Finds rows for word types. It is built from saved state, and not saved itself.
 
     keys (NDArray[uint64]): spaCy's hashes of the words, in the order of the table's rows.
-    width (int): Width of a row.
     case (str): "exact", or "fallback" to lower and then to title case.
     oov (str): "subwords", "hash" or "zero" for words without a row.
     subwords (Dict[str, Any]): State for `make_subwords`.

@@ -59,7 +59,7 @@ def build_vectors_backbone_v1(
     width (Optional[int]): Project rows to this width; null for the vectors' own.
     context (Optional[Model[List[Floats2d], List[Floats2d]]]): A layer that reads the rows of a doc in order:
         `spacy-transfer.CNNContext.v1` or `spacy-transfer.BiLSTMContext.v1`.
-    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`. Its anchor
+    tuning (Optional[Tuning]): What is trained, from when, and how fast: a block `spacy-transfer.Tuning.v1`. Its anchor
         pulls the table; the other layers begin at random.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
@@ -168,8 +168,7 @@ class VectorsShim(LayersShim):
         return [_TABLE]
 
     def check_tuning(self) -> None:
-        """RAISES (ValueError): When nothing can move, or patterns say of the table what `finetune` says already, or
-        the contrary."""
+        """RAISES (ValueError): When all is frozen, or patterns repeat or contradict `finetune` for the table."""
         frozen = [name for name, weight in self.weights.items() if weight.is_frozen]
         if len(frozen) == len(self.weights):
             raise ValueError(Errors.T658)

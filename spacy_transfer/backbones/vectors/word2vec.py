@@ -81,7 +81,7 @@ def _is_binary(row: bytes) -> bool:
 def _read_text(lines: Iterable[bytes], width: int, path: Path, at: int) -> tuple[Words, Floats]:
     """Read lines of a word and `width` numbers, block by block.
 
-    width (int): Numbers in a row. (Without a header the first line tells: a word with spaces cannot stand there.)
+    width (int): Numbers in a row. (Without a header, that of the first line, in which the word has no spaces.)
     at (int): Number of the first of these lines.
     """
     words: Words = []

@@ -73,7 +73,6 @@ _THRESHOLDS: dict[str, tuple[str, str, Callable[[Any], int]]] = {
 class LabelReader:
     """Which labels an example would show, of components that take theirs from examples.
 
-    nlp (Language): The pipeline.
     config (Dict[str, Any]): Its config: a component that is given labels there needs to be shown none.
     """
 
@@ -117,7 +116,7 @@ class LabelReader:
             if factory in _THRESHOLDS and not self._pipes[name].labels:
                 kept, setting, threshold = _THRESHOLDS[factory]
                 least = threshold(self._pipes[name])
-                # Of moves one example each will do then. Edit trees are none of an example's labels.
+                # One example of each move is enough then. Edit trees are not labels of an example.
                 is_helped = factory in _LABELS
                 if least > 1 or not is_helped:
                     found = {"component": name, "factory": factory, "kept": kept, "setting": setting, "least": least}
@@ -125,7 +124,7 @@ class LabelReader:
                     raise ValueError(Errors.T528.format(**found, most=MOST, way=way))
 
     def known(self) -> set[Label]:
-        """RETURNS (Set[Label]): What the components have learned of already."""
+        """RETURNS (Set[Label]): The labels that components have already."""
         found: set[Label] = set()
         for name, factory in self._factories.items():
             if factory in _LABELS:

@@ -85,7 +85,6 @@ _WHY = {
 class Masking:
     """Finds the heads of a pipeline, and how to clear annotation that they must not learn from.
 
-    nlp (Language): The pipeline.
     frozen (Collection[str]): Components that do not learn at all.
     """
 

@@ -36,7 +36,7 @@ def create_mixed_corpus_v1(
     shuffle: int = 1000,
     seed: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
-    """Read several corpora as one. No component learns from a corpus that does not name it, whatever it annotates.
+    """Read several corpora as one. No component learns from a corpus that does not name it.
 
     With a rule of sampling, for training, a pass is `epoch_size` draws, and training.max_epochs must be -1. A corpus
     that ends begins again. Draws follow the shares of the rule closely (see `sampling.Draws`). A pass begins
@@ -248,7 +248,7 @@ class MixedCorpus:
                 shown, holding = plan.labels(example, trains), plan.labels.holding(example, trains)
                 cover[i].add(example, {*shown, ("", part.name)}, holding)
             _require(plan.sizes[i], part, plan)
-        # What is never drawn need not be shown.
+        # Corpora that are never drawn need not be shown.
         shares = self._make_rule(plan.sizes).shares(0)
         plan.cover = LabelCover.joined([part for part, share in zip(cover, shares, strict=True) if share > 0])
         plan.is_counted = True

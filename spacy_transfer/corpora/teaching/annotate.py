@@ -18,9 +18,9 @@ OUTSIDE = 2
 
 @dataclass(frozen=True)
 class Filter:
-    """What of an answer is taken.
+    """Which parts of an answer are used.
 
-    least (float): The least probability, where there are probabilities. What is below is left missing.
+    least (float): The least probability, where there are probabilities. Below, annotation is left missing.
     decided (FrozenSet[str]): Labels of entities that other data decides on: nothing is said of them.
     """
 
@@ -31,8 +31,8 @@ class Filter:
 def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Mapping[str, float] | None = None) -> None:
     """Write an answer into a doc, where that has nothing. Of entities this does not speak: see `entities_of`.
 
-    doc (Doc): Gets what is missing. Its tokens are those that were asked about.
-    answer (Answer): What `annotation` gives, with "confidence" and "thresholds".
+    doc (Doc): Gets missing annotation. Its tokens are those of the answer.
+    answer (Answer): From `annotation`, with "confidence" and "thresholds".
     given (Optional[Mapping[str, float]]): Categories that may exclude those of the answer; None for all of the doc.
     """
     sure = answer.get("confidence", {}).get("tokens")
@@ -50,7 +50,7 @@ def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Map
     elif "starts" in answer and not doc.has_annotation("SENT_START"):
         for token, starts in zip(doc, answer["starts"], strict=True):
             token.is_sent_start = starts
-    # One category of several that exclude each other says all; of others each is known or missing on its own.
+    # One exclusive category decides on all others. Categories that are not exclusive are known or missing one by one.
     given = doc.cats if given is None else given
     says_all = any(score >= 0.5 for score in given.values()) or not given.keys().isdisjoint(answer.get("cats", {}))
     if "cats" in answer and not (exclusive and says_all):
@@ -59,7 +59,7 @@ def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Map
 
 
 def _agrees(doc: Doc, heads: Sequence[int]) -> bool:
-    """Whether sentences of a tree begin where the doc says that they do: a tree that is written decides on them."""
+    """Whether the sentences of a tree begin where those of the doc do: a tree sets them."""
     if not doc.has_annotation("SENT_START"):
         return True
     roots = list(range(len(doc)))
@@ -97,9 +97,9 @@ def set_entities(
     says, what has a label that other data decides on (but for what the doc itself calls outside: it has been looked
     at) or is of another component, and the rest of an entity that gave way.
 
-    answer (Answer): What `annotation` gives, with "confidence".
+    answer (Answer): From `annotation`, with "confidence".
     unknown (Sequence[Tuple[int, int]]): Spans of which the answer is not taken.
-    outside (bool): Whether the answer's "outside" counts too, where the doc says nothing.
+    outside (bool): Whether the answer's "outside" is used where the doc is not annotated.
     """
     sure = answer.get("confidence", {})
     scores = {tuple(ent[:3]): ent[3] for ent in sure.get("ents", ())}

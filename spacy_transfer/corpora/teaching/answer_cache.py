@@ -20,7 +20,7 @@ def default_folder() -> Path:
 
 
 def doc_key(doc: Doc) -> bytes:
-    """RETURNS (bytes): 16 bytes that stand for a text and its tokens."""
+    """RETURNS (bytes): A key of 16 bytes for a text and its tokens."""
     digest = hashlib.blake2b(digest_size=16)
     for token in doc:
         text = token.text_with_ws.encode("utf8", errors="surrogatepass")

@@ -12,7 +12,7 @@ from ...types import AnyModel, Config, Floats, Pipe
 
 Answer = Config
 WORDS = {"token.tag": "tag_", "token.pos": "pos_", "token.morph": "morph", "token.lemma": "lemma_"}
-"""Of each token: what a component says that it writes, and where that stands."""
+"""Token attributes: spaCy's name in `assigns`, and the attribute."""
 TREE, STARTS, ENTS, CATS, ROWS = "token.dep", "token.is_sent_start", "doc.ents", "doc.cats", "doc.tensor"
 WRITTEN = (*WORDS, TREE, STARTS, ENTS, CATS)
 FORMAT = 3
@@ -35,7 +35,7 @@ class Ask:
 
 
 def annotation(assigns: Sequence[str], doc: Doc, known: Collection[str] = ()) -> Answer:
-    """What a component has written.
+    """The annotation of a component.
 
     known (Collection[str]): Its labels; none where it does not tell. Of entities and categories others may stand on the
         doc, of components of the same kind: they are not its answer.
@@ -87,7 +87,7 @@ def softness(pipe: Pipe, assigns: Sequence[str]) -> str | None:
 
 
 def scores(pipe: Pipe, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answer]]:
-    """What a component makes of docs, before it decides. Rows must have been written by now.
+    """The scores of a component on docs. Rows must be there already.
 
     kind (str): See `softness`.
     docs (Sequence[Doc]): The docs, with what components before it have written.
@@ -120,7 +120,7 @@ def _gives_logits(model: AnyModel) -> bool:
 
 
 def confidences(pipe: Pipe, docs: Sequence[Doc]) -> list[Answer] | None:
-    """How sure a component is. To be asked before it has written.
+    """The probabilities of a component, before it annotates.
 
     RETURNS (Optional[List[Answer]]): For each doc "tokens": of each token the probability of its most likely tag;
         "ents": of spans with their labels; "outside": of each token the probability to be in no entity. None for a

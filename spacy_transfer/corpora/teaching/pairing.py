@@ -39,7 +39,7 @@ def cats_for(names: Sequence[str], nlp: Language, cats: Mapping[str, float]) -> 
 def check_here(nlp: Language, names: Sequence[str], teacher: Teacher) -> None:
     """RAISES (ValueError): When the pipeline in training lacks a component, or has it frozen.
 
-    nlp (Language): The pipeline. A warning says it when it is of another language than the teacher.
+    nlp (Language): The pipeline. A warning is logged if its language is not the teacher's.
     """
     key = teacher.key
     teacher.compare_language(nlp)
@@ -54,7 +54,7 @@ def check_here(nlp: Language, names: Sequence[str], teacher: Teacher) -> None:
 
 
 def check_written(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
-    """RAISES (ValueError): When a component writes what cannot be rehearsed, or what the one here does not learn.
+    """RAISES (ValueError): When the annotation of a component cannot be rehearsed, or the one here does not learn it.
 
     pairs (Mapping[str, str]): See `as_pairs`.
     """
@@ -147,7 +147,7 @@ def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher, labe
 def translated(answer: Answer, label_map: Mapping[str, str]) -> Answer:
     """An answer in the words of the pipeline in training.
 
-    answer (Answer): What `annotation` gives, with "confidence" and "thresholds".
+    answer (Answer): From `annotation`, with "confidence" and "thresholds".
     label_map (Mapping[str, str]): Names here, by those there. If several entities become one, so do their
         probabilities.
     RETURNS (Answer): With other tags, dependencies, entities and categories; nothing else is changed.
@@ -174,10 +174,10 @@ def translated(answer: Answer, label_map: Mapping[str, str]) -> Answer:
 
 
 def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -> Answer:
-    """What a component gives, with the labels called as they are here.
+    """The shared part of a component's answers, with the names of labels here.
 
     shared (Answer): See `Teacher.shared`.
-    key (str): Where the map stands in the config.
+    key (str): Key of the map in the config.
     RETURNS (Answer): A copy.
     """
     if "labels" not in shared or not label_map:

@@ -1,4 +1,4 @@
-"""A teacher: a pipeline that is asked once about each text."""
+"""A teacher: a pipeline that annotates each text once."""
 
 import hashlib
 import json
@@ -31,19 +31,19 @@ _SHARED = b"what is the same for all docs"
 
 
 class Teacher:
-    """A trained pipeline. It is loaded when a text comes that it has not been asked about before.
+    """A trained pipeline. It is loaded when a text has no answer in the cache.
 
     Answers are kept on disk by the fingerprint of the pipeline and by text, since spaCy reads corpora more than once.
     Its components see the tokens that the student has, each after all that come before it in its own pipeline.
 
     source (str): Name or folder of the pipeline.
     ask (Ask): What is wanted of which components.
-    key (str): Where it stands in the config, for messages.
+    key (str): Its key in the config, for messages.
     cache (Optional[Path]): Folder for answers; None for the user's folder for caches.
     """
 
     def __init__(self, source: str, ask: Ask, *, key: str, cache: Path | None = None) -> None:
-        check_stays(source, key)  # Where nothing is initialised, no text is asked about before it is deleted.
+        check_stays(source, key)  # Without initialisation the source would be deleted before it is read.
         self.source, self.ask, self.key = source, ask, key
         self.cache = default_folder() if cache is None else Path(cache)
         self._nlp: Language | None = None
@@ -124,7 +124,7 @@ class Teacher:
         shared = self.shared
         for name, pipe in pipes_of(self.nlp):
             wanted = shared.get(name)
-            # What a component thinks is asked for before it has written: to an ner, entities on a doc are given.
+            # Scores come before annotation: an ner takes entities on a doc as given.
             if name in self.ask.soft and wanted and wanted["kind"] != "rows":
                 _add(found, name, "scores", scores(pipe, wanted["kind"], copies)[1])
             if name in self.ask.hard and self.ask.confidence and (sure := confidences(pipe, copies)) is not None:
@@ -209,7 +209,7 @@ class Teacher:
     def _open(self) -> AnswerCache:
         path = self._cache_path()
         if path != self._opened:
-            # The pipeline is another by now (trained anew in its folder): what is known of it is not.
+            # The pipeline has changed: another one was saved in its folder.
             self._nlp = self._shared = None
             self._opened = path
         return AnswerCache(path, self.key)

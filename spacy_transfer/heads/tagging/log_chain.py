@@ -1,4 +1,4 @@
-"""Linear-chain CRFs in log space: exact whatever the scores. For `crf.Chain`, whose scaled probabilities are faster."""
+"""Linear-chain CRFs in log space: exact for all scores. For `crf.Chain`, whose scaled probabilities are faster."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -40,7 +40,6 @@ class LogChain:
 
     packing (Packing): The order of the tokens.
     scores (Floats): In that order, shape (n_tokens, n_tags).
-    transitions (Transitions): Scores of neighbours.
     """
 
     def __init__(self, packing: Packing, scores: Floats, transitions: Transitions) -> None:

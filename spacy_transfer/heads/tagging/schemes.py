@@ -17,9 +17,8 @@ UNKNOWN, NO_LABEL = -1, -2
 
 
 class Scheme:
-    """The tags of a label set, and which of them may stand side by side.
+    """The tags of a label set, and which of them may be neighbours.
 
-    labels (Sequence[str]): The labels.
     kind (str): "bio" or "biluo".
     """
 
