@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from spacy.tokens import Doc
 from spacy.util import SimpleFrozenDict
@@ -13,9 +13,6 @@ from ...checks import COUNT_OR_NONE, Range, require
 from ...tuning.policy import Tuning
 from ...types import Config
 from ..row_cache import CacheDtype, CacheSettings
-
-if TYPE_CHECKING:
-    from spacy_transformers.data_classes import FullTransformerBatch
 
 _NOTHING: Config = SimpleFrozenDict()
 
@@ -33,7 +30,7 @@ def build_transformer_model_v1(
     cache_mb: int = 512,
     cache_disk_mb: int = 0,
     cache_dtype: CacheDtype = "float32",
-) -> "Model[list[Doc], FullTransformerBatch]":
+) -> Model[list[Doc], Any]:
     """For the component `transformer` of spacy-transformers, in the place of `spacy-transformers.TransformerModel.v3`,
     whose arguments it takes. Heads and their `TransformerListener` stay as they are.
 
