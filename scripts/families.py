@@ -169,13 +169,13 @@ def train(family: str, n_steps: int = 3, **tuning: Any) -> tuple[TuningShim, set
     """
     encoder, optimizer = build(family), adamw_v1(learn_rate=0.01)
     shim = TuningShim(build_tuning_v1(**tuning), encoder)
-    shim.adopt(encoder, None)
-    shim.work_out()
+    shim.prepare_encoder(encoder, None)
+    shim.apply_tuning()
     shim.check_layers()
     before = {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}
     inputs = sample(encoder, [13])
     for _ in range(n_steps):
-        shim.let_move(1)
+        shim.prepare_step(1)
         states = run(encoder, inputs)
         if states.requires_grad:
             (states * torch.linspace(-1, 1, states.shape[-1])).square().sum().backward()

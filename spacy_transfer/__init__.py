@@ -5,8 +5,6 @@ finds it without this package (or torch, or transformers) being imported first. 
 imported when they are asked for.
 """
 
-from typing import Any
-
 __version__ = "0.1.0"
 
 _PLACES = {
@@ -28,7 +26,7 @@ _PLACES = {
 __all__ = [*_PLACES]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name not in _PLACES:

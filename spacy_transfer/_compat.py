@@ -1,14 +1,17 @@
 """Every import of a private name of another library, in one place; each has a test in tests/test_compat.py."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from spacy.language import Language
 from spacy.tokens import Doc, Span
-from thinc.api import Model
+
+from .types import AnyModel, HFTokenizer
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -57,24 +60,18 @@ def refuses_bin_files() -> str | None:
     return None
 
 
-def no_initial_weights() -> Any:
-    """Building an encoder without drawing random weights for it.
-
-    RETURNS (ContextManager): Nothing where transformers has no such thing: it costs time alone.
-    """
-    from contextlib import nullcontext
-
+def no_initial_weights() -> AbstractContextManager[None]:
+    """Build an encoder without drawing random weights, where transformers can: this saves time."""
     from transformers import modeling_utils
 
-    return getattr(modeling_utils, "no_init_weights", nullcontext)()
+    found: AbstractContextManager[None] = getattr(modeling_utils, "no_init_weights", nullcontext)()
+    return found
 
 
-def spacy_transformers_parts(
-    model: Model[Any, Any],
-) -> "tuple[PreTrainedModel, Any] | None":
+def spacy_transformers_parts(model: AnyModel) -> "tuple[PreTrainedModel, HFTokenizer] | None":
     """The encoder and tokenizer inside the model of a spacy-transformers component (1.4 and 2.0).
 
-    RETURNS (Optional[Tuple[PreTrainedModel, PreTrainedTokenizerFast]]): None when there is no such node.
+    RETURNS (Optional[Tuple[PreTrainedModel, HFTokenizer]]): None when there is no such node.
     """
     for node in model.walk():
         kinds = type(node).__mro__
@@ -84,13 +81,9 @@ def spacy_transformers_parts(
     return None
 
 
-def spacy_transformers_classes() -> Any:
-    """What the drop-in for spacy-transformers is built on (1.4 and 2.0 alike).
-
-    RETURNS (SimpleNamespace): `TransformerModel`, `HFShim`, `HFObjects`, `split_trf_batch` and `trfs2arrays`.
-    """
-    from types import SimpleNamespace
-
+def spacy_transformers_classes() -> SimpleNamespace:
+    """RETURNS (SimpleNamespace): Parts of spacy-transformers (1.4 and 2.0) for the drop-in: `TransformerModel`,
+    `HFShim`, `HFObjects`, `split_trf_batch` and `trfs2arrays`."""
     from spacy_transformers.data_classes import HFObjects
     from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
     from spacy_transformers.layers.hf_shim import HFShim
@@ -112,7 +105,7 @@ def spacy_cli_parts() -> ModuleType:
     return _util
 
 
-def drop_gradient(node: Model[Any, Any], name: str) -> None:
+def drop_gradient(node: AnyModel, name: str) -> None:
     """Remove the gradient of a parameter from Thinc's node, so that `has_grad` is false. Thinc only sets it to zero."""
     node._params._grads.pop((node.id, name), None)
 
@@ -127,28 +120,19 @@ def send_zeros(listener: object) -> None:
         backprop([rows * 0 for rows in cast(Any, listener)._outputs])
 
 
-def insert_component(nlp: Any, index: int, name: str, component: object) -> None:
+def insert_component(nlp: Language, index: int, name: str, component: object) -> None:
     """Put a component into a pipeline without its config: it is there for training alone. As long as it is there, the
     pipeline can be trained, but not saved.
-
-    nlp (Language): The pipeline.
-    index (int): Its place among all components.
-    name (str): Its name.
-    component (object): The component.
     """
-    nlp._components.insert(index, (name, component))
+    nlp._components.insert(index, (name, cast(Callable[[Doc], Doc], component)))
 
 
-def remove_component(nlp: Any, component: object) -> None:
-    """Take out what `insert_component` put in, at all its places.
-
-    nlp (Language): The pipeline.
-    component (object): The component; nothing happens if it is not there.
-    """
+def remove_component(nlp: Language, component: object) -> None:
+    """Remove a component that `insert_component` put in, wherever it is."""
     nlp._components[:] = [entry for entry in nlp._components if entry[1] is not component]
 
 
-def has_hooks(module: Any) -> bool:
+def has_hooks(module: "nn.Module") -> bool:
     """RETURNS (bool): Whether a torch module has forward hooks of either kind."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
@@ -156,7 +140,6 @@ def has_hooks(module: Any) -> bool:
 def stored_value(place: Doc | Span, attribute: str, doc: Doc | None = None) -> Any:
     """The value that was set for an extension attribute, without its default.
 
-    place (Union[Doc, Span]): A doc or span.
     attribute (str): Name of the attribute; it need not be declared.
     doc (Optional[Doc]): Another doc in which to look, at the same characters.
     RETURNS (Any): The value; None where none was set.
@@ -165,14 +148,14 @@ def stored_value(place: Doc | Span, attribute: str, doc: Doc | None = None) -> A
     return cast(dict[object, object], holder.user_data).get(place._._get_key(attribute))
 
 
-def drop_parser_dropout(model: Model[Any, Any]) -> None:
+def drop_parser_dropout(model: AnyModel) -> None:
     """Remove the dropout from the model of spaCy's `ner` or `parser`, which is 0.1 in training whatever `update` is
     given. Other models are not changed."""
     if "resize_output" not in model.attrs or not {"tok2vec", "lower", "upper"} <= set(model.ref_names):
         return
     forward = model._func
 
-    def without_dropout(model: Model[Any, Any], X: object, is_train: bool) -> tuple[object, object]:
+    def without_dropout(model: AnyModel, X: object, is_train: bool) -> tuple[object, object]:
         steps, backprop = forward(model, X, is_train)
         steps.attrs["dropout_rate"] = 0.0
         return steps, backprop

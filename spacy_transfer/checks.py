@@ -47,7 +47,6 @@ BELOW_ONE = Range(high=1, has_high=False)
 def require(place: str, wanted: Range, /, **settings: object) -> None:
     """Refuse settings that are out of their range.
 
-    place (str): The block that they stand in.
     **settings (Optional[float]): By key; null stands for no value.
     RAISES (ValueError): With key and value.
     """

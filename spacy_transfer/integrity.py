@@ -24,7 +24,6 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write to a temporary file, sync it to the disk, and rename it. If the process is killed or the disk is full, the
     old file or the new one is there, never a part of it.
 
-    data (bytes): Its content.
     RAISES (OSError): When it cannot be written; an old file is not changed.
     """
     part = path.with_name(path.name + ".part")
@@ -105,8 +104,6 @@ def seal(data: bytes) -> bytes:
 def unseal(data: bytes, where: str) -> bytes:
     """Check sealed data. Data without a seal, from before there was one, are not checked.
 
-    where (str): The component, for the message.
-    RETURNS (bytes): The data alone.
     RAISES (ValueError): When they do not match their checksum.
     """
     if not data.startswith(_SEAL):
@@ -121,7 +118,6 @@ def unseal(data: bytes, where: str) -> bytes:
 def unpack(data: bytes, where: str, fields: Mapping[str, type | tuple[type, ...]] | None = None) -> Config:
     """Read a dictionary from msgpack, sealed or not.
 
-    where (str): The component, for the message.
     fields (Optional[Mapping[str, type]]): Fields that it must have, and their types.
     RAISES (ValueError): When they do not match their checksum, or are no msgpack of a dictionary with these fields.
     """

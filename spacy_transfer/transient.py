@@ -1,6 +1,6 @@
 """A base class for what belongs to one training or one process, and is left out of copies and pickles."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class Transient:
@@ -9,5 +9,5 @@ class Transient:
 
     built_from: ClassVar[tuple[str, ...]] = ()
 
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), tuple(getattr(self, name) for name in self.built_from)

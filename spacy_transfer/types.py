@@ -1,9 +1,9 @@
 """Types that all floors share: rows, pipes, arrays."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Model, Optimizer
 from thinc.types import Floats2d
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 BackboneT = Model[list[Doc], list[Floats2d]]
 """One array of shape (len(doc), width) for every doc."""
@@ -49,11 +52,30 @@ Encode = Callable[[BackboneT, list[Doc], bool], tuple[Encoded, Callable[[Encoded
 """Forward with rows *and* document rows; the callback takes gradients of both."""
 
 
+class HFTokenizer(Protocol):
+    """A tokenizer of transformers. Only fast ones have a `backend_tokenizer`."""
+
+    is_fast: bool
+    pad_token_id: int | None
+    backend_tokenizer: "Tokenizer"
+    vocab_file: str
+    vocab_files_names: Mapping[str, str]
+
+    def get_vocab(self) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): Ids by piece."""
+
+    def save_pretrained(self, folder: str) -> object:
+        """Write its files."""
+
+
 class Pipe(Protocol):
     """A trainable component, ours or spaCy's own."""
 
     name: str
     model: AnyModel
+
+    def __call__(self, doc: Doc) -> Doc:
+        """RETURNS (Doc): The annotated doc."""
 
     @property
     def labels(self) -> Sequence[str]:
@@ -72,10 +94,10 @@ class Pipe(Protocol):
     def finish_update(self, sgd: Optimizer) -> None:
         """Step with the gradients that have been collected."""
 
-    def predict(self, docs: Iterable[Doc]) -> Any:
-        """RETURNS (Any): What `set_annotations` takes."""
+    def predict(self, docs: Iterable[Doc]) -> object:
+        """RETURNS (object): What `set_annotations` takes."""
 
-    def set_annotations(self, docs: Sequence[Doc], scores: Any) -> None:
+    def set_annotations(self, docs: Sequence[Doc], scores: object) -> None:
         """Write predictions to docs."""
 
 

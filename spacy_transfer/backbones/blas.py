@@ -3,7 +3,7 @@
 import functools
 import multiprocessing
 import os
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from thinc.api import Model, NumpyOps
 
@@ -13,13 +13,9 @@ _OPS = NumpyOps(use_blis=False)
 
 
 def by_numpy(model: ModelT) -> ModelT:
-    """Let the layers of a model multiply by numpy on the CPU. Thinc's blis takes one thread and, for want of kernels
-    for newer processors, two to three times as long (benchmarks/vectors.py); results agree to rounding. To be called
-    wherever layers run: copies of a model, and one that comes back from a GPU, have Thinc's products again.
-
-    model (Model): On whatever device; layers on a GPU, or with Apple's BLAS, are left alone.
-    RETURNS (Model): The same model.
-    """
+    """Let the layers of a model on the CPU multiply by numpy. Thinc's blis uses one thread and has no kernels for newer
+    processors: it takes two to three times as long (benchmarks/vectors.py). Results agree to rounding. Call this before
+    each pass: copies of a model have Thinc's products again. Layers on a GPU or with Apple's BLAS are not changed."""
     if os.getpid() != _HOME and multiprocessing.parent_process() is not None:
         _stay_in_one_thread(os.getpid())
     for node in model.walk():
@@ -29,8 +25,8 @@ def by_numpy(model: ModelT) -> ModelT:
 
 
 @functools.cache
-def _stay_in_one_thread(pid: int) -> Any:
-    """In a worker of `nlp.pipe(n_process=...)`, once: workers share the cores."""
+def _stay_in_one_thread(pid: int) -> object:
+    """Limit BLAS to one thread in a worker of `nlp.pipe(n_process=...)`: workers share the cores."""
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")

@@ -1,4 +1,4 @@
-"""Rows of tokens and of documents, from any backbone; of a frozen one each text once."""
+"""Rows of tokens and documents from any backbone. A frozen backbone encodes each text once."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,9 +15,6 @@ from .row_cache import CacheSettings, RowCache, doc_key, weights_version
 def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
     """Rows of tokens and docs. A backbone without a summary of its own gives the mean of the token rows.
 
-    model (Model[List[Doc], List[Floats2d]]): The backbone.
-    docs (List[Doc]): The batch.
-    is_train (bool): Keep what the backward pass needs.
     RETURNS (Tuple[Encoded, Callable]): The rows, and a callback that takes gradients of the same shapes.
     """
     hooks = hooks_of(model)
@@ -45,11 +42,8 @@ def _with_share(d_rows: Floats2d, d_document: Floats1d) -> Floats2d:
 
 
 class CachedEncoder(Transient):
-    """Encodes each text once while a frozen backbone is trained on: its rows are the same in every epoch. Without a
-    training (see `start`) nothing is kept.
-
-    settings (CacheSettings): How much is kept.
-    """
+    """Keeps the rows of a frozen backbone in training: they are the same in every epoch. It keeps none before
+    `start`."""
 
     built_from = ("settings",)
 
@@ -64,12 +58,12 @@ class CachedEncoder(Transient):
             self.cache, self._version = RowCache(self.settings), 0
 
     def forget(self) -> None:
-        """Keep no rows any more: the weights are trained from now on."""
+        """Drop all rows: from now on the weights are trained."""
         self.cache = None
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Encode texts that no training will ask for again: rows that are kept stay, and none is added."""
+        """Within, add no rows: the texts are not needed again."""
         cache, self.cache = self.cache, None
         try:
             yield
@@ -77,24 +71,20 @@ class CachedEncoder(Transient):
             self.cache = cache
 
     def encode(self, model: BackboneT, docs: list[Doc]) -> Encoded:
-        """Rows from the cache, and one pass for the rest.
-
-        model (Model[List[Doc], List[Floats2d]]): The backbone. With other weights the cache begins anew.
-        docs (List[Doc]): The batch.
-        RETURNS (Encoded): The rows.
-        """
+        """Rows from the cache, and one pass for the rest. When the weights have changed, the cache is emptied."""
         if self.cache is None:
             return encode(model, docs, False)[0]
         version, xp = weights_version(model), model.ops.xp
         if version != self._version:
             self.cache, self._version = RowCache(self.settings), version
 
-        def make(lacking: list[int]) -> list[Floats2d]:
-            """The last row of what is kept is the doc's own."""
-            encoded, _ = encode(model, [docs[i] for i in lacking], False)
+        def make(missing: list[int]) -> list[Floats]:
+            # The document row is the last row of the array.
+            encoded, _ = encode(model, [docs[i] for i in missing], False)
             documents = cast(Floats, encoded.documents)
             return [xp.concatenate([r, d[None]]) for r, d in zip(encoded.rows, documents, strict=True)]
 
-        found = [model.ops.asarray2f(array) for array in self.cache.gather([doc_key(doc) for doc in docs], make)]
+        arrays = self.cache.gather([doc_key(doc) for doc in docs], make)
+        found = [model.ops.asarray2f(cast(Floats2d, array)) for array in arrays]
         documents = xp.stack([array[-1] for array in found]) if found else model.ops.alloc2f(0, 0)
         return Encoded([array[:-1] for array in found], documents)

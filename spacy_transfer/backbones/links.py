@@ -20,12 +20,12 @@ from ..transient import Transient
 from ..types import BackboneT, Encoded
 
 Rows = list[Floats2d] | Floats2d
-"""What a listener gives a head: an array for each doc, or a row for each."""
+"""The output of a listener: an array for each doc, or a row for each."""
 Backprop = Callable[[Rows], list[Doc]]
 
 
 class Gradients(Protocol):
-    """Takes what heads send back for a batch, and hears who has read it."""
+    """Collects the gradients of heads for a batch, and which heads have read it."""
 
     def mark_read(self, head: str) -> None: ...
 
@@ -52,7 +52,6 @@ class Batch:
     """Rows of the docs that heads learn from next.
 
     docs (List[Doc]): The docs: only these very objects have these rows.
-    encoded (Encoded): Their rows.
     gradients (Optional[Gradients]): Takes the heads' gradients; null where the backbone is frozen.
     weights (Mapping[str, float]): By how much heads scale their own loss; 1 for others.
     """
@@ -70,7 +69,6 @@ class Batch:
 class DocRows:
     """Rows of a doc. As long as they are in `doc.tensor` no second reference keeps them alive.
 
-    rows (Floats2d): Rows of tokens.
     document (Optional[Floats1d]): The row of the doc, where a listener reads it.
     is_lasting (bool): Keep the rows even when `doc.tensor` is replaced.
     time (int): Grows from batch to batch, over all backbones.
@@ -84,7 +82,7 @@ class DocRows:
         self.time = time
 
     def fits(self, doc: Doc, per_document: bool) -> bool:
-        """RETURNS (bool): Whether what is asked for is here, and of the tokens that the doc has now."""
+        """RETURNS (bool): Whether the rows are there, and match the doc's present tokens."""
         rows = self.get()
         return rows is not None and len(rows) == len(doc) and not (per_document and self.document is None)
 
@@ -94,10 +92,7 @@ _ALL: "WeakSet[BackboneRows]" = WeakSet()
 
 
 class BackboneRows(Transient):
-    """The rows of one backbone: on docs that it annotated, and of the batch that its heads learn from next.
-
-    pipe (Backbone): The component.
-    """
+    """The rows of one backbone: on docs that it annotated, and of the batch that its heads learn from next."""
 
     built_from = ("pipe",)
 
@@ -127,14 +122,12 @@ class BackboneRows(Transient):
             self._of_doc[doc] = DocRows(of_doc, document, is_lasting, time)
 
     def get(self, doc: Doc) -> DocRows | None:
-        """RETURNS (Optional[DocRows]): What this backbone left on a doc; None where it never ran."""
+        """RETURNS (Optional[DocRows]): The rows of this backbone for a doc; None where it never ran."""
         return self._of_doc.get(doc)
 
     def read(self, docs: Sequence[Doc], per_document: bool) -> list[DocRows | None]:
-        """What this backbone left on docs. Where its rows are gone, or tokens were merged or split since, it computes
-        them again.
+        """The rows of this backbone for docs. It computes them again where they are gone, or tokens have changed.
 
-        docs (Sequence[Doc]): The docs.
         per_document (bool): Whether the docs' own rows are wanted.
         RETURNS (List[Optional[DocRows]]): None for a doc on which the backbone never ran.
         """
@@ -167,7 +160,7 @@ class BackboneRows(Transient):
 
 
 class Link(Transient):
-    """Which backbone a listener reads, and for which head. A copy still knows both names; the backbone links it anew.
+    """Which backbone a listener reads, and for which head. A copy has both names; the backbone connects it again.
 
     per_document (bool): Whether it reads one row per document instead of one per token.
     head (Optional[str]): Name of the component that the listener is in.
@@ -240,7 +233,7 @@ class Link(Transient):
         return [None] * len(docs) if rows is None else rows.read(docs, self.per_document)
 
     def give(self, listener: Tok2VecListener, docs: list[Doc], found: list[DocRows | None], is_train: bool) -> Rows:
-        """RETURNS (Rows): What was found as a head takes it.
+        """RETURNS (Rows): The found rows, in the form that the head reads.
 
         RAISES (ValueError): When there is nothing for a doc.
         """

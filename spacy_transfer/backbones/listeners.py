@@ -42,8 +42,6 @@ class DocumentListener(TransferListener):
 class StockReader:
     """The forward function of a listener of spaCy's that listens to one of our backbones. On docs that the backbone has
     not seen it does what spaCy does: zeros, by which heads infer shapes.
-
-    forward (Callable): spaCy's.
     """
 
     def __init__(self, forward: Callable[..., tuple[Rows, Backprop]]) -> None:
@@ -116,21 +114,14 @@ def link_of(node: Model) -> Link | None:
 
 
 def links_of(model: object) -> Iterator[Link]:
-    """YIELDS (Link): Those of a head's model.
-
-    model (Model): The model; anything else has none.
-    """
+    """YIELDS (Link): Those of a head's model."""
     for node in model.walk() if isinstance(model, Model) else ():
         if (link := link_of(node)) is not None:
             yield link
 
 
 def name_head(model: Model, head: str) -> None:
-    """Let the listeners of a head know its name before a backbone has found them, for messages.
-
-    model (Model): The head's.
-    head (str): Name of the component.
-    """
+    """Let the listeners of a head know its name before a backbone has found them, for messages."""
     for link in links_of(model):
         link.name_head(head)
 
@@ -138,8 +129,6 @@ def name_head(model: Model, head: str) -> None:
 def connect(listener: Tok2VecListener, rows: BackboneRows, head: str) -> None:
     """Let a listener read a backbone.
 
-    listener (Tok2VecListener): Ours, or spaCy's.
-    rows (BackboneRows): Of the backbone.
     head (str): Name of the component that the listener is in.
     """
     link = link_of(listener)
@@ -153,7 +142,6 @@ def disconnect(model: object, rows: BackboneRows) -> None:
     """Let the listeners of a head no longer read a backbone.
 
     model (Model): The head's; anything else has no listeners.
-    rows (BackboneRows): Of the backbone.
     """
     for node in model.walk() if isinstance(model, Model) else ():
         link = link_of(node)
@@ -164,11 +152,7 @@ def disconnect(model: object, rows: BackboneRows) -> None:
 
 
 def has_rows(model: Model, docs: Sequence[Doc]) -> bool:
-    """RETURNS (bool): Whether a head can score docs anew without a pass of its backbone.
-
-    model (Model): The head's.
-    docs (Sequence[Doc]): Docs with tokens.
-    """
+    """RETURNS (bool): Whether a head can score docs again without a pass of its backbone."""
     for link in links_of(model):
         if link.rows is not None:
             return link.rows.has(docs, link.per_document)

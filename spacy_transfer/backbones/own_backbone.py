@@ -62,10 +62,9 @@ def init(model: OwnBackboneT, X: list[Doc] | None = None, Y: object = None) -> N
 
 
 def replace_listener(copied: Model, listener: Model, component: MayBeFrozen) -> Model:
-    """What `nlp.replace_listeners` puts in the place of a listener.
+    """The model by which `nlp.replace_listeners` replaces a listener.
 
     copied (Model): A copy of the component's backbone.
-    listener (Model): The listener.
     component (Tok2Vec): The component that it listened to; its `frozen` counts.
     RETURNS (Model): The backbone itself, or wrapped where that alone would give other rows or would move.
     """
@@ -82,9 +81,6 @@ def replace_listener(copied: Model, listener: Model, component: MayBeFrozen) -> 
 def replace_listener_config(backbone: Config, listener: Config, *, frozen: bool) -> Config:
     """The config of what `replace_listener` returns.
 
-    backbone (Dict[str, Any]): Block of the backbone's model.
-    listener (Dict[str, Any]): Block of the listener.
-    frozen (bool): Whether the component is frozen.
     RETURNS (Dict[str, Any]): The block for the listener's place.
     """
     per_document = str(listener.get("@architectures", "")).startswith("spacy-transfer.DocumentListener.")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import IO, Any, Literal
+from typing import IO, Literal, cast
 
 import numpy
 from numpy.typing import NDArray
@@ -17,18 +17,15 @@ from thinc.api import Model, to_numpy
 
 from ..errors import Warnings
 from ..transient import Transient
+from ..types import Floats
 
 CacheDtype = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """How much is kept, and how.
-
-    memory_mb (int): The most megabytes in memory.
-    disk_mb (int): The most megabytes in a temporary file, once memory is full.
-    dtype (str): "float32", or "float16" for half the room at a precision of about 1e-3.
-    """
+    """Bounds of a cache: megabytes in memory, then megabytes in a temporary file. "float16" takes half the room, at a
+    precision of about 1e-3."""
 
     memory_mb: int = 0
     disk_mb: int = 0
@@ -41,34 +38,25 @@ class CacheSettings:
 
 
 def doc_key(doc: Doc) -> bytes:
-    """RETURNS (bytes): 16 bytes that stand for the text, its tokens and their norms. The hash of every word and whether
+    """RETURNS (bytes): A key of 16 bytes for the text, its tokens and their norms. The hash of every word and whether
     a space follows say what the text is; building it would cost more.
-
-    doc (Doc): The doc.
     """
     return hashlib.blake2b(doc.to_array([ORTH, SPACY, NORM]).tobytes(), digest_size=16).digest()
 
 
 def window_key(ids: NDArray[numpy.int64]) -> bytes:
-    """RETURNS (bytes): 16 bytes that stand for a window.
-
-    ids (NDArray[int64]): Its pieces, special tokens included.
-    """
+    """RETURNS (bytes): A key of 16 bytes for a window."""
     return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
 
 
 def weights_version(model: Model) -> int:
     """A number that changes when weights do: rows belong to the weights that made them. Torch counts the changes of a
-    tensor; Thinc does not, so some numbers of each array are looked at.
-
-    model (Model): A backbone.
-    RETURNS (int): The number.
-    """
-    versions: list[Any] = []
+    tensor; Thinc does not, so some numbers of each array are compared."""
+    versions: list[object] = []
     for node in model.walk():
         for name in node.param_names:
             if node.has_param(name):
-                array: Any = node.get_param(name)
+                array = cast(Floats, node.get_param(name))
                 some = array.reshape(-1)[:: max(1, array.size // 256)]
                 versions.append((id(array), to_numpy(some).tobytes()))
         for shim in node.shims:
@@ -81,11 +69,8 @@ def weights_version(model: Model) -> int:
 
 
 class RowCache(Transient):
-    """Arrays of float32, by keys of 16 bytes: in memory up to a bound, then on disk. When both are full nothing more is
-    admitted: over epochs each key comes round once, and dropping the least recently used would drop each one just
-    before its turn.
-
-    settings (CacheSettings): Bounds and precision.
+    """Arrays of float32, by keys of 16 bytes: in memory up to a bound, then on disk. When both are full nothing is
+    added. An epoch needs each key once: to drop the least recently used would drop each one just before it is needed.
     """
 
     built_from = ("settings",)
@@ -93,7 +78,7 @@ class RowCache(Transient):
     def __init__(self, settings: CacheSettings) -> None:
         self.settings = settings
         self.used = self.used_on_disk = 0
-        self._in_memory: dict[bytes, Any] = {}
+        self._in_memory: dict[bytes, Floats] = {}
         self._on_disk: dict[bytes, tuple[int, tuple[int, ...]]] = {}
         self._file: IO[bytes] | None = None
         self._is_full = False
@@ -103,28 +88,22 @@ class RowCache(Transient):
     def __len__(self) -> int:
         return len(self._in_memory) + len(self._on_disk)
 
-    def get(self, key: bytes) -> Any:
-        """RETURNS (Optional[FloatsXd]): The array, float32; None where it is not here. It must not be written to.
-
-        key (bytes): The key.
-        """
+    def get(self, key: bytes) -> Floats | None:
+        """RETURNS (Optional[FloatsXd]): The array, float32, which must not be changed; None where it is missing."""
         found = self._in_memory.get(key)
         if found is None and key in self._on_disk:
             with self._lock:
                 found = self._read(*self._on_disk[key])
         return None if found is None else found.astype(numpy.float32, copy=False)
 
-    def gather(self, keys: Sequence[bytes], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
-        """Arrays that are here, and the rest made at once, and kept.
+    def gather(self, keys: Sequence[bytes], make: Callable[[list[int]], Sequence[Floats]]) -> list[Floats]:
+        """Get arrays, and compute and keep those that are missing.
 
-        keys (Sequence[bytes]): The keys.
-        make (Callable[[List[int]], Sequence[FloatsXd]]): Takes the places of the keys that are lacking, and gives the
-            array of each.
-        RETURNS (List[FloatsXd]): For each key, in the precision of the settings: so it makes no difference what was
-            here before.
+        make (Callable[[List[int]], Sequence[FloatsXd]]): Computes arrays from the indices of the missing keys.
+        RETURNS (List[FloatsXd]): For each key, rounded to the precision of the settings, whether it was cached or not.
         """
-        found = {key: self.get(key) for key in keys}
-        lacking = {key: i for i, key in enumerate(keys) if found[key] is None}
+        found = {key: array for key in keys if (array := self.get(key)) is not None}
+        lacking = {key: i for i, key in enumerate(keys) if key not in found}
         made = make(list(lacking.values())) if lacking else ()
         for key, array in zip(lacking, made, strict=True):
             kept = array.astype(self.settings.dtype)  # A copy: a slice would keep its whole batch alive.
@@ -132,7 +111,7 @@ class RowCache(Transient):
             found[key] = kept.astype(numpy.float32, copy=False)
         return [found[key] for key in keys]
 
-    def _put(self, key: bytes, kept: Any) -> None:
+    def _put(self, key: bytes, kept: Floats) -> None:
         if self.used + kept.nbytes <= self.settings.memory_mb * 2**20:
             self._in_memory[key] = kept
             self.used += kept.nbytes
@@ -140,7 +119,7 @@ class RowCache(Transient):
             with self._lock:
                 self._write(key, kept)
 
-    def _write(self, key: bytes, kept: Any) -> None:
+    def _write(self, key: bytes, kept: Floats) -> None:
         if self._process != os.getpid():
             return  # The file and its position are the parent's.
         try:
@@ -155,7 +134,7 @@ class RowCache(Transient):
         self._on_disk[key] = (self.used_on_disk, kept.shape)
         self.used_on_disk += kept.nbytes
 
-    def _read(self, begin: int, shape: tuple[int, ...]) -> Any:
+    def _read(self, begin: int, shape: tuple[int, ...]) -> Floats | None:
         if self._file is None or self._process != os.getpid():
             return None
         dtype = numpy.dtype(self.settings.dtype)

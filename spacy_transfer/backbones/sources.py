@@ -4,6 +4,8 @@ import hashlib
 import importlib.util
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +23,6 @@ class Source:
     """A source that was found.
 
     kind (str): "folder" holds config.json and weights, "pipeline" is the folder of a spaCy pipeline.
-    path (Path): The folder.
     name (str): The source as the config gave it.
     """
 
@@ -55,10 +56,8 @@ def resolve_package(source: str) -> Path:
 
 
 def resolve_path(source: str) -> Path:
-    """Locate `package:NAME/path/inside`, or a path in the file system.
+    """Locate `package:NAME/path/inside`, or a path in the file system, which need not exist.
 
-    source (str): The source.
-    RETURNS (Path): Where it leads; a path in the file system need not exist.
     RAISES (ValueError): When it is empty, or a package does not have it.
     """
     if not source.strip():
@@ -70,7 +69,6 @@ def resolve_source(source: str) -> Source:
     """Find the folder that a source stands for. Nothing is downloaded when it is on this machine.
 
     source (str): A folder, `package:NAME/path`, the name or folder of a spaCy pipeline, or a hub id.
-    RETURNS (Source): Kind and folder.
     RAISES (ValueError): When it cannot be found, holds no weights, or needs network while offline.
     """
     path = resolve_path(source)
@@ -79,17 +77,31 @@ def resolve_source(source: str) -> Source:
     installed = _installed_pipeline(source)
     if installed is not None:
         return Source("pipeline", installed, source)
-    # A path that is not there is a slip of the pen, not a hub id: only a plain "org/name" goes to the hub.
+    # Only a plain "org/name" is looked up on the hub. Anything else is a path with a typing error.
     if not _HUB_ID.match(source) or source.startswith((".", "/", "~")):
         tried = f"the folder {path.absolute()} and an installed spaCy pipeline"
         raise ValueError(Errors.T100.format(source=source, tried=tried) + like(source))
     return _classify(_from_hub(source), source)
 
 
+@contextmanager
+def reading_again(source: str) -> Iterator[None]:
+    """Turn errors into one that says that an anchor needs the source of a saved pipeline."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
+
+
+def check_unchanged(source: str, found: str, wanted: str) -> None:
+    """RAISES (ValueError): When a source has another fingerprint than before."""
+    if found != wanted:
+        raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
+
+
 def fingerprint(folder: Path) -> str:
     """sha256 over config and weights of a folder: equal for equal weights, wherever they lie.
 
-    folder (Path): Folder with config.json and weights.
     RETURNS (str): 64 hex digits.
     """
     digest = hashlib.sha256()

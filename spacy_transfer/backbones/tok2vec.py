@@ -2,34 +2,36 @@
 
 import hashlib
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import cast
 
 import numpy
+import spacy
 import srsly
 from spacy.attrs import NORM, ORTH
+from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.vocab import Vocab
-from thinc.api import Model, set_dropout_rate
-from thinc.types import Floats2d
+from spacy.util import get_lang_class, is_package, registry
+from spacy.vocab import Vocab, create_vocab
+from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.types import Floats2d, FloatsXd
 
 from ..errors import Errors
 from ..installed import like
 from ..integrity import seal, unpack
 from ..tuning.policy import Tuning
-from ..types import BackboneHooks
+from ..types import BackboneHooks, BackboneT, Config, Ints
 from .shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from .shims.thinc_weights import Weight, find_weights
 from .shims.tunable import Tunable
-from .sources import resolve_path
+from .sources import check_unchanged, reading_again, resolve_path
 
 _SAVED = "The saved encoder"
 _FIELDS = {"config": str, "lang": str, "encoder": bytes, "vocab": bytes}
 
 
-def build_pipeline_backbone_v1(
-    *, source: str, component: str | None = None, tuning: Tuning | None = None
-) -> Model[list[Doc], list[Floats2d]]:
+def build_pipeline_backbone_v1(*, source: str, component: str | None = None, tuning: Tuning | None = None) -> BackboneT:
     """The encoder of a pipeline such as en_core_web_sm. Rows equal the pipeline's own: its norms and vectors come
     along, and the target pipeline's vocabulary is left alone.
 
@@ -40,21 +42,20 @@ def build_pipeline_backbone_v1(
     source (str): Name or folder of a spaCy pipeline, or `package:NAME/path/inside`.
     component (Optional[str]): A tok2vec component, or a component with a tok2vec inside; null for the one
         named "tok2vec", or else the only one there is.
-    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
+    tuning (Optional[Tuning]): What is trained, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
     check_keys(tuning, "PipelineBackbone")
     own = {"source": source, "component": component}
     attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "backbone": BackboneHooks(is_frozen=is_frozen)}
-    shim: Any = PipelineShim(tuning)
-    return Model("transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[shim])
+    return Model("transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[PipelineShim(tuning)])
 
 
 def forward(
-    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+    model: BackboneT, docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     """Run the encoder on the docs as the source pipeline would see them."""
-    shim: Any = model.shims[0]
+    shim = cast(PipelineShim, model.shims[0])
     if shim.encoder is None:
         raise ValueError(Errors.T253.format(source=model.attrs["source"]))
     own_docs = [shim.translate(doc) for doc in docs]
@@ -70,57 +71,50 @@ def forward(
     return rows, backprop
 
 
-def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
+def init(model: BackboneT, X: object = None, Y: object = None) -> None:
     """Copy the encoder out of the source."""
-    shim: Any = model.shims[0]
-    shim.read(model.attrs["source"], model.attrs["component"])
+    shim = cast(PipelineShim, model.shims[0])
+    encoder = shim.read(model.attrs["source"], model.attrs["component"])
     model.attrs["fingerprint"] = shim.fingerprint()
-    model.set_dim("nO", shim.encoder.get_dim("nO"), force=True)
+    model.set_dim("nO", encoder.get_dim("nO"), force=True)
     shim.start(model)
 
 
 class PipelineShim(LayersShim):
-    """Holds the encoder, its config and its vocabulary, and saves all three: a builder cannot know beforehand
-    what the encoder will look like, so it is rebuilt from its own config.
-
-    tuning (Optional[Tuning]): What moves; null for everything.
-    """
+    """Holds the encoder, its config and its vocabulary, and saves all three. The encoder is rebuilt from its own
+    config."""
 
     def __init__(self, tuning: Tuning | None = None) -> None:
         super().__init__(tuning)
         self.encoder: Model | None = None
-        self.config: dict[str, Any] = {}
+        self.config: Config = {}
         self.vocab: Vocab = Vocab()
         self.lang = ""
 
-    def read(self, source: str, component: str | None) -> None:
-        """Take the encoder of a pipeline."""
+    def read(self, source: str, component: str | None) -> Model:
+        """RETURNS (Model): A copy of the encoder of a pipeline."""
         nlp = _load(source)
         found = _encoders(nlp)
         name = component or ("tok2vec" if "tok2vec" in found else next(iter(found), None))
         if name not in found or (component is None and name != "tok2vec" and len(found) > 1):
             raise ValueError(Errors.T252.format(component=component, source=source, found=list(found)))
         encoder, self.config = found[name]
-        self.encoder, self.lang, self.steps = _copy(encoder), nlp.lang, 0
-        self.vocab = _empty_vocab(nlp.lang).from_bytes(nlp.vocab.to_bytes(exclude=["strings"]), exclude=["strings"])
+        self.encoder, self.lang, self.steps = _copy(encoder), str(nlp.lang), 0
+        self.vocab = _empty_vocab(self.lang).from_bytes(nlp.vocab.to_bytes(exclude=["strings"]), exclude=["strings"])
+        return self.encoder
 
     def translate(self, doc: Doc) -> Doc:
-        """The doc in the encoder's own vocabulary: same words, the source's norms and vectors.
-
-        doc (Doc): A doc of the target pipeline.
-        RETURNS (Doc): Its twin.
-        """
+        """RETURNS (Doc): The doc in the encoder's own vocabulary: same words, the source's norms and vectors."""
         words = [token.text for token in doc]
-        twin = Doc(self.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
-        for i in _own_norms(doc):
-            # A tokenizer exception says what this token stands for ("ca" in "can't"); it beats the lexeme's norm.
-            twin[int(i)].norm_ = doc[int(i)].norm_
-        return twin
+        copied = Doc(self.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
+        for i in _own_norms(doc).tolist():
+            # Tokenizer exceptions set norms ("ca" in "can't"), which come before those of the lexemes.
+            copied[i].norm_ = doc[i].norm_
+        return copied
 
     # Tuning
 
     def find_weights(self, model: Model) -> dict[str, Weight]:
-        """RETURNS (Dict[str, Weight]): All parameters of the encoder by name; empty as long as there is none."""
         if self.encoder is None:
             return {}
         parts = self.find_parts(model)
@@ -128,7 +122,8 @@ class PipelineShim(LayersShim):
         return find_weights(parts[:n_embedding], parts[n_embedding:])
 
     def find_parts(self, model: Model) -> Sequence[Model]:
-        """RETURNS (Sequence[Model]): What embeds and what encodes in spaCy's Tok2Vec; another encoder as a whole."""
+        """RETURNS (Sequence[Model]): The embedding and encoding layers of spaCy's Tok2Vec; another encoder as a
+        whole."""
         encoder = self.encoder
         assert encoder is not None
         parts = [encoder.maybe_get_ref("embed"), encoder.maybe_get_ref("encode")]
@@ -141,42 +136,35 @@ class PipelineShim(LayersShim):
         if any(isinstance(shim, Tunable) for node in self.encoder.walk() for shim in node.shims):
             raise ValueError(Errors.T659.format(name=self.encoder.name))
 
-    def read_origin(self) -> Mapping[str, Any]:
-        """RETURNS (Mapping[str, FloatsXd]): The weights of the source's encoder, by name."""
+    def read_origin(self) -> Mapping[str, FloatsXd]:
         model = self._node
         assert model is not None
         source, fresh = model.attrs["source"], PipelineShim()
-        try:
+        with reading_again(source):
             fresh.read(source, model.attrs["component"])
-        except (ValueError, OSError) as error:
-            raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
-        if fresh.fingerprint() != model.attrs["fingerprint"]:
-            raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
+        check_unchanged(source, fresh.fingerprint(), model.attrs["fingerprint"])
         return {name: weight.parameter.value for name, weight in fresh.find_weights(model).items()}
 
-    def finish_update(self, optimizer: Any) -> None:
-        """Step what moves, or without a tuning everything as Thinc does it, and count the step.
-
-        optimizer (Optimizer): The optimizer.
-        """
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Step the trained parameters, and count the step. Without a tuning, Thinc steps all of them."""
         if self.tuning is None and self.encoder is not None:
             self.encoder.finish_update(optimizer)
         super().finish_update(optimizer)
 
     # Weights
 
-    def use_params(self, params: Any) -> Any:
-        """Averages are kept under the inner layers' own keys."""
-        from contextlib import nullcontext
-
-        return nullcontext() if self.encoder is None else self.encoder.use_params(params)
+    @contextmanager
+    def use_params(self, params: dict) -> Iterator[None]:
+        """Averages have the keys of the inner layers."""
+        with nullcontext() if self.encoder is None else self.encoder.use_params(params):
+            yield
 
     def copy(self) -> "PipelineShim":
-        """RETURNS (PipelineShim): One with weights of its own; the vocabulary is only read and is shared."""
-        twin = cast(PipelineShim, super().copy())
-        twin.encoder = None if self.encoder is None else _copy(self.encoder)
-        twin.config, twin.vocab, twin.lang = self.config, self.vocab, self.lang
-        return twin
+        """RETURNS (PipelineShim): A copy with its own weights. The vocabulary, which is only read, is shared."""
+        copied = cast(PipelineShim, super().copy())
+        copied.encoder = None if self.encoder is None else _copy(self.encoder)
+        copied.config, copied.vocab, copied.lang = self.config, self.vocab, self.lang
+        return copied
 
     def to_device(self, device_type: str, device_id: int) -> None:
         if self.encoder is not None:
@@ -197,17 +185,14 @@ class PipelineShim(LayersShim):
         return srsly.msgpack_dumps({**msg, "encoder": self.encoder.to_bytes(), "vocab": vocab})
 
     def from_bytes(self, data: bytes) -> "PipelineShim":
-        """Rebuild the encoder.
-
-        data (bytes): What `to_bytes` returned.
-        RETURNS (PipelineShim): self.
-        """
+        """Rebuild the encoder."""
         if data:
             # Older pipelines have no steps.
             msg = {"steps": 0, **unpack(data, _SAVED, _FIELDS)}
             try:
                 config = srsly.json_loads(msg["config"])
-                encoder = _build(config).from_bytes(msg["encoder"])
+                built: Model = registry.resolve({"model": config})["model"]
+                encoder = built.from_bytes(msg["encoder"])
                 vocab = _empty_vocab(msg["lang"]).from_bytes(msg["vocab"], exclude=["strings"])
                 steps = operator.index(msg["steps"])
             except (ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
@@ -218,9 +203,7 @@ class PipelineShim(LayersShim):
         return self
 
 
-def _load(source: str) -> Any:
-    import spacy
-    from spacy.util import is_package
+def _load(source: str) -> Language:
 
     path = resolve_path(source)
     if not (source.isidentifier() and is_package(source)) and not (path / "config.cfg").exists():
@@ -231,8 +214,8 @@ def _load(source: str) -> Any:
     return spacy.load(path if path.exists() else source)
 
 
-def _encoders(nlp: Any) -> dict[str, tuple[Model, dict[str, Any]]]:
-    """Every tok2vec of a pipeline with its config: components of their own, and those inside heads."""
+def _encoders(nlp: Language) -> dict[str, tuple[Model, Config]]:
+    """All tok2vecs of a pipeline, components and those inside heads, with their configs."""
     from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 
     found = {}
@@ -249,37 +232,26 @@ def _encoders(nlp: Any) -> dict[str, tuple[Model, dict[str, Any]]]:
 
 
 def _rows_of(inner: Model) -> Model:
-    """spaCy's parser and ner put a projection behind their tok2vec, under the same name: all tokens in one array."""
+    """In spaCy's parser and ner a projection follows their tok2vec, under the same name."""
     joined = any(layer.name == "list2array" for layer in inner.layers)
     return inner.layers[0] if joined else inner
 
 
 def _copy(encoder: Model) -> Model:
-    """A copy that knows its parts: Thinc's own has lost its references."""
-    twin = encoder.copy()
-    nodes = dict(zip(map(id, encoder.walk()), twin.walk(), strict=True))
+    """A copy with its references, which Thinc's own does not copy."""
+    copied = encoder.copy()
+    nodes = dict(zip(map(id, encoder.walk()), copied.walk(), strict=True))
     for name in encoder.ref_names:
-        twin.set_ref(name, nodes.get(id(encoder.maybe_get_ref(name))))
-    return twin
-
-
-def _build(config: dict[str, Any]) -> Model:
-    from spacy import registry
-
-    return registry.resolve({"model": config})["model"]
+        copied.set_ref(name, nodes.get(id(encoder.maybe_get_ref(name))))
+    return copied
 
 
 def _empty_vocab(lang: str) -> Vocab:
-    import spacy
-    from spacy.vocab import create_vocab
-
-    return create_vocab(lang, spacy.util.get_lang_class(lang).Defaults)
+    return create_vocab(lang, get_lang_class(lang).Defaults)
 
 
-def _own_norms(doc: Doc) -> Any:
-    """Tokens whose norm is not their lexeme's."""
-    if not len(doc):
-        return ()
+def _own_norms(doc: Doc) -> Ints:
+    """Indices of tokens whose norm is not that of their lexeme."""
     orths, norms = doc.to_array(ORTH), doc.to_array(NORM)
     types, which = numpy.unique(orths, return_inverse=True)
     of_lexeme = numpy.array([doc.vocab[int(orth)].norm for orth in types], dtype=numpy.uint64)

@@ -108,7 +108,7 @@ def _unfreeze(pipe: Pipe, *, is_wanted: bool) -> None:
     for tunable in tunable_shims(pipe.model):
         tunable.tuning = None
         if isinstance(tunable, TuningShim):
-            tunable.work_out()
+            tunable.apply_tuning()
         elif isinstance(tunable, LayersShim):
             tunable.unbind()
     for node in pipe.model.walk():

@@ -8,7 +8,6 @@ from spacy.vocab import Vocab
 def copy_tokens(doc: Doc, vocab: Vocab) -> Doc:
     """RETURNS (Doc): The tokens alone, without annotation and without norms of their own.
 
-    doc (Doc): Any doc.
     vocab (Vocab): Of the copy.
     """
     return Doc(vocab, words=[token.text for token in doc], spaces=[bool(token.whitespace_) for token in doc])
@@ -18,7 +17,6 @@ def copy_for(doc: Doc, nlp: Language) -> Doc:
     """Copy the tokens for another pipeline. Where its tokenizer agrees the copy is its own doc, which knows what tokens
     such as "n't" stand for: encoders read that (NORM).
 
-    doc (Doc): Any doc.
     nlp (Language): The pipeline that is to read the copy.
     RETURNS (Doc): A doc of that pipeline, without annotation.
     """
@@ -30,10 +28,7 @@ def copy_for(doc: Doc, nlp: Language) -> Doc:
 
 
 def copy_with_info(reference: Doc) -> Doc:
-    """RETURNS (Doc): A copy with the annotation and the same example info: arrays of a teacher are not copied.
-
-    reference (Doc): Gold side of an example.
-    """
+    """RETURNS (Doc): A copy with the annotation and the same example info: arrays of a teacher are not copied."""
     data = reference.user_data
     reference.user_data = {}
     try:

@@ -12,11 +12,9 @@ from ..errors import Errors
 
 
 def read_examples(nlp: Language, path: Path | str) -> Iterator[Example]:
-    """What `spacy.training.Corpus` gives; an error names the file.
+    """Read examples as `spacy.training.Corpus` does. Errors name the file.
 
-    nlp (Language): The pipeline, for its tokenizer.
     path (Path): A .spacy file, or a folder of them.
-    YIELDS (Example): The examples.
     RAISES (ValueError): When a file is damaged, or is no .spacy file.
     """
     for file in walk_corpus(path, ".spacy"):

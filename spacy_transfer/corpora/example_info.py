@@ -1,12 +1,13 @@
-"""Example info: a reader's notes to the components about one example. They are kept in `reference.user_data`: training
-rebuilds Examples, and only that survives. They are never on a predicted doc, and never saved with a pipeline."""
+"""Example info: what a reader tells components about one example, in `reference.user_data`, since training rebuilds
+Examples and keeps only that. It is never on a predicted doc, and not saved with a pipeline."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 import numpy
 from spacy.tokens import Doc
 from spacy.training import Example
+
+from ..types import Bools, Config
 
 CORPUS, TRAINS, SOFT = "spacy_transfer_corpus", "spacy_transfer_trains", "spacy_transfer_soft"
 OPEN = "spacy_transfer_open"
@@ -15,8 +16,6 @@ OPEN = "spacy_transfer_open"
 def note_origin(reference: Doc, corpus: str, trains: Collection[str] | None = None) -> None:
     """Say where an example comes from, and who may learn from it.
 
-    reference (Doc): Its gold side.
-    corpus (str): Name of the corpus.
     trains (Optional[Collection[str]]): Names of the components that learn from it; None for all.
     """
     reference.user_data[CORPUS] = corpus
@@ -43,35 +42,31 @@ def may_train(reference: Doc, name: str) -> bool:
 
 
 def set_open(reference: Doc, name: str, labels: Collection[str]) -> None:
-    """Say that nobody has looked for entities of some labels: "outside" means that there is none of the others.
+    """Declare labels of entities that were not annotated: "outside" means that there is no entity of the others.
 
-    reference (Doc): Gold side of the example.
-    name (str): The component that learns from it.
-    labels (Collection[str]): The labels; those that the component does not have count for nothing.
+    labels (Collection[str]): The labels; those that the component does not have are ignored.
     """
     reference.user_data[OPEN] = {**reference.user_data.get(OPEN, {}), name: tuple(labels)}
 
 
 def open_of(examples: Iterable[Example], name: str) -> list[tuple[str, ...]]:
-    """RETURNS (List[Tuple[str, ...]]): Labels that nobody has looked for, of each of the examples."""
+    """RETURNS (List[Tuple[str, ...]]): Labels that were not annotated, for each example."""
     return [eg.reference.user_data.get(OPEN, {}).get(name, ()) for eg in examples]
 
 
-def training_mask(examples: Iterable[Example], name: str) -> Any:
+def training_mask(examples: Iterable[Example], name: str) -> Bools:
     """RETURNS (Array): Whether a component learns from each of the examples, bool, shape (n_examples,)."""
     return numpy.array([may_train(eg.reference, name) for eg in examples], dtype=bool)
 
 
-def set_soft(reference: Doc, name: str, targets: dict[str, Any]) -> None:
+def set_soft(reference: Doc, name: str, targets: Config) -> None:
     """Leave a teacher's answer for a component.
 
-    reference (Doc): Gold side of the example.
-    name (str): The component that learns from it.
-    targets (Dict[str, Any]): What its loss reads, of arrays, numbers and strings.
+    targets (Config): Arrays, numbers and strings that its loss reads.
     """
     reference.user_data[SOFT] = {**reference.user_data.get(SOFT, {}), name: targets}
 
 
-def soft_of(examples: Sequence[Example], name: str) -> list[dict[str, Any] | None]:
+def soft_of(examples: Sequence[Example], name: str) -> list[Config | None]:
     """RETURNS (List[Optional[Dict[str, Any]]]): A teacher's answer for a component to each example; None without."""
     return [eg.reference.user_data.get(SOFT, {}).get(name) for eg in examples]

@@ -40,7 +40,6 @@ class HeldOutCorpus:
     path (Path): A .spacy file or a folder of them.
     part (str): "train" or "dev".
     share (float): Share that is held out.
-    seed (int): Of the draw.
     """
 
     def __init__(self, path: Path, part: Literal["train", "dev"], share: float, seed: int) -> None:

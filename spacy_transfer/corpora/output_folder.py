@@ -9,11 +9,10 @@ CLEARED = ("model-best", "model-last")
 
 
 def check_stays(source: str | Path, key: str) -> None:
-    """Whether a pipeline is still there once a training has begun: `spacy train` clears --output between initialisation
-    and the first step. Nobody tells components what that is, so it is read off the command.
+    """Check that a training will not delete a pipeline: `spacy train` clears --output between initialisation and the
+    first step. Components do not know that folder, so it is read from the command.
 
-    source (Union[str, Path]): A folder, or a name.
-    key (str): Where it stands in the config, for messages.
+    key (str): Its key in the config, for messages.
     RAISES (ValueError): When the folder will be deleted.
     """
     output = _output(sys.argv)

@@ -20,7 +20,6 @@ def read_texts(path: Path, key: str, field: str = "text") -> Iterator[str]:
         texts of its docs, a .jsonl file what each object has under `field`; any other file is text in UTF-8, one on
         each line. Each may be packed (.gz).
     key (str): Where it was named in the config, for messages.
-    field (str): Key in the objects of .jsonl.
     YIELDS (str): The texts that are not blank.
     RAISES (ValueError): When there is no file, no text, no such field, or a file that is of another kind.
     """

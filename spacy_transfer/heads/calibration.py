@@ -118,7 +118,6 @@ def fit_temperature(parts: Sequence[Decisions]) -> float | None:
 def minimum(function: Callable[[float], float], low: float, high: float) -> float:
     """Golden-section search.
 
-    function (Callable[[float], float]): Has one minimum.
     RETURNS (float): Where the minimum is.
     """
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)

@@ -26,8 +26,6 @@ def hidden_layers(
 ) -> Layer:
     """The layers between the pooled rows and the output layer; with no widths only dropout.
 
-    widths (List[int]): Of the layers.
-    activation (str): Of all of them.
     dropout (Optional[float]): Before every layer and after the last; None for what [training] dropout says.
     normalize (bool): Scale the pooled row to length 1 before all.
     layer_norm (Optional[float]): Epsilon of a layer norm after each of the layers; None for none.
@@ -75,10 +73,8 @@ def _fixed_dropout(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, 
 
 
 def build_layer_norm(width: int, epsilon: float) -> Layer:
-    """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias: "G" and "b", as in Thinc.
-
-    epsilon (float): Is added to the variance.
-    """
+    """Layer normalisation (Ba et al. 2016) with the epsilon of a checkpoint. Gain and bias: "G" and "b", as in
+    Thinc."""
     dims: dict[str, int | None] = {"nI": width, "nO": width}
     model: AnyModel = Model(
         "transfer_layer_norm", _layer_norm, init=_init_layer_norm, dims=dims, params={"G": None, "b": None}
@@ -113,7 +109,6 @@ def _layer_norm(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, Bac
 def init_hidden(hidden: Layer, width: int) -> int:
     """Fill in the widths of hidden layers, and initialise their weights.
 
-    width (int): Of the rows that they read.
     RETURNS (int): Of the rows that they return.
     """
     for layer in hidden.walk():
@@ -136,7 +131,6 @@ def forget(node: AnyModel) -> None:
 def init_output(model: AnyModel, output: AnyModel, width: int, Y: Floats2d | None) -> None:
     """Initialise the output layer, which is as wide as there are labels.
 
-    width (int): Of the rows that it reads.
     Y (Optional[Floats2d]): One column for each label; None where the head knows their number.
     """
     forget(output)
@@ -150,10 +144,7 @@ def init_output(model: AnyModel, output: AnyModel, width: int, Y: Floats2d | Non
 
 
 def grow_output(model: AnyModel, n_labels: int) -> AnyModel:
-    """Add labels to the output layer. Old labels keep their weights bit for bit, new ones start at zero.
-
-    n_labels (int): Number of all labels.
-    """
+    """Add labels to the output layer. Old labels keep their weights bit for bit, new ones start at zero."""
     output = model.get_ref("output")
     if output.has_param("W"):
         # A layer with weights cannot change its shape: a new one replaces it.
@@ -171,7 +162,6 @@ def states(model: AnyModel, docs: object, is_train: bool) -> tuple[Floats2d, Cal
     """The input of the output layer: the pooled rows, after the hidden layers.
 
     model (Model): A head that pools: its first three layers are the rows, the pooling and the hidden layers.
-    is_train (bool): Use dropout.
     RETURNS (Tuple[Floats2d, Callable]): Shape (n_docs, width), and a callback that takes their gradients.
     """
     tok2vec, pool, hidden = model.layers[:3]

@@ -32,7 +32,6 @@ def cross_entropy(
     scores (Floats): Probabilities, shape (n_docs, n_labels).
     truths (Floats): Targets, rows summing to 1.
     mask (Floats): 0 in rows of docs without a label.
-    weights (Optional[Floats]): Weight of every label.
     focal (float): Gamma of the focal loss (Lin et al. 2017): the part of the loss that belongs to a target counts
         (1 - its probability) ** gamma times as much, so that easy examples count little. 0 is plain cross-entropy.
     RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the logits.

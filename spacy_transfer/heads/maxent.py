@@ -47,7 +47,6 @@ class Solution:
 
     W (Floats): Shape (n_labels, width).
     b (Floats): Shape (n_labels,).
-    strength (float): Of the prior.
     accuracy (Optional[float]): Of held-out docs in cross-validation (labels that exclude each other: the share of
         docs whose label has the highest score; others: the share of right decisions at 0.5).
     log_likelihood (Optional[float]): Of held-out docs, the mean by weight. None, as accuracy, without
@@ -69,7 +68,6 @@ def weigh(truths: Floats, mask: Floats, weights: Floats | None, amount: float, e
 
     truths (Floats): Targets, shape (n_docs, n_labels).
     mask (Floats): 0 where a label is missing.
-    weights (Optional[Floats]): Weight of every label.
     """
     targets, given = smooth(truths, amount, exclusive), numpy.asarray(truths)
     seen: Bools = numpy.greater(mask, 0)

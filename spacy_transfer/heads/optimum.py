@@ -61,7 +61,6 @@ class Problem:
         """The optimum, from a start near it.
 
         start (Tensor): Shape (n_labels, n_axes + 1).
-        dtype (torch.dtype): Precision of the search.
         tolerance (float): The largest gradient at the end, relative to that of zero weights.
         docs (Optional[Tensor]): Indices of the docs to learn from; all if not given.
         RETURNS (Tensor): Float64, of the shape of `start`.
@@ -159,7 +158,6 @@ def _minimise(
 class Path:
     """Optima from strong to weak priors, in single precision; each search starts from the optima before.
 
-    problem (Problem): The problem.
     docs (Optional[Tensor]): Indices of the docs to learn from; all if not given.
     """
 

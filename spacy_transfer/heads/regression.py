@@ -159,8 +159,6 @@ def standardize(model: Model[Places, Floats2d], values: Floats) -> Floats:
 def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Places, Floats2d]:
     """Add targets. Old targets keep weights, mean and scale; new ones have mean 0, or the middle of the bounds, and
     scale 1.
-
-    n_targets (int): Number of all targets.
     """
     if model.get_ref("output").has_param("W"):
         grow_output(model, n_targets)
@@ -193,7 +191,6 @@ def mean_squared_error(xp: ArrayModule, values: Floats, truths: Floats, mask: Fl
     """Squared errors, summed.
 
     values (Floats): Predictions, shape (n, n_targets).
-    truths (Floats): Targets.
     mask (Floats): 0 where a target is missing.
     RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the predictions.
     """
@@ -205,9 +202,7 @@ def huber(xp: ArrayModule, values: Floats, truths: Floats, mask: Floats, delta: 
     """Half the squared error up to a distance, a straight line from there, so that outliers pull less (Huber 1964).
 
     values (Floats): Predictions, shape (n, n_targets).
-    truths (Floats): Targets.
     mask (Floats): 0 where a target is missing.
-    delta (float): The distance.
     RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the predictions.
     """
     errors: Floats = xp.where(mask > 0, values - truths, 0.0)

@@ -17,7 +17,6 @@ def soften(xp: ArrayModule, logits: Floats, temperature: float, exclusive: bool 
 
     logits (Floats): Shape (n_rows, n_labels); -inf for what is not allowed.
     temperature (float): 1 leaves the logits as they are; a higher one raises unlikely labels.
-    exclusive (bool): Softmax, or a sigmoid for each.
     """
     scaled = logits / temperature
     if not exclusive:
@@ -33,7 +32,6 @@ def soft_cross_entropy(
 
     logits (Floats): The student's, shape (n_rows, n_labels).
     targets (Floats): The teacher's probabilities, softened already; same shape.
-    temperature (float): T.
     shares (Floats): Weights of the rows, shape (n_rows,).
     exclusive (bool): Softmax over all labels; otherwise the sum over labels of yes and no.
     RETURNS (Tuple[float, Floats]): Summed loss, and its gradient.
@@ -56,7 +54,6 @@ def tag_marginals(logits: Floats, lengths: Ints, transitions: Transitions | None
     logits (Floats): Its scores, shape (n_tokens, n_tags).
     lengths (Ints): Tokens of the docs, shape (n_docs,).
     transitions (Optional[Transitions]): Its scores of neighbours; None where tokens are independent.
-    temperature (float): T.
     RETURNS (Floats): Probabilities of tags, shape (n_tokens, n_tags).
     """
     if transitions is None:
@@ -79,8 +76,6 @@ def soft_crf_loss(
     one side allows no tags are left out.
 
     scores (Floats), lengths (Ints), transitions (Transitions): The student's, as in `Chain`.
-    teacher_scores (Floats), teacher_transitions (Transitions): The same of the teacher.
-    temperature (float): T.
     shares (Floats): Weights of the docs, shape (n_docs,).
     RETURNS (Tuple[float, Floats, Transitions]): Summed loss, and its gradients.
     """

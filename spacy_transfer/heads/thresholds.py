@@ -10,11 +10,7 @@ LEANS = (numpy.inf, 100.0, 30.0, 10.0, 3.0)
 
 
 class Curve:
-    """The number of predictions, and of right ones, as functions of the threshold.
-
-    scores (Floats): The scores.
-    holds (Bools): Whether the label holds.
-    """
+    """The number of predictions, and of right ones, as functions of the threshold."""
 
     def __init__(self, scores: Floats, holds: Bools) -> None:
         order = numpy.argsort(-scores, kind="stable")

@@ -1,7 +1,7 @@
 """From and to transformers: a classifier's checkpoint as a trainable pipeline, and a component as a checkpoint."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy
 import spacy
@@ -9,11 +9,14 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..backbones.transformer.pretrained import Pretrained
-from ..backbones.transformer.transformer import TransformerShim, most_pieces
+from ..backbones.transformer.transformer_shim import TransformerShim, most_pieces
 from ..types import Floats, pipe_of
 from .files import Checkpoint, read_checkpoint
 from .state_dicts import fill_head
 from .token_classifiers import add_token_head, docs_before, largest_of_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WINDOW = 512  # The most that an encoder is given at once, where it could read more.
 BACKBONE = "transfer_backbone"
@@ -63,7 +66,7 @@ def build(checkpoint: Checkpoint, *, lang: str, window: int | None = None) -> La
     lang (str), window (Optional[int]): See `from_hf`.
     """
     nlp = spacy.blank(lang)
-    most = most_pieces(checkpoint.model.base_model) or WINDOW
+    most = most_pieces(cast("PreTrainedModel", checkpoint.model.base_model)) or WINDOW
     window = window or min(most, WINDOW)
     block = {
         "@architectures": "spacy-transfer.TransformerBackbone.v1",

@@ -7,7 +7,7 @@ from typing import cast
 from spacy.language import Language
 
 from ..backbones.transformer.pretrained import Pretrained
-from ..backbones.transformer.transformer import TransformerShim, most_pieces
+from ..backbones.transformer.transformer_shim import TransformerShim, most_pieces
 from ..errors import Errors, Warnings
 from ..pipeline.heads.ner import TransferNER
 from ..pipeline.heads.tokens import TokenPipe

@@ -22,7 +22,7 @@ from .state_dicts import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_h
 from .tags import TagRows, TokenTask, read_tags
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ..backbones.transformer.pretrained import Pretrained
 
@@ -215,7 +215,7 @@ def _model_of(export: Export) -> "PreTrainedModel":
     encoder = export.pretrained.transformer
     suffix = next(suffix for suffix, task in SUFFIXES.items() if task == export.task)
     cls = getattr(transformers, type(encoder).__name__.removesuffix("Model") + suffix)
-    config = cast("PretrainedConfig", copy.deepcopy(encoder.config))
+    config = copy.deepcopy(encoder.config)
     config.id2label = dict(enumerate(export.labels))
     config.label2id = {label: i for i, label in enumerate(export.labels)}
     config.problem_type = None

@@ -12,11 +12,10 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
 
 from ..backbones.transformer.encoder import Pieces
 from ..backbones.transformer.pretrained import Pretrained
-from ..backbones.transformer.transformer import TransformerShim
+from ..backbones.transformer.transformer_shim import TransformerShim
 from ..corpora.raw_text import RawText
 from ..errors import Errors
 from ..types import BackboneT, Config
@@ -98,7 +97,7 @@ class MaskedPieces(Objective):
     def make_output(self, settings: Config) -> nn.Module:
         """RETURNS (nn.Module): The language-model layer of the source."""
         self._mask = int(settings["mask"])
-        encoder = cast(PreTrainedModel, self._shim.encoder.transformer)
+        encoder = self._shim.encoder.transformer
         head = LanguageModelHead(encoder, self._shim.settings.source)
         return head.to(next(encoder.parameters()).device)
 

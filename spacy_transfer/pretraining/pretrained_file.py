@@ -11,7 +11,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..backbones.shims.tunable import tunable_shims
-from ..backbones.transformer.transformer import TransformerShim
+from ..backbones.transformer.transformer_shim import TransformerShim
 from ..errors import Errors
 from ..types import BackboneT, Config
 

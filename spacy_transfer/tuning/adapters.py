@@ -114,7 +114,6 @@ def trainable_names(names: Iterable[str], plain: Collection[str], adapter: Confi
     """The parameters that are trained with an adapter.
 
     names (Iterable[str]): Names of all parameters, the adapter's among them.
-    plain (Collection[str]): Names of the encoder's own.
     RETURNS (Set[str]): The adapter's own; biases for the method "bias".
     """
     biases = adapter["method"] == BIAS
@@ -134,7 +133,6 @@ def has_adapter(module: "nn.Module") -> bool:
 def merge(module: "nn.Module") -> None:
     """Merge the adapter into the encoder's weights, in place, and remove it.
 
-    module (nn.Module): Has the encoder in it.
     RAISES (ValueError): When the method cannot be merged; the module is then not changed.
     """
     # Typed loosely: peft's layers share no class with these methods.
@@ -157,9 +155,7 @@ def merge(module: "nn.Module") -> None:
 def save_adapter(folder: Path, adapter: Config, tensors: dict[str, "Tensor"], fingerprint: str) -> None:
     """Write an adapter as peft does, with the fingerprint of the weights that it belongs to.
 
-    folder (Path): Is created.
     tensors (Dict[str, Tensor]): The adapter's own, by their names in the encoder.
-    fingerprint (str): Of the encoder's source.
     """
     from safetensors.torch import save
 
@@ -177,8 +173,6 @@ def read_adapter(source: str, adapter: Config, fingerprint: str) -> tuple[Config
     """Read a saved adapter; options in the config override those in the folder.
 
     source (str): Folder that `save_adapter` or peft wrote.
-    adapter (Config): The block of the config.
-    fingerprint (str): Of this encoder's source.
     RETURNS (Tuple[Config, Dict[str, Tensor]]): The adapter, and its tensors by names without ".default".
     RAISES (ValueError): When it is no folder of an adapter, is of another method, or belongs to other weights.
     """

@@ -16,8 +16,7 @@ def strengths(anchor: Anchor, names: Sequence[str], key: str = "tuning.anchor") 
 
     anchor (Union[None, float, Dict[str, float]]): One strength for all, or one for each regular expression; the first
         that finds a name counts, and what none finds is free.
-    names (Sequence[str]): Names of the encoder's own parameters.
-    key (str): Where the anchor stands in the config, for the message.
+    key (str): Key of the anchor in the config, for the message.
     RETURNS (Dict[str, float]): By name; those that are free are left out.
     RAISES (ValueError): When a pattern finds nothing.
     """
@@ -43,7 +42,6 @@ def pull_of(weights: Floats, origin: Floats, strength: float, importance: Floats
     weights (FloatsXd), origin (FloatsXd): The weights, and where they are pulled to.
     strength (float): Of the pull, times the docs it is for.
     importance (Optional[FloatsXd]): Of each weight; None for 1.
-    RETURNS (FloatsXd): A new array.
     """
     found = weights - origin
     if importance is not None:

@@ -44,7 +44,6 @@ class DiagonalFisher:
     def mean(self, name: str, like: Floats) -> Floats:
         """The importance of a parameter.
 
-        name (str): The parameter.
         like (FloatsXd): An array of its shape, for a parameter without any gradient.
         RETURNS (FloatsXd): 0 or more for each weight.
         """

@@ -20,8 +20,6 @@ _GROUP_KEYS = ("pattern", "learn_rate", "weight_decay")
 def first_rate(key: str, rate: object) -> tuple[float, Iterator[float] | None]:
     """Take the first learning rate.
 
-    key (str): Where it stands in the config.
-    rate (Union[float, Iterable[float]]): The rate, or a schedule.
     RETURNS (Tuple[float, Optional[Iterator[float]]]): The rate, and the schedule without it.
     RAISES (ValueError): When it is no rate.
     """
@@ -43,7 +41,6 @@ class ParameterSettings:
 
     group (str): Name of its group; empty for none.
     rate (float): The rate at this step, factor included.
-    decay (float): Weight decay.
     schedule (Optional[Iterator[float]]): Of the rate; None where it is constant.
     scale (float): The factor on the rate.
     """
@@ -58,7 +55,6 @@ class ParameterSettings:
 class Group:
     """One block `[training.optimizer.groups.NAME]`.
 
-    name (str): Its name.
     settings (Config): `pattern`, and `learn_rate`, `weight_decay` where they differ from the rest.
     """
 
@@ -87,10 +83,7 @@ class Group:
 
 
 class Groups:
-    """All groups of an optimizer, in their order.
-
-    settings (Optional[Dict[str, Config]]): The blocks by name.
-    """
+    """All groups of an optimizer, in their order."""
 
     def __init__(self, settings: GroupSettings | None) -> None:
         self._groups = {name: Group(name, block) for name, block in (settings or {}).items()}
@@ -106,7 +99,7 @@ class Groups:
         return next((group for group in self if group.pattern.search(name)), None)
 
     def check(self, names: Collection[str]) -> None:
-        """A group that gets no parameter is a slip of the pen.
+        """Refuse groups without a parameter.
 
         names (Collection[str]): Names of all parameters, those that never move included.
         RAISES (ValueError): With the nearest names, or the groups that take all before it.

@@ -17,7 +17,6 @@ _LEAST_FALL = 0.02
 class Suggestion:
     """The result of a range test.
 
-    rate (float): The suggested rate.
     minimum (float): The rate at which the smoothed loss is lowest.
     smoothed (Floats): The smoothed losses, up to the first that is not finite.
     still_falls (bool): Whether the curve falls to its end, so that the rate is only a lower bound.
@@ -39,7 +38,6 @@ def rates_between(low: float, high: float, steps: int) -> list[float]:
 class Divergence:
     """Stops the test when the running mean of the loss is more than `times` its lowest value.
 
-    times (float): The factor.
     memory (float): Share of the mean that each step keeps.
     """
 
@@ -67,8 +65,6 @@ class Losses:
     batch. At the first, very low rates the loss per unit should be the same in all batches: of the three units, the one
     with the least variation is chosen. Each loss is then divided by its mean at the first rates: all heads weigh alike,
     and 1 is the loss before training.
-
-    names (Sequence[str]): The heads.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -82,7 +78,6 @@ class Losses:
         """Add a step.
 
         sums (Dict[str, float]): The summed losses of spaCy's loop, which sometimes begins a new dictionary.
-        n_texts (int), n_words (int): Size of the batch.
         RETURNS (float): A rough loss of this step, not corrected for the size of the batch.
         """
         if sums is not self._source:
@@ -135,7 +130,6 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
     from seed to seed, and for heads that begin at zero, whose loss falls at once, it is the lowest rate. The lowest
     point is stable.
 
-    rates (Sequence[float]): By step, rising.
     losses (Sequence[float]): By step. From the first that is not finite on, they are not read.
     RAISES (ValueError): When the curve does not go down.
     """

@@ -28,7 +28,7 @@ class Depths:
 
     n_layers (int): Number of layers; 0 where they are not known.
     by_name (Mapping[str, int]): By name of parameter or module. Parameters in a module have its depth; the others
-        stand above the layers (pooler, last normalisation, mix of layers).
+        are above the layers (pooler, last normalisation, mix of layers).
     """
 
     n_layers: int
@@ -102,9 +102,7 @@ def build_tuning_v1(
     """
     if isinstance(freeze, str) and freeze.isdecimal():
         freeze = int(freeze)  # Confection before 1.0 turns a number into a text here.
-    if isinstance(freeze, str) and freeze not in ("all", "embeddings"):
-        raise ValueError(Errors.T610.format(found=freeze))
-    if isinstance(freeze, int) and freeze < 0:
+    if freeze not in ("all", "embeddings") if isinstance(freeze, str) else isinstance(freeze, int) and freeze < 0:
         raise ValueError(Errors.T610.format(found=freeze))
     if head_first < 0:
         raise ValueError(Errors.T611.format(key="head_first", found=head_first, wanted="0 or more steps"))
@@ -151,8 +149,6 @@ def _check_schedule(schedule: dict[str, int]) -> None:
 class Policy:
     """A tuning, applied to the parameters of one encoder.
 
-    tuning (Tuning): The settings.
-    names (Sequence[str]): Names of all parameters.
     trainable (Optional[Collection[str]]): What is trained with an adapter; None where there is none.
     depths (Optional[Depths]): Depths from the encoder's modules; None or empty to take them from the names.
     """
@@ -189,11 +185,7 @@ class Policy:
         return frozenset(name for name in self.names if any(re.search(pattern, name) for pattern in freeze))
 
     def stage(self, step: int) -> int:
-        """The lowest depth that is trained; equal numbers mean equal sets.
-
-        step (int): Steps made so far.
-        RETURNS (int): 0 for the embeddings, 1 for the lowest layer; more than all depths for nothing.
-        """
+        """RETURNS (int): The lowest depth that is trained after so many steps; more than all depths for nothing."""
         if step < self.tuning.head_first:
             return self.n_layers + 2
         return self._lowest(step - self.tuning.head_first)
@@ -278,10 +270,7 @@ class Policy:
 
 
 def check_layers(tuning: Tuning | None, depths: Depths) -> None:
-    """Refuse settings that count layers where the layers are not known.
-
-    RAISES (ValueError): When the depths are empty.
-    """
+    """RAISES (ValueError): When settings count layers, and the depths are empty."""
     if tuning is None or depths:
         return
     for key, value in {"unfreeze": tuning.unfreeze, "layer_decay": tuning.layer_decay, "freeze": tuning.freeze}.items():

@@ -12,16 +12,12 @@ HEADER = ("group", "layers", "parameters", "trainable", "rate", "decay", "schedu
 class Row:
     """Parameters of one component with the same settings.
 
-    component (str): Name of the component.
     group (str): Group of the optimizer; empty for none.
     depths (Tuple[int, ...]): Their depths, see `Depths` of the policy; empty where there are no layers.
     n_layers (int): Number of layers of the encoder.
-    count (int): Number of weights.
     trainable (str): "yes", "no", or "later" for layers that are unfrozen later.
     rate (float): Learning rate at this step.
     highest (Optional[float]): The highest rate of the schedule, where it is known.
-    decays (Tuple[float, ...]): All weight decays.
-    schedule (str): Name of the schedule.
     """
 
     component: str
@@ -49,7 +45,6 @@ def show_depths(depths: Collection[int], n_layers: int) -> str:
     """Depths as runs.
 
     depths (Collection[int]): 0 for embeddings, 1 for the lowest layer, n_layers + 1 for what follows the last.
-    n_layers (int): How many layers there are.
     RETURNS (str): Such as "0-3, 6, top"; "-" for none.
     """
     runs: list[list[int]] = []

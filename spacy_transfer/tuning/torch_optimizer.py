@@ -59,7 +59,6 @@ class TorchOptimizer(Optimizer):
     not occur decay with the others.)
 
     make (Callable): Makes the torch optimizer of a list of parameter groups.
-    common (Common): The settings.
     """
 
     def __init__(self, make: Callable[[list[ParamGroup]], "torch.optim.Optimizer"], common: Common) -> None:
@@ -100,10 +99,7 @@ class TorchOptimizer(Optimizer):
         self._names.learn(owners, nodes, shims, parameters)
 
     def check_groups(self) -> None:
-        """Check that each group finds a parameter. This is also done in the first step.
-
-        RAISES (ValueError): With the nearest names.
-        """
+        """RAISES (ValueError): When a group finds no parameter. The first step checks this too."""
         self._unchecked = False
         self._groups.check(self._names.all)
 
@@ -112,12 +108,8 @@ class TorchOptimizer(Optimizer):
         return (*key, is_torch) in self._group_of
 
     def settings_of(self, name: str, scale: float = 1.0) -> ParameterSettings:
-        """The settings of a parameter.
-
-        name (str): Its full name.
-        scale (float): Factor on the rate, by its layer.
-        RETURNS (ParameterSettings): Group, rate at this step, decay and schedule.
-        """
+        """RETURNS (ParameterSettings): Group, rate at this step, decay and schedule of a parameter. `scale` is the
+        factor of its layer on the rate."""
         group = self._groups.find(name)
         decay = self._weight_decay if group is None or group.weight_decay is None else group.weight_decay
         if self._no_decay is not None and self._no_decay.search(name):
@@ -135,10 +127,7 @@ class TorchOptimizer(Optimizer):
         return {"": self.learn_rate * self._factor, **own}
 
     def scale_rates(self, factor: float) -> None:
-        """Multiply the rates of all groups, schedules or not, from now on.
-
-        factor (float): The factor; 1 for the rates as they were set.
-        """
+        """Multiply the rates of all groups by a factor from now on; 1 restores them."""
         self._factor = factor
 
     def __call__(
@@ -290,18 +279,12 @@ class TorchOptimizer(Optimizer):
 
 
 def settings_of(optimizer: Optimizer, name: str, scale: float = 1.0) -> ParameterSettings:
-    """The settings of a parameter in one of our optimizers, or in one of Thinc's, which have one rate for all.
-
-    name (str): The parameter's full name.
-    scale (float): Factor on the rate, by its layer.
-    RETURNS (ParameterSettings): Group, rate at this step, decay and schedule.
-    """
+    """RETURNS (ParameterSettings): The settings of a parameter in one of our optimizers, or in one of Thinc's."""
     if isinstance(optimizer, TorchOptimizer):
         return optimizer.settings_of(name, scale)
     scale = 1.0 if optimizer.use_radam else scale
-    return ParameterSettings(
-        "", optimizer.learn_rate * scale, optimizer.L2, optimizer.schedules.get("learn_rate"), scale
-    )
+    schedule = optimizer.schedules.get("learn_rate")
+    return ParameterSettings("", optimizer.learn_rate * scale, optimizer.L2, schedule, scale)
 
 
 def rates_of(optimizer: object) -> dict[str, float]:

@@ -1,18 +1,19 @@
-"""A loss scale for float16: gradients too small for it travel back enlarged, and are made small again before a step."""
+"""A loss scale for float16, in which small gradients would be 0."""
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LossScale:
     """Dynamic loss scaling (Micikevicius et al. 2018, arXiv 1710.03740).
 
-    Gradients of all batches of a step are collected under one scale, and taken out of it once, right before the step:
-    it holds with gradient accumulation, where unscaling after every batch would shrink what had been collected before.
+    The gradients of all batches of a step have one scale, and are divided by it once, before the step. With gradient
+    accumulation, a division after every batch would divide the earlier gradients again.
 
-    scale (float): To begin with.
-    growth (float): Factor on the scale after `interval` steps in a row that were finite.
-    backoff (float): Factor on the scale after one that was not; that step is left out.
-    interval (int): Steps.
+    growth (float): Factor on the scale after `interval` finite steps in a row.
+    backoff (float): Factor on the scale after a step that was not finite, which is left out.
     """
 
     def __init__(
@@ -22,11 +23,9 @@ class LossScale:
         self._growth, self._backoff, self._interval = growth, backoff, interval
         self._finite = 0
 
-    def unscale(self, grads: list[Any], is_finite: bool) -> bool:
-        """Take the scale out of collected gradients, in place, and choose the next one.
+    def unscale(self, grads: "list[Tensor]", is_finite: bool) -> bool:
+        """Divide gradients by the scale, in place, and choose the next scale.
 
-        grads (List[Tensor]): The gradients.
-        is_finite (bool): Whether all of them are.
         RETURNS (bool): Whether to make the step.
         """
         import torch

@@ -1,15 +1,16 @@
-"""One parameter, whether a node of Thinc holds it or a module of torch: value, gradient, step."""
+"""One parameter of a node of Thinc or a module of torch: value, gradient, step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from thinc.api import Model
+from thinc.api import Model, Optimizer
 from thinc.shims import Shim
 from thinc.types import FloatsXd
 from thinc.util import is_torch_array, torch2xp, xp2torch
 
 from ..._compat import drop_gradient
+from ...types import Floats
 from .safetensors_shim import step_parameter
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ class Parameter:
     """A parameter in a node of Thinc.
 
     owner (Union[Model, Shim]): The node; of a `TorchParameter` the shim.
-    own_name (str): Its name there.
     """
 
     owner: Any
@@ -29,7 +29,7 @@ class Parameter:
 
     @property
     def key(self) -> tuple[int, str]:
-        """RETURNS (Tuple[int, str]): What optimizers know it by."""
+        """RETURNS (Tuple[int, str]): Its key in optimizers."""
         return self.owner.id, self.own_name
 
     @property
@@ -39,7 +39,7 @@ class Parameter:
 
     @property
     def size(self) -> int:
-        """RETURNS (int): How many numbers it holds."""
+        """RETURNS (int): Number of weights."""
         return int(self.value.size)
 
     def value_copy(self) -> FloatsXd:
@@ -47,43 +47,34 @@ class Parameter:
         return self.value.copy()
 
     def put(self, value: FloatsXd) -> None:
-        """Set the weights.
-
-        value (FloatsXd): Of the same shape.
-        """
+        """Set the weights, of the same shape."""
         self.owner.set_param(self.own_name, value)
 
     @property
     def raw_gradient(self) -> FloatsXd | None:
-        """RETURNS (Optional[FloatsXd]): What has been collected for the coming step, with its loss scale."""
+        """RETURNS (Optional[FloatsXd]): The gradient of the next step so far, times the loss scale."""
         return self.owner.get_grad(self.own_name) if self.owner.has_grad(self.own_name) else None
 
     @property
     def gradient(self) -> FloatsXd | None:
-        """RETURNS (Optional[FloatsXd]): The same without a loss scale; None where there is nothing but zeros."""
+        """RETURNS (Optional[FloatsXd]): The same without the loss scale; None if all are zeros."""
         found = self.raw_gradient
         if found is None or not bool(found.any()):
             return None
         return found if self._loss_scale == 1.0 else cast(FloatsXd, found / self._loss_scale)
 
     def add_gradient(self, more: FloatsXd) -> None:
-        """Add to the gradient; where there is none, begin one.
-
-        more (FloatsXd): Of the same shape, without a loss scale.
-        """
+        """Add to the gradient, without the loss scale."""
         self.owner.inc_grad(self.own_name, more)
 
     def set_gradient(self, gradient: FloatsXd) -> None:
-        """Replace the gradient.
-
-        gradient (FloatsXd): With the loss scale.
-        """
+        """Replace the gradient, times the loss scale."""
         self.owner.set_grad(self.own_name, gradient)
 
     def take_gradient(self) -> FloatsXd | None:
-        """Take the gradient away: one that is kept, though zero, would still move its parameter by momentum and decay.
+        """Remove the gradient. A gradient of zeros would still change its parameter by momentum and decay.
 
-        RETURNS (Optional[FloatsXd]): The gradient, with its loss scale.
+        RETURNS (Optional[FloatsXd]): The gradient, times the loss scale.
         """
         found = self.raw_gradient
         drop_gradient(self.owner, self.own_name)
@@ -91,17 +82,13 @@ class Parameter:
 
     def clear_gradient(self) -> None:
         """Set the gradient to zero, as Thinc does after a step."""
-        gradient: Any = self.raw_gradient
+        gradient = self.raw_gradient
         if gradient is not None:
-            gradient[...] = 0
+            cast(Floats, gradient)[...] = 0
 
-    def step(self, optimizer: Any, rate_scale: float) -> None:
-        """Make a step with the gradient, and take that away.
-
-        optimizer (Optimizer): Thinc's, or one of ours.
-        rate_scale (float): Factor on the learning rate.
-        """
-        changed, _ = optimizer(self.key, self.value, self.raw_gradient, lr_scale=rate_scale)
+    def step(self, optimizer: Optimizer, rate_scale: float) -> None:
+        """Step with the gradient, and remove it."""
+        changed, _ = optimizer(self.key, self.value, cast(FloatsXd, self.raw_gradient), lr_scale=rate_scale)
         self.put(changed)
         self.take_gradient()
 
@@ -113,8 +100,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class TorchParameter(Parameter):
-    """A parameter in a module of torch; the owner is the module's shim. Values and gradients are tensors, on the
-    parameter's own device; arrays are taken as well."""
+    """A parameter in a module of torch; the owner is the module's shim. Values and gradients are tensors on the
+    parameter's device. Methods accept arrays too."""
 
     @property
     def tensor(self) -> "torch.nn.Parameter":
@@ -132,14 +119,14 @@ class TorchParameter(Parameter):
     def value_copy(self) -> Any:
         return self.value.clone()
 
-    def put(self, value: Any) -> None:
+    def put(self, value: "FloatsXd | torch.Tensor") -> None:
         self.value.copy_(self._as_tensor(value))
 
     @property
     def raw_gradient(self) -> Any:
         return self.tensor.grad
 
-    def add_gradient(self, more: Any) -> None:
+    def add_gradient(self, more: "FloatsXd | torch.Tensor") -> None:
         tensor = self.tensor
         if tensor.grad is None:
             tensor.grad = tensor.new_zeros(tensor.shape)
@@ -155,11 +142,13 @@ class TorchParameter(Parameter):
     def clear_gradient(self) -> None:
         self.take_gradient()
 
-    def step(self, optimizer: Any, rate_scale: float) -> None:
+    def step(self, optimizer: Optimizer, rate_scale: float) -> None:
         step_parameter(optimizer, self.key, self.tensor, rate_scale)
 
-    def _as_tensor(self, array: Any) -> "torch.Tensor":
-        return array if is_torch_array(array) else xp2torch(array, device=self.tensor.device)
+    def _as_tensor(self, array: "FloatsXd | torch.Tensor") -> "torch.Tensor":
+        if is_torch_array(array):
+            return cast("torch.Tensor", array)
+        return xp2torch(cast(FloatsXd, array), device=self.tensor.device)
 
 
 def as_array(value: Any) -> FloatsXd:
@@ -168,18 +157,12 @@ def as_array(value: Any) -> FloatsXd:
 
 
 def node_parameters(node: Model) -> list[Parameter]:
-    """RETURNS (List[Parameter]): The parameters of a node itself, those that exist so far.
-
-    node (Model): The node.
-    """
+    """RETURNS (List[Parameter]): The initialised parameters of a node, without those of its layers."""
     return [Parameter(node, name) for name in node.param_names if node.has_param(name)]
 
 
 def shim_parameters(shim: Shim) -> Iterator[TorchParameter]:
-    """The parameters of the module of torch in a shim; none where it holds anything else.
-
-    shim (Shim): The shim.
-    """
+    """YIELDS (TorchParameter): The parameters of the module of torch in a shim, if there is one."""
     named_parameters = getattr(getattr(shim, "_model", None), "named_parameters", None)
     for name, _ in () if named_parameters is None else named_parameters():
         yield TorchParameter(shim, name)

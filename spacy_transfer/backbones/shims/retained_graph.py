@@ -1,4 +1,4 @@
-"""A switch for the coming backward pass: keep what a second one through the same forward pass needs."""
+"""A switch for the next backward pass: keep torch's graph for a second one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ _IS_KEPT: ContextVar[bool] = ContextVar("spacy_transfer_keeps_graph", default=Fa
 
 @contextmanager
 def keep_graph(keep: bool = True) -> Iterator[None]:
-    """Backward passes inside keep torch's graph: shims that look at `is_graph_kept` say so by `keeps_graph`. The
-    callbacks of Thinc's own layers may be called any number of times.
+    """Within, backward passes keep torch's graph, in shims with `keeps_graph`. The callbacks of Thinc's own layers can
+    be called any number of times.
 
     keep (bool): False for the last pass.
     """

@@ -4,10 +4,11 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from thinc.api import PyTorchShim
+from thinc.api import Optimizer, PyTorchShim
 from thinc.shims import Shim
+from thinc.types import FloatsXd
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 
 from ...errors import Errors
@@ -19,36 +20,27 @@ if TYPE_CHECKING:
 class SafetensorsShim(PyTorchShim):
     """Thinc's PyTorchShim, saved as safetensors instead of a pickle.
 
-    Differs in four more ways: a copy gets an id of its own (two shims with one id would share the
-    optimizer's moments), averaged weights reach the torch parameters (Thinc looks them up under keys
-    that its optimizer never writes), a parameter without gradient is left alone, and gradients do not outlive
-    the step.
+    Four more differences: a copy has its own id (otherwise both share the optimizer's moments); averaged weights are
+    loaded into the torch parameters (Thinc looks them up under other keys than those of its optimizer); a parameter
+    without gradient does not change; gradients are removed after the step.
     """
 
-    # Attributes that belong to a training under way: a copy begins without them.
-    of_this_training: tuple[str, ...] = ()
-    # Whether its backward pass looks at `graph.is_graph_kept`.
+    # Attributes of one training, which copies do not get.
+    not_copied: tuple[str, ...] = ()
+    # Whether its backward pass reads `is_graph_kept`.
     keeps_graph = True
 
-    def __init__(self, model: Any, **kwargs: Any) -> None:
-        super().__init__(model, **kwargs)
-
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): safetensors; spaCy puts them into its msgpack."""
         return dump_state(self._model)
 
     def from_bytes(self, bytes_data: bytes) -> "SafetensorsShim":
-        """Load a state into the module this shim holds. Names and shapes must be the module's own.
-
-        bytes_data (bytes): What `to_bytes` returned.
-        RETURNS (SafetensorsShim): self.
-        """
+        """Load a state into the module this shim holds. Names and shapes must be the module's own."""
         load_state(self._model, bytes_data)
         self._model.to(get_torch_default_device())
         return self
 
     def copy(self) -> "SafetensorsShim":
-        """RETURNS (SafetensorsShim): A deep copy with an id of its own."""
+        """RETURNS (SafetensorsShim): A deep copy with its own id."""
         copied = super().copy()
         with Shim.global_id_lock:
             Shim.global_id += 1
@@ -56,29 +48,20 @@ class SafetensorsShim(PyTorchShim):
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: None if name in self.of_this_training else value for name, value in vars(self).items()}
+        return {name: None if name in self.not_copied else value for name, value in vars(self).items()}
 
     def __deepcopy__(self, memo: dict) -> "SafetensorsShim":
         import copy
 
-        cls = type(self)
-        twin = cls.__new__(cls)
-        memo[id(self)] = twin
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
         for name, value in self.__getstate__().items():
-            if isinstance(value, type(threading.Lock())):
-                # Threading primitives cannot be copied, and a copy may be used by another thread anyway.
-                fresh = threading.Lock()
-            else:
-                fresh = copy.deepcopy(value, memo)
-            setattr(twin, name, fresh)
-        return twin
+            is_lock = isinstance(value, type(threading.Lock()))  # These cannot be copied.
+            setattr(copied, name, threading.Lock() if is_lock else copy.deepcopy(value, memo))
+        return copied
 
-    def finish_update(self, optimizer: Any) -> None:
-        """Step every parameter that has a gradient, and take the gradient away: one that is kept, though zero,
-        would still move its parameter by momentum and decay.
-
-        optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
-        """
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Step every parameter that has a gradient, and remove the gradient."""
         for name, parameter in self._model.named_parameters():
             if parameter.grad is not None:
                 step_parameter(optimizer, (self.id, name), parameter, self.rate_scale(name))
@@ -89,11 +72,7 @@ class SafetensorsShim(PyTorchShim):
 
     @contextlib.contextmanager
     def use_params(self, params: dict) -> Iterator[None]:
-        """Run with the parameters that `params` holds for this shim (keys `(shim.id, name)`), then put the
-        module's own back, also after an exception.
-
-        params (Dict): The optimizer's averages.
-        """
+        """Within, use the parameters of this shim in `params`, by keys `(shim.id, name)`."""
         own: dict[str, torch.Tensor] = {}
         named = {} if self._model is None else dict(self._model.named_parameters())
         try:
@@ -108,13 +87,10 @@ class SafetensorsShim(PyTorchShim):
                 named[name].data = data
 
 
-def step_parameter(optimizer: Any, key: tuple[int, str], parameter: Any, scale: float) -> None:
-    """Step one torch parameter with its gradient, and take that away.
+def step_parameter(optimizer: Optimizer, key: tuple[int, str], parameter: "torch.nn.Parameter", scale: float) -> None:
+    """Step one torch parameter with its gradient, and remove that. Our optimizers take torch parameters directly.
 
-    optimizer (Optimizer): Thinc's, or one of ours, which takes torch parameters as they are.
     key (Tuple[int, str]): Id of the shim, and name of the parameter.
-    parameter (torch.nn.Parameter): The parameter.
-    scale (float): Factor on the rate.
     """
     collect = getattr(optimizer, "collect", None)
     if collect is not None:
@@ -122,27 +98,19 @@ def step_parameter(optimizer: Any, key: tuple[int, str], parameter: Any, scale: 
         return
     if scale != 1.0 and getattr(optimizer, "use_radam", False):
         raise ValueError(Errors.T618)
-    changed, _ = optimizer(key, torch2xp(parameter.data), torch2xp(parameter.grad), lr_scale=scale)
+    gradient = torch2xp(cast("torch.Tensor", parameter.grad))
+    changed, _ = optimizer(key, cast(FloatsXd, torch2xp(parameter.data)), cast(FloatsXd, gradient), lr_scale=scale)
     parameter.data = xp2torch(changed, device=parameter.device)
     parameter.grad = None
 
 
 def dump_state(module: "torch.nn.Module") -> bytes:
-    """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name.
-
-    module (torch.nn.Module): The module.
-    RETURNS (bytes): The state.
-    """
+    """The parameters and buffers of a module as safetensors. Tied tensors are written once for each name."""
     return dump_tensors(module.state_dict())
 
 
 def dump_tensors(tensors: "dict[str, torch.Tensor]", metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as safetensors.
-
-    tensors (Dict[str, torch.Tensor]): By name.
-    metadata (Optional[Dict[str, str]]): Goes into the header.
-    RETURNS (bytes): The state.
-    """
+    """Tensors as safetensors."""
     from safetensors.torch import save
 
     state = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -152,8 +120,6 @@ def dump_tensors(tensors: "dict[str, torch.Tensor]", metadata: dict[str, str] | 
 def read_state(data: bytes) -> "dict[str, torch.Tensor]":
     """Parse safetensors.
 
-    data (bytes): What `dump_state` returned.
-    RETURNS (Dict[str, torch.Tensor]): Tensors by name.
     RAISES (ValueError): When the data are cut short or damaged.
     """
     from safetensors import SafetensorError
@@ -168,7 +134,6 @@ def read_state(data: bytes) -> "dict[str, torch.Tensor]":
 def read_metadata(data: bytes) -> dict[str, str]:
     """The metadata in the header of safetensors.
 
-    data (bytes): What `dump_state` returned.
     RETURNS (Dict[str, str]): The metadata, empty if there are none.
     RAISES (ValueError): When the header is cut short or damaged.
     """
@@ -182,8 +147,6 @@ def read_metadata(data: bytes) -> dict[str, str]:
 def load_state(module: "torch.nn.Module", data: bytes) -> None:
     """Put saved tensors into a module of the same names and shapes.
 
-    module (torch.nn.Module): Receives the tensors.
-    data (bytes): safetensors.
     RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
     """
     load_tensors(module, read_state(data))
@@ -192,8 +155,6 @@ def load_state(module: "torch.nn.Module", data: bytes) -> None:
 def load_tensors(module: "torch.nn.Module", state: "dict[str, torch.Tensor]") -> None:
     """Put tensors into a module of the same names and shapes.
 
-    module (torch.nn.Module): Receives the tensors.
-    state (Dict[str, torch.Tensor]): By name.
     RAISES (ValueError): When names or shapes differ; lists what is missing, unexpected or of another shape.
     """
     own = module.state_dict()

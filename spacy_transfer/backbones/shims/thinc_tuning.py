@@ -1,11 +1,13 @@
-"""A shim at the root of layers of Thinc, which tunes them: what moves, from when, how fast, and from where."""
+"""A shim that applies a tuning to layers of Thinc."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import cast
 
-from thinc.api import Model, set_dropout_rate
+from spacy.tokens import Doc
+from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.shims import Shim
+from thinc.types import Floats2d, FloatsXd
 
 from ...errors import Errors
 from ...tuning.anchors import strengths
@@ -16,11 +18,8 @@ from .tunable import Tunable
 
 
 class LayersShim(Tunable, Shim):
-    """Holds no weights: they are those of the layers below its node, which it is bound to. Thinc lets the shims of a
-    model step before its nodes, so what this one takes away is not stepped any more.
-
-    tuning (Optional[Tuning]): What moves; null for everything, stepped as Thinc does it.
-    """
+    """Tunes the weights of the layers of its node, and holds none itself. In Thinc the shims of a model step before its
+    nodes: gradients that this shim removes change nothing. Without a tuning, Thinc steps all weights."""
 
     def __init__(self, tuning: Tuning | None = None) -> None:
         Shim.__init__(self, None)
@@ -28,7 +27,7 @@ class LayersShim(Tunable, Shim):
         self.weights: dict[str, Weight] = {}
         self._node: Model | None = None
 
-    # For those who know the layers
+    # For subclasses
 
     def find_weights(self, model: Model) -> dict[str, Weight]:
         """RETURNS (Dict[str, Weight]): All parameters by name; empty as long as there are none."""
@@ -39,23 +38,20 @@ class LayersShim(Tunable, Shim):
         raise NotImplementedError
 
     def find_pretrained(self) -> list[str]:
-        """RETURNS (List[str]): Names of what an anchor can pull toward its pretrained weights."""
+        """RETURNS (List[str]): Names of the pretrained parameters, which an anchor can pull."""
         return list(self.weights)
 
     def check_tuning(self) -> None:
         """RAISES (ValueError): When the tuning contradicts other settings."""
 
-    def read_origin(self) -> Mapping[str, Any]:
-        """RETURNS (Mapping[str, FloatsXd]): The pretrained weights, once a saved pipeline is trained on."""
+    def read_origin(self) -> Mapping[str, FloatsXd]:
+        """RETURNS (Mapping[str, FloatsXd]): The pretrained weights, from the source."""
         raise NotImplementedError
 
     # Setting up
 
     def bind(self, model: Model) -> None:
-        """Find the parameters, and work out the policy for their names. Does nothing before there are weights.
-
-        model (Model): The node in which this shim stands.
-        """
+        """Find the parameters of the node, if it is initialised, and the policy for their names."""
         if model is self._node:
             return
         self.weights = self.find_weights(model)
@@ -69,59 +65,51 @@ class LayersShim(Tunable, Shim):
         self._node = model
 
     def unbind(self) -> None:
-        """Forget the parameters: others come."""
+        """Forget the parameters, before there are others."""
         self.weights, self._node, self.policy, self._origin, self._n_docs = {}, None, None, {}, 0
 
     def start(self, model: Model) -> None:
-        """Begin anew with the weights of the source.
-
-        model (Model): The node, initialised.
-        """
+        """Start with the weights of the source, at step 0."""
         self.unbind()
         self.steps = 0
         self.bind(model)
         self._origin = {name: self.weights[name].parameter.value_copy() for name in self._strengths}
 
     def copy(self) -> "LayersShim":
-        """RETURNS (LayersShim): One for a copy of the node, to which it is bound when that is used."""
-        twin = type(self)(self.tuning)
-        twin.steps = self.steps
-        twin.serve(self.owner, self.cache_settings)
-        twin._origin = copy.deepcopy(self._origin)
-        return twin
+        """RETURNS (LayersShim): A shim for a copy of the node, not bound yet."""
+        copied = type(self)(self.tuning)
+        copied.steps = self.steps
+        copied.serve(self.owner, self.cache_settings)
+        copied._origin = copy.deepcopy(self._origin)
+        return copied
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """The layers are moved by Thinc."""
+        """Thinc moves the layers."""
 
     # A step
 
-    def run(self, model: Model, docs: Any, is_train: bool) -> tuple[Any, Callable[[Any], Any]]:
-        """Let docs go through the parts. Below the lowest that moves nothing is kept for the backward pass, which ends
-        there, and dropout is off.
-
-        model (Model): The node.
-        docs (List[Doc]): The batch.
-        is_train (bool): Keep what the backward pass needs.
-        RETURNS (Tuple[List[Floats2d], Callable]): The rows, and the way back.
-        """
+    def run(
+        self, model: Model, docs: list[Doc], is_train: bool
+    ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
+        """Run the parts. Below the lowest part with trained parameters there is no backward pass and no dropout."""
         self.bind(model)
         parts = self.find_parts(model)
-        n_frozen = self._let_move(len(docs), len(parts)) if is_train else 0
-        rows, backs = docs, []
+        n_frozen = self._prepare_step(len(docs), len(parts)) if is_train else 0
+        rows, backs = cast(list[Floats2d], docs), []
         for i, part in enumerate(parts):
             rows, back = by_numpy(part)(rows, is_train and i >= n_frozen)
             if i >= n_frozen:
                 backs.append(back)
 
-        def backprop(d_rows: Any) -> Any:
+        def backprop(d_rows: list[Floats2d]) -> list[Doc]:
             for back in reversed(backs):
                 d_rows = back(d_rows)
             return docs
 
         return rows, backprop
 
-    def _let_move(self, n_docs: int, n_parts: int) -> int:
-        """How many of the parts stay as they are at this step, from below."""
+    def _prepare_step(self, n_docs: int, n_parts: int) -> int:
+        """RETURNS (int): Number of lower parts that are frozen in this step."""
         self._n_docs += n_docs
         policy = self.policy
         if policy is None:
@@ -140,18 +128,17 @@ class LayersShim(Tunable, Shim):
         """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
         return super().rate_scale(name) if self.policy is not None and name in self.policy.depth else 1.0
 
-    def finish_update(self, optimizer: Any) -> None:
-        """Take away the gradients of what is frozen, add the anchor's pull, step the rest, and count the step.
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Remove the gradients of frozen parameters, add the anchor's pull, step, and count the step.
 
-        optimizer (Optimizer): The optimizer.
-        RAISES (ValueError): When the optimizer cannot scale rates; nothing has moved then.
+        RAISES (ValueError): When the optimizer cannot scale rates. No parameter has changed then.
         """
         if self.policy is not None:
             self._step(optimizer, self.policy.moving(self.steps))
         self._n_docs = 0
         self.steps += 1
 
-    def _step(self, optimizer: Any, moving: frozenset[str]) -> None:
+    def _step(self, optimizer: Optimizer, moving: frozenset[str]) -> None:
         for name, weight in self.weights.items():
             if name not in moving:
                 weight.parameter.take_gradient()
@@ -163,25 +150,21 @@ class LayersShim(Tunable, Shim):
             parameter.step(optimizer, self.rate_scale(name))
 
     def drop_gradients(self) -> None:
-        """Forget what has been collected for the next step."""
+        """Drop the gradients of the next step."""
         self._n_docs = 0
         for weight in self.weights.values():
             weight.parameter.take_gradient()
 
 
 def is_frozen(model: Model) -> bool:
-    """RETURNS (bool): Whether no parameter moves in the coming step: see `BackboneHooks`."""
-    shim: Any = model.shims[0]
+    """RETURNS (bool): Whether all parameters are frozen in the next step: see `BackboneHooks`."""
+    shim = cast(LayersShim, model.shims[0])
     shim.bind(model)
     return shim.is_frozen
 
 
 def check_keys(tuning: Tuning | None, name: str) -> None:
-    """Refuse what only encoders in torch have.
-
-    tuning (Optional[Tuning]): The settings.
-    name (str): Of the backbone.
-    """
+    """RAISES (ValueError): For settings that only encoders in torch have."""
     if tuning is not None and tuning.adapter is not None:
         raise ValueError(Errors.T655.format(key="adapter", found=tuning.adapter, off="null", name=name))
     if tuning is not None and tuning.checkpointing:

@@ -17,7 +17,6 @@ COMBINES = re.compile(r">>|[|+(]")
 class Weight:
     """One parameter of the layers.
 
-    parameter (Parameter): The parameter.
     part (int): In which part of the backbone it stands, counted from below.
     block (Model): The layer, with all its nodes.
     is_frozen (bool): Whether it never gets a gradient, whatever the tuning.
@@ -33,7 +32,6 @@ def find_weights(embeddings: Sequence[Model], rest: Sequence[Model]) -> dict[str
     """Names for all parameters: "embeddings.X" for the lowest parts, and "layer.i.X" for what comes after them, a
     block each. X is the path of nodes inside the block, and the parameter's own name: "layer.0.maxout.W".
 
-    embeddings (Sequence[Model]): Parts that embed.
     rest (Sequence[Model]): The parts after them, in the order in which rows go through them.
     RETURNS (Dict[str, Weight]): Parameters that exist so far, by name.
     """

@@ -1,13 +1,16 @@
-"""A shim whose encoder is tuned by a policy: what moves, from when, how fast, from where, and whether it may."""
+"""A shim that applies a tuning to an encoder in torch: freezing, rates, anchor, adapter, and checks of gradients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from thinc.api import Optimizer
+
 from ...errors import Errors
-from ...tuning.adapters import has_adapter, inject, merge, plain_name, trainable_names
+from ...tuning.adapters import has_adapter, inject, merge, plain_name, read_adapter, trainable_names
 from ...tuning.anchors import strengths
 from ...tuning.policy import Depths, Policy, Tuning, check_layers
+from ...types import Config
 from ..row_cache import RowCache
 from .loss_scale import LossScale
 from .parameter import TorchParameter
@@ -16,24 +19,21 @@ from .tunable import Tunable
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Parameter as TensorParameter
+    from transformers import PreTrainedModel
 
 
 class TuningShim(Tunable, SafetensorsShim):
-    """Counts steps, and applies a tuning to the module it holds. Both live here, so that they survive
-    `replace_listeners`, and work in whatever component the shim stands.
+    """Counts steps, and applies a tuning to its module; None trains everything."""
 
-    tuning (Optional[Tuning]): What moves; null for everything.
-    model (Any): What the shim holds to begin with.
-    """
-
-    # What stands before the encoder's names in those of the module that the shim holds.
+    # The prefix of the encoder's names in those of the module.
     prefix = ""
-    of_this_training: tuple[str, ...] = ("_cache",)
+    not_copied: tuple[str, ...] = ("_cache",)
 
     def __init__(self, tuning: Tuning | None, model: Any = None, **kwargs: Any) -> None:
         super().__init__(model, **kwargs)
         self.begin_tuning(tuning)
-        self.adapter: dict[str, Any] | None = None
+        self.adapter: Config | None = None
         self.loss_scale: LossScale | None = None
         self._plain: list[str] = []
         self._stage = -1
@@ -41,12 +41,25 @@ class TuningShim(Tunable, SafetensorsShim):
 
     # Setting up
 
-    def adopt(self, transformer: Any, adapter: Mapping[str, Any] | None) -> None:
-        """Take an encoder, before it is put under this shim, and put the adapter into it.
+    def install_from_source(self, install: Callable[[Config | None], None], fingerprint: str) -> None:
+        """Install an encoder from its source: with a new adapter, or one that was saved with such an encoder.
 
-        transformer (nn.Module): The encoder, without adapter.
-        adapter (Optional[Mapping[str, Any]]): The method and its options.
+        install (Callable[[Optional[Config]], None]): Installs it with an adapter.
         """
+        from ..transformer.source_checks import check_finite
+
+        adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
+        if adapter is not None and adapter.get("source"):
+            adapter, tensors = read_adapter(str(adapter["source"]), adapter, fingerprint)
+            check_finite(tensors.items(), str(adapter["source"]))
+        install(adapter)
+        self.check_layers()
+        if tensors is not None:
+            self.fill_adapter(tensors, without=".default")
+        self.remember_origin()
+
+    def prepare_encoder(self, transformer: "PreTrainedModel", adapter: Config | None) -> None:
+        """Put an adapter into an encoder that will be this shim's, and switch on what the tuning asks for."""
         from ..transformer.module_tree import attention_layers
         from ..transformer.probes import switch_on_checkpointing, take_whole_windows
 
@@ -57,18 +70,18 @@ class TuningShim(Tunable, SafetensorsShim):
         self.adapter = None if adapter is None else inject(transformer, dict(adapter), attention_layers(transformer))
 
     def find_depths(self) -> Depths:
-        """RETURNS (Depths): How high each parameter stands, by its name in the module that this shim holds."""
+        """RETURNS (Depths): The depth of each parameter, by its name in the module."""
         from ..transformer.depths import find_depths
 
         return find_depths(self._model.get_submodule(self.prefix.rstrip(".")), self.prefix)
 
     def check_layers(self) -> None:
-        """RAISES (ValueError): When the tuning counts layers, and this encoder's cannot be told apart from the rest."""
+        """RAISES (ValueError): When the tuning counts layers, and those of this encoder are not known."""
         if self.tuning is not None:
             check_layers(self.tuning, self.find_depths())
 
-    def work_out(self) -> None:
-        """Apply the tuning to the names of the module that this shim holds by now."""
+    def apply_tuning(self) -> None:
+        """Apply the tuning to the parameters of the module."""
         self._forget()
         self.policy, self._strengths = None, {}
         tuning = self.tuning
@@ -81,17 +94,15 @@ class TuningShim(Tunable, SafetensorsShim):
         self._strengths = strengths(tuning.anchor, [name for name in names if plain_name(name) in plain])
 
     def remember_origin(self, read: Callable[[], "Mapping[str, Tensor]"] | None = None) -> None:
-        """Keep the weights toward which the anchor pulls: the module's own as they are now, or such as are read.
-
-        read (Optional[Callable[[], Mapping[str, Tensor]]]): Gives the pretrained weights, by the module's names.
-        """
+        """Keep the weights toward which the anchor pulls: those that `read` returns, by the module's names, or the
+        present ones."""
         if not self._strengths:
             return
         found = dict(self._model.named_parameters()) if read is None else read()
         self._origin = {name: found[name].detach().clone() for name in self._strengths}
 
     def read_origin(self) -> "Mapping[str, Tensor]":
-        """RETURNS (Mapping[str, Tensor]): The pretrained weights, once a saved pipeline is trained on."""
+        """RETURNS (Mapping[str, Tensor]): The pretrained weights, by the module's names, from the source."""
         raise NotImplementedError
 
     def _forget(self) -> None:
@@ -99,11 +110,8 @@ class TuningShim(Tunable, SafetensorsShim):
 
     # A step
 
-    def let_move(self, n_docs: int) -> None:
-        """Training mode and gradients for what moves at this step, and for nothing below it.
-
-        n_docs (int): Docs in the coming batch.
-        """
+    def prepare_step(self, n_docs: int) -> None:
+        """Set training mode and gradients for the trained parameters of this step, and for no layer below them."""
         self._n_docs += n_docs
         module = self._model
         if self.policy is None:
@@ -125,17 +133,33 @@ class TuningShim(Tunable, SafetensorsShim):
             self.remember_origin(self.read_origin)
 
     def states_below(self) -> tuple[int, RowCache | None]:
-        """RETURNS (Tuple[int, Optional[RowCache]]): How many layers stay as they are, and what keeps their states."""
+        """RETURNS (Tuple[int, Optional[RowCache]]): Number of frozen lower layers, and the cache of their states."""
         n_lower = 0 if self.policy is None else self.policy.n_lower(self.steps)
         if n_lower and self._cache is None and self.cache_settings.is_on:
             self._cache = RowCache(self.cache_settings)
         return n_lower, self._cache if n_lower else None
 
-    def finish_update(self, optimizer: Any) -> None:
-        """Add the anchor's pull, look at the gradients, step, and count the step.
+    @property
+    def current_scale(self) -> float:
+        """RETURNS (float): The loss scale; 1 without."""
+        return 1.0 if self.loss_scale is None else self.loss_scale.scale
 
-        optimizer (Optimizer): The optimizer.
-        RAISES (ValueError): When a gradient is not finite; nothing has moved then.
+    @staticmethod
+    def send_back(
+        outputs: "Sequence[Tensor]", grads: "Sequence[Tensor]", scale: float, *, retain_graph: bool = False
+    ) -> None:
+        """Send gradients, times a loss scale, back through the module."""
+        import torch
+
+        pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if out.requires_grad]
+        if pairs:
+            scaled = [grad * scale if scale != 1.0 else grad for _, grad in pairs]
+            torch.autograd.backward([out for out, _ in pairs], scaled, retain_graph=retain_graph)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Add the anchor's pull, check the gradients, step, and count the step.
+
+        RAISES (ValueError): When a gradient is not finite. No parameter has changed then.
         """
         parameters = {name: p for name, p in self._model.named_parameters() if p.grad is not None}
         self.add_pull({name: TorchParameter(self, name) for name in self._strengths})
@@ -147,12 +171,12 @@ class TuningShim(Tunable, SafetensorsShim):
         self._n_docs = 0
         self.steps += 1
 
-    def _may_step(self, parameters: dict[str, Any]) -> bool:
+    def _may_step(self, parameters: "dict[str, TensorParameter]") -> bool:
         import torch
 
         if not parameters:
             return True
-        grads = [parameter.grad for parameter in parameters.values()]
+        grads = [grad for parameter in parameters.values() if (grad := parameter.grad) is not None]
         norms = torch.stack(torch._foreach_norm(grads))
         is_finite = bool(torch.isfinite(norms).all())
         if self.loss_scale is not None:
@@ -167,7 +191,7 @@ class TuningShim(Tunable, SafetensorsShim):
         return True
 
     def drop_gradients(self) -> None:
-        """Forget what has been collected for the next step."""
+        """Drop the gradients of the next step."""
         self._n_docs = 0
         for parameter in self._model.parameters():
             parameter.grad = None
@@ -175,14 +199,14 @@ class TuningShim(Tunable, SafetensorsShim):
     # Adapters
 
     def merge_adapter(self) -> None:
-        """Fold the adapter into the encoder, in place; from then on it is an encoder like any other."""
+        """Merge the adapter into the encoder's weights, in place."""
         if self.adapter is None or not has_adapter(self._model):
             raise ValueError(Errors.T648.format(name=self.owner, what="merge"))
         merge(self._model)
         self.adapter = None
         if self.tuning is not None:
             self.tuning = replace(self.tuning, adapter=None)
-        self.work_out()
+        self.apply_tuning()
 
     def adapter_tensors(self) -> "dict[str, Tensor]":
         """RETURNS (Dict[str, Tensor]): The adapter's own tensors, by their names in the encoder."""
@@ -194,10 +218,9 @@ class TuningShim(Tunable, SafetensorsShim):
         }
 
     def fill_adapter(self, tensors: "Mapping[str, Tensor]", without: str = "") -> None:
-        """Fill the adapter; its names must be those of the file.
+        """Fill the adapter.
 
-        tensors (Mapping[str, Tensor]): By name.
-        without (str): What the names of the file lack.
+        without (str): A part of the adapter's names that those in `tensors` lack.
         RAISES (ValueError): When names or shapes differ.
         """
         import torch

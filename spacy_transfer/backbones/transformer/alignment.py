@@ -28,7 +28,6 @@ def token_spans(
 ) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
     """Where tokens begin and end, and where texts do, with the texts laid end to end one character apart.
 
-    docs (Sequence[Doc]): The docs.
     RETURNS (Tuple[NDArray[int64], NDArray[int64], NDArray[int64]]): First character and the one past the last
         of every token, shape (n_tokens,); the first character of every doc, shape (n_docs,).
     """

@@ -1,7 +1,7 @@
 """The depth of an encoder's parameters: below its layers, in one of them, or above."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -9,12 +9,14 @@ from ...tuning.policy import Depths, is_embedding
 from .module_tree import find_layers
 from .probes import run, sample, undisturbed, with_gradients
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def find_depths(transformer: Any, prefix: str = "") -> Depths:
-    """How high each parameter and module stands. Below the layers is what the first layer is computed from.
+
+def find_depths(transformer: "PreTrainedModel", prefix: str = "") -> Depths:
+    """The depth of each parameter and module. Depth 0 is everything that the first layer is computed from.
 
     transformer (nn.Module): An encoder of transformers, with or without an adapter.
-    prefix (str): Is put before all names.
     RETURNS (Depths): The depths; empty where layers cannot be told apart from the rest.
     """
     layers = find_layers(transformer)
@@ -48,13 +50,13 @@ class _Trace:
     early: set[int]
 
 
-def _trace(transformer: Any, first: nn.Module) -> _Trace:
+def _trace(transformer: "PreTrainedModel", first: nn.Module) -> _Trace:
     below: set[int] = set()
     early: set[int] = set()
     inside = set(first.modules())
     has_begun: list[bool] = []
 
-    def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def before(module: nn.Module, args: tuple, kwargs: dict[str, object]) -> None:
         if module in inside and not has_begun:
             has_begun.append(True)
             below.update(_leaves([*args, *kwargs.values()]))
@@ -71,8 +73,8 @@ def _trace(transformer: Any, first: nn.Module) -> _Trace:
     return _Trace(below & {id(parameter) for parameter in transformer.parameters()}, used, early)
 
 
-def _leaves(values: list[Any]) -> set[int]:
-    """Ids of the parameters that tensors are computed from, by torch's own record of it: no gradient is computed."""
+def _leaves(values: list[object]) -> set[int]:
+    """Ids of the parameters that tensors are computed from, found in torch's graph. No gradient is computed."""
     ids: set[int] = set()
     queue, seen = list(values), set()
     while queue:
@@ -80,7 +82,7 @@ def _leaves(values: list[Any]) -> set[int]:
         if isinstance(value, (tuple, list)):
             queue += value
         elif isinstance(value, Tensor):
-            # A parameter that is handed to the layers as it is has no record.
+            # A parameter that is passed to the layers directly is not in the graph.
             ids |= {id(value)} if value.grad_fn is None else set()
             queue.append(value.grad_fn)
         elif hasattr(value, "next_functions") and value not in seen:

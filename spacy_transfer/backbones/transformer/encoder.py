@@ -1,10 +1,10 @@
-"""Windows of word pieces -> rows per token, in torch."""
+"""From windows of word pieces to rows of tokens, in torch."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy
 import torch
@@ -20,6 +20,9 @@ from .packed import can_pack, packed_states
 from .probes import options, rows_depend_on_padding
 from .windows import Windows, batch_windows
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Layers = Literal["last", "mix"]
 
@@ -28,10 +31,7 @@ Layers = Literal["last", "mix"]
 class Pieces:
     """A batch of docs as word pieces, cut into windows and aligned with tokens.
 
-    ids (NDArray[int64]): Ids of the pieces of all docs, special tokens not among them, shape (n_pieces,).
-    windows (Windows): How they are cut.
-    alignment (Alignment): Which pieces make up which token.
-    n_docs (int): Number of docs.
+    ids (NDArray[int64]): Ids of the pieces of all docs, without special tokens, shape (n_pieces,).
     """
 
     ids: NDArray[numpy.int64]
@@ -42,14 +42,14 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Pass:
-    """How a batch goes through the encoder.
+    """Settings of one pass of the encoder.
 
-    max_items (int): The most pieces, padding included, that go through at once.
+    max_items (int): The most pieces, padding included, in one batch of windows.
     precision (str): "fp32", or "bf16" or "fp16" for autocast.
-    document (str): What stands for a doc: the "mean" over all states, or the first special token's ("cls");
-        of a doc with several windows the mean of theirs.
-    n_lower (int): How many layers, from the bottom, make the states that `cache` keeps.
-    cache (Optional[RowCache]): Keeps those states; null to run all layers.
+    document (str): The document row: the "mean" of all states, or the state of the first special token ("cls"), the
+        mean over windows where a doc has several.
+    n_lower (int): Number of lower layers whose output `cache` keeps.
+    cache (Optional[RowCache]): None to run all layers.
     checkpointing (bool): Compute what is inside a layer again in the backward pass instead of keeping it.
     """
 
@@ -62,10 +62,8 @@ class Pass:
 
 
 class LayerMix(nn.Module):
-    """A learned mix of all layers (Peters et al. 2018): gamma times the softmax-weighted sum of the states.
-
-    n_states (int): Number of layers plus one for the embeddings.
-    """
+    """A learned mix of all layers (Peters et al. 2018): gamma times the softmax-weighted sum of the states, which are
+    those of the layers and of the embeddings."""
 
     def __init__(self, n_states: int) -> None:
         super().__init__()
@@ -81,28 +79,26 @@ class LayerMix(nn.Module):
 
 
 class Encoder(nn.Module):
-    """An encoder of transformers, fed with windows of any length, giving rows per token and per document.
+    """An encoder of transformers that gives rows of tokens and documents for windows of any length.
 
-    transformer (nn.Module): An encoder as AutoModel loads it.
     prefix (List[int]), suffix (List[int]): Ids of the special tokens before and after a window.
-    pad_id (int): Id that fills up shorter windows.
     layers (str): "last" layer, or a learned "mix" of all.
     """
 
     def __init__(
-        self, transformer: nn.Module, prefix: list[int], suffix: list[int], pad_id: int, layers: Layers
+        self, transformer: "PreTrainedModel", prefix: list[int], suffix: list[int], pad_id: int, layers: Layers
     ) -> None:
         super().__init__()
         self.transformer = transformer
-        self.config: Any = transformer.config
-        self.mix = LayerMix(_n_layers(self.config) + 1) if layers == "mix" else None
+        self.config = transformer.config
+        self.mix = LayerMix(int(self.config.num_hidden_layers) + 1) if layers == "mix" else None
         self.prefix, self.suffix, self.pad_id = prefix, suffix, pad_id
 
     @cached_property
     def n_layers(self) -> int:
-        """How many layers have weights of their own."""
+        """Number of layers with weights of their own."""
         found = find_layers(self.transformer)
-        return _n_layers(self.config) if found is None else found.count
+        return int(self.config.num_hidden_layers) if found is None else found.count
 
     @property
     def width(self) -> int:
@@ -110,10 +106,8 @@ class Encoder(nn.Module):
         return int(getattr(self.config, "word_embed_proj_dim", None) or self.config.hidden_size)
 
     def forward(self, pieces: Pieces, how: Pass) -> tuple[Tensor, Tensor]:
-        """Rows of all tokens, laid end to end, and of all docs.
+        """Rows of all tokens, doc after doc, and of all docs.
 
-        pieces (Pieces): The batch.
-        how (Pass): In what portions, precision and from which layer on.
         RETURNS (Tuple[Tensor, Tensor]): float32, shapes (n_tokens, width) and (n_docs, width). Tokens and docs
             without pieces are zeros.
         """
@@ -134,10 +128,10 @@ class Encoder(nn.Module):
     def _states(self, pieces: Pieces, how: Pass) -> tuple[Tensor, NDArray[numpy.int64], NDArray[numpy.int64]]:
         """States of all windows, special tokens included; where those of each window begin; sizes of the windows."""
         device = next(self.parameters()).device
-        ids, begins, sizes = self._lay(pieces)
+        ids, begins, sizes = self._join_windows(pieces)
         state_at = numpy.zeros(len(sizes), dtype=numpy.int64)
         found, done = [], 0
-        # Packing saves the padding but asks for calls of its own: on a GPU, calls are what costs.
+        # Packing saves padding, but needs more calls, which take most of the time on a GPU.
         packed = device.type == "cpu" and can_pack(self.transformer)
         run = self._packed if packed else self._padded
         equal = not packed and len(set(sizes.tolist())) > 1 and self._wants_equal_sizes
@@ -148,7 +142,8 @@ class Encoder(nn.Module):
             found.append(states.float())
             state_at[batch] = at + done
             done += len(states)
-        states = found[0] if len(found) == 1 else torch.cat(found) if found else self._nothing(device)
+        nothing = torch.zeros((0, self.width), device=device)
+        states = found[0] if len(found) == 1 else torch.cat(found) if found else nothing
         return states, state_at, sizes
 
     @cached_property
@@ -159,8 +154,8 @@ class Encoder(nn.Module):
     def _can_split(self) -> bool:
         return can_split(self.transformer)
 
-    def _lay(self, pieces: Pieces) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
-        """The ids of all windows end to end, special tokens in their places; where windows begin; how long they are."""
+    def _join_windows(self, pieces: Pieces) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
+        """Ids of all windows in one array, with special tokens; where windows begin; their lengths."""
         windows, n_prefix, n_suffix = pieces.windows, len(self.prefix), len(self.suffix)
         sizes = windows.length + n_prefix + n_suffix
         begins = numpy.cumsum(sizes) - sizes
@@ -194,7 +189,7 @@ class Encoder(nn.Module):
             return states.reshape(-1, states.shape[-1])[part.inside]
 
         inputs = portion.rectangle(self.pad_id)
-        # transformers' checkpointing runs layers again from what they were called with: from other states than these.
+        # transformers' checkpointing calls layers again with the arguments of the first call: other states than these.
         kept = None if how.checkpointing else self._kept(how)
         if kept is not None and self._can_split:
             flat = self._kept_states(portion, kept, lower)
@@ -208,22 +203,19 @@ class Encoder(nn.Module):
         return states.reshape(-1, states.shape[-1]), numpy.arange(portion.count) * portion.longest
 
     def _kept(self, how: Pass) -> RowCache | None:
-        """A mix of all layers wants the states of all of them anew."""
+        """A mix needs the states of all layers, which change."""
         return how.cache if self.mix is None and how.n_lower < self.n_layers else None
 
     def _kept_states(self, portion: "_Portion", cache: RowCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
-        """States at the boundary, laid end to end: from the cache, and by one pass for the windows it lacks."""
+        """States at the boundary, window after window: from the cache, and by one pass for missing windows."""
 
-        def make(lacking: list[int]) -> list[NDArray[numpy.float32]]:
-            part = portion.select(numpy.array(lacking))
+        def make(missing: list[int]) -> list[NDArray[numpy.float32]]:
+            part = portion.select(numpy.array(missing))
             with torch.no_grad():
                 return numpy.split(lower(part).float().cpu().numpy(), part.begins[1:])
 
         kept = cache.gather([window_key(ids) for ids in portion.windows()], make)
         return torch.from_numpy(numpy.concatenate(kept)).to(portion.device)
-
-    def _nothing(self, device: torch.device) -> Tensor:
-        return torch.zeros((0, self.width), device=device)
 
     def _state_of_piece(self, pieces: Pieces, state_at: NDArray) -> NDArray[numpy.int64]:
         """For every piece its state in the window that owns it."""
@@ -244,11 +236,10 @@ class Encoder(nn.Module):
 
 
 class _Portion:
-    """Windows that go through the encoder at once.
+    """A batch of windows.
 
-    ids (NDArray[int64]): Their pieces, end to end, shape (n,).
-    sizes (NDArray[int64]): How many pieces each has, largest first, shape (n_windows,).
-    device (torch.device): Where they are needed.
+    ids (NDArray[int64]): The pieces of all windows, shape (n,).
+    sizes (NDArray[int64]): Number of pieces of each, largest first, shape (n_windows,).
     """
 
     def __init__(self, ids: NDArray[numpy.int64], sizes: NDArray[numpy.int64], device: torch.device) -> None:
@@ -262,7 +253,7 @@ class _Portion:
 
     @cached_property
     def inside(self) -> Tensor:
-        """Places of the pieces in a rectangle of shape (count, longest), flattened."""
+        """Indices of the pieces in a flattened array of shape (count, longest)."""
         places = _ranges(numpy.arange(self.count) * self.longest, self.sizes)
         return torch.from_numpy(places).to(self.device)
 
@@ -273,10 +264,7 @@ class _Portion:
         return _Portion(self.ids[_ranges(self.begins[which], self.sizes[which])], self.sizes[which], self.device)
 
     def rectangle(self, pad_id: int) -> dict[str, Tensor]:
-        """RETURNS (Dict[str, Tensor]): What transformers' encoders take; no mask where there is no padding.
-
-        pad_id (int): Fills up shorter windows.
-        """
+        """RETURNS (Dict[str, Tensor]): Arguments of transformers' encoders; no mask where there is no padding."""
         shape = (self.count, self.longest)
         ids = torch.full((self.count * self.longest,), pad_id, dtype=torch.int64, device=self.device)
         ids[self.inside] = self.tensor
@@ -289,12 +277,7 @@ class _Portion:
 
 
 def check_precision(precision: str, device: torch.device) -> bool:
-    """Whether a device computes in a precision without emulating it.
-
-    precision (str): "fp32", "bf16" or "fp16".
-    device (torch.device): The device.
-    RETURNS (bool): False where the precision is missing.
-    """
+    """RETURNS (bool): Whether a device computes in a precision without emulation."""
     if precision == "fp32":
         return True
     if precision == "fp16":
@@ -308,23 +291,20 @@ def check_precision(precision: str, device: torch.device) -> bool:
     return False
 
 
-def autocast_to(device: torch.device, precision: Precision) -> Any:
+def autocast_to(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """RETURNS (ContextManager): Autocast; nothing for "fp32"."""
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
     return torch.autocast(device.type, dtype=dtypes[precision]) if precision in dtypes else nullcontext()
 
 
-def _n_layers(config: Any) -> int:
-    return int(config.num_hidden_layers)
-
-
 def _ranges(begins: NDArray, lengths: NDArray) -> NDArray[numpy.int64]:
-    """begin, begin + 1, ... for every begin, `length` numbers each, laid end to end."""
+    """begin, begin + 1, ... for every begin, `length` numbers each, in one array."""
     total = int(lengths.sum())
     return numpy.arange(total) + numpy.repeat(begins - (numpy.cumsum(lengths) - lengths), lengths)
 
 
 def _bags(states: Tensor, indices: NDArray, offsets: NDArray) -> Tensor:
-    """Means of runs of rows by one indexed reduction; an empty run gives zeros."""
+    """Means of runs of rows; zeros for an empty run."""
     if not len(states) or not len(offsets):
         return torch.zeros((len(offsets), states.shape[1]), device=states.device, dtype=states.dtype)
     index = torch.from_numpy(numpy.ascontiguousarray(indices, dtype=numpy.int64)).to(states.device)

@@ -1,13 +1,13 @@
-"""Running the lower and the upper layers of an encoder apart, for encoders of any family.
+"""Separate passes of the lower and the upper layers of an encoder, for encoders of any family.
 
-Layers stand in one list. A pass without the upper ones makes the states of the lower; a pass without the lower ones,
-whose first layer is handed those states, makes the rest. Masks, positions and whatever else layers are
-given come from the encoder's own code, either way. A trial pass shows whether both together give what the whole gives.
+A pass with the list of layers cut after the lower ones gives their states. A pass with the upper ones alone, whose
+first layer gets those states, gives the rest. Masks, positions and all other arguments come from the encoder's own code
+in both. A trial pass compares both together with a pass of the whole encoder.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy
@@ -20,17 +20,17 @@ from .module_tree import find_layers
 from .packed import can_pack
 from .probes import are_close, options, predicting, rows_depend_on_padding, run, sample, undisturbed
 
-# Where the list of an encoder's layers is: looked for once, since it is taken apart at every step.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import BaseModelOutput
+
+# The name of the list of an encoder's layers, which is needed in every step.
 _PATHS: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
-def can_split(transformer: nn.Module) -> bool:
-    """Try whether the layers of an encoder can be run apart: where layers get nothing but the states from the layer
-    below, and where states do not depend on padding.
-
-    transformer (nn.Module): An encoder of transformers.
-    RETURNS (bool): Whether lower and upper layers together give what the whole encoder gives.
-    """
+def can_split(transformer: "PreTrainedModel") -> bool:
+    """RETURNS (bool): Whether lower and upper layers together give the states of the whole encoder. They do where
+    layers get nothing but states from the layer below, and where states do not depend on padding."""
     if can_pack(transformer):
         return True
     layers = find_layers(transformer)
@@ -45,30 +45,29 @@ def can_split(transformer: nn.Module) -> bool:
         return all(_are_same(transformer, n_lower, inputs, whole) for n_lower in {1, layers.count - 1})
 
 
-def _are_same(transformer: nn.Module, n_lower: int, inputs: dict[str, Tensor], whole: Tensor) -> bool:
+def _are_same(transformer: "PreTrainedModel", n_lower: int, inputs: dict[str, Tensor], whole: Tensor) -> bool:
     try:
         states = lower_states(transformer, n_lower, **inputs)
         found = upper_states(transformer, n_lower, states, **inputs)
     except Exception:  # An encoder that counts its layers itself may raise anything; then it cannot be split.
         return False
     inside = inputs["attention_mask"].bool()
-    # XLNet's states lie on their side, and so could not be told window by window.
+    # XLNet's states have the axes of windows and pieces in the other order.
     if states.shape[:2] != inside.shape:
         return False
     return found.shape == whole.shape and are_close(found[inside], whole[inside], 1e-6)
 
 
-def lower_states(transformer: Any, n_lower: int, **inputs: Any) -> Tensor:
+def lower_states(transformer: "PreTrainedModel", n_lower: int, **inputs: Tensor) -> Tensor:
     """States before layer `n_lower`.
 
     transformer (nn.Module): An encoder for which `can_split` holds.
     n_lower (int): How many layers to run, at least one and fewer than there are.
-    inputs: What the encoder's forward pass takes.
     RETURNS (Tensor): Shape (n_windows, longest, width).
     """
     found: list[Tensor] = []
 
-    def keep(module: nn.Module, args: tuple, output: Any) -> None:
+    def keep(module: nn.Module, args: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
         found.append(output if isinstance(output, Tensor) else output[0])
 
     with _only_layers(transformer, slice(n_lower)) as layers, predicting(transformer):
@@ -80,53 +79,46 @@ def lower_states(transformer: Any, n_lower: int, **inputs: Any) -> Tensor:
     return found[0][:, : inputs["input_ids"].shape[1]]
 
 
-def upper_states(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) -> Tensor:
+def upper_states(transformer: "PreTrainedModel", n_lower: int, states: Tensor, **inputs: Tensor) -> Tensor:
     """States after the last layer, from those before layer `n_lower`.
 
     transformer (nn.Module): An encoder for which `can_split` holds.
-    n_lower (int): How many layers have been run.
     states (Tensor): Shape (n_windows, longest, width).
-    inputs: What the encoder's forward pass takes.
-    RETURNS (Tensor): Shape (n_windows, longest, width).
+    RETURNS (Tensor): Of the same shape.
     """
-    return upper_output(transformer, n_lower, states, **inputs).last_hidden_state
+    found: Tensor = upper_output(transformer, n_lower, states, **inputs)["last_hidden_state"]
+    return found
 
 
-def upper_output(transformer: Any, n_lower: int, states: Tensor, **inputs: Any) -> Any:
-    """The same with all that the encoder gives: what its pooler makes of the states, among others.
+def upper_output(transformer: "PreTrainedModel", n_lower: int, states: Tensor, **inputs: Tensor) -> "BaseModelOutput":
+    """RETURNS (BaseModelOutput): The same with the rest of the encoder's output, such as that of its pooler."""
 
-    RETURNS (ModelOutput): The encoder's output.
-    """
-
-    def hand_over(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def replace_states(module: nn.Module, args: tuple, kwargs: dict[str, Tensor]) -> tuple[tuple, dict[str, Tensor]]:
         given = _filled_up(states, args[0] if args else kwargs["hidden_states"])
         return ((given, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": given})
 
     with _only_layers(transformer, slice(n_lower, None)) as layers:
-        hook = layers[0].register_forward_pre_hook(hand_over, with_kwargs=True)
+        hook = layers[0].register_forward_pre_hook(replace_states, with_kwargs=True)
         try:
             return transformer(**inputs, **options(transformer))
         finally:
             hook.remove()
 
 
-def kept_states(transformer: Any, n_lower: int, cache: RowCache, **inputs: Any) -> Tensor:
-    """States before layer `n_lower`, from a cache, and by one pass for the windows that it lacks.
+def kept_states(transformer: "PreTrainedModel", n_lower: int, cache: RowCache, **inputs: Tensor) -> Tensor:
+    """States before layer `n_lower`, below which all is frozen: from a cache, and by one pass for missing windows.
 
-    transformer (nn.Module): An encoder for which `can_split` holds, and in which nothing moves below layer `n_lower`.
-    n_lower (int): How many layers to run.
-    cache (RowCache): Knows windows by the ids inside their mask.
-    inputs: What the encoder's forward pass takes: a rectangle, filled up on the right.
+    inputs: The arguments of the encoder's forward pass, padded on the right.
     RETURNS (Tensor): Shape (n_windows, longest, width); zeros outside the mask.
     """
     mask = inputs["attention_mask"].bool()
     ids, inside = inputs["input_ids"].cpu().numpy(), mask.cpu().numpy()
 
-    def make(lacking: list[int]) -> list[NDArray[numpy.float32]]:
-        some = {name: tensor[lacking] for name, tensor in inputs.items()}
+    def make(missing: list[int]) -> list[NDArray[numpy.float32]]:
+        some = {name: tensor[missing] for name, tensor in inputs.items()}
         with torch.no_grad():
             states = lower_states(transformer, n_lower, **some).float().cpu().numpy()
-        return [found[inside[i]] for i, found in zip(lacking, states, strict=True)]
+        return [found[inside[i]] for i, found in zip(missing, states, strict=True)]
 
     keys = [window_key(row[is_inside]) for row, is_inside in zip(ids, inside, strict=True)]
     flat = torch.from_numpy(numpy.concatenate(cache.gather(keys, make))).to(mask.device)
@@ -136,14 +128,14 @@ def kept_states(transformer: Any, n_lower: int, cache: RowCache, **inputs: Any) 
 
 
 def _filled_up(states: Tensor, like: Tensor) -> Tensor:
-    """Some encoders (Longformer) fill windows up to a multiple of a number."""
+    """Some encoders (Longformer) pad windows to a multiple of a number."""
     if states.shape[1] == like.shape[1]:
         return states
     return torch.cat((states, like[:, states.shape[1] :].to(states.dtype)), dim=1)
 
 
 @contextmanager
-def _only_layers(transformer: Any, which: slice) -> Iterator[nn.ModuleList]:
+def _only_layers(transformer: "PreTrainedModel", which: slice) -> Iterator[nn.ModuleList]:
     if transformer not in _PATHS:
         found = find_layers(transformer)
         assert found is not None

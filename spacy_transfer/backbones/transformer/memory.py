@@ -13,20 +13,14 @@ from functools import cache
 
 
 class FreeMemory:
-    """Gives free memory back to the system after every so many word pieces.
-
-    every (int): Pieces.
-    """
+    """Gives free memory back to the system after every so many word pieces."""
 
     def __init__(self, every: int = 32_768) -> None:
         self.every = every
         self._pieces = 0
 
     def count(self, n_pieces: int) -> None:
-        """Take note of a batch.
-
-        n_pieces (int): Its pieces.
-        """
+        """Take note of a batch."""
         self._pieces += n_pieces
         if self._pieces >= self.every:
             self._pieces = 0

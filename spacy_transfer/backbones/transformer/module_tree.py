@@ -1,10 +1,13 @@
-"""The layers of an encoder, found in its tree of modules, whatever their names."""
+"""The layers of an encoder, found in its tree of modules, independent of their names."""
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -13,43 +16,37 @@ class LayerLists:
 
     paths (Tuple[str, ...]): Names of the lists. Most families have one. XLM has four side by side (attention,
         feed-forward, two norms): their i-th members make up layer i.
-    count (int): Number of layers.
     """
 
     paths: tuple[str, ...]
     count: int
 
     def inside(self, name: str) -> str | None:
-        """RETURNS (Optional[str]): The name that a module or parameter has inside its layer; null outside of layers.
-
-        name (str): Its name.
-        """
+        """RETURNS (Optional[str]): The name that a module or parameter has inside its layer; null outside of layers."""
         path = next((path for path in self.paths if name.startswith(f"{path}.")), None)
         return None if path is None else name[len(path) + 1 :].partition(".")[2]
 
 
-def find_layers(transformer: Any) -> LayerLists | None:
+def find_layers(transformer: "PreTrainedModel") -> LayerLists | None:
     """Find the layers: the outermost list with as many modules as the config has layers. Where layers share their
     weights (ALBERT), a group of weights counts as one layer.
 
-    transformer (nn.Module): An encoder of transformers.
     RETURNS (Optional[LayerLists]): None where there is no such list, or there are several that do not belong together.
     """
-    config: Any = transformer.config
+    config = transformer.config
     count = getattr(config, "num_hidden_groups", None) or getattr(config, "num_hidden_layers", None)
     paths: list[str] = []
     for name, part in transformer.named_modules():
         if isinstance(part, nn.ModuleList) and len(part) == count:
             paths += [] if any(name.startswith(f"{path}.") for path in paths) else [name]
-    if not paths or len({path.rpartition(".")[0] for path in paths}) > 1:
+    if count is None or not paths or len({path.rpartition(".")[0] for path in paths}) > 1:
         return None
-    return LayerLists(tuple(paths), len(transformer.get_submodule(paths[0])))
+    return LayerLists(tuple(paths), count)
 
 
-def attention_layers(transformer: Any) -> list[str]:
+def attention_layers(transformer: "PreTrainedModel") -> list[str]:
     """Find the linear layers of attention, by the names that they have inside a layer ("attention.self.query").
 
-    transformer (nn.Module): An encoder of transformers.
     RETURNS (List[str]): Names by which peft finds those and no others.
     """
     layers = find_layers(transformer)

@@ -1,25 +1,29 @@
-"""The passes of BERT-type encoders without padding: all windows of a batch in one long row of pieces.
+"""Passes of BERT-type encoders without padding: all windows of a batch are one sequence of pieces.
 
-Everything but attention works piece by piece, so windows of any length share one matrix product and no
-arithmetic is spent on padding; attention runs once for each block of windows of equal or similar length. Same modules
-and weights as transformers' own passes, dropout and adapters included: it gives the same states to float precision.
+All parts but attention compute each piece by itself: one matrix product serves windows of any length. Attention runs
+once for each block of windows of similar length. Modules and weights are those of transformers' own passes, dropout and
+adapters included: the states are the same to float precision.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from .buffers import Buffers, can_buffer, can_buffer_embeddings
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.models.bert.modeling_bert import BertLayer, BertModel, BertSelfAttention
+
 _BUFFERS = Buffers()
 
-# Encoders whose layers are laid out like BERT's; the value tells where position numbers begin.
+# Encoders with BERT's layout, and their first position number.
 _FIRST_POSITION = {
     "BertModel": lambda embeddings: 0,
     "RobertaModel": lambda embeddings: embeddings.padding_idx + 1,
@@ -28,13 +32,10 @@ _FIRST_POSITION = {
 }
 
 
-def can_pack(transformer: nn.Module) -> bool:
-    """Whether an encoder has the structure that `packed_states` knows. Anything unusual takes the padded path.
-
-    transformer (torch.nn.Module): An encoder of transformers.
-    RETURNS (bool): True for plain BERT- and RoBERTa-type encoders with absolute positions.
-    """
-    config: Any = transformer.config
+def can_pack(transformer: "PreTrainedModel") -> bool:
+    """RETURNS (bool): Whether this is a plain BERT- or RoBERTa-type encoder with absolute positions. All others take
+    the padded path."""
+    config = transformer.config
     return (
         type(transformer).__name__ in _FIRST_POSITION
         and not getattr(config, "is_decoder", False)
@@ -44,7 +45,7 @@ def can_pack(transformer: nn.Module) -> bool:
 
 
 def packed_states(
-    transformer: Any,
+    transformer: "PreTrainedModel",
     ids: Tensor,
     sizes: NDArray[numpy.int64],
     *,
@@ -56,26 +57,26 @@ def packed_states(
 ) -> list[Tensor]:
     """Hidden states of windows laid end to end.
 
-    transformer (torch.nn.Module): An encoder for which `can_pack` holds.
+    transformer (PreTrainedModel): An encoder for which `can_pack` holds.
     ids (torch.Tensor): Word piece ids, special tokens included, shape (n,).
     sizes (NDArray[int64]): Pieces in every window, windows of equal size side by side, summing to n.
     begin (int): The first layer to run; the layers below have made `hidden`.
     end (Optional[int]): The layer before which to stop; null for none.
     hidden (Optional[torch.Tensor]): States before the first layer, shape (n, width); null for the embeddings.
     every_layer (bool): Return the states before the first layer and after every layer, not just the last.
-    checkpointing (bool): Forget what is inside a layer, and compute it again in the backward pass.
+    checkpointing (bool): Drop what is inside a layer, and compute it again in the backward pass.
     RETURNS (List[torch.Tensor]): States of shape (n, width), the last layer's last.
     """
-    layers = transformer.encoder.layer[begin:end]
+    bert = cast("BertModel", transformer)
+    layers = bert.encoder.layer[begin:end]
     if hidden is None:
-        hidden = _embed(transformer, ids, sizes, is_passing=len(layers) > 0 and not every_layer)
+        hidden = _embed(bert, ids, sizes, is_temporary=len(layers) > 0 and not every_layer)
     layout = _layout(sizes, torch.is_grad_enabled(), ids.device)
     states = [hidden]
     for i, layer in enumerate(layers):
         if can_buffer(layer, hidden):
-            # What is returned must not be in a buffer.
-            stays = every_layer or i == len(layers) - 1
-            hidden = _buffered_layer(layer, hidden, layout, stays)
+            is_returned = every_layer or i == len(layers) - 1
+            hidden = _buffered_layer(layer, hidden, layout, is_returned)
         elif checkpointing and torch.is_grad_enabled():
             hidden = torch.utils.checkpoint.checkpoint(_layer, layer, hidden, layout, use_reentrant=False)
         else:
@@ -84,14 +85,14 @@ def packed_states(
     return states
 
 
-def _embed(transformer: Any, ids: Tensor, sizes: NDArray[numpy.int64], is_passing: bool) -> Tensor:
-    """States before the first layer; in a buffer where they are passing, that is needed by the first layer alone."""
+def _embed(transformer: "BertModel", ids: Tensor, sizes: NDArray[numpy.int64], is_temporary: bool) -> Tensor:
+    """States before the first layer; in a buffer where only the first layer needs them."""
     embeddings = transformer.embeddings
     first = _FIRST_POSITION[type(transformer).__name__](embeddings)
     begins = numpy.cumsum(sizes) - sizes
     places = numpy.arange(int(sizes.sum())) - numpy.repeat(begins, sizes) + first
     positions, types = torch.from_numpy(places).to(ids.device), torch.zeros_like(ids)
-    if is_passing and can_buffer_embeddings(embeddings, ids):
+    if is_temporary and can_buffer_embeddings(embeddings, ids):
         total = _BUFFERS.look_up("sum", ids, embeddings.word_embeddings)
         total += _BUFFERS.look_up("query", types, embeddings.token_type_embeddings)
         total += _BUFFERS.look_up("query", positions, embeddings.position_embeddings)
@@ -101,10 +102,8 @@ def _embed(transformer: Any, ids: Tensor, sizes: NDArray[numpy.int64], is_passin
 
 @dataclass(frozen=True)
 class _Block:
-    """Windows whose attention is computed at once: pieces `begin` to `end`, in a rectangle of `shape`, number of
-    windows by longest. Windows of different sizes are spread over it: `at` is the place of every piece, `mask` is
-    False at padding.
-    """
+    """Windows whose attention is computed at once: pieces `begin` to `end`, in a rectangle of `shape` (number of
+    windows, longest). Where sizes differ, `at` is the place of every piece, and `mask` is False at padding."""
 
     begin: int
     end: int
@@ -113,10 +112,9 @@ class _Block:
     mask: Tensor | None = None
 
 
-def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> list[_Block]:
-    """In prediction a block for each size. In training, where every call is paid twice, a block takes in all windows
-    that are at least four fifths as long as its first.
-    """
+def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: torch.device) -> list[_Block]:
+    """In prediction a block for each size. In training, where calls take more time, a block has all windows that are at
+    least four fifths as long as its first."""
     slack = 0.8 if is_train else 1.0
     blocks, first = [], 0
     ends = numpy.cumsum(sizes)
@@ -135,7 +133,7 @@ def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: Any) -> list[_B
     return blocks
 
 
-def _layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
+def _layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block]) -> Tensor:
     """One encoder layer with normalisation after each residual sum (Devlin et al. 2019)."""
     own, out = layer.attention.self, layer.attention.output
     context = _attend(own, own.query(hidden), own.key(hidden), own.value(hidden), layout)
@@ -143,8 +141,8 @@ def _layer(layer: Any, hidden: Tensor, layout: list[_Block]) -> Tensor:
     return layer.output(layer.intermediate(hidden), hidden)
 
 
-def _buffered_layer(layer: Any, hidden: Tensor, layout: list[_Block], stays: bool) -> Tensor:
-    """The same in prediction, its large temporaries in buffers; what it gives as well, unless that stays."""
+def _buffered_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is_returned: bool) -> Tensor:
+    """The same in prediction, with large temporaries in buffers, and the output too, unless it is returned."""
     own, out = layer.attention.self, layer.attention.output
     query, key, value = (_BUFFERS.linear(name, hidden, getattr(own, name)) for name in ("query", "key", "value"))
     context = _BUFFERS.take("context", *query.shape)
@@ -155,11 +153,11 @@ def _buffered_layer(layer: Any, hidden: Tensor, layout: list[_Block], stays: boo
     act = layer.intermediate.intermediate_act_fn
     wide = torch.ops.aten.gelu_(wide) if type(act).__name__ == "GELUActivation" else act(wide)
     total, norm = _BUFFERS.linear("sum", wide, layer.output.dense).add_(hidden), layer.output.LayerNorm
-    return norm(total) if stays else _BUFFERS.normalize("hidden", total, norm)
+    return norm(total) if is_returned else _BUFFERS.normalize("hidden", total, norm)
 
 
-def _attend(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> Tensor:
-    """Every piece attends to the pieces of its own window."""
+def _attend(own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[_Block]) -> Tensor:
+    """Attention inside each window."""
     parts = []
     for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
         flat = found.reshape(-1, query.shape[1])
@@ -167,8 +165,10 @@ def _attend(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) ->
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _attentions(own: Any, query: Any, key: Any, value: Any, layout: list[_Block]) -> Iterator[Tensor]:
-    """What attention gives for every block, shape (windows, longest, heads, size)."""
+def _attentions(
+    own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[_Block]
+) -> Iterator[Tensor]:
+    """The output of attention for every block, shape (windows, longest, heads, size)."""
     heads, size = own.num_attention_heads, own.attention_head_size
     dropout = own.dropout.p if own.training else 0.0
     for block in layout:

@@ -1,20 +1,23 @@
-"""A source -> encoder, tokenizer and fingerprint; and back from what a saved pipeline holds."""
+"""Encoders with their tokenizers, read from a source or from a saved pipeline."""
 
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
+from thinc.api import Model
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..._compat import quiet_loading, refuses_bin_files, spacy_transformers_parts
 from ...errors import Errors
 from ...tuning.adapters import has_adapter, merge
+from ...types import Config, HFTokenizer
 from ..shims.safetensors_shim import dump_state, read_metadata, read_state
-from ..sources import Source, fingerprint, resolve_source
+from ..sources import Source, check_unchanged, fingerprint, reading_again, resolve_source
 from ..spacy_transformers.pipeline_checks import check_pipeline
 from .source_checks import (
+    Fields,
     check_finite,
     check_folder,
     check_forward,
@@ -25,14 +28,16 @@ from .source_checks import (
 )
 from .tokenizer_checks import check_ids, panics_are_errors, read_tokenizer, refuse_own_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
 _SAVED = "The saved backbone"
-_SPECIAL = {"prefix": list[int], "suffix": list[int], "pad_id": int}
-# What a saved header has, and of what type.
-_FIELDS = {
+# The fields of a saved header, and their types.
+_FIELDS: Fields = {
     "class": str,
     "config": dict,
     "tokenizer": str,
-    "special": _SPECIAL,
+    "special": {"prefix": list[int], "suffix": list[int], "pad_id": int},
     "fingerprint": str,
     "steps": int,
     "adapter": (dict, type(None)),
@@ -41,17 +46,15 @@ _FIELDS = {
 
 @dataclass
 class Pretrained:
-    """An encoder with its tokenizer, ready to run.
+    """An encoder with its tokenizer.
 
-    transformer (nn.Module): The encoder, as AutoModel loads it.
-    tokenizer (Tokenizer): The fast tokenizer; it neither cuts nor pads.
+    tokenizer (Tokenizer): The fast tokenizer, without truncation and padding.
     prefix (List[int]), suffix (List[int]): Special tokens around a single text.
-    pad_id (int): The padding id.
     fingerprint (str): sha256 of config and weights as they were read.
-    steps (int): Steps that a saved pipeline had made.
+    steps (int): Training steps before it was saved.
     """
 
-    transformer: nn.Module
+    transformer: "PreTrainedModel"
     tokenizer: Tokenizer
     prefix: list[int]
     suffix: list[int]
@@ -59,18 +62,12 @@ class Pretrained:
     fingerprint: str
     steps: int = 0
 
-    def to_metadata(self, steps: int = 0, adapter: dict[str, Any] | None = None) -> dict[str, str]:
-        """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors.
-
-        steps (int): Steps made so far.
-        adapter (Optional[Dict[str, Any]]): What has been put into the encoder.
-        """
-        transformer: Any = self.transformer
-        config = transformer.config.to_dict()
-        # Where the weights once lay is nobody's business, and would make equal pipelines differ.
-        config.pop("_name_or_path", None)
+    def to_metadata(self, steps: int = 0, adapter: Config | None = None) -> dict[str, str]:
+        """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors."""
+        config = self.transformer.config.to_dict()
+        config.pop("_name_or_path", None)  # Equal pipelines would differ by the folder of the source.
         parts = {
-            "class": type(transformer).__name__,
+            "class": type(self.transformer).__name__,
             "config": config,
             "tokenizer": self.tokenizer.to_str(),
             "special": {"prefix": self.prefix, "suffix": self.suffix, "pad_id": self.pad_id},
@@ -78,15 +75,12 @@ class Pretrained:
             "steps": steps,
             "adapter": adapter,
         }
-        # One key: safetensors writes several in random order, and equal pipelines would differ.
+        # One key, since safetensors writes several in random order.
         return {"encoder": json.dumps(parts, default=str, sort_keys=True)}
 
 
 def read_source(name: str) -> Pretrained:
     """Read encoder and tokenizer from a source.
-
-    name (str): The source, see `sources.resolve_source`.
-    RETURNS (Pretrained): Encoder and tokenizer.
     RAISES (ValueError): When the source cannot be found or read, or its weights do not match its config.
     """
     source = resolve_source(name)
@@ -97,32 +91,25 @@ def read_source(name: str) -> Pretrained:
     return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
 
 
-def read_weights(name: str, wanted: str) -> "dict[str, Tensor]":
-    """Weights of a source that was read before.
+def read_weights(name: str, wanted: str) -> dict[str, Tensor]:
+    """Weights of a source that had the fingerprint `wanted` when it was first read.
 
-    name (str): The source.
-    wanted (str): The fingerprint that it had.
-    RETURNS (Dict[str, Tensor]): By the encoder's names.
-    RAISES (ValueError): When it cannot be read any more, or has changed.
+    RAISES (ValueError): When it cannot be read, or has changed.
     """
-    try:
+    with reading_again(name):
         found = read_source(name)
-    except ValueError as error:
-        raise ValueError(Errors.T651.format(source=name, problem=f"it cannot be read: {error}")) from error
-    if found.fingerprint != wanted:
-        raise ValueError(Errors.T651.format(source=name, problem="its weights are others now"))
+    check_unchanged(name, found.fingerprint, wanted)
     return found.transformer.state_dict()
 
 
-def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | None, dict[str, Tensor]]":
-    """The encoder of a saved pipeline: built without random weights, filled, and checked name by name.
+def rebuild(state: bytes, prefix: str) -> tuple[Pretrained, Config | None, dict[str, Tensor]]:
+    """The encoder of a saved pipeline.
 
-    state (bytes): safetensors with what `Pretrained.to_metadata` gave in their header.
-    prefix (str): What the encoder's names begin with.
-    RETURNS (Tuple[Pretrained, Optional[Dict[str, Any]], Dict[str, Tensor]]): Encoder and tokenizer; the adapter that
-        has to be put into it; and all tensors that are not the encoder's own.
-    RAISES (ValueError): When names or shapes do not match, the class is none of transformers' encoders, or a part of
-        it is damaged.
+    state (bytes): safetensors with the header of `Pretrained.to_metadata`; the encoder's names begin with `prefix`.
+    RETURNS (Tuple[Pretrained, Optional[Config], Dict[str, Tensor]]): Encoder and tokenizer; the adapter, which is not
+        in the encoder yet; and all tensors that are not the encoder's own.
+    RAISES (ValueError): When names or shapes do not match, the class is none of transformers' encoders, or a part is
+        damaged.
     """
     parts = _read_header(state)
     tensors = read_state(state)
@@ -139,7 +126,7 @@ def rebuild(state: bytes, prefix: str) -> "tuple[Pretrained, dict[str, Any] | No
     return pretrained, parts["adapter"], tensors
 
 
-def _read_header(state: bytes) -> dict[str, Any]:
+def _read_header(state: bytes) -> Config:
     try:
         parts = json.loads(read_metadata(state)["encoder"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -159,13 +146,9 @@ def try_out(pretrained: Pretrained, where: str) -> None:
     check_forward(pretrained.transformer, [*pretrained.prefix, 0, *pretrained.suffix], where)
 
 
-def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Module:
-    """An encoder, filled without random weights first, and checked name by name.
+def build_encoder(kind: str, config: "PretrainedConfig", weights: dict[str, Tensor]) -> "PreTrainedModel":
+    """An encoder of the class `kind` with these weights.
 
-    kind (str): Name of its class.
-    config (PretrainedConfig): Its config.
-    weights (Dict[str, Tensor]): All of them.
-    RETURNS (nn.Module): The encoder.
     RAISES (ValueError): When names or shapes do not match, or the class is none of transformers' encoders.
     """
     import transformers
@@ -181,7 +164,7 @@ def build_encoder(kind: str, config: Any, weights: "dict[str, Tensor]") -> nn.Mo
     return transformer.eval()
 
 
-def _read_transformer(source: Source) -> nn.Module:
+def _read_transformer(source: Source) -> "PreTrainedModel":
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModel
@@ -207,11 +190,7 @@ def _read_transformer(source: Source) -> nn.Module:
 
 
 def check_bin_files(source: Source) -> None:
-    """Weights in .bin files alone need a torch that transformers lets read them.
-
-    source (Source): The source.
-    RAISES (ValueError): When it does not.
-    """
+    """RAISES (ValueError): When all weights are in .bin files, which transformers does not read with this torch."""
     import transformers
 
     torch_version = refuses_bin_files()
@@ -220,8 +199,8 @@ def check_bin_files(source: Source) -> None:
         raise ValueError(Errors.T160.format(source=source.name, path=source.path, **versions))
 
 
-def _check_loaded(transformer: nn.Module, info: dict[str, Any], strict: bool) -> None:
-    """Names must match. A checkpoint may lack the pooler (nothing reads it) and hold the head it was trained with."""
+def _check_loaded(transformer: "PreTrainedModel", info: Config, strict: bool) -> None:
+    """Names must match, but if not strict, the pooler (which is not read) may be missing, and a head may be there."""
     own = {name for name, _ in transformer.named_children()}
     missing = sorted(name for name in info["missing_keys"] if strict or not name.startswith("pooler."))
     unexpected = sorted(
@@ -232,12 +211,12 @@ def _check_loaded(transformer: nn.Module, info: dict[str, Any], strict: bool) ->
         raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
 
 
-def _read_tokenizer(source: Source) -> Any:
+def _read_tokenizer(source: Source) -> HFTokenizer:
     from transformers import AutoTokenizer
 
     try:
         with panics_are_errors(source.name):
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer: HFTokenizer = AutoTokenizer.from_pretrained(
                 source.path, use_fast=True, local_files_only=True, trust_remote_code=False
             )
     except ValueError as error:
@@ -262,13 +241,11 @@ def _from_pipeline(source: Source) -> Pretrained:
     nlp = spacy.load(source.path)
     found: dict[str, Pretrained] = {}
     for name, pipe in nlp.pipeline:
-        model: Any = getattr(pipe, "model", None)
-        if not hasattr(model, "walk"):
+        model = getattr(pipe, "model", None)
+        if not isinstance(model, Model):
             continue
-        own = next(
-            (shim.pretrained for node in model.walk() for shim in node.shims if hasattr(shim, "pretrained")),
-            None,
-        )
+        shims = [shim for node in model.walk() for shim in node.shims]
+        own = next((shim.pretrained for shim in shims if hasattr(shim, "pretrained")), None)
         peer = spacy_transformers_parts(model)
         if own is not None:
             found[name] = own
@@ -286,8 +263,8 @@ def _from_pipeline(source: Source) -> Pretrained:
     return pretrained
 
 
-def _pretrained(transformer: nn.Module, tokenizer: Any, fingerprint: str, name: str) -> Pretrained:
-    # Before it is written: tokenizers lists every id that a vocabulary has no piece for.
+def _pretrained(transformer: "PreTrainedModel", tokenizer: HFTokenizer, fingerprint: str, name: str) -> Pretrained:
+    # Before `to_str`, which lists every id that a vocabulary has no piece for.
     check_ids(tokenizer.backend_tokenizer, transformer, [], name)
     backend = read_tokenizer(tokenizer.backend_tokenizer.to_str(), name)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
@@ -297,7 +274,7 @@ def _pretrained(transformer: nn.Module, tokenizer: Any, fingerprint: str, name: 
 
 
 def _special(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Special tokens before and after a text."""
+    """Ids of special tokens before and after a text."""
     probe = tokenizer.encode("a", add_special_tokens=True)
     mask = probe.special_tokens_mask
     inner = [i for i, special in enumerate(mask) if not special]

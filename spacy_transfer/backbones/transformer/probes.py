@@ -1,10 +1,10 @@
-"""Trying an encoder on a few made-up windows, to learn what it can do."""
+"""Trial passes of an encoder on a few artificial windows."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,17 @@ from ...errors import Errors
 from .module_tree import find_layers
 from .packed import can_pack
 
-# A few times the rounding error of float32 after many layers, and far below what a neighbour in a batch does.
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+# A few times the rounding error of float32 after many layers, and far below the effect of other texts in a batch.
 _TOLERANCE = 1e-4
 _SIZES = [13, 6]
 
 
-def check_input(transformer: Any) -> None:
+def check_input(transformer: "PreTrainedModel") -> None:
     """Run the encoder once, as prediction will.
 
-    transformer (nn.Module): The encoder.
     RAISES (ValueError): When the encoder asks for more than word pieces.
     """
     name = type(transformer).__name__
@@ -34,71 +36,59 @@ def check_input(transformer: Any) -> None:
         raise ValueError(Errors.T140.format(kind=name, error=error)) from error
 
 
-def check_autocast(transformer: Any, autocast: AbstractContextManager, precision: str) -> None:
+def check_autocast(transformer: "PreTrainedModel", autocast: AbstractContextManager, precision: str) -> None:
     """Run the encoder once in another precision, as prediction will.
 
-    transformer (nn.Module): The encoder.
-    autocast (ContextManager): Autocast to that precision.
-    precision (str): Its name.
     RAISES (ValueError): When the encoder's own code does not know it.
     """
     try:
         with undisturbed(transformer), torch.no_grad(), autocast:
-            has_mask = "attention_mask" in _arguments(transformer.__class__)
+            has_mask = "attention_mask" in _arguments(transformer.__class__.forward)
             run(transformer, sample(transformer, _SIZES if has_mask else _SIZES[:1]))
     except RuntimeError as error:
         kind = type(transformer).__name__
         raise ValueError(Errors.T141.format(kind=kind, precision=precision, error=error)) from error
 
 
-def check_rows(transformer: Any, source: str) -> None:
-    """Look whether a text has the same rows in whatever batch.
+def check_rows(transformer: "PreTrainedModel", source: str) -> None:
+    """Check that a text has the same rows in all batches.
 
-    transformer (nn.Module): The encoder.
-    source (str): Where it comes from.
-    RAISES (ValueError): When it has others even among texts of its length, or at a second pass.
+    RAISES (ValueError): When they differ even among texts of its length, or in a second pass.
     """
     if rows_depend_on_padding(transformer) and rows_depend_on_neighbours(transformer):
         raise ValueError(Errors.T143.format(source=source, kind=type(transformer).__name__))
 
 
-def rows_depend_on_padding(transformer: Any) -> bool:
-    """Whether a window has other states beside a longer one than it has alone.
+def rows_depend_on_padding(transformer: "PreTrainedModel") -> bool:
+    """Whether the states of a window change when a longer one is in the batch.
 
-    transformer (nn.Module): The encoder.
     RETURNS (bool): True where only windows of one length can go through the encoder together.
     """
-    if "attention_mask" not in _arguments(transformer.__class__):
+    if "attention_mask" not in _arguments(transformer.__class__.forward):
         return True
     with undisturbed(transformer), torch.no_grad():
         return _differ(_alone(transformer, _SIZES), run(transformer, sample(transformer, _SIZES)))
 
 
-def rows_depend_on_neighbours(transformer: Any) -> bool:
-    """Whether a window has other states beside another of the same length than it has alone, or at a second pass.
-
-    transformer (nn.Module): The encoder.
-    RETURNS (bool): True where no batch gives rows that are those of each text alone.
-    """
+def rows_depend_on_neighbours(transformer: "PreTrainedModel") -> bool:
+    """RETURNS (bool): Whether the states of a window depend on others of the same length, or change in a second
+    pass."""
     sizes = [_SIZES[0]] * 3
     with undisturbed(transformer), torch.no_grad():
         return _differ(_alone(transformer, sizes), run(transformer, sample(transformer, sizes)))
 
 
-def take_whole_windows(transformer: Any) -> None:
-    """Switch off chunks in feed-forward layers, which change no result and want windows of certain lengths.
-
-    transformer (nn.Module): The encoder.
-    """
-    for holder in (transformer.config, *transformer.modules()):
+def take_whole_windows(transformer: "PreTrainedModel") -> None:
+    """Switch off chunks in feed-forward layers, which change no result and want windows of certain lengths."""
+    holders: list[PretrainedConfig | nn.Module] = [transformer.config, *transformer.modules()]
+    for holder in holders:
         if getattr(holder, "chunk_size_feed_forward", 0):
             holder.chunk_size_feed_forward = 0
 
 
-def switch_on_checkpointing(transformer: Any) -> None:
+def switch_on_checkpointing(transformer: "PreTrainedModel") -> None:
     """Let an encoder compute its layers twice in training.
 
-    transformer (nn.Module): The encoder.
     RAISES (ValueError): When it does not know how to.
     """
     try:
@@ -109,10 +99,9 @@ def switch_on_checkpointing(transformer: Any) -> None:
         check_checkpointing(transformer)
 
 
-def check_checkpointing(transformer: Any) -> None:
+def check_checkpointing(transformer: "PreTrainedModel") -> None:
     """Send a gradient back through an encoder that computes its layers twice.
 
-    transformer (nn.Module): The encoder, with checkpointing switched on.
     RAISES (ValueError): When it fails, or nothing is computed twice.
     """
     name, layers = type(transformer).__name__, find_layers(transformer)
@@ -134,27 +123,26 @@ def check_checkpointing(transformer: Any) -> None:
         raise ValueError(Errors.T142.format(kind=name, error="It computes nothing twice, and saves no memory."))
 
 
-def options(transformer: Any) -> dict[str, Any]:
-    """RETURNS (Dict[str, Any]): What each pass is asked for. Keys and values are for a next word, which nobody wants.
-
-    transformer (nn.Module): The encoder.
-    """
-    return {"return_dict": True, **({"use_cache": False} if "use_cache" in _arguments(transformer.__class__) else {})}
+def options(transformer: "PreTrainedModel") -> dict[str, bool]:
+    """RETURNS (Dict[str, bool]): Options of each pass. Keys and values for a next word are not needed."""
+    return {
+        "return_dict": True,
+        **({"use_cache": False} if "use_cache" in _arguments(transformer.__class__.forward) else {}),
+    }
 
 
 @cache
-def _arguments(kind: Any) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)
+def _arguments(forward: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
 
 
-def sample(transformer: Any, sizes: list[int]) -> dict[str, Tensor]:
-    """Windows of made-up pieces.
+def sample(transformer: "PreTrainedModel", sizes: list[int]) -> dict[str, Tensor]:
+    """Artificial windows.
 
-    transformer (nn.Module): The encoder.
-    sizes (List[int]): Pieces in each window, the longest first; shorter ones are filled up.
-    RETURNS (Dict[str, Tensor]): What the encoder takes; no mask where there is no padding.
+    sizes (List[int]): Pieces in each window, the longest first. Shorter ones are padded.
+    RETURNS (Dict[str, Tensor]): Arguments of the encoder; no mask where there is no padding.
     """
-    config: Any = transformer.config
+    config = transformer.config
     pad_id = max(0, getattr(config, "pad_token_id", None) or 0)
     known = [i for i in range(min(int(config.vocab_size), 1000)) if i != pad_id]
     ids = torch.full((len(sizes), sizes[0]), pad_id)
@@ -168,21 +156,16 @@ def sample(transformer: Any, sizes: list[int]) -> dict[str, Tensor]:
     return inputs
 
 
-def run(transformer: Any, inputs: dict[str, Tensor]) -> Tensor:
+def run(transformer: "PreTrainedModel", inputs: dict[str, Tensor]) -> Tensor:
     """RETURNS (Tensor): States after the last layer, shape (n_windows, longest, width).
 
-    transformer (nn.Module): The encoder.
     inputs (Dict[str, Tensor]): From `sample`.
     """
     return transformer(**inputs, **options(transformer)).last_hidden_state
 
 
 def are_close(found: Tensor, expected: Tensor, tolerance: float = _TOLERANCE) -> bool:
-    """RETURNS (bool): Whether states are the same, measured by the largest of them.
-
-    found (Tensor), expected (Tensor): The states.
-    tolerance (float): What is still the same.
-    """
+    """RETURNS (bool): Whether states differ by no more than `tolerance` times the largest of them."""
     if found.shape != expected.shape:
         return False
     return float((found - expected).abs().max()) <= tolerance * float(expected.abs().max())
@@ -190,10 +173,7 @@ def are_close(found: Tensor, expected: Tensor, tolerance: float = _TOLERANCE) ->
 
 @contextmanager
 def undisturbed(transformer: nn.Module) -> Iterator[None]:
-    """Passes inside are those of prediction. Modes and random numbers are afterwards what they were before.
-
-    transformer (nn.Module): The encoder.
-    """
+    """Within, passes are those of prediction. Afterwards modes and random states are restored."""
     device = next(transformer.parameters()).device
     with predicting(transformer), torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
@@ -201,10 +181,7 @@ def undisturbed(transformer: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def with_gradients(transformer: nn.Module) -> Iterator[None]:
-    """Passes inside are recorded for all parameters, whatever moves at this step.
-
-    transformer (nn.Module): The encoder.
-    """
+    """Within, passes are recorded for all parameters, also for frozen ones."""
     before = {parameter: parameter.requires_grad for parameter in transformer.parameters()}
     transformer.requires_grad_(True)
     try:
@@ -217,10 +194,7 @@ def with_gradients(transformer: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def predicting(transformer: nn.Module) -> Iterator[None]:
-    """Passes inside are those of prediction: no dropout.
-
-    transformer (nn.Module): The encoder.
-    """
+    """Within, passes are those of prediction: without dropout."""
     training = [part for part in transformer.modules() if part.training]
     transformer.eval()
     try:
@@ -230,7 +204,7 @@ def predicting(transformer: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _alone(transformer: Any, sizes: list[int]) -> list[Tensor]:
+def _alone(transformer: "PreTrainedModel", sizes: list[int]) -> list[Tensor]:
     ids = sample(transformer, sizes)["input_ids"]
     return [run(transformer, {"input_ids": ids[i : i + 1, :size]})[0] for i, size in enumerate(sizes)]
 

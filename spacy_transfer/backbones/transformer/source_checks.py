@@ -1,31 +1,33 @@
-"""Checks of what is read from a source or a saved pipeline: no code of it runs, and nothing damaged is taken."""
+"""Checks of sources and saved pipelines: none of their code runs, and damaged ones are refused."""
 
 import math
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..._compat import no_initial_weights
 from ...errors import Errors, Warnings
+from ...types import Config
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Fields: TypeAlias = Mapping[str, "type | tuple[type, ...] | Fields"]
+"""Types by field; a mapping for a field that has fields itself."""
 
 ATTENTION = ("eager", "sdpa", "flex_attention", "flash_attention_2")
 _QUANTISED = ("quantization_config", "compression_config")
-_SLACK = 1 << 26  # Numbers that an encoder may have beside its weights, as masks and positions: 256 MB.
+_SLACK = 1 << 26  # Numbers that an encoder may have besides its weights, such as masks and positions: 256 MB.
 _MOST_LABELS, _MOST_POSITIONS = 1_000_000, 1 << 24
 
 
-def check_folder(path: Path, where: str, cls: Any = None) -> dict[str, Any]:
-    """Look into a folder of transformers before anything of it is loaded.
+def check_folder(path: Path, where: str, cls: "type[PreTrainedModel] | None" = None) -> Config:
+    """Check a folder of transformers before anything in it is loaded.
 
-    path (Path): The folder.
-    where (str): The source, as messages call it.
-    cls (Optional[Type[PreTrainedModel]]): The class it is read with; None for AutoModel's choice.
-    RETURNS (Dict[str, Any]): Its config.
+    cls (Optional[Type[PreTrainedModel]]): The class it is read with; None for that of AutoModel.
     RAISES (ValueError): When it would run code, is quantised, or promises more than its weights hold.
     """
     import transformers
@@ -37,7 +39,7 @@ def check_folder(path: Path, where: str, cls: Any = None) -> dict[str, Any]:
     check_counts(values, len(shapes), where)
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # A config takes any value, and fails in any way.
+    except Exception as error:  # Configs accept any value, and raise any error.
         raise ValueError(Errors.T107.format(source=where, path=path, error=error)) from error
     if cls is None and type(config) in transformers.MODEL_MAPPING:
         found = transformers.MODEL_MAPPING[type(config)]
@@ -47,14 +49,8 @@ def check_folder(path: Path, where: str, cls: Any = None) -> dict[str, Any]:
     return values
 
 
-def read_config(name: str, where: str, **options: Any) -> dict[str, Any]:
-    """Config of a folder or hub id, as transformers finds it, after a look at whether it is safe.
-
-    name (str): Folder or hub id.
-    where (str): The source, as messages call it.
-    options: What the hub takes, such as `revision`.
-    RETURNS (Dict[str, Any]): The config.
-    """
+def read_config(name: str, where: str, **options: object) -> Config:
+    """Config of a folder or hub id, as transformers finds it, with `options` such as `revision`. It is checked."""
     import transformers
 
     try:
@@ -62,19 +58,15 @@ def read_config(name: str, where: str, **options: Any) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(Errors.T107.format(source=where, path=name, error=error)) from error
     except (ValueError, TypeError) as error:
-        raise ValueError(Errors.T129.format(where=where, error=error, version=transformers.__version__)) from error
+        raise _unusable(where, error) from error
     check_config(config, where)
     if config.get("auto_map"):
         warnings.warn(Warnings.W124.format(where=where, kind=config["model_type"]), stacklevel=2)
     return config
 
 
-def check_config(config: Mapping[str, Any], where: str) -> None:
-    """Refuse what would run code of others or needs other weights than plain ones.
-
-    config (Mapping[str, Any]): Of an encoder.
-    where (str): What messages call it.
-    """
+def check_config(config: Mapping[str, object], where: str) -> None:
+    """Refuse a config that names code, or quantised weights."""
     import transformers
 
     for path, key, value in _walk(config):
@@ -86,7 +78,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
             _check_attention(path, value, where)
 
 
-def _check_attention(key: str, value: Any, where: str) -> None:
+def _check_attention(key: str, value: object, where: str) -> None:
     from transformers.utils import is_flash_attn_2_available
 
     for name in value.values() if isinstance(value, Mapping) else [value]:
@@ -96,21 +88,14 @@ def _check_attention(key: str, value: Any, where: str) -> None:
             raise ValueError(Errors.T125.format(where=where, key=key, found=name, known=", ".join(known_here)))
 
 
-def forget_code(config: Any) -> None:
-    """Drop what a config says of code of its own: it is not there where the encoder is saved.
-
-    config (PretrainedConfig): The config.
-    """
-    vars(config).pop("auto_map", None)
+def forget_code(config: "PretrainedConfig") -> None:
+    """Remove the names of code from a config: the code is not saved with the encoder."""
+    config.__dict__.pop("auto_map", None)
 
 
-def check_counts(config: Mapping[str, Any], n_tensors: int, where: str) -> None:
-    """Refuse counts that would make config or encoder without end, before either is made.
-
-    config (Mapping[str, Any]): Of an encoder.
-    n_tensors (int): How many tensors there are: a layer has at least one of its own.
-    where (str): What messages call it.
-    """
+def check_counts(config: Mapping[str, object], n_tensors: int, where: str) -> None:
+    """Refuse numbers of layers, labels and positions that would take unbounded memory, before anything is built. A
+    layer has at least one of the `n_tensors` tensors."""
     most = {r"(layers?|groups?|group_num|blocks)$": max(100, n_tensors), r"labels$": _MOST_LABELS}
     for path, key, value in _walk(config):
         for pattern, bound in {**most, r"position|n_ctx$": _MOST_POSITIONS}.items():
@@ -119,51 +104,49 @@ def check_counts(config: Mapping[str, Any], n_tensors: int, where: str) -> None:
                 raise ValueError(Errors.T128.format(where=where, promised=f"{path} = {value}", found=found))
 
 
-def make_config(values: Mapping[str, Any], n_tensors: int, where: str) -> Any:
+def make_config(values: Mapping[str, object], n_tensors: int, where: str) -> "PretrainedConfig":
     """The config of a saved encoder.
 
-    values (Mapping[str, Any]): What it held, with `model_type`.
-    n_tensors (int): How many tensors the encoder has.
-    where (str): What messages call it.
-    RETURNS (PretrainedConfig): The config.
-    RAISES (ValueError): When it is none, or not safe.
+    RAISES (ValueError): When it is no config, or not safe.
     """
     import transformers
 
     check_config(values, where)
     check_counts(values, n_tensors, where)
-    own = {key: value for key, value in values.items() if key != "auto_map"}
+    own: Config = {key: value for key, value in values.items() if key != "auto_map"}
     try:
         default = transformers.AutoConfig.for_model(str(own.get("model_type"))).to_dict()
         odd = [key for key, value in own.items() if not _is_alike(key, value, default.get(key))]
         if odd:
             raise TypeError(f"{odd[0]} = {_short(own[odd[0]])}, where {default[odd[0]]!r} would be usual")
-        return transformers.AutoConfig.for_model(**own)
-    except Exception as error:  # A config takes any value, and fails in any way.
-        raise ValueError(Errors.T129.format(where=where, error=error, version=transformers.__version__)) from error
+        config: PretrainedConfig = transformers.AutoConfig.for_model(**own)
+        return config
+    except Exception as error:  # Configs accept any value, and raise any error.
+        raise _unusable(where, error) from error
 
 
-def check_size(cls: Any, config: Any, shapes: "Mapping[str, Collection[int]]", where: str, strict: bool) -> None:
-    """Compare the sizes that a config promises with those of the weights, before memory is taken for them.
+def check_size(
+    cls: "type[PreTrainedModel]",
+    config: "PretrainedConfig",
+    shapes: Mapping[str, Collection[int]],
+    where: str,
+    strict: bool,
+) -> None:
+    """Compare the sizes in a config with those of the weights, before memory is allocated for them.
 
-    cls (Type[PreTrainedModel]): The encoder's class.
-    config (PretrainedConfig): Its config.
-    shapes (Mapping[str, Collection[int]]): Of the weights, by name.
-    where (str): What messages call it.
-    strict (bool): The names are the encoder's own: every shape must be the same.
+    strict (bool): The names in `shapes` are the encoder's own: every shape must be the same.
     """
     import copy
 
     import torch
-    import transformers
 
     try:
         with torch.device("meta"), no_initial_weights():
             empty = cls(copy.deepcopy(config))
-    except Exception as error:  # A config fails in any way.
+    except Exception as error:  # Any error.
         if "meta tensor" in str(error):
-            return  # This class computes with what it makes: it cannot be made without memory.
-        raise ValueError(Errors.T129.format(where=where, error=error, version=transformers.__version__)) from error
+            return  # The constructor of this class computes with its weights.
+        raise _unusable(where, error) from error
     promised = sum(tensor.numel() for tensor in [*empty.parameters(), *empty.buffers()])
     found = sum(math.prod(shape) for shape in shapes.values())
     if promised > 2 * found + _SLACK:
@@ -175,44 +158,29 @@ def check_size(cls: Any, config: Any, shapes: "Mapping[str, Collection[int]]", w
         raise ValueError(Errors.T102.format(missing=[], unexpected=[], shapes=wrong))
 
 
-def check_forward(transformer: Any, ids: list[int], where: str) -> None:
-    """Run an encoder once: some values of a config are used, and fail, in the forward pass alone.
-
-    transformer (nn.Module): The encoder, in evaluation mode.
-    ids (List[int]): Pieces of a text.
-    where (str): What messages call it.
-    """
+def check_forward(transformer: "PreTrainedModel", ids: list[int], where: str) -> None:
+    """Run an encoder once: some wrong values of a config show only in the forward pass."""
     import torch
-    import transformers
 
     try:
         with torch.inference_mode():
             transformer(input_ids=torch.tensor([ids], device=transformer.device))
-    except Exception as error:  # It fails in any way.
-        raise ValueError(Errors.T129.format(where=where, error=error, version=transformers.__version__)) from error
+    except Exception as error:  # Any error.
+        raise _unusable(where, error) from error
 
 
 def check_finite(tensors: "Iterable[tuple[str, Tensor]]", where: str) -> None:
-    """Refuse weights that are not numbers.
-
-    tensors (Iterable[Tuple[str, Tensor]]): By name.
-    where (str): What messages call them.
-    """
+    """Refuse weights that are not numbers."""
     for name, tensor in tensors:
         if not tensor.is_floating_point():
             raise ValueError(Errors.T133.format(where=where, name=name, what=f"{tensor.dtype}, not floats"))
-        # A sum is ten times as fast, and finite only where all of it is. (It may also overflow.)
+        # The sum is ten times as fast, and only finite if all numbers are. (It may also overflow.)
         if not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise ValueError(Errors.T133.format(where=where, name=name, what="values that are NaN or infinite"))
 
 
-def check_header(parts: Any, wanted: Mapping[str, Any], where: str = "") -> None:
-    """Refuse a saved header that lacks a field, or has one of another type.
-
-    parts (Any): What was read.
-    wanted (Mapping[str, Any]): Types by field; a mapping for a part that has fields of its own.
-    where (str): Put before names of fields.
-    """
+def check_header(parts: object, wanted: Fields, where: str = "") -> None:
+    """Refuse a saved header that lacks a field, or has one of another type."""
     if not isinstance(parts, Mapping):
         raise ValueError(Errors.T130.format(field=where or "its header", found=_short(parts), wanted="a mapping"))
     for key, kind in wanted.items():
@@ -231,7 +199,7 @@ def check_header(parts: Any, wanted: Mapping[str, Any], where: str = "") -> None
 
 
 def _shapes(path: Path, where: str) -> Iterable[Collection[int]]:
-    """Shapes of the weights in a folder; a pickle is not opened: its bytes, two to a number, bound what it holds."""
+    """Shapes of the weights in a folder. Pickles are not opened: their size (2 bytes a number or more) is a bound."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(path.glob("*.safetensors"))
@@ -244,12 +212,12 @@ def _shapes(path: Path, where: str) -> Iterable[Collection[int]]:
         raise ValueError(Errors.T107.format(source=where, path=path, error=error)) from error
     if not files:
         for file in path.glob("*.bin"):
-            # A thousand tensors at most: what there are is not known.
+            # The tensors are not known: a thousand is an upper bound.
             yield from [(file.stat().st_size // 2000,)] * 1000
 
 
-def _walk(config: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, str, Any]]:
-    """RETURNS (Iterable[Tuple[str, str, Any]]): Path, key and value of all that a config holds, at any depth."""
+def _walk(config: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str, object]]:
+    """YIELDS (Tuple[str, str, object]): Path, key and value of everything in a config, at any depth."""
     for key, value in config.items():
         path = f"{above}{key}"
         yield path, str(key), value
@@ -258,7 +226,7 @@ def _walk(config: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, str
                 yield from _walk(inner, f"{path}.")
 
 
-def _is_known(kind: Any) -> bool:
+def _is_known(kind: object) -> bool:
     """Whether transformers has a config and an encoder of its own for a kind."""
     import transformers
 
@@ -267,15 +235,21 @@ def _is_known(kind: Any) -> bool:
     return transformers.CONFIG_MAPPING[kind] in transformers.MODEL_MAPPING
 
 
-def _is_alike(key: str, value: Any, usual: Any) -> bool:
-    """Whether a value is of the kind that its key has by default: true or false, a number, text, a list, a mapping."""
+def _is_alike(key: str, value: object, usual: object) -> bool:
+    """Whether a value has the type of the default: true or false, a number, text, a list, a mapping."""
     if isinstance(usual, bool):
         return value is None or isinstance(value, (bool, int)) and value in (0, 1)
-    kinds: list[Any] = [(bool, int, float), str, (list, tuple), Mapping]
-    kind: Any = next((kind for kind in kinds if isinstance(usual, kind)), object)
+    kinds: list[tuple[type, ...]] = [(bool, int, float), (str,), (list, tuple), (Mapping,)]
+    kind = next((kind for kind in kinds if isinstance(usual, kind)), (object,))
     return value is None or "token_id" in key or isinstance(value, kind)
 
 
-def _short(value: Any) -> str:
+def _unusable(where: str, error: Exception) -> ValueError:
+    import transformers
+
+    return ValueError(Errors.T129.format(where=where, error=error, version=transformers.__version__))
+
+
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,23 +1,28 @@
-"""Checks of tokenizers: that they work, come to an end, and give ids that the encoder knows."""
+"""Checks of tokenizers: they work, they terminate, and the encoder has rows for all ids."""
 
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from ...errors import Errors
+from ...types import HFTokenizer
 
-# Long enough that a search without end meets the limit of the library that tokenizers uses, within half a second.
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+    from transformers import PreTrainedModel
+
+# At this length catastrophic backtracking reaches the limit of the library of regular expressions in half a second.
 _LONG = 64
 
 
 @contextmanager
 def panics_are_errors(where: str) -> Iterator[None]:
-    """Turn what tokenizers throws into a coded error: exceptions without a class, and panics, which are no Exceptions.
-
-    where (str): What messages call the tokenizer.
-    """
+    """Turn what tokenizers throws into a coded error: exceptions without a class, and panics, which are no
+    Exceptions."""
     try:
         yield
     except BaseException as error:
@@ -26,12 +31,9 @@ def panics_are_errors(where: str) -> Iterator[None]:
         raise ValueError(Errors.T131.format(where=where, error=error)) from error
 
 
-def read_tokenizer(text: str, where: str) -> Any:
-    """A fast tokenizer that neither cuts nor pads.
+def read_tokenizer(text: str, where: str) -> "Tokenizer":
+    """A fast tokenizer without truncation and padding.
 
-    text (str): JSON, as tokenizers writes it.
-    where (str): What messages call it.
-    RETURNS (Tokenizer): The tokenizer.
     RAISES (ValueError): When it is none, or a search in it has no end.
     """
     from tokenizers import Tokenizer
@@ -44,13 +46,8 @@ def read_tokenizer(text: str, where: str) -> Any:
     return tokenizer
 
 
-def refuse_own_tokenizer(name: Any, where: str, error: Exception) -> None:
-    """Say so where a tokenizer cannot be read because its class is code beside the weights.
-
-    name (Union[str, Path]): Folder or hub id.
-    where (str): What messages call it.
-    error (Exception): Why it could not be read.
-    """
+def refuse_own_tokenizer(name: str | Path, where: str, error: Exception) -> None:
+    """Say so where a tokenizer cannot be read because its class is code beside the weights."""
     import transformers
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
@@ -59,13 +56,8 @@ def refuse_own_tokenizer(name: Any, where: str, error: Exception) -> None:
         raise ValueError(Errors.T124.format(where=where, found=found, version=transformers.__version__)) from error
 
 
-def check_patterns(tokenizer: Any, text: str, where: str) -> None:
-    """Run a tokenizer on long runs of what its regular expressions look for. A search that tries without end fails.
-
-    tokenizer (Tokenizer): The tokenizer.
-    text (str): Its JSON.
-    where (str): What messages call it.
-    """
+def check_patterns(tokenizer: "Tokenizer", text: str, where: str) -> None:
+    """Run a tokenizer on long runs of what its regular expressions look for. A search that tries without end fails."""
     patterns = list(_patterns(json.loads(text))) if '"Regex"' in text else []
     if not patterns:
         return
@@ -76,16 +68,12 @@ def check_patterns(tokenizer: Any, text: str, where: str) -> None:
             tokenizer.encode(probe, add_special_tokens=False)
 
 
-def check_ids(tokenizer: Any, transformer: Any, special: list[int], where: str) -> None:
-    """Refuse ids for which the encoder has no row.
-
-    tokenizer (Tokenizer): Fast or slow.
-    transformer (nn.Module): The encoder.
-    special (List[int]): Ids that are used beside those in the vocabulary.
-    where (str): What messages call the two.
-    """
+def check_ids(
+    tokenizer: "Tokenizer | HFTokenizer", transformer: "PreTrainedModel", special: list[int], where: str
+) -> None:
+    """Refuse ids, in the vocabulary or in `special`, for which the encoder has no row."""
     try:
-        rows = transformer.get_input_embeddings().weight.shape[0]
+        rows = cast("nn.Embedding", transformer.get_input_embeddings()).weight.shape[0]
     except (NotImplementedError, AttributeError):
         return  # An encoder that hashes its input has rows for all.
     vocab = {**tokenizer.get_vocab(), **{"special token": max(special, default=0)}}
@@ -94,8 +82,8 @@ def check_ids(tokenizer: Any, transformer: Any, special: list[int], where: str) 
         raise ValueError(Errors.T132.format(where=where, id=vocab[piece], piece=piece, rows=rows))
 
 
-def _patterns(part: Any) -> Iterator[str]:
-    """The regular expressions in a tokenizer's JSON. Vocabularies hold none, and are long."""
+def _patterns(part: object) -> Iterator[str]:
+    """The regular expressions in a tokenizer's JSON. Vocabularies, which are long, have none."""
     if isinstance(part, dict):
         if isinstance(part.get("Regex"), str):
             yield part["Regex"]

@@ -32,7 +32,7 @@ def cut_windows(lengths: NDArray[numpy.int64], budget: int, overlap: int, *, rea
     lengths (NDArray[int64]): How many pieces each doc has, shape (n_docs,).
     budget (int): The most pieces a window holds (special tokens not counted).
     overlap (int): The least number of pieces that neighbouring windows share, < budget.
-    read_empty (bool): Give docs without pieces a window of length 0, for special tokens to stand in.
+    read_empty (bool): Give docs without pieces a window of length 0, for special tokens.
     RETURNS (Windows): The windows, in the order of the docs.
     """
     lengths = numpy.asarray(lengths, dtype=numpy.int64)
@@ -71,7 +71,6 @@ def batch_windows(
     """Group windows of similar size, longest first, so that the largest batch is met at once.
 
     sizes (NDArray[int64]): Pieces in every window, special tokens included, shape (n_windows,).
-    max_items (int): The most pieces in a batch.
     padded (bool): Whether padding counts (True where a batch is a rectangle, False where it is packed).
     equal (bool): Let only windows of one size into a batch.
     YIELDS (NDArray[int64]): Indices of the windows of one batch, sorted by size, largest first.

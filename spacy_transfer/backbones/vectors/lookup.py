@@ -1,24 +1,25 @@
-"""Word types -> rows of a table: exact, by case, and what is made up for the rest. NumPy only."""
+"""Rows of word types: from a table, in another case, or computed. NumPy only."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
-from spacy.strings import get_string_id
+from spacy.strings import StringStore, get_string_id
 
-from .subwords import make_subwords
+from ...types import Config
+from .subwords import Floats, make_subwords
 
-Floats = NDArray[numpy.float32]
+Strings: TypeAlias = StringStore | Mapping[int, str]
 
-# Text goes on without end, memory does not: what was found out about word types is forgotten past this many.
+# The caches of word types are emptied at this size: in a stream of texts they would grow forever.
 _MOST_REMEMBERED = 50_000
 
 
 class Lookup:
-    """Finds rows for word types. Made from saved state; nothing in here is saved.
+    """Finds rows for word types. It is built from saved state, and not saved itself.
 
     keys (NDArray[uint64]): spaCy's hashes of the words, in the order of the table's rows.
-    width (int): Width of a row.
     case (str): "exact", or "fallback" to lower and then to title case.
     oov (str): "subwords", "hash" or "zero" for words without a row.
     subwords (Dict[str, Any]): State for `make_subwords`.
@@ -30,7 +31,7 @@ class Lookup:
         width: int,
         case: Literal["exact", "fallback"],
         oov: Literal["subwords", "hash", "zero"],
-        subwords: dict[str, Any],
+        subwords: Config,
     ) -> None:
         self._order = numpy.argsort(keys, kind="stable")
         self._keys = keys[self._order]
@@ -41,9 +42,10 @@ class Lookup:
 
     @property
     def has_subwords(self) -> bool:
+        """RETURNS (bool): Whether rows of other words are computed from their parts."""
         return self._make_subwords is not None
 
-    def rows(self, types: NDArray[numpy.uint64], strings: Any) -> NDArray[numpy.int64]:
+    def rows(self, types: NDArray[numpy.uint64], strings: Strings) -> NDArray[numpy.int64]:
         """Row of every word type, -1 for those without.
 
         types (NDArray[uint64]): Hashes of the types, shape (n_types,).
@@ -56,11 +58,9 @@ class Lookup:
                 rows[i] = self._in_other_case(int(types[i]), strings)
         return rows
 
-    def made(self, orth: int, strings: Any) -> Floats:
+    def made(self, orth: int, strings: Strings) -> Floats:
         """The row of a word type that is not in the table.
 
-        orth (int): Its hash.
-        strings (StringStore): To read it.
         RETURNS (Floats1d): Shape (width,).
         """
         row = self._made.get(orth)
@@ -76,7 +76,7 @@ class Lookup:
         at = numpy.minimum(numpy.searchsorted(self._keys, types), len(self._keys) - 1)
         return numpy.where(self._keys[at] == types, self._order[at], -1)
 
-    def _in_other_case(self, orth: int, strings: Any) -> int:
+    def _in_other_case(self, orth: int, strings: Strings) -> int:
         row = self._other_case.get(orth)
         if row is None:
             word = strings[orth]
@@ -88,11 +88,11 @@ class Lookup:
             self._other_case[orth] = row
         return row
 
-    def _make(self, orth: int, strings: Any) -> Floats:
-        row: Any = None
+    def _make(self, orth: int, strings: Strings) -> Floats:
+        row: Floats | None = None
         if self._make_subwords is not None and orth:
             row = self._make_subwords(strings[orth])
         elif self._oov == "hash" and orth:
-            # Of about unit length, and always the same for the same word.
-            row = numpy.random.default_rng(orth).normal(0, self._width**-0.5, self._width)
+            # Of about unit length; the same for each occurrence of a word.
+            row = numpy.random.default_rng(orth).normal(0, self._width**-0.5, self._width).astype(numpy.float32)
         return numpy.zeros(self._width, dtype=numpy.float32) if row is None else row.astype(numpy.float32)

@@ -1,14 +1,15 @@
-"""Rows for words that a table does not hold, made from their parts."""
+"""Rows for words that are not in a table, computed from their parts."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy
 import srsly
 from numpy.typing import NDArray
+from spacy.vectors import Vectors
 from thinc.api import Model, deserialize_attr
 
 from ...errors import Errors
+from ...types import Config
 from ..transformer.tokenizer_checks import read_tokenizer
 
 Floats = NDArray[numpy.float32]
@@ -22,7 +23,7 @@ _FIELDS: dict[str, dict[str, type]] = {
 """Of each kind, and their types."""
 
 
-class Subwords(dict[str, Any]):
+class Subwords(Config):
     """State for `make_subwords`. It has a class of its own so that Thinc checks it when it loads a model."""
 
 
@@ -61,7 +62,7 @@ def _problem(state: object, width: int | None) -> str | None:
     return None
 
 
-def make_subwords(state: dict[str, Any]) -> MakeRow | None:
+def make_subwords(state: Config) -> MakeRow | None:
     """The function that makes rows.
 
     state (Dict[str, Any]): From a `VectorTable`: "kind" and its data.
@@ -72,7 +73,7 @@ def make_subwords(state: dict[str, Any]) -> MakeRow | None:
     return makers[state["kind"]](state) if state else None
 
 
-def _fasttext(state: dict[str, Any]) -> MakeRow:
+def _fasttext(state: Config) -> MakeRow:
     """The mean over hashed character n-grams (Bojanowski et al. 2017)."""
     data, min_n, max_n = state["data"], state["min_n"], state["max_n"]
 
@@ -84,12 +85,7 @@ def _fasttext(state: dict[str, Any]) -> MakeRow:
 
 
 def ngrams(word: str, min_n: int, max_n: int) -> list[str]:
-    """Character n-grams of a word between boundary signs; the signs alone do not count.
-
-    word (str): The word.
-    min_n (int), max_n (int): Shortest and longest.
-    RETURNS (List[str]): The n-grams.
-    """
+    """Character n-grams of a word between boundary signs; the signs alone do not count."""
     marked = f"<{word}>"
     found = [marked[i : i + n] for i in range(len(marked)) for n in range(min_n, max_n + 1) if i + n <= len(marked)]
     return [gram for gram in found if gram not in ("<", ">")]
@@ -99,7 +95,6 @@ def fnv1a(data: bytes) -> int:
     """fastText's 32-bit FNV-1a, which takes bytes as *signed* numbers.
 
     data (bytes): UTF-8.
-    RETURNS (int): The hash.
     """
     value = 2166136261
     for byte in data:
@@ -108,7 +103,7 @@ def fnv1a(data: bytes) -> int:
     return value
 
 
-def _model2vec(state: dict[str, Any]) -> MakeRow:
+def _model2vec(state: Config) -> MakeRow:
     """The mean over pieces that are known, as Model2Vec has it; of a word without any, the row of the unknown piece."""
     tokenizer, data = read_tokenizer(state["tokenizer"], SAVED), state["data"]
     # Older pipelines do not say which row is that of unknown pieces. They keep their zeros.
@@ -123,10 +118,8 @@ def _model2vec(state: dict[str, Any]) -> MakeRow:
     return row
 
 
-def _floret(state: dict[str, Any]) -> MakeRow:
-    from spacy.vectors import Vectors
-
-    vectors: Any = Vectors(name="floret").from_bytes(state["data"])
+def _floret(state: Config) -> MakeRow:
+    vectors = Vectors(name="floret").from_bytes(state["data"])
 
     def row(word: str) -> Floats | None:
         return numpy.asarray(vectors.get_batch([word])[0], dtype=numpy.float32)

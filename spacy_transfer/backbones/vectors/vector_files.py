@@ -1,4 +1,4 @@
-"""Readers of word vector files: one table of words and rows, and what makes rows for words that are not in it."""
+"""Readers of word vector files: a table of words and rows, and data to compute rows of other words."""
 
 import lzma
 import struct
@@ -8,15 +8,17 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import Errors, Warnings
 from ...extras import import_extra
 from ...installed import like
+from ...types import Config
 from ..sources import resolve_path
 from ..transformer.tokenizer_checks import check_patterns
 from .word2vec import open_packed, read_word2vec
@@ -32,12 +34,12 @@ class VectorTable:
 
     keys (NDArray[uint64]): spaCy's hash of every word, in the order of the file.
     data (NDArray[float32]): Their rows, shape (n_words, width).
-    subwords (Dict[str, Any]): What `subwords.make_subwords` needs to make rows for other words; may be empty.
+    subwords (Config): The argument of `subwords.make_subwords`; empty if other words get no rows.
     """
 
     keys: NDArray[numpy.uint64]
     data: Floats
-    subwords: dict[str, Any] = field(default_factory=dict)
+    subwords: Config = field(default_factory=dict)
 
 
 def read_vectors(source: str) -> VectorTable:
@@ -46,7 +48,6 @@ def read_vectors(source: str) -> VectorTable:
     source (str): A file (GloVe, word2vec text or binary, fastText .vec or .bin, .npy beside a word list; text and
         binary may be packed by gzip, bzip2, xz or zip), a folder
         (Model2Vec, .npy and word list, a spaCy pipeline), `package:NAME/path`, or the name of a spaCy pipeline.
-    RETURNS (VectorTable): Words and rows.
     RAISES (ValueError): When there is no such source, or the file is damaged.
     """
     path = resolve_path(source)
@@ -77,40 +78,38 @@ def _read_file(path: Path) -> VectorTable:
         return _read_npy(path)
     try:
         with ExitStack() as stack:
-            stream: Any = open_packed(path, stack)
+            stream = cast(BufferedReader, open_packed(path, stack))
             if not stream.peek(4)[:4] == _FASTTEXT:
                 words, data = read_word2vec(stream, path)
                 return _table(words, data, path)
-    # What the standard library says of packed files that are damaged.
+    # Errors of the standard library for damaged packed files.
     except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise ValueError(Errors.T205.format(path=path, error=error)) from error
     return _read_fasttext(path)
 
 
-def _table(words: Sequence[Any], data: Any, path: Path, **rest: Any) -> VectorTable:
-    """Hash the words; of a word that comes twice the first row is kept."""
+def _table(words: Sequence[object], data: ArrayLike, path: Path, subwords: Config | None = None) -> VectorTable:
+    """Hash the words. For a word that is there twice the first row is kept."""
     from spacy.strings import get_string_id
 
-    if len(words) != len(data):
-        raise ValueError(Errors.T203.format(path=path, words=len(words), rows=len(data)))
+    array = numpy.asarray(data)
+    if len(words) != len(array):
+        raise ValueError(Errors.T203.format(path=path, words=len(words), rows=len(array)))
     if not all(isinstance(word, str) for word in words):
         raise ValueError(Errors.T205.format(path=path, error="not all of its words are strings"))
-    data = _check_rows(data, path, lambda row: f"row {row + 1}, word {words[row]!r}")
-    keys = numpy.fromiter((get_string_id(word) for word in words), dtype=numpy.uint64, count=len(words))
+    rows = _check_rows(array, path, lambda row: f"row {row + 1}, word {words[row]!r}")
+    keys = numpy.fromiter((get_string_id(str(word)) for word in words), dtype=numpy.uint64, count=len(words))
     _, first = numpy.unique(keys, return_index=True)
     if len(first) < len(keys):
         warnings.warn(Warnings.W201.format(path=path, count=len(keys) - len(first)), stacklevel=2)
         first.sort()
-        keys, data = keys[first], data[first]
-    return VectorTable(keys, data, **rest)
+        keys, rows = keys[first], rows[first]
+    return VectorTable(keys, rows, subwords or {})
 
 
-def _check_rows(data: Any, path: Any, where: Callable[[int], str]) -> Floats:
-    """A NaN in one row would make all predictions NaN, without a word.
+def _check_rows(data: numpy.ndarray, path: str | Path, where: Callable[[int], str]) -> Floats:
+    """Refuse rows that are not finite: one NaN would make all predictions NaN.
 
-    data (ArrayXd): The table, on any device.
-    path (Union[str, Path]): For errors.
-    where (Callable[[int], str]): Says which row it is.
     RETURNS (Floats2d): The table as float32 in the main memory.
     """
     data = data if isinstance(data, numpy.ndarray) else data.get()
@@ -142,7 +141,7 @@ def _read_npy(path: Path) -> VectorTable:
     return _table(words, data, path)
 
 
-def _read_words(path: Path) -> list[Any]:
+def _read_words(path: Path) -> list[object]:
     if path.suffix == ".txt":
         # At line feeds alone: words may hold other signs that end a line.
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
@@ -164,12 +163,7 @@ def _read_fasttext(path: Path) -> VectorTable:
     ngrams = vectors.vectors_ngrams
     if len(ngrams):
         ngrams = _check_rows(ngrams, path, lambda row: f"row {row + 1} of the character n-grams")
-    subwords = {
-        "kind": "fasttext",
-        "data": ngrams,
-        "min_n": int(vectors.min_n),
-        "max_n": int(vectors.max_n),
-    }
+    subwords = {"kind": "fasttext", "data": ngrams, "min_n": int(vectors.min_n), "max_n": int(vectors.max_n)}
     return _table(list(vectors.index_to_key), vectors.vectors, path, subwords=subwords)
 
 
@@ -204,7 +198,7 @@ def _read_spacy(source: str | Path) -> VectorTable:
     import spacy
 
     nlp = spacy.load(source)
-    vectors: Any = nlp.vocab.vectors
+    vectors = nlp.vocab.vectors
     if not vectors.shape[0]:
         raise ValueError(Errors.T206.format(source=source))
     words = {int(row): nlp.vocab.strings[key] for key, row in vectors.key2row.items()}

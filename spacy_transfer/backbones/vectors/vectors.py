@@ -4,28 +4,32 @@ import hashlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias, cast
 
 import numpy
 import srsly
+from numpy.typing import NDArray
 from spacy.attrs import ORTH
 from spacy.strings import get_string_id
 from spacy.tokens import Doc
 from thinc.api import Linear, Model, with_array
-from thinc.types import Floats2d
+from thinc.types import Floats2d, FloatsXd, Ints1d
 
 from ...checks import COUNT, COUNT_OR_NONE, require
 from ...errors import Errors
 from ...integrity import unpack
 from ...tuning.policy import Tuning
-from ...types import BackboneHooks
+from ...types import BackboneHooks, BackboneT, Bools, Config, Floats
+from ..context import ContextT
 from ..shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from ..shims.thinc_weights import Weight, find_weights
+from ..sources import check_unchanged, reading_again
 from .lookup import Lookup
 from .subwords import SAVED, Subwords
 
 logger = logging.getLogger("spacy")
+Keys: TypeAlias = NDArray[numpy.uint64]
 
 _TABLE = "embeddings.E"  # What a tuning calls the table.
 
@@ -38,9 +42,9 @@ def build_vectors_backbone_v1(
     prune: int | None = None,
     finetune: bool = False,
     width: int | None = None,
-    context: Model[list[Floats2d], list[Floats2d]] | None = None,
+    context: ContextT | None = None,
     tuning: Tuning | None = None,
-) -> Model[list[Doc], list[Floats2d]]:
+) -> BackboneT:
     """Word vectors: GloVe, word2vec, fastText, Model2Vec, .npy with a word list, or a spaCy pipeline's own.
 
     A tuning calls the table "embeddings.E". The layers after it are counted from 0 in their order: the projection to
@@ -57,7 +61,7 @@ def build_vectors_backbone_v1(
     width (Optional[int]): Project rows to this width; null for the vectors' own.
     context (Optional[Model[List[Floats2d], List[Floats2d]]]): A layer that reads the rows of a doc in order:
         `spacy-transfer.CNNContext.v1` or `spacy-transfer.BiLSTMContext.v1`.
-    tuning (Optional[Tuning]): What moves, from when, and how fast: a block `spacy-transfer.Tuning.v1`. Its anchor
+    tuning (Optional[Tuning]): What is trained, from when, and how fast: a block `spacy-transfer.Tuning.v1`. Its anchor
         pulls the table; the other layers begin at random.
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
@@ -78,48 +82,55 @@ def build_vectors_backbone_v1(
         layers.append(context)
     hooks = BackboneHooks(is_frozen=is_frozen, reads_corpus=True)
     attrs = {"source": source, "prune": prune, "fingerprint": "", "backbone": hooks}
-    shims: Any = [VectorsShim(tuning)]
-    return Model("transfer_vectors", forward, init=init, layers=layers, dims={"nO": None}, attrs=attrs, shims=shims)
+    return Model(
+        "transfer_vectors",
+        forward,
+        init=init,
+        layers=layers,
+        dims={"nO": None},
+        attrs=attrs,
+        shims=[VectorsShim(tuning)],
+    )
 
 
 def forward(
-    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+    model: BackboneT, docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     """Look up, project, put into context."""
     return cast(VectorsShim, model.shims[0]).run(model, docs, is_train)
 
 
 def forward_lookup(
-    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+    model: BackboneT, docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     """One look-up for each word type of the batch; tokens are indexed out of those at once."""
     if not docs:
         return [], lambda d_rows: docs
-    lookup, table = _lookup(model), cast(Any, model.get_param("E"))
+    lookup, table = _lookup(model), cast(Floats, model.get_param("E"))
     orths = [doc.to_array(ORTH) for doc in docs]
     types, which = numpy.unique(numpy.concatenate(orths), return_inverse=True)
     strings = docs[0].vocab.strings
     rows = lookup.rows(types, strings)
-    found: Any = model.ops.alloc2f(len(types), model.get_dim("nO"))
+    found = cast(Floats, model.ops.alloc2f(len(types), model.get_dim("nO")))
     known = rows >= 0
     found[known] = table[rows[known]]
     for i in numpy.flatnonzero(~known):
-        found[i] = model.ops.asarray(cast(Any, lookup.made(int(types[i]), strings)))
+        found[i] = model.ops.asarray(cast(Floats2d, lookup.made(int(types[i]), strings)))
     ends = numpy.cumsum([len(orth) for orth in orths])[:-1]
     split = model.ops.xp.split(found[which], [int(end) for end in ends])
 
     def backprop(d_rows: list[Floats2d]) -> list[Doc]:
         if model.attrs["finetune"]:
             in_table = known[which]
-            d_table, d_flat = model.ops.alloc2f(*table.shape), cast(Any, model.ops.xp.concatenate(d_rows))
-            model.ops.scatter_add(d_table, cast(Any, model.ops.xp.asarray(rows[which][in_table])), d_flat[in_table])
+            d_table, d_flat = model.ops.alloc2f(*table.shape), model.ops.xp.concatenate(d_rows)
+            model.ops.scatter_add(d_table, cast(Ints1d, model.ops.xp.asarray(rows[which][in_table])), d_flat[in_table])
             model.inc_grad("E", d_table)
         return docs
 
     return split, backprop
 
 
-def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
+def init(model: BackboneT, X: Iterable[Doc] | None = None, Y: object = None) -> None:
     """Read the source, prune it to the training texts if asked, and say how much of them it covers."""
     from .vector_files import read_vectors
 
@@ -131,12 +142,12 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
     if model.attrs["prune"] is not None and len(read.keys):
         keep = _kept(read.keys, counts, model.attrs["prune"], lookup.attrs["case"])
         read.keys, read.data = read.keys[keep], read.data[keep]
-    # Thinc lets no parameter be empty; a single row that no key points to does no harm.
+    # Parameters of Thinc cannot be empty: without words there is one row without a key.
     data = read.data if len(read.data) else numpy.zeros((1, read.data.shape[1]), dtype=numpy.float32)
     lookup.attrs.update(keys=read.keys.tobytes(), subwords=Subwords(read.subwords))
     lookup.attrs.pop("lookup", None)
     lookup.set_dim("nO", data.shape[1], force=True)
-    lookup.set_param("E", lookup.ops.asarray2f(cast(Any, data)))
+    lookup.set_param("E", lookup.ops.asarray2f(cast(Floats2d, data)))
     model.attrs["fingerprint"] = _fingerprint(read.keys, data, read.subwords)
     _report_coverage(source, _lookup(lookup), counts)
     _initialize_rest(model, data.shape[1])
@@ -159,8 +170,7 @@ class VectorsShim(LayersShim):
         return [_TABLE]
 
     def check_tuning(self) -> None:
-        """RAISES (ValueError): When nothing can move, or patterns say of the table what `finetune` says already, or
-        the contrary."""
+        """RAISES (ValueError): When all is frozen, or patterns repeat or contradict `finetune` for the table."""
         frozen = [name for name, weight in self.weights.items() if weight.is_frozen]
         if len(frozen) == len(self.weights):
             raise ValueError(Errors.T658)
@@ -177,40 +187,33 @@ class VectorsShim(LayersShim):
             if _TABLE in found and not frozen:
                 raise ValueError(Errors.T657.format(found=list(freeze)))
 
-    def read_origin(self) -> Mapping[str, Any]:
+    def read_origin(self) -> Mapping[str, FloatsXd]:
         """RETURNS (Mapping[str, FloatsXd]): The table of the source, pruned as the saved one is."""
         from .vector_files import read_vectors
 
         model = cast(Model, self._node)
         source, lookup = model.attrs["source"], model.layers[0]
         keys = numpy.frombuffer(lookup.attrs["keys"], dtype=numpy.uint64)
-        try:
+        with reading_again(source):
             read = read_vectors(source)
-        except (ValueError, OSError) as error:
-            raise ValueError(Errors.T651.format(source=source, problem=f"it cannot be read: {error}")) from error
         keep = numpy.isin(read.keys, keys)
         data = read.data[keep]
-        if _fingerprint(read.keys[keep], data, read.subwords) != model.attrs["fingerprint"]:
-            raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
-        return {_TABLE: lookup.ops.asarray2f(cast(Any, data))}
+        check_unchanged(source, _fingerprint(read.keys[keep], data, read.subwords), model.attrs["fingerprint"])
+        return {_TABLE: lookup.ops.asarray2f(cast(Floats2d, data))}
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): msgpack of the steps."""
         return srsly.msgpack_dumps({"steps": self.steps})
 
     def from_bytes(self, data: bytes) -> "VectorsShim":
-        """Take the steps; weights follow.
-
-        data (bytes): What `to_bytes` returned.
-        RETURNS (VectorsShim): self.
-        """
+        """Take the steps; weights follow."""
         self.unbind()
         self.steps = unpack(data, SAVED, {"steps": int})["steps"]
         return self
 
 
 def _check_tuning(tuning: Tuning | None, finetune: bool) -> None:
-    """What can be said before there are names."""
+    """Checks that need no names of parameters."""
     check_keys(tuning, "VectorsBackbone")
     if tuning is None:
         return
@@ -223,7 +226,7 @@ def _check_tuning(tuning: Tuning | None, finetune: bool) -> None:
         raise ValueError(Errors.T660.format(found=tuning.anchor))
 
 
-def _fingerprint(keys: Any, data: Any, subwords: dict[str, Any]) -> str:
+def _fingerprint(keys: Keys, data: Floats, subwords: Config) -> str:
     digest = hashlib.sha256(keys.tobytes() + data.tobytes())
     digest.update(b"".join(numpy.asarray(subwords[k]).tobytes() for k in sorted(subwords)))
     return digest.hexdigest()
@@ -238,7 +241,7 @@ def _initialize_rest(model: Model, width: int) -> None:
     model.set_dim("nO", width, force=True)
 
 
-def _kept(keys: Any, counts: Counter, most_frequent: int, case: str) -> Any:
+def _kept(keys: Keys, counts: Counter, most_frequent: int, case: str) -> Bools:
     """Rows of the corpus' words, in every case they may be looked up in, and the first ones of the file."""
     forms = set(counts)
     if case == "fallback":

@@ -8,7 +8,7 @@ import gzip
 import lzma
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -30,9 +30,6 @@ _UNPACKERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh"
 def open_packed(path: Path, stack: ExitStack) -> IO[bytes]:
     """Open a file that may be packed by gzip, bzip2, xz or zip. Its first bytes tell, not its name.
 
-    path (Path): The file.
-    stack (ExitStack): Closes it.
-    RETURNS (IO[bytes]): Its contents, unpacked.
     RAISES (ValueError): When a zip archive does not hold exactly one file.
     """
     with path.open("rb") as file:
@@ -50,8 +47,6 @@ def open_packed(path: Path, stack: ExitStack) -> IO[bytes]:
 def read_word2vec(stream: IO[bytes], path: Path) -> tuple[Words, Floats]:
     """Read all of a file.
 
-    stream (IO[bytes]): The unpacked contents, from the beginning.
-    path (Path): For errors.
     RETURNS (Tuple[List[str], Floats2d]): Words in the order of the file, doubles included, and their rows.
     RAISES (ValueError): When there are no vectors, or lines that are none; with the line.
     """
@@ -83,16 +78,14 @@ def _is_binary(row: bytes) -> bool:
     return False
 
 
-def _read_text(lines: Any, width: int, path: Path, at: int) -> tuple[Words, Floats]:
+def _read_text(lines: Iterable[bytes], width: int, path: Path, at: int) -> tuple[Words, Floats]:
     """Read lines of a word and `width` numbers, block by block.
 
-    lines (Iterator[bytes]): The lines.
-    width (int): Numbers in a row. (Without a header the first line tells: a word with spaces cannot stand there.)
-    path (Path): For errors.
+    width (int): Numbers in a row. (Without a header, that of the first line, in which the word has no spaces.)
     at (int): Number of the first of these lines.
     """
     words: Words = []
-    rows = bytearray()  # Grows in place, so that a table is never in memory twice.
+    rows, lines = bytearray(), iter(lines)  # A bytearray grows in place: no second copy of the table.
     while block := list(islice(lines, _BLOCK)):
         _add_block(block, width, path, at, words, rows)
         at += len(block)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import Any, Literal
+from typing import Literal
 
 from spacy.training import Example
 
@@ -34,7 +34,7 @@ def create_task_batcher_v1(
     return batch
 
 
-def _check_size(size: Any) -> None:
+def _check_size(size: object) -> None:
     # Thinc's compounding schedules give fractions.
     if size not in Range(1):
         raise ValueError(Errors.T524.format(name="size", found=size, wanted=_WANTED))

@@ -1,13 +1,13 @@
-"""Checks of several corpora in the config that uses them, before anything is trained."""
+"""Checks of a config that uses several corpora, before training."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from spacy.language import Language
 from spacy.training import Example
 
 from ...errors import Errors
+from ...types import Config
 from .masking import is_head
 
 NAME, SCORER = "spacy-transfer.MixedCorpus.v1", "spacy-transfer.PerCorpusScorer.v1"
@@ -16,12 +16,9 @@ Trains = Mapping[str, Collection[str] | None]
 
 
 def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, learn: bool) -> None:
-    """Whether the components are there, and can learn.
+    """Check that components exist and can be trained.
 
-    nlp (Language): The pipeline.
-    trains (Trains): Who learns from what.
-    frozen (Collection[str]): Frozen components.
-    learn (bool): Whether they are to learn, rather than to be scored.
+    learn (bool): Whether they will be trained, not only scored.
     RAISES (ValueError): With the nearest names.
     """
     heads = [name for name, pipe in nlp.components if is_head(pipe) and name not in frozen]
@@ -34,7 +31,7 @@ def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, 
                 raise ValueError(Errors.T512.format(corpus=corpus, found=name, near=near))
             if name in frozen:
                 raise ValueError(Errors.T513.format(corpus=corpus, found=name))
-        # An encoder that they listen to may stand beside those that learn.
+        # Beside trained components the encoder that they listen to may be named.
         others = [name for name in names or () if name not in heads]
         untrainable = [name for name in others if not getattr(nlp.get_pipe(name), "is_trainable", False)]
         if learn and (untrainable or (others and len(others) == len(names or ()))):
@@ -43,12 +40,9 @@ def check_components(nlp: Language, trains: Trains, frozen: Collection[str], *, 
             raise ValueError(Errors.T527.format(corpus=corpus, found=found, factory=factory, heads=heads))
 
 
-def roles_of(config: Mapping[str, Any], corpora: Collection[str], sampling: str | None) -> set[str]:
-    """What a reader is in a config, as far as can be seen: it is not told itself.
+def roles_of(config: Config, corpora: Collection[str], sampling: str | None) -> set[str]:
+    """How a config uses a reader, which is not told.
 
-    config (Mapping[str, Any]): The pipeline's, interpolated.
-    corpora (Collection[str]): Names of the reader's corpora.
-    sampling (Optional[str]): Its rule.
     RETURNS (Set[str]): Of "train_corpus" and "dev_corpus"; none in a script, and both where both look the same.
     """
     return {
@@ -59,32 +53,28 @@ def roles_of(config: Mapping[str, Any], corpora: Collection[str], sampling: str 
     }
 
 
-def mixed_blocks(config: Mapping[str, Any], role: str) -> Iterator[Mapping[str, Any]]:
-    """YIELDS (Mapping[str, Any]): Blocks of our reader in what training.train_corpus, or dev_corpus, names."""
-    block: Any = config
+def mixed_blocks(config: Config, role: str) -> Iterator[Config]:
+    """YIELDS (Config): Blocks of our reader in what training.train_corpus, or dev_corpus, names."""
+    block: object = config
     for key in str(config.get("training", {}).get(role) or "").split("."):
-        block = block.get(key) if isinstance(block, Mapping) else None
+        block = block.get(key) if isinstance(block, dict) else None
     yield from _calls(block, "@readers", NAME)
 
 
-def _calls(block: Any, registry: str, name: str) -> Iterator[Mapping[str, Any]]:
-    """YIELDS (Mapping[str, Any]): Blocks, in this block, of a registered function."""
+def _calls(block: object, registry: str, name: str) -> Iterator[Config]:
+    """YIELDS (Config): Blocks, in this block, of a registered function."""
     todo = [block]
     while todo:
         block = todo.pop()
-        if isinstance(block, Mapping):
+        if isinstance(block, dict):
             if block.get(registry) == name:
                 yield block
             todo.extend(block.values())
 
 
-def examples_of(corpus: str, reader: Callable[[Language], Any], nlp: Language) -> Iterator[Example]:
+def examples_of(corpus: str, reader: Callable[[Language], object], nlp: Language) -> Iterator[Example]:
     """One reading by any reader.
 
-    corpus (str): Name of the corpus, for messages.
-    reader (Callable[[Language], Iterable[Example]]): The reader.
-    nlp (Language): The pipeline.
-    YIELDS (Example): What it gives.
     RAISES (ValueError): When that is something else.
     """
     found = reader(nlp)
@@ -96,19 +86,15 @@ def examples_of(corpus: str, reader: Callable[[Language], Any], nlp: Language) -
         yield example
 
 
-def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling: str | None) -> set[str]:
+def check_use(nlp: Language, config: Config, trains: Trains, sampling: str | None) -> set[str]:
     """Whether a config uses the reader in a way that works.
 
-    nlp (Language): The pipeline.
-    config (Mapping[str, Any]): Its config, interpolated.
-    trains (Trains): Who learns from what.
-    sampling (Optional[str]): The rule.
     RETURNS (Set[str]): See `roles_of`.
     RAISES (ValueError): When a setting of [training] is at odds with the reader.
     """
     training = config.get("training", {})
     roles = roles_of(config, trains, sampling)
-    is_dev = roles == {"dev_corpus"}  # What is frozen may be scored.
+    is_dev = roles == {"dev_corpus"}  # Frozen components may be scored.
     check_components(nlp, trains, () if is_dev else training.get("frozen_components") or (), learn=not is_dev)
     _check_scorers(nlp, config)
     if "train_corpus" in roles:
@@ -123,8 +109,8 @@ def check_use(nlp: Language, config: Mapping[str, Any], trains: Trains, sampling
     return roles
 
 
-def _check_scorers(nlp: Language, config: Mapping[str, Any]) -> None:
-    """A scorer is not told what components there are: so the name that it is given is checked here."""
+def _check_scorers(nlp: Language, config: Config) -> None:
+    """Check the component of each scorer, which does not know the pipeline."""
     for name, block in config.get("components", {}).items():
         for scorer in _calls(block.get("scorer"), "@scorers", SCORER):
             found = scorer["component"]
@@ -135,8 +121,8 @@ def _check_scorers(nlp: Language, config: Mapping[str, Any]) -> None:
                 raise ValueError(Errors.T522.format(what=what, **facts))
 
 
-def _check_development(nlp: Language, config: Mapping[str, Any], trains: Trains) -> None:
-    """Every component that learns must be scored, where development sets say whose they are."""
+def _check_development(nlp: Language, config: Config, trains: Trains) -> None:
+    """Every trained component must be scored, if development sets name their components."""
     blocks = list(mixed_blocks(config, "dev_corpus"))
     each = [corpus.get("trains") for block in blocks for corpus in block.get("corpora", {}).values()]
     if not each or any(names is None for names in each):
@@ -151,18 +137,15 @@ def _check_development(nlp: Language, config: Mapping[str, Any], trains: Trains)
             raise ValueError(Errors.T515.format(component=head, train=by, dev=dev))
 
 
-def check_score_names(nlp: Language, config: Mapping[str, Any], sample: Sequence[Example]) -> None:
-    """Whether every name in training.score_weights will have a score: spaCy leaves out what has none. The scorers are
-    called on a few texts with their own annotation for a prediction.
+def check_score_names(nlp: Language, config: Config, sample: Sequence[Example]) -> None:
+    """Check that every name in training.score_weights has a score: spaCy ignores names without one. The scorers are
+    called on a few texts with their gold annotation as prediction.
 
-    nlp (Language): The pipeline.
-    config (Mapping[str, Any]): Its config.
-    sample (Sequence[Example]): Some examples of every corpus.
     RAISES (ValueError): With the nearest names.
     """
     copies = [Example(example.reference.copy(), example.reference) for example in sample]
     found = {"speed", *_names(nlp, copies)}
-    # Factories bring names along of which a component may have none: they are shown, and weigh nothing.
+    # Factories define names that a component may not have: these are allowed with weight 0.
     metas = [nlp.get_pipe_meta(name) for name in nlp.component_names]
     shown = {name for meta in metas for name in meta.default_score_weights or ()}
     for name, weight in (config["training"].get("score_weights") or {}).items():

@@ -1,4 +1,4 @@
-"""Label cover: few examples that show all labels. spaCy initialises on the first 100 of a streamed corpus."""
+"""Label cover: few examples with all labels, since spaCy initialises on the first 100 of a streamed corpus."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -73,7 +73,6 @@ _THRESHOLDS: dict[str, tuple[str, str, Callable[[Any], int]]] = {
 class LabelReader:
     """Which labels an example would show, of components that take theirs from examples.
 
-    nlp (Language): The pipeline.
     config (Dict[str, Any]): Its config: a component that is given labels there needs to be shown none.
     """
 
@@ -89,7 +88,6 @@ class LabelReader:
     def __call__(self, example: Example, trains: Iterable[str]) -> set[Label]:
         """RETURNS (Set[Label]): The labels, by component.
 
-        example (Example): The example.
         trains (Iterable[str]): Names of the components that learn from it.
         """
         found: set[Label] = set()
@@ -103,7 +101,6 @@ class LabelReader:
         """RETURNS (Set[Label]): Categories that hold for an example: one that is named with the value 0 is a label of
             the component, of which nothing is seen.
 
-        example (Example): The example.
         trains (Iterable[str]): Names of the components that learn from it.
         """
         holding = [label for label, value in example.reference.cats.items() if value and value > 0]
@@ -112,7 +109,6 @@ class LabelReader:
     def check(self, trains: Iterable[str]) -> None:
         """Whether a few examples of each label will do.
 
-        trains (Iterable[str]): Names of the components that learn.
         RAISES (ValueError): When one of them must see all examples to be initialised, and has not been.
         """
         for name in trains:
@@ -120,7 +116,7 @@ class LabelReader:
             if factory in _THRESHOLDS and not self._pipes[name].labels:
                 kept, setting, threshold = _THRESHOLDS[factory]
                 least = threshold(self._pipes[name])
-                # Of moves one example each will do then. Edit trees are none of an example's labels.
+                # One example of each move is enough then. Edit trees are not labels of an example.
                 is_helped = factory in _LABELS
                 if least > 1 or not is_helped:
                     found = {"component": name, "factory": factory, "kept": kept, "setting": setting, "least": least}
@@ -128,7 +124,7 @@ class LabelReader:
                     raise ValueError(Errors.T528.format(**found, most=MOST, way=way))
 
     def known(self) -> set[Label]:
-        """RETURNS (Set[Label]): What the components have learned of already."""
+        """RETURNS (Set[Label]): The labels that components have already."""
         found: set[Label] = set()
         for name, factory in self._factories.items():
             if factory in _LABELS:
@@ -151,8 +147,6 @@ class LabelCover:
     def add(self, example: Example, labels: Iterable[Label], holding: Iterable[Label] = ()) -> None:
         """Look at an example.
 
-        example (Example): The example.
-        labels (Iterable[Label]): What it shows.
         holding (Iterable[Label]): Those that it should show rather than another, if there is room.
         """
         shown, held = frozenset(labels), frozenset(holding)
@@ -173,7 +167,6 @@ class LabelCover:
         """Few examples that show all labels; and then, while they are not too many, those in which labels hold that
         hold in none of these.
 
-        known (Iterable[Label]): What need not be shown.
         most (int): How many examples there may be with those of the second kind.
         RETURNS (List[Example]): In the order of the choice.
         """

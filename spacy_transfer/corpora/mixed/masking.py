@@ -1,13 +1,16 @@
-"""Masking: annotation of components that do not own it becomes missing, in spaCy's own missing values."""
+"""Masking: annotation that a component must not learn from is replaced by spaCy's missing values."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TypeAlias, cast
 
+import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.ty import ListenedToComponent
+from thinc.types import Ints2d
 
 from ...errors import Errors
+from ...types import Pipe, pipe_of
 
 OURS = {
     "transfer_ner",
@@ -17,16 +20,14 @@ OURS = {
     "transfer_regressor",
     "transfer_rows",
 }
-"""Factories whose components read the marks: see `marks.training_mask`."""
+"""Factories whose components read example info: see `example_info.training_mask`."""
+Clear: TypeAlias = Callable[[Doc, object], None]
 
 
-def _clear(*attributes: str) -> Callable[[Doc, Any], None]:
-    def clear(doc: Doc, pipe: Any) -> None:
-        import numpy
-
+def _clear(*attributes: str) -> Clear:
+    def clear(doc: Doc, pipe: object) -> None:
         if len(doc):
-            zeros: Any = numpy.zeros((len(doc), len(attributes)), dtype="uint64")
-            doc.from_array(list(attributes), zeros)
+            doc.from_array(list(attributes), cast(Ints2d, numpy.zeros((len(doc), len(attributes)), dtype="uint64")))
 
     return clear
 
@@ -34,19 +35,19 @@ def _clear(*attributes: str) -> Callable[[Doc, Any], None]:
 _clear_entities = _clear("ENT_IOB", "ENT_TYPE", "ENT_KB_ID")
 
 
-def _clear_ner(doc: Doc, pipe: Any) -> None:
+def _clear_ner(doc: Doc, pipe: object) -> None:
     _clear_entities(doc, pipe)
     key = _negative_key(pipe)
     if key is not None and key in doc.spans:
         del doc.spans[key]
 
 
-def _clear_cats(doc: Doc, pipe: Any) -> None:
+def _clear_cats(doc: Doc, pipe: object) -> None:
     doc.cats = {}
 
 
-# By factory: what is cleared, which spaCy takes for missing then: such tokens, or docs, have no loss.
-_CLEAR: dict[str, Callable[[Doc, Any], None]] = {
+# By factory: clears annotation, so that spaCy takes it as missing, with no loss.
+_CLEAR: dict[str, Clear] = {
     "tagger": _clear("TAG"),
     "morphologizer": _clear("POS", "MORPH"),
     "trainable_lemmatizer": _clear("LEMMA"),
@@ -82,23 +83,21 @@ _WHY = {
 
 
 class Masking:
-    """Says which components are heads, and clears on a doc what those that do not own it would learn from.
+    """Finds the heads of a pipeline, and how to clear annotation that they must not learn from.
 
-    nlp (Language): The pipeline.
     frozen (Collection[str]): Components that do not learn at all.
     """
 
     def __init__(self, nlp: Language, frozen: Collection[str]) -> None:
-        self.heads = {name: pipe for name, pipe in nlp.components if name not in frozen and is_head(pipe)}
+        self.heads = {name: pipe_of(nlp, name) for name, pipe in nlp.components if name not in frozen and is_head(pipe)}
         self._factories = {name: nlp.get_pipe_meta(name).factory for name in self.heads}
-        self._known: dict[tuple[str, ...], list[tuple[Callable[[Doc, Any], None], Any]]] = {}
+        self._known: dict[tuple[str, ...], list[tuple[Clear, Pipe]]] = {}
 
-    def clears_for(self, corpus: str, trains: Collection[str] | None) -> list[tuple[Callable[[Doc, Any], None], Any]]:
-        """What must be done to a doc before it is learned from.
+    def clears_for(self, corpus: str, trains: Collection[str] | None) -> list[tuple[Clear, Pipe]]:
+        """What to clear on a doc before training.
 
-        corpus (str): Where it comes from, for messages.
         trains (Optional[Collection[str]]): Components that learn from it; None for all.
-        RETURNS (List[Tuple[Callable[[Doc, Any], None], Any]]): Functions, and the component that each gets.
+        RETURNS (List[Tuple[Clear, Pipe]]): Functions, and the component to call each with.
         RAISES (ValueError): When a component cannot be kept from learning.
         """
         if trains is None:
@@ -109,7 +108,7 @@ class Masking:
             self._known[key] = [self._clear_for(corpus, name, trains) for name in others]
         return self._known[key]
 
-    def _clear_for(self, corpus: str, name: str, trains: Collection[str]) -> tuple[Callable[[Doc, Any], None], Any]:
+    def _clear_for(self, corpus: str, name: str, trains: Collection[str]) -> tuple[Clear, Pipe]:
         factory = self._factories[name]
         facts = {"component": name, "factory": factory, "corpus": corpus, "way": _way_out(factory)}
         if factory not in _CLEAR:
@@ -121,31 +120,29 @@ class Masking:
         return _CLEAR[factory], self.heads[name]
 
     def _reads(self, name: str) -> set[str]:
-        pipe: Any = self.heads.get(name)
+        pipe = self.heads.get(name)
         factory = self._factories.get(name, "")
         if factory == "transfer_tagger":
             return {f"token.{getattr(pipe, 'attribute', 'tag')}"}
-        if factory == "transfer_regressor" and pipe.targets.source == "cats":
+        targets = getattr(pipe, "targets", None) if factory == "transfer_regressor" else None
+        if targets is not None and targets.source == "cats":
             return {"doc.cats"}
-        keys = {_negative_key(pipe)}
-        if factory == "transfer_regressor":
-            keys.add(pipe.targets.spans_key)
-        elif factory in _SPANS:
-            keys.add(pipe.key)
+        keys = {_negative_key(pipe), None if targets is None else targets.spans_key}
+        if factory in _SPANS:
+            keys.add(getattr(pipe, "key", None))
         return _READS.get(factory, set()) | {f"doc.spans[{key!r}]" for key in keys if key is not None}
 
 
-def is_head(pipe: Any) -> bool:
+def is_head(pipe: object) -> bool:
     """RETURNS (bool): Whether a component learns from annotation: an encoder that others listen to does not."""
     learns = bool(getattr(pipe, "is_trainable", False))
     return learns and not isinstance(pipe, ListenedToComponent) and not hasattr(pipe, "listener_map")
 
 
-def _negative_key(pipe: Any) -> str | None:
+def _negative_key(pipe: object) -> str | None:
     """RETURNS (Optional[str]): Where training docs have spans that are known to be no entities."""
     own = getattr(pipe, "incorrect_spans_key", None)
-    cfg: Mapping[str, Any] = getattr(pipe, "cfg", None) or {}
-    return own if own is not None else cfg.get("incorrect_spans_key")
+    return own if own is not None else (getattr(pipe, "cfg", None) or {}).get("incorrect_spans_key")
 
 
 def _way_out(factory: str) -> str:

@@ -1,17 +1,18 @@
 """MixedCorpus.v1: several corpora, each with the components that learn from it."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import count, islice
-from typing import Any, Literal
+from typing import Literal
 from weakref import ref
 
 from spacy.language import Language
 from spacy.training import Example
 
 from ...errors import Errors
+from ...types import Config
 from ..doc_copies import copy_with_info
 from ..example_info import corpus_of, note_origin, trains_of
 from .corpus_checks import NAME, check_score_names, check_use, examples_of
@@ -25,7 +26,7 @@ _KEYS = {"reader", "trains", "limit"}
 
 def create_mixed_corpus_v1(
     *,
-    corpora: dict[str, dict[str, Any]],
+    corpora: dict[str, Config],
     sampling: Literal["proportional", "temperature", "annealed", "round_robin", "weights"] | None = None,
     temperature: float = 2.0,
     anneal: int = 0,
@@ -35,7 +36,7 @@ def create_mixed_corpus_v1(
     shuffle: int = 1000,
     seed: int = 0,
 ) -> Callable[[Language], Iterator[Example]]:
-    """Read several corpora as one. No component learns from a corpus that does not name it, whatever it annotates.
+    """Read several corpora as one. No component learns from a corpus that does not name it.
 
     With a rule of sampling, for training, a pass is `epoch_size` draws, and training.max_epochs must be -1. A corpus
     that ends begins again. Draws follow the shares of the rule closely (see `sampling.Draws`). A pass begins
@@ -58,7 +59,7 @@ def create_mixed_corpus_v1(
     seed (int): Of draws and shuffling: the same gives the same order.
     RETURNS (Callable[[Language], Iterator[Example]]): The reader.
     """
-    parts = [_make_part(name, block, corpora) for name, block in corpora.items()]
+    parts = [_make_part(name, block) for name, block in corpora.items()]
     if not parts:
         raise ValueError(Errors.T526.format(where="corpora", problem="there are none.", near=""))
     check_rule(sampling, list(corpora), temperature, anneal, weights)
@@ -72,8 +73,9 @@ def create_mixed_corpus_v1(
         assert sampling is not None
         return Rule(sampling, sizes, temperature=temperature, anneal=anneal, weights=in_order)
 
-    settings: dict[str, Any] = {"epoch_size": epoch_size, "in_memory": in_memory, "shuffle": shuffle, "seed": seed}
-    return MixedCorpus(parts, sampling, make_rule, **settings)
+    return MixedCorpus(
+        parts, sampling, make_rule, epoch_size=epoch_size, in_memory=in_memory, shuffle=shuffle, seed=seed
+    )
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Part:
     limit: int
 
 
-def _make_part(name: str, block: Mapping[str, Any], corpora: Mapping[str, Any]) -> Part:
+def _make_part(name: str, block: Config) -> Part:
     where = f"corpora.{name}"
     unknown = sorted(set(block) - _KEYS)
     if unknown:
@@ -105,17 +107,12 @@ def _make_part(name: str, block: Mapping[str, Any], corpora: Mapping[str, Any]) 
 
 @dataclass
 class Plan:
-    """What is known of the corpora in a pipeline.
-
-    nlp (ReferenceType[Language]): The pipeline.
-    config (Mapping[str, Any]): Its config, interpolated.
-    masking (Masking): Its heads.
-    roles (Set[str]): Which settings of [training] name this reader; see `roles_of`.
-    memory (Dict[str, List[Example]]): Examples that are kept, by corpus.
-    """
+    """State of the corpora for one pipeline: its config, interpolated; its heads; which settings of [training] name
+    this
+    reader (see `roles_of`); and kept examples, by corpus."""
 
     nlp: "ref[Language]"
-    config: Mapping[str, Any]
+    config: Config
     masking: Masking
     roles: set[str]
     memory: dict[str, list[Example]] = field(default_factory=dict)
@@ -127,7 +124,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """Where the draws are: kept from one pass to the next."""
+    """State of the draws, kept from one pass to the next."""
 
     draws: Draws
     streams: list[Iterator[Example]]
@@ -161,7 +158,7 @@ class MixedCorpus:
             return self._whole(plan, nlp)
         run, self._next = self._next or self._begin(plan, nlp), None
         if not run.first:
-            # A pass may have been read for something else than initialisation.
+            # An earlier pass may have been for initialisation alone.
             run.first = self._first(plan, [("", part.name) for part in self._parts])
         return self._pass(plan, run)
 
@@ -251,7 +248,7 @@ class MixedCorpus:
                 shown, holding = plan.labels(example, trains), plan.labels.holding(example, trains)
                 cover[i].add(example, {*shown, ("", part.name)}, holding)
             _require(plan.sizes[i], part, plan)
-        # What is never drawn need not be shown.
+        # Corpora that are never drawn need not be shown.
         shares = self._make_rule(plan.sizes).shares(0)
         plan.cover = LabelCover.joined([part for part, share in zip(cover, shares, strict=True) if share > 0])
         plan.is_counted = True

@@ -18,7 +18,6 @@ class Rule:
         1 / temperature (Devlin et al. 2019; 1 is proportional, many is equal); "annealed", to their powers of alpha,
         which falls in a straight line from 1 to 0 (after Stickland and Murray 2019); "round_robin", one after the
         other; "weights" that are given.
-    sizes (Sequence[int]): Examples of every corpus.
     temperature (float): Of "temperature".
     anneal (int): Of "annealed": after how many draws all shares are equal.
     weights (Optional[Sequence[float]]): Of "weights".
@@ -59,7 +58,6 @@ class Draws:
     where independent draws would be off by the root of the number of draws.
 
     rule (Rule): The shares. With "round_robin" nothing is random.
-    generator (random.Random): Of the draws.
     """
 
     def __init__(self, rule: Rule, generator: random.Random) -> None:
@@ -70,7 +68,7 @@ class Draws:
     def next(self) -> int:
         """RETURNS (int): Index of the next corpus."""
         self._accrue()
-        # What adds up to a whole in decimals may miss it by a hair in binary.
+        # Rounded, since binary sums of decimals may miss a whole number.
         owed = [round(max(0.0, amount), 9) for amount in self._owed]
         if self._rule.sampling == "round_robin":
             found = owed.index(max(owed))
@@ -80,10 +78,7 @@ class Draws:
         return found
 
     def count(self, index: int) -> None:
-        """Take a draw that was made otherwise into account: the next ones make up for it.
-
-        index (int): Of the corpus.
-        """
+        """Take a draw that was made otherwise into account: the next ones make up for it."""
         self._accrue()
         self._owed[index] -= 1.0
 
@@ -102,10 +97,7 @@ def check_rule(
 ) -> None:
     """Whether a rule has all that it needs, and nothing else.
 
-    sampling (Optional[str]): Its name.
-    names (Sequence[str]): Of the corpora.
     temperature (float), anneal (int): See `Rule`.
-    weights (Optional[Mapping[str, float]]): By corpus.
     RAISES (ValueError): With the key and the way out.
     """
     if not (math.isfinite(temperature) and temperature > 0.0):

@@ -1,13 +1,15 @@
-"""Annotation by a teacher: its answer is written where a doc has none, or none that can be right."""
+"""Annotation by a teacher: its answers are written where a doc has no annotation."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy
 from spacy.tokens import Doc, Span
+from thinc.types import Ints2d
 
+from ...types import Bools
 from .answers import WORDS, Answer
 
 OUTSIDE = 2
@@ -16,9 +18,9 @@ OUTSIDE = 2
 
 @dataclass(frozen=True)
 class Filter:
-    """What of an answer is taken.
+    """Which parts of an answer are used.
 
-    least (float): The least probability, where there are probabilities. What is below is left missing.
+    least (float): The least probability, where there are probabilities. Below, annotation is left missing.
     decided (FrozenSet[str]): Labels of entities that other data decides on: nothing is said of them.
     """
 
@@ -29,10 +31,8 @@ class Filter:
 def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Mapping[str, float] | None = None) -> None:
     """Write an answer into a doc, where that has nothing. Of entities this does not speak: see `entities_of`.
 
-    doc (Doc): Gets what is missing. Its tokens are those that were asked about.
-    answer (Answer): What `annotation` gives, with "confidence" and "thresholds".
-    exclusive (bool): Whether categories exclude each other.
-    keep (Filter): What is taken of it.
+    doc (Doc): Gets missing annotation. Its tokens are those of the answer.
+    answer (Answer): From `annotation`, with "confidence" and "thresholds".
     given (Optional[Mapping[str, float]]): Categories that may exclude those of the answer; None for all of the doc.
     """
     sure = answer.get("confidence", {}).get("tokens")
@@ -45,12 +45,12 @@ def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Map
     if "heads" in answer and not doc.has_annotation("DEP") and _agrees(doc, answer["heads"]):
         heads = numpy.array(answer["heads"], "int64") - numpy.arange(len(doc))
         deps = numpy.array([doc.vocab.strings.add(dep) for dep in answer["deps"]], "uint64")
-        values: Any = numpy.stack([heads.astype("uint64"), deps], axis=1)
-        doc.from_array(["HEAD", "DEP"], values)
+        values = numpy.stack([heads.astype("uint64"), deps], axis=1)
+        doc.from_array(["HEAD", "DEP"], cast(Ints2d, values))
     elif "starts" in answer and not doc.has_annotation("SENT_START"):
         for token, starts in zip(doc, answer["starts"], strict=True):
             token.is_sent_start = starts
-    # One category of several that exclude each other says all; of others each is known or missing on its own.
+    # One exclusive category decides on all others. Categories that are not exclusive are known or missing one by one.
     given = doc.cats if given is None else given
     says_all = any(score >= 0.5 for score in given.values()) or not given.keys().isdisjoint(answer.get("cats", {}))
     if "cats" in answer and not (exclusive and says_all):
@@ -59,7 +59,7 @@ def annotate(doc: Doc, answer: Answer, exclusive: bool, keep: Filter, given: Map
 
 
 def _agrees(doc: Doc, heads: Sequence[int]) -> bool:
-    """Whether sentences of a tree begin where the doc says that they do: a tree that is written decides on them."""
+    """Whether the sentences of a tree begin where those of the doc do: a tree sets them."""
     if not doc.has_annotation("SENT_START"):
         return True
     roots = list(range(len(doc)))
@@ -97,11 +97,9 @@ def set_entities(
     says, what has a label that other data decides on (but for what the doc itself calls outside: it has been looked
     at) or is of another component, and the rest of an entity that gave way.
 
-    doc (Doc): Keeps the entities that it has.
-    answer (Answer): What `annotation` gives, with "confidence".
-    keep (Filter): What is taken of it.
+    answer (Answer): From `annotation`, with "confidence".
     unknown (Sequence[Tuple[int, int]]): Spans of which the answer is not taken.
-    outside (bool): Whether the answer's "outside" counts too, where the doc says nothing.
+    outside (bool): Whether the answer's "outside" is used where the doc is not annotated.
     """
     sure = answer.get("confidence", {})
     scores = {tuple(ent[:3]): ent[3] for ent in sure.get("ents", ())}
@@ -130,9 +128,8 @@ def set_entities(
 
 
 def deny_entities(doc: Doc, *, everywhere: bool = False) -> bool:
-    """What is an entity becomes "outside", and of all other tokens nothing is said any more.
+    """Entities become "outside", and all other tokens missing.
 
-    doc (Doc): Has entities, perhaps.
     everywhere (bool): All other tokens become "outside", too.
     RETURNS (bool): Whether any token is "outside" now.
     """
@@ -143,8 +140,8 @@ def deny_entities(doc: Doc, *, everywhere: bool = False) -> bool:
     return bool(denied.any())
 
 
-def _known(doc: Doc) -> tuple[Any, Any]:
-    """Of which tokens a doc says nothing about entities (what is blocked is none), and which are in one."""
+def _known(doc: Doc) -> tuple[Bools, Bools]:
+    """Which tokens are not annotated with entities (blocked ones are not), and which are in an entity."""
     if not len(doc):
         return numpy.zeros(0, dtype=bool), numpy.zeros(0, dtype=bool)
     given = doc.to_array(["ENT_IOB", "ENT_TYPE"])

@@ -1,17 +1,17 @@
-"""Answers on disk: a pipeline is asked once about a text, in this run and in the next."""
+"""Answers on disk, so that a pipeline is asked about each text once."""
 
 import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import srsly
 from spacy.tokens import Doc
 
 from ...errors import Errors
 from ...integrity import seal, unpack
+from ...types import Config
 
 
 def default_folder() -> Path:
@@ -20,7 +20,7 @@ def default_folder() -> Path:
 
 
 def doc_key(doc: Doc) -> bytes:
-    """RETURNS (bytes): 16 bytes that stand for a text and its tokens."""
+    """RETURNS (bytes): A key of 16 bytes for a text and its tokens."""
     digest = hashlib.blake2b(digest_size=16)
     for token in doc:
         text = token.text_with_ws.encode("utf8", errors="surrogatepass")
@@ -47,11 +47,8 @@ class AnswerCache:
         except (OSError, sqlite3.Error) as error:
             raise self._error(error) from error
 
-    def get(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        """RETURNS (Dict[bytes, Any]): The answers that are there.
-
-        keys (Sequence[bytes]): Of texts.
-        """
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Config]:
+        """RETURNS (Dict[bytes, Any]): The answers that are there."""
         found = {}
         try:
             for key in keys:
@@ -62,11 +59,8 @@ class AnswerCache:
             raise self._error(error) from error
         return found
 
-    def put(self, answers: Iterable[tuple[bytes, Any]]) -> None:
-        """Keep answers, all or none of them.
-
-        answers (Iterable[Tuple[bytes, Any]]): By key.
-        """
+    def put(self, answers: Iterable[tuple[bytes, Config]]) -> None:
+        """Keep answers, all or none of them."""
         rows = [(key, seal(srsly.msgpack_dumps(answer))) for key, answer in answers]
         try:
             with self._file:

@@ -2,16 +2,17 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy
 from spacy.pipeline import EntityRecognizer, Tagger, TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc, Token
 
-Answer = dict[str, Any]
+from ...types import AnyModel, Config, Floats, Pipe
+
+Answer = Config
 WORDS = {"token.tag": "tag_", "token.pos": "pos_", "token.morph": "morph", "token.lemma": "lemma_"}
-"""Of each token: what a component says that it writes, and where that stands."""
+"""Token attributes: spaCy's name in `assigns`, and the attribute."""
 TREE, STARTS, ENTS, CATS, ROWS = "token.dep", "token.is_sent_start", "doc.ents", "doc.cats", "doc.tensor"
 WRITTEN = (*WORDS, TREE, STARTS, ENTS, CATS)
 FORMAT = 3
@@ -21,12 +22,7 @@ BEAM = {"beam_width": 16, "beam_density": 1e-4}
 
 @dataclass(frozen=True)
 class Ask:
-    """What is wanted of components.
-
-    hard (Tuple[str, ...]): Those whose annotation is wanted.
-    soft (Tuple[str, ...]): Those whose scores are.
-    confidence (bool): Whether annotation comes with its probabilities.
-    """
+    """Components that are asked for annotation (`hard`), with probabilities (`confidence`), and for scores (`soft`)."""
 
     hard: tuple[str, ...] = ()
     soft: tuple[str, ...] = ()
@@ -39,10 +35,8 @@ class Ask:
 
 
 def annotation(assigns: Sequence[str], doc: Doc, known: Collection[str] = ()) -> Answer:
-    """What a component has written.
+    """The annotation of a component.
 
-    assigns (Sequence[str]): What it says that it writes.
-    doc (Doc): The doc, with its annotation.
     known (Collection[str]): Its labels; none where it does not tell. Of entities and categories others may stand on the
         doc, of components of the same kind: they are not its answer.
     RETURNS (Answer): By attribute: values of tokens (strings), "heads" with "deps", "starts", "ents" (first token,
@@ -77,11 +71,9 @@ def _word(token: Token, attribute: str) -> str:
     return str(getattr(token, attribute))
 
 
-def softness(pipe: Any, assigns: Sequence[str]) -> str | None:
+def softness(pipe: Pipe, assigns: Sequence[str]) -> str | None:
     """Of which kind the scores of a component are.
 
-    pipe (Pipe): The component.
-    assigns (Sequence[str]): What it says that it writes.
     RETURNS (Optional[str]): "labels" of docs, "tags" of tokens, "rows" of tokens; None for a component without.
     """
     kind = getattr(pipe, "takes_soft", None)
@@ -94,10 +86,9 @@ def softness(pipe: Any, assigns: Sequence[str]) -> str | None:
     return "tags" if type(pipe) is Tagger else None
 
 
-def scores(pipe: Any, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answer]]:
-    """What a component makes of docs, before it decides. Rows must have been written by now.
+def scores(pipe: Pipe, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answer]]:
+    """The scores of a component on docs. Rows must be there already.
 
-    pipe (Pipe): The component.
     kind (str): See `softness`.
     docs (Sequence[Doc]): The docs, with what components before it have written.
     RETURNS (Tuple[Answer, List[Answer]]): What is the same for all docs, such as "labels" in the order of columns; and
@@ -123,16 +114,14 @@ def scores(pipe: Any, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Answ
     return {"kind": kind, "labels": list(pipe.labels)}, [{"logits": rows.astype("f")} for rows in found]
 
 
-def _gives_logits(model: Any) -> bool:
+def _gives_logits(model: AnyModel) -> bool:
     """spaCy's tagger does not normalize what it predicts, unless it is told to."""
     return any(node.attrs.get("softmax_normalize") is False for node in model.walk())
 
 
-def confidences(pipe: Any, docs: Sequence[Doc]) -> list[Answer] | None:
-    """How sure a component is. To be asked before it has written.
+def confidences(pipe: Pipe, docs: Sequence[Doc]) -> list[Answer] | None:
+    """The probabilities of a component, before it annotates.
 
-    pipe (Pipe): The component.
-    docs (Sequence[Doc]): The docs.
     RETURNS (Optional[List[Answer]]): For each doc "tokens": of each token the probability of its most likely tag;
         "ents": of spans with their labels; "outside": of each token the probability to be in no entity. None for a
         component that has no probabilities (those of categories stand in `doc.cats`).
@@ -158,6 +147,6 @@ def _of_beam(scored: dict[tuple[int, int, str], float], n_tokens: int) -> Answer
     return {"ents": ents, "outside": numpy.clip(outside, 0.0, 1.0).astype("f")}
 
 
-def _softmax(logits: Any) -> Any:
+def _softmax(logits: Floats) -> Floats:
     weights = numpy.exp(logits - logits.max(axis=1, keepdims=True, initial=-numpy.inf))
     return weights / weights.sum(axis=1, keepdims=True)

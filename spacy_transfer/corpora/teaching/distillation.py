@@ -47,13 +47,13 @@ def create_teacher_v1(
 ) -> Callable[[Language], Iterable[Example]]:
     """Examples, and with each what a teacher makes of it: a pipeline that is better or slower than the one in training
     (distillation, Hinton et al. 2015), or the one that training starts from, while it learns something else (learning
-    without forgetting, Li and Hoiem 2016). Each text is shown to the teacher once, whatever the number of epochs.
+    without forgetting, Li and Hoiem 2016). The teacher reads each text once, in any number of epochs.
 
     The loss of a component becomes (1 - weight) * that of the annotation + weight * T ** 2 * cross-entropy with the
-    teacher's softened scores. Both settings stand here, not at the component: a pipeline that was taught is one like
-    any other, and knows nothing of its teacher.
+    teacher's softened scores. Both are settings of the reader, not of the component: the trained pipeline does not
+    refer to its teacher.
 
-    What learns: `transfer_textcat` and `transfer_textcat_multilabel` from text classifiers of their kind, spaCy's or
+    Students: `transfer_textcat` and `transfer_textcat_multilabel` from text classifiers of their kind, spaCy's or
     ours; `transfer_tagger` and `transfer_ner` from `transfer_tagger`, `transfer_ner` and spaCy's tagger;
     `transfer_rows` from a backbone or tok2vec, whose rows it matches (Romero et al. 2015). Labels go by their names.
 
@@ -71,7 +71,7 @@ def create_teacher_v1(
     label_map (Dict[str, str]): Names of labels here, by the teacher's, where they differ.
     field (str): Key of the text in .jsonl.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
-    key (str): Where this block stands, for messages.
+    key (str): Key of this block in the config, for messages.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if (corpus is None) == (texts is None):
@@ -108,11 +108,9 @@ class Texts:
 class Distillation:
     """Examples with a teacher's answers in their marks; see `create_teacher_v1`.
 
-    corpus (Callable[[Language], Iterable[Example]]): What is learned from.
-    teacher (Teacher): Who teaches.
     pairs (Dict[str, str]): Components there, by those here.
     label_map (Dict[str, str]): Names of labels here, by those there.
-    settings (Dict[str, Any]): What rides along: "temperature", "weight", "partial".
+    settings (Dict[str, Any]): "temperature", "weight", "partial", for the loss.
     """
 
     def __init__(

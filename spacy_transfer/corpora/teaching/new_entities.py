@@ -1,4 +1,4 @@
-"""Entities of the new data beside which old skills are rehearsed."""
+"""Entities of new data in rehearsal."""
 
 from collections.abc import Iterable, Set
 
@@ -11,9 +11,7 @@ from spacy.training import Example
 class NewEntities:
     """The labels and words of entities in new data, which decides on them. The data is read once.
 
-    nlp (Language): The pipeline in training.
-    examples (Iterable[Example]): The new data.
-    old (Set[str]): Labels that are not new, wherever they stand.
+    old (Set[str]): Labels that are not new.
     more (FrozenSet[str]): Labels that are, even if they do not stand there.
     """
 
@@ -32,6 +30,5 @@ class NewEntities:
         """Without those that are not new."""
 
     def spans(self, doc: Doc) -> list[tuple[int, int]]:
-        """RETURNS (List[Tuple[int, int]]): Where words stand that the new data calls an entity of a new label
-        somewhere."""
+        """RETURNS (List[Tuple[int, int]]): Spans of words that are an entity of a new label in the new data."""
         return [(start, end) for _, start, end in self._matcher(doc)]

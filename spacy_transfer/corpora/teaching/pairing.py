@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from spacy.language import Language
 
@@ -31,10 +30,7 @@ def as_pairs(components: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
 def cats_for(names: Sequence[str], nlp: Language, cats: Mapping[str, float]) -> dict[str, float]:
     """Categories of a text that are about some classifiers: a text may have those of others as well.
 
-    names (Sequence[str]): Of the classifiers.
     nlp (Language): The pipeline in training. Before they are initialised, all may be about them.
-    cats (Mapping[str, float]): The categories.
-    RETURNS (Dict[str, float]): Some of them.
     """
     own = {label for name in names for label in getattr(nlp.get_pipe(name), "labels", ())}
     return {label: score for label, score in cats.items() if not own or label in own}
@@ -43,9 +39,7 @@ def cats_for(names: Sequence[str], nlp: Language, cats: Mapping[str, float]) -> 
 def check_here(nlp: Language, names: Sequence[str], teacher: Teacher) -> None:
     """RAISES (ValueError): When the pipeline in training lacks a component, or has it frozen.
 
-    nlp (Language): The pipeline. A warning says it when it is of another language than the teacher.
-    names (Sequence[str]): Of the components.
-    teacher (Teacher): Who teaches them.
+    nlp (Language): The pipeline. A warning is logged if its language is not the teacher's.
     """
     key = teacher.key
     teacher.compare_language(nlp)
@@ -60,11 +54,9 @@ def check_here(nlp: Language, names: Sequence[str], teacher: Teacher) -> None:
 
 
 def check_written(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
-    """RAISES (ValueError): When a component writes what cannot be rehearsed, or what the one here does not learn.
+    """RAISES (ValueError): When the annotation of a component cannot be rehearsed, or the one here does not learn it.
 
-    nlp (Language): The pipeline in training.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose annotation it is.
     """
     for name, other in pairs.items():
         theirs = teacher.shared[other]["assigns"]
@@ -80,9 +72,7 @@ def check_written(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> 
 def check_others(nlp: Language, names: Sequence[str], key: str) -> None:
     """RAISES (ValueError): When a component would learn from texts that say nothing of it.
 
-    nlp (Language): The pipeline in training.
     names (Sequence[str]): Of the components of which the texts do say something.
-    key (str): Where they stand in the config.
     """
     frozen = nlp.config["training"].get("frozen_components", [])
     for name in nlp.pipe_names:
@@ -94,9 +84,7 @@ def check_others(nlp: Language, names: Sequence[str], key: str) -> None:
 def check_soft(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> None:
     """RAISES (ValueError): When a component cannot take the scores of the one that it is to learn from.
 
-    nlp (Language): The pipeline in training.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose scores they are.
     """
     for name, other in pairs.items():
         given, taken = teacher.shared[other]["kind"], getattr(nlp.get_pipe(name), "takes_soft", None)
@@ -107,27 +95,25 @@ def check_soft(nlp: Language, pairs: Mapping[str, str], teacher: Teacher) -> Non
         _check_scheme(nlp.get_pipe(name), name, teacher, other)
 
 
-def _check_scheme(pipe: Any, name: str, teacher: Teacher, other: str) -> None:
+def _check_scheme(pipe: object, name: str, teacher: Teacher, other: str) -> None:
     """BIO's tags are among those of BILUO, and mean other things there."""
     shared, scheme = teacher.shared[other], getattr(pipe, "scheme", None)
     parts = {tag[0] for tag in shared.get("tags", ()) if tag != "O"}
     if scheme is not None and parts and parts != set(scheme.parts):
         theirs = "biluo" if "U" in parts else "bio"
         facts = {"key": teacher.key, "name": name, "other": other, "source": teacher.source}
-        raise ValueError(Errors.T562.format(own=pipe.kind, theirs=theirs, **facts))
+        raise ValueError(Errors.T562.format(own=getattr(pipe, "kind", None), theirs=theirs, **facts))
 
 
-def _fits(pipe: Any, shared: Answer) -> bool:
+def _fits(pipe: object, shared: Answer) -> bool:
     """Probabilities of labels that exclude each other say something else than those of labels that do not."""
-    return shared["kind"] != "labels" or bool(shared["exclusive"]) == bool(pipe.exclusive)
+    return shared["kind"] != "labels" or bool(shared["exclusive"]) == bool(getattr(pipe, "exclusive", None))
 
 
 def check_map(label_map: Mapping[str, str], pairs: Mapping[str, str], teacher: Teacher) -> None:
     """RAISES (ValueError): When no component of the teacher has a label that is to be renamed.
 
-    label_map (Mapping[str, str]): Names here, by those there.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose labels they are.
     """
     known = [teacher.shared[other] for other in pairs.values()]
     labels = sorted({label for each in known for label in (*each.get("labels", ()), *each["known"])})
@@ -143,10 +129,7 @@ def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher, labe
     """A component that was initialised without a label of its source would learn from an answer with that label that
     none holds.
 
-    nlp (Language): The pipeline in training.
     pairs (Mapping[str, str]): See `as_pairs`.
-    teacher (Teacher): Whose labels they are.
-    label_map (Mapping[str, str]): Names here, by those there.
     RAISES (ValueError): When one lacks a category, or several become one. Of entities it does not speak: those are
         added, or have errors of their own, and several may become one.
     """
@@ -164,7 +147,7 @@ def check_labels(nlp: Language, pairs: Mapping[str, str], teacher: Teacher, labe
 def translated(answer: Answer, label_map: Mapping[str, str]) -> Answer:
     """An answer in the words of the pipeline in training.
 
-    answer (Answer): What `annotation` gives, with "confidence" and "thresholds".
+    answer (Answer): From `annotation`, with "confidence" and "thresholds".
     label_map (Mapping[str, str]): Names here, by those there. If several entities become one, so do their
         probabilities.
     RETURNS (Answer): With other tags, dependencies, entities and categories; nothing else is changed.
@@ -191,12 +174,10 @@ def translated(answer: Answer, label_map: Mapping[str, str]) -> Answer:
 
 
 def renamed(shared: Answer, label_map: Mapping[str, str], name: str, key: str) -> Answer:
-    """What a component gives, with the labels called as they are here.
+    """The shared part of a component's answers, with the names of labels here.
 
     shared (Answer): See `Teacher.shared`.
-    label_map (Mapping[str, str]): Names here, by those there.
-    name (str): Of the component here.
-    key (str): Where the map stands in the config.
+    key (str): Key of the map in the config.
     RETURNS (Answer): A copy.
     """
     if "labels" not in shared or not label_map:

@@ -1,11 +1,10 @@
-"""Rehearsal.v1: new data, and between it answers of the starting pipeline, so that old skills are not forgotten."""
+"""Rehearsal.v1: new data, mixed with answers of the starting pipeline against forgetting."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from spacy.language import Language
 from spacy.training import Example
@@ -45,12 +44,12 @@ def create_rehearsal_v1(
 ) -> Callable[[Language], Iterable[Example]]:
     """Training data of something new, and beside it what another pipeline (the one that training starts from, in most
     cases) says of raw texts, so that it stays known (rehearsal, Robins 1995; with its own answers in the place of old
-    data, as in Li and Hoiem 2016). Each text is annotated once, whatever the number of epochs, and kept on disk.
+    data, as in Li and Hoiem 2016). Each text is annotated once, in any number of epochs, and kept on disk.
 
     New data forgets in a second way: its "outside" is said where the starting pipeline would find an entity. With
     `complete` such tokens get that entity, or are left missing below `min_confidence`.
 
-    What new data decides on is never contradicted. On its own texts that is every label of its entities, in raw texts
+    Annotation of new data is never contradicted. On its own texts that is every label of its entities, in raw texts
     those that the source does not have, and everywhere `new_labels`: an entity of such a label is not rehearsed, its
     tokens are missing; and so are words in raw texts that the new data calls such an entity somewhere. For
     `transfer_ner`, "outside" in raw texts means "no old label, perhaps a new one".
@@ -82,7 +81,7 @@ def create_rehearsal_v1(
         entities may become one. `new_labels` are names here.
     field (str): Key of the text in .jsonl.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
-    key (str): Where this block stands, for messages.
+    key (str): Key of this block in the config, for messages.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if not ratio >= 0.0 or ratio == float("inf"):
@@ -139,11 +138,7 @@ class RawTexts:
 class Rehearsal:
     """New examples, and rehearsed ones evenly between them; see `create_rehearsal_v1`.
 
-    corpus (Callable[[Language], Iterable[Example]]): The new data.
-    teacher (Teacher): The starting pipeline.
     pairs (Dict[str, str]): Components there, by those here.
-    raw (Optional[RawTexts]): What is rehearsed on.
-    options (Options): The settings.
     """
 
     def __init__(
@@ -264,7 +259,7 @@ class Rehearsal:
                     set_open(reference, name, sorted(keep.decided))
             yield Example(doc, reference)
 
-    def _said(self, answers: dict[str, Answer]) -> Iterator[tuple[Answer, Any]]:
+    def _said(self, answers: dict[str, Answer]) -> Iterator[tuple[Answer, Answer]]:
         for other in dict.fromkeys(self.pairs.values()):
             if answers[other]:
                 shared = self.teacher.shared[other]

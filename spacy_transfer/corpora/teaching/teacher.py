@@ -1,4 +1,4 @@
-"""A teacher: a pipeline that is asked once about each text."""
+"""A teacher: a pipeline that annotates each text once."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy
 import spacy
@@ -20,6 +20,7 @@ from spacy.tokens import Doc
 from ...errors import Errors, Warnings
 from ...installed import like
 from ...random_state import same_random_state
+from ...types import Pipe, pipe_of, pipes_of
 from ..doc_copies import copy_for
 from ..output_folder import check_stays
 from .answer_cache import AnswerCache, default_folder, doc_key
@@ -31,19 +32,19 @@ _SHARED = b"what is the same for all docs"
 
 
 class Teacher:
-    """A trained pipeline. It is loaded when a text comes that it has not been asked about before.
+    """A trained pipeline. It is loaded when a text has no answer in the cache.
 
     Answers are kept on disk by the fingerprint of the pipeline and by text, since spaCy reads corpora more than once.
     Its components see the tokens that the student has, each after all that come before it in its own pipeline.
 
     source (str): Name or folder of the pipeline.
     ask (Ask): What is wanted of which components.
-    key (str): Where it stands in the config, for messages.
+    key (str): Its key in the config, for messages.
     cache (Optional[Path]): Folder for answers; None for the user's folder for caches.
     """
 
     def __init__(self, source: str, ask: Ask, *, key: str, cache: Path | None = None) -> None:
-        check_stays(source, key)  # Where nothing is initialised, no text is asked about before it is deleted.
+        check_stays(source, key)  # Without initialisation the source would be deleted before it is read.
         self.source, self.ask, self.key = source, ask, key
         self.cache = default_folder() if cache is None else Path(cache)
         self._nlp: Language | None = None
@@ -75,10 +76,7 @@ class Teacher:
         return self._shared
 
     def compare_language(self, nlp: Language) -> None:
-        """Warn, once, where a pipeline is of another language.
-
-        nlp (Language): The pipeline.
-        """
+        """Warn, once, where a pipeline is of another language."""
         if not self._has_compared:
             self._has_compared = True
             theirs = util.load_config(self.path / "config.cfg")["nlp"]["lang"]
@@ -91,8 +89,6 @@ class Teacher:
     ) -> Iterator[tuple[Item, dict[str, Answer]]]:
         """Ask about docs, a batch at a time.
 
-        items (Iterable[Item]): Docs, or what has one.
-        doc_of (Callable[[Item], Doc]): Finds the doc.
         YIELDS (Tuple[Item, Dict[str, Answer]]): What came in, in its order; and by component what `annotation` gives,
             with "scores" and "confidence" where they are wanted.
         """
@@ -110,7 +106,7 @@ class Teacher:
                 for item, key in zip(batch, keys, strict=True):
                     yield item, known[key]
 
-    def _put(self, cache: AnswerCache, answers: Iterable[tuple[bytes, Any]]) -> None:
+    def _put(self, cache: AnswerCache, answers: Iterable[tuple[bytes, Answer]]) -> None:
         """Keep what this pipeline says, and no other that has taken its place meanwhile."""
         if cache.path != self._cache_path():
             raise ValueError(Errors.T558.format(key=self.key, source=self.source))
@@ -127,9 +123,9 @@ class Teacher:
         found = [answer for answer, doc in zip(answers, docs, strict=True) if len(doc)]
         copies = [copy_for(doc, self.nlp) for doc in docs if len(doc)]
         shared = self.shared
-        for name, pipe in self.nlp.pipeline:
+        for name, pipe in pipes_of(self.nlp):
             wanted = shared.get(name)
-            # What a component thinks is asked for before it has written: to an ner, entities on a doc are given.
+            # Scores come before annotation: an ner takes entities on a doc as given.
             if name in self.ask.soft and wanted and wanted["kind"] != "rows":
                 self._add_scores(found, name, pipe, wanted["kind"], copies)
             if name in self.ask.hard and self.ask.confidence and (sure := confidences(pipe, copies)) is not None:
@@ -146,7 +142,9 @@ class Teacher:
                     answer[name] |= annotation(wanted["assigns"], doc, wanted["known"])
         return answers
 
-    def _add_scores(self, found: list[dict[str, Answer]], name: str, pipe: Any, kind: str, docs: Sequence[Doc]) -> None:
+    def _add_scores(
+        self, found: list[dict[str, Answer]], name: str, pipe: Pipe, kind: str, docs: Sequence[Doc]
+    ) -> None:
         """A student's loss would be NaN, or infinite, with all that it learns from these scores."""
         _, each = scores(pipe, kind, docs)
         for answer, doc in zip(each, docs, strict=True):
@@ -160,7 +158,7 @@ class Teacher:
             return self._described(name)
 
     def _described(self, name: str) -> Answer:
-        pipe: Any = self.nlp.get_pipe(name)
+        pipe = pipe_of(self.nlp, name)
         assigns = list(self.nlp.get_pipe_meta(name).assigns)
         kind = softness(pipe, assigns)
         exclusive = not isinstance(pipe, MultiLabel_TextCategorizer)
@@ -170,7 +168,7 @@ class Teacher:
             "known": sorted(getattr(pipe, "labels", ())),
             "probabilities": name in self.ask.hard and confidences(pipe, []) is not None,
         }
-        if not exclusive:
+        if isinstance(pipe, MultiLabel_TextCategorizer):
             found["thresholds"] = getattr(pipe, "thresholds", None) or dict.fromkeys(pipe.labels, pipe.cfg["threshold"])
         if kind is not None and name in self.ask.soft and kind != "rows":
             found |= scores(pipe, kind, [])[0]
@@ -223,7 +221,7 @@ class Teacher:
     def _open(self) -> AnswerCache:
         path = self._cache_path()
         if path != self._opened:
-            # The pipeline is another by now (trained anew in its folder): what is known of it is not.
+            # The pipeline has changed: another one was saved in its folder.
             self._nlp = self._shared = None
             self._opened = path
         return AnswerCache(path, self.key)
@@ -242,7 +240,6 @@ def _add(found: list[dict[str, Answer]], name: str, part: str, values: Sequence[
 def pipeline_fingerprint(folder: Path) -> str:
     """sha256 of all files of a pipeline, taken once a process as long as none of them changes.
 
-    folder (Path): The pipeline's.
     RETURNS (str): 64 hex digits.
     """
     files = [file for file in sorted(folder.resolve().rglob("*")) if file.is_file() and file.suffix != ".pyc"]

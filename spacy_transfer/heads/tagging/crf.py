@@ -1,14 +1,11 @@
 """Linear-chain conditional random fields (Lafferty et al. 2001), all sequences of a batch at once.
 
-Sequences are not padded: tokens are put in the order of their positions, so that those at one position stand side by
-side, longest sequence first, and a loop over positions sees only sequences that have not ended. Memory is that of the
-tokens, whatever the lengths. Sums are computed in float64 from scaled probabilities (Rabiner 1989), where each position
-is one matrix product; from logs where a float cannot hold those. What is not allowed has the score -inf: its
-probability is 0, and it gets no gradient.
+Sequences are not padded: tokens are sorted by position, and by length of their sequence, longest first. A loop over
+positions covers only sequences that have not ended, and memory grows with the number of tokens. Sums are computed in
+float64 from scaled probabilities (Rabiner 1989), where each position is one matrix product; from logs where a float
+cannot hold those. What is not allowed has the score -inf: its probability is 0, and it gets no gradient.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
@@ -16,70 +13,13 @@ import numpy
 
 from ...types import Bools, Floats, Ints
 from .log_chain import LogChain, chunks, finite_max
+from .packing import Packing
+from .packing import Transitions as Transitions
 
 _WIDEST = 250.0
 """Scores that lie further apart, as at very low temperatures, are summed as logs: their exponentials would be lost."""
 _LEAST = 1e-150
 """So are sequences in which a position has less than this share of what was possible."""
-
-
-@dataclass
-class Transitions:
-    """Scores of neighbours; as a mask, which neighbours are allowed (bool).
-
-    start (Floats): Of the first tag, shape (n_tags,).
-    matrix (Floats): Of a tag (row) and the one after it (column), shape (n_tags, n_tags).
-    end (Floats): Of the last tag, shape (n_tags,).
-    """
-
-    start: Floats
-    matrix: Floats
-    end: Floats
-
-    def map(self, function: Callable[[Floats], Floats]) -> "Transitions":
-        """RETURNS (Transitions): A function of each part."""
-        return Transitions(function(self.start), function(self.matrix), function(self.end))
-
-    def plus(self, other: "Transitions") -> "Transitions":
-        """RETURNS (Transitions): The sum of each part."""
-        return Transitions(self.start + other.start, self.matrix + other.matrix, self.end + other.end)
-
-    def where(self, allowed: "Transitions") -> "Transitions":
-        """RETURNS (Transitions): In float64, with -inf where a mask has False."""
-        pairs = ((self.start, allowed.start), (self.matrix, allowed.matrix), (self.end, allowed.end))
-        return Transitions(*(numpy.where(mask, numpy.asarray(score, "d"), -numpy.inf) for score, mask in pairs))
-
-
-class Packing:
-    """The order in which tokens are computed: by position, then by length of the sequence.
-
-    lengths (Ints): Of the sequences, shape (n_sequences,); 0 is allowed.
-    """
-
-    def __init__(self, lengths: Ints) -> None:
-        self.lengths = numpy.asarray(lengths, dtype="int64")
-        self.n_tokens = int(self.lengths.sum())
-        self.by_length = numpy.argsort(-self.lengths, kind="stable")
-        rank = numpy.empty_like(self.by_length)
-        rank[self.by_length] = numpy.arange(len(rank))
-        n_positions = int(self.lengths.max(initial=0))
-        ends_at = numpy.bincount(self.lengths, minlength=n_positions + 1)
-        n_at_position = len(self.lengths) - numpy.cumsum(ends_at)[:n_positions]
-        begins = numpy.concatenate([[0], numpy.cumsum(n_at_position)])
-        self.slices = [(int(a), int(b)) for a, b in zip(begins[:-1], begins[1:], strict=True)]
-        self.first = numpy.cumsum(self.lengths) - self.lengths
-        self.sequence = numpy.repeat(numpy.arange(len(self.lengths)), self.lengths)
-        self.position = numpy.arange(self.n_tokens) - self.first[self.sequence]
-        self.place = begins[self.position] + rank[self.sequence]
-        """The packed place of each token."""
-        self.order = numpy.empty(self.n_tokens, dtype="int64")
-        self.order[self.place] = numpy.arange(self.n_tokens)
-        """The token at each packed place."""
-
-    def last_tokens(self) -> list[tuple[int, int]]:
-        """RETURNS (List[Tuple[int, int]]): By position, the range of packed tokens that end their sequence."""
-        n_longer = [*(b - a for a, b in self.slices[1:]), 0][: len(self.slices)]
-        return [(a + n, b) for (a, b), n in zip(self.slices, n_longer, strict=True)]
 
 
 class Chain:
@@ -201,7 +141,6 @@ class Chain:
         """Probability that spans carry just these tags and end where they end.
 
         starts (Ints): First tokens, counted through all sequences, shape (n_spans,).
-        ends (Ints): The tokens after the last ones.
         tags (Ints): The tags of the spans' tokens, span after span, shape (sum of the spans' lengths,).
         may_follow (Bools): Which tags after a tag (row) do not continue the span, shape (n_tags, n_tags).
         RETURNS (Floats): Shape (n_spans,).

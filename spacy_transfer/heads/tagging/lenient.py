@@ -1,4 +1,4 @@
-"""Entities read from the best tag of each token, whatever its neighbours are, as conlleval does."""
+"""Entities from the best tag of each token, independent of its neighbours, as in conlleval."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,6 @@ class LenientEntities(JudgedEntities):
 
     starts (Ints), ends (Ints): First tokens, and tokens after the last ones.
     labels (Ints): Indices of labels, shape (n_entities,).
-    scheme (Scheme): The tags.
     logits (Floats): Of the tokens that are words, shape (n_words, n_tags).
     breaks (Bools): The words at which no entity continues, shape (n_words,).
     words (Tuple[Ints, Ints]): Starts and ends, counted in words.
@@ -81,7 +80,6 @@ def probabilities_of(scheme: Scheme, shares: Floats, breaks: Bools, found: Spans
 
     shares (Floats): Probability of every tag at every token, shape (n_tokens, n_tags).
     breaks (Bools): As in `entities`.
-    found (Spans): What that returned.
     RETURNS (Floats): Shape (n_entities,).
     """
     starts, ends, labels = found

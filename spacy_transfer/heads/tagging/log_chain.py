@@ -1,14 +1,12 @@
-"""Linear-chain CRFs in log space: exact whatever the scores. For `crf.Chain`, whose scaled probabilities are faster."""
+"""Linear-chain CRFs in log space: exact for all scores. For `crf.Chain`, whose scaled probabilities are faster."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy
 
 from ...types import Bools, Floats, Ints
-
-if TYPE_CHECKING:
-    from .crf import Packing, Transitions
+from .packing import Packing, Transitions
 
 _ROOM = 2**16
 """Most numbers in one temporary array of all pairs of tags, so that it fits the processor's cache. One item is
@@ -42,10 +40,9 @@ class LogChain:
 
     packing (Packing): The order of the tokens.
     scores (Floats): In that order, shape (n_tokens, n_tags).
-    transitions (Transitions): Scores of neighbours.
     """
 
-    def __init__(self, packing: "Packing", scores: Floats, transitions: "Transitions") -> None:
+    def __init__(self, packing: Packing, scores: Floats, transitions: Transitions) -> None:
         self.packing, self.scores = packing, scores
         self.start, self.matrix, self.end = transitions.start, transitions.matrix, transitions.end
         self._run_forward()
@@ -87,8 +84,6 @@ class LogChain:
     def pairs(self, before: Ints, later: Ints, shares: Floats) -> Floats:
         """How often one tag is expected after another.
 
-        before (Ints), later (Ints): Packed places of neighbours.
-        shares (Floats): Weights of these pairs of tokens.
         RETURNS (Floats): Shape (n_tags, n_tags).
         """
         total, log_z = numpy.zeros_like(self.matrix), self.token_log_z[later]
@@ -102,7 +97,6 @@ class LogChain:
         """Probabilities of stretches of tags, and of what may follow them.
 
         places (Ints), tags (Ints): Packed places of the tokens of all spans, and their tags.
-        begins (Ints): Where each span begins among these.
         follows (Bools): Which tags may come next, shape (n_spans, n_tags).
         after (Ints): Packed places of the tokens after the spans; -1 where the sequence ends.
         RETURNS (Floats): Shape (n_spans,).

@@ -17,9 +17,8 @@ UNKNOWN, NO_LABEL = -1, -2
 
 
 class Scheme:
-    """The tags of a label set, and which of them may stand side by side.
+    """The tags of a label set, and which of them may be neighbours.
 
-    labels (Sequence[str]): The labels.
     kind (str): "bio" or "biluo".
     """
 
@@ -81,7 +80,6 @@ class Scheme:
         """Tags that form exactly one entity; all tags elsewhere.
 
         start (int), end (int): First token, and token after the last.
-        label (int): Index of the label.
         RETURNS (Bools): Shape (n_tokens, n_tags).
         """
         mask = numpy.ones((n_tokens, len(self.tags)), dtype=bool)
@@ -113,7 +111,6 @@ def span_unlikelihood(
     """The unlikelihood loss of wrong spans. A doc is scored once for each of its wrong spans.
 
     logits (Floats): Shape (n_tokens, n_tags).
-    lengths (Ints): Tokens of every doc.
     transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
     wrong (Sequence[Tuple[int, int, int, int]]): Doc, first token in it, token after the last, label.
     RETURNS (Tuple[float, Floats, Transitions]): Summed loss, and its gradients.

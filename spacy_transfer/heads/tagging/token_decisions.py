@@ -41,7 +41,7 @@ class TagDecisions:
         return Chain(logits / temperature, self.lengths, transitions).marginals
 
     def nll(self, temperature: float) -> float:
-        """Of the true tag of each token, whatever the others are."""
+        """Of the true tag of each token, summed over all other tags."""
         known = numpy.flatnonzero(self.golds >= 0)
         true = self.scores(temperature)[known, self.golds[known]]
         return float(-numpy.log(numpy.maximum(true, _LEAST)).sum())
@@ -86,7 +86,6 @@ class EntityDecisions(JudgedEntities):
 
     logits (Floats): Before the temperature, -inf where a tag is not allowed; of docs with entities alone, shape
         (n_tokens, n_tags).
-    lengths (Ints): Tokens of these docs.
     transitions (Transitions): Scores of neighbours, -inf where they are not allowed.
     starts (Ints), ends (Ints): First tokens and tokens after the last ones, counted through these docs.
     tags (Ints): Of the tokens of the entities, entity after entity.

@@ -157,10 +157,7 @@ def init(model: HeadT, X: object = None, Y: Floats2d | None = None) -> None:
 
 
 def resize_output(model: HeadT, n_tags: int) -> HeadT:
-    """Add tags. Old tags keep their weights bit for bit, new ones start at zero.
-
-    n_tags (int): Number of all tags.
-    """
+    """Add tags. Old tags keep their weights bit for bit, new ones start at zero."""
     grow_output(model, n_tags)
     if model.has_ref("transitions") and model.get_ref("transitions").has_param("start"):
         old = model.get_ref("transitions")

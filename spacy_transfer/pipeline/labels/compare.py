@@ -9,7 +9,7 @@ from spacy.language import Language
 from spacy.ty import ListenedToComponent
 from thinc.api import Model
 
-from ...backbones.transformer.transformer import TransformerShim
+from ...backbones.transformer.transformer_shim import TransformerShim
 from ...types import Config, Floats, pipe_of
 from ..parameters import parameters_in
 

@@ -1,0 +1,263 @@
+"""The shim of TransformerBackbone.v1: it holds, trains and saves an encoder of transformers with its tokenizer."""
+
+import itertools
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from thinc.types import FloatsXd
+from thinc.util import get_torch_default_device, xp2torch
+
+from ...errors import Errors
+from ...integrity import seal, unseal
+from ...tuning.adapters import plain_name, save_adapter
+from ...tuning.policy import Tuning
+from ...types import Config
+from ..shims.loss_scale import LossScale
+from ..shims.retained_graph import is_graph_kept
+from ..shims.safetensors_shim import dump_tensors, load_tensors
+from ..shims.torch_tuning import TuningShim
+from .alignment import align, token_spans
+from .memory import FreeMemory
+from .tokenizer_checks import panics_are_errors
+from .windows import cut_windows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from ..row_cache import RowCache
+    from .encoder import Encoder, Pass, Pieces
+    from .pretrained import Pretrained
+
+_ADAPTER = "adapter."  # The prefix of the adapter's names in saved files.
+_MIX = ("mix.weights", "mix.gamma")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of the builder. Kept out of the saved state, so that a config can override them at load."""
+
+    source: str
+    window: int
+    overlap: int
+    max_batch_items: int
+    pooling: Literal["mean", "first"]
+    layers: Literal["last", "mix"]
+    precision: Literal["fp32", "bf16", "fp16"]
+    document: Literal["mean", "cls"]
+    special_tokens: bool
+    tuning: Tuning | None = None
+
+
+class TransformerShim(TuningShim):
+    """Holds encoder and tokenizer, and saves both. A saved pipeline loads without its source."""
+
+    prefix = "transformer."
+    pretrained: "Pretrained | None"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.tuning)
+        self.settings = settings
+        self.pretrained = None
+        self._home = os.getpid()
+        self._free_memory = FreeMemory()
+
+    @property
+    def encoder(self) -> "Encoder":
+        """RETURNS (Encoder): The encoder.
+
+        RAISES (ValueError): Before `initialize`.
+        """
+        if self._model is None:
+            raise ValueError(Errors.T108.format(source=self.settings.source))
+        return self._model
+
+    def start(self, pretrained: "Pretrained") -> None:
+        """Install an encoder from its source, with a new adapter or a saved one."""
+        from .packed import can_pack
+        from .pretrained import try_out
+        from .probes import check_input, check_rows, take_whole_windows
+
+        take_whole_windows(pretrained.transformer)
+        if can_pack(pretrained.transformer):
+            try_out(pretrained, self.settings.source)
+        else:
+            check_input(pretrained.transformer)
+            check_rows(pretrained.transformer, self.settings.source)
+        self.install_from_source(lambda adapter: self.install(pretrained, adapter), pretrained.fingerprint)
+
+    def install(self, pretrained: "Pretrained", adapter: Config | None) -> None:
+        """Take an encoder, after checks of its size and this device."""
+        from .encoder import Encoder, autocast_to, check_precision
+        from .packed import can_pack
+        from .probes import check_autocast
+
+        settings = self.settings
+        device = get_torch_default_device()
+        if not check_precision(settings.precision, device):
+            raise ValueError(Errors.T115.format(precision=settings.precision, device=device))
+        most = most_pieces(pretrained.transformer)
+        if most is not None and settings.window > most:
+            raise ValueError(Errors.T116.format(window=settings.window, most=most))
+        if settings.window - settings.overlap <= len(pretrained.prefix) + len(pretrained.suffix):
+            raise ValueError(Errors.T113.format(overlap=settings.overlap, window=settings.window))
+        pretrained.tokenizer.encode_special_tokens = not settings.special_tokens
+        self.prepare_encoder(pretrained.transformer, adapter)
+        self.pretrained = pretrained
+        parts = (pretrained.transformer, pretrained.prefix, pretrained.suffix, pretrained.pad_id)
+        self._model = Encoder(*parts, settings.layers).to(device).eval()
+        if settings.precision != "fp32" and not can_pack(pretrained.transformer):
+            check_autocast(pretrained.transformer, autocast_to(device, settings.precision), settings.precision)
+        self.steps = pretrained.steps
+        self.loss_scale = LossScale() if settings.precision == "fp16" else None
+        self.apply_tuning()
+
+    def read_origin(self) -> "dict[str, Tensor]":
+        from .pretrained import read_weights
+
+        found = read_weights(self.settings.source, cast("Pretrained", self.pretrained).fingerprint)
+        by_plain_name = {self.prefix + name: tensor for name, tensor in found.items()}
+        device = next(self.encoder.parameters()).device
+        return {
+            name: by_plain_name[plain_name(name)].to(device)
+            for name, _ in self.encoder.named_parameters()
+            if plain_name(name) in by_plain_name
+        }
+
+    def cut(self, docs: list[Doc]) -> "Pieces":
+        """RETURNS (Pieces): Word pieces of docs, with windows and alignment."""
+        from .encoder import Pieces
+
+        encoder = self.encoder
+        self._stay_in_one_thread_of_a_child()
+        tokenizer = cast("Pretrained", self.pretrained).tokenizer
+        with panics_are_errors(self.settings.source):
+            encodings = tokenizer.encode_batch([doc.text for doc in docs], add_special_tokens=False)
+        counts = numpy.array([len(encoding) for encoding in encodings], dtype=numpy.int64)
+        ids = _flat([encoding.ids for encoding in encodings], 1)[:, 0]
+        spans = _flat([itertools.chain.from_iterable(encoding.offsets) for encoding in encodings], 2)
+        begin, end, doc_start = token_spans(docs)
+        shift = numpy.repeat(doc_start, counts)
+        alignment = align(begin, end, spans[:, 0] + shift, spans[:, 1] + shift, self.settings.pooling)
+        budget = self.settings.window - len(encoder.prefix) - len(encoder.suffix)
+        # [CLS] has a state in an empty text too, and classifiers that read it were trained on such states.
+        read_empty = self.settings.document == "cls" and bool(encoder.prefix)
+        windows = cut_windows(counts, budget, self.settings.overlap, read_empty=read_empty)
+        return Pieces(ids, windows, alignment, len(docs))
+
+    def predict(self, inputs: "Pieces") -> "tuple[Tensor, Tensor]":  # type: ignore[override]
+        """RETURNS (Tuple[Tensor, Tensor]): Rows of tokens and docs, without autograd."""
+        import torch
+
+        encoder = self.encoder
+        if encoder.training:
+            encoder.eval()
+        with torch.inference_mode():
+            rows = encoder(inputs, self._pass())
+        self._free_memory.count(len(inputs.ids))
+        return rows
+
+    def begin_update(  # type: ignore[override]
+        self, inputs: "Pieces"
+    ) -> "tuple[tuple[Tensor, Tensor], Callable[[list[FloatsXd]], None]]":
+        """RETURNS (Tuple[Tuple[Tensor, Tensor], Callable]): Rows of tokens and docs, and a callback that takes their
+        gradients, and adds to those of the parameters."""
+        encoder = self.encoder
+        self.prepare_step(inputs.n_docs)
+        n_lower, cache = self.states_below()
+        outputs = encoder(inputs, self._pass(n_lower, cache))
+        scale = self.current_scale
+
+        def backward(grads: list[FloatsXd]) -> None:
+            tensors = [xp2torch(grad, device=out.device) for out, grad in zip(outputs, grads, strict=True)]
+            self.send_back(outputs, tensors, scale, retain_graph=is_graph_kept())
+
+        return outputs, backward
+
+    def piece_states(self, pieces: "Pieces", is_train: bool) -> "Tensor":
+        """States of all word pieces, for an objective that changes pieces: no states of lower layers are kept.
+
+        pieces (Pieces): The batch.
+        is_train (bool): Keep the graph, with dropout.
+        RETURNS (Tensor): Shape (n_pieces, width).
+        """
+        import torch
+
+        if is_train:
+            self.prepare_step(pieces.n_docs)
+            return self.encoder.piece_states(pieces, self._pass(self.states_below()[0]))
+        self.encoder.eval()
+        with torch.no_grad():
+            return self.encoder.piece_states(pieces, self._pass())
+
+    def _pass(self, n_lower: int = 0, cache: "RowCache | None" = None) -> "Pass":
+        from .encoder import Pass
+
+        own, checkpointing = self.settings, self.tuning is not None and self.tuning.checkpointing
+        return Pass(own.max_batch_items, own.precision, own.document, n_lower, cache, checkpointing)
+
+    # Saving
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): Sealed safetensors, with config and tokenizer in their header; empty before `initialize`."""
+        if self._model is None or self.pretrained is None:
+            return b""
+        adapter = self.adapter_tensors()
+        state = {
+            plain_name(name): tensor
+            for name, tensor in self._model.state_dict().items()
+            if name.removeprefix(self.prefix) not in adapter
+        }
+        state |= {_ADAPTER + name: tensor for name, tensor in adapter.items()}
+        return seal(dump_tensors(state, self.pretrained.to_metadata(self.steps, self.adapter)))
+
+    def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
+        from .pretrained import rebuild
+
+        if bytes_data:
+            pretrained, adapter, rest = rebuild(unseal(bytes_data, "The saved encoder"), self.prefix)
+            self.install(pretrained, adapter)
+            tensors = {n.removeprefix(_ADAPTER): t for n, t in rest.items() if n.startswith(_ADAPTER)}
+            self.fill_adapter(tensors)
+            if self.encoder.mix is not None:
+                load_tensors(self.encoder.mix, {n.removeprefix("mix."): t for n, t in rest.items() if n in _MIX})
+        return self
+
+    def save_adapter(self, folder: "Path") -> None:
+        """Write the adapter alone, as peft does, with the fingerprint of its encoder."""
+        tensors = self.adapter_tensors()
+        if self.adapter is None or not tensors:
+            raise ValueError(Errors.T648.format(name=self.owner, what="save"))
+        save_adapter(folder, self.adapter, tensors, cast("Pretrained", self.pretrained).fingerprint)
+
+    def _stay_in_one_thread_of_a_child(self) -> None:
+        """Workers of `nlp.pipe(n_process=...)` share the cores, and a forked OpenMP pool hangs."""
+        if os.getpid() != self._home and multiprocessing.parent_process() is not None:
+            import torch
+
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
+            torch.set_num_threads(1)
+            self._home = os.getpid()
+
+
+def most_pieces(transformer: "PreTrainedModel") -> int | None:
+    """RETURNS (Optional[int]): The most pieces in one pass; None where positions are relative."""
+    positions = getattr(getattr(transformer, "embeddings", None), "position_embeddings", None)
+    if positions is not None and hasattr(positions, "num_embeddings"):
+        first = 0 if positions.padding_idx is None else positions.padding_idx + 1
+        return int(positions.num_embeddings) - first
+    most = getattr(transformer.config, "max_position_embeddings", None)
+    return int(most) if isinstance(most, int) and most > 0 else None
+
+
+def _flat(runs: Iterable[Iterable[int]], width: int) -> NDArray[numpy.int64]:
+    """Numbers of all docs as one array of shape (n, width)."""
+    return numpy.fromiter(itertools.chain.from_iterable(runs), dtype=numpy.int64).reshape(-1, width)
