@@ -32,11 +32,13 @@ class VectorTable:
     keys (NDArray[uint64]): spaCy's hash of every word, in the order of the file.
     data (NDArray[float32]): Their rows, shape (n_words, width).
     subwords (Dict[str, Any]): What `subwords.make_subwords` needs to make rows for other words; may be empty.
+    words (List[str]): The words themselves, for those who write them again.
     """
 
     keys: NDArray[numpy.uint64]
     data: Floats
     subwords: dict[str, Any] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
 
 
 def read_vectors(source: str) -> VectorTable:
@@ -100,8 +102,8 @@ def _table(words: Sequence[Any], data: Any, path: Path, **rest: Any) -> VectorTa
     if len(first) < len(keys):
         warnings.warn(Warnings.W201.format(path=path, count=len(keys) - len(first)), stacklevel=2)
         first.sort()
-        keys, data = keys[first], data[first]
-    return VectorTable(keys, data, **rest)
+        keys, data, words = keys[first], data[first], [words[i] for i in first]
+    return VectorTable(keys, data, words=list(words), **rest)
 
 
 def _check_rows(data: Any, path: Any, where: Callable[[int], str]) -> Floats:
@@ -214,4 +216,6 @@ def _read_spacy(source: str | Path) -> VectorTable:
     rows = numpy.fromiter(vectors.key2row.values(), dtype=numpy.int64, count=len(vectors.key2row))
     # Pruned vectors share rows between words; a table of its own per word keeps fine-tuning simple.
     order = numpy.argsort(rows, kind="stable")
-    return VectorTable(keys[order], numpy.ascontiguousarray(data[rows[order]]))
+    keys = keys[order]
+    strings = [nlp.vocab.strings[key] for key in keys]
+    return VectorTable(keys, numpy.ascontiguousarray(data[rows[order]]), words=strings)
