@@ -1069,9 +1069,7 @@ class Errors(metaclass=_Coded):
         "--source {source} has no table of words, only parts of words: there are no known words to start from. Give "
         "GloVe, word2vec, the .vec or .bin file of fastText, or a spaCy pipeline with a table."
     )
-    T816 = (
-        "Of {words} words that come often enough in {path}, {known} have a vector in --source {source}{problem}"
-    )
+    T816 = "Of {words} words that come often enough in {path}, {known} have a vector in --source {source}{problem}"
     T817 = 'Word vectors are trained by gensim, which is not installed. Run: pip install "spacy-transfer[vectors]"'
     T818 = "{path} cannot be written: {error}"
     T819 = (

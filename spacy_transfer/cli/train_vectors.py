@@ -40,7 +40,8 @@ def vectors_cli(
         Path, typer.Argument(metavar="TEXTS", help="Raw texts: .txt (a line a text), .jsonl, .spacy, or a folder")
     ],
     output_path: Annotated[
-        Path, typer.Argument(metavar="OUT", help="File for the vectors (word2vec: text, or binary if it ends with .bin)")
+        Path,
+        typer.Argument(metavar="OUT", help="File for the vectors (word2vec: text, or binary if it ends with .bin)"),
     ],
     method: Annotated[
         Method, typer.Option(help="fasttext makes vectors for unseen words too, from their parts")

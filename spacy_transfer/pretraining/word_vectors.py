@@ -156,6 +156,7 @@ def _prepare(models: Any, tokens: TokenFile, settings: VectorSettings, name: str
         found = {"word": word, "count": count, "tokens": tokens.counts.total()}
         raise ValueError(Errors.T813.format(min_count=settings.min_count, path=name, **found))
     model.build_vocab_from_freq(tokens.counts, corpus_count=tokens.n_lines)
+    model.corpus_total_words = tokens.counts.total()  # Stands in fastText's files; gensim does not set it here.
     return model
 
 
