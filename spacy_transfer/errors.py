@@ -1054,8 +1054,8 @@ class Errors(metaclass=_Coded):
     T799 = "{path}: the picture must be a .png, .svg or .pdf in a folder that exists."
     T811 = "{path} is there already. It was left as it is: give another name, or remove it."
     T812 = (
-        "--source with --method fasttext: fastText makes the vector of a word from parts that words share, so that none "
-        "can be set or frozen alone. Take --method word2vec."
+        "--source with --method fasttext: fastText makes the vector of a word from parts that words share, so that "
+        "none can be set or frozen alone. Take --method word2vec."
     )
     T813 = (
         "--min-count {min_count}: no word of {path} comes that often. The most frequent one, {word!r}, comes {count} "
@@ -1218,6 +1218,6 @@ class Warnings(metaclass=_Coded):
     )
     W730 = "The loss was still falling at the last rate ({rate}). Look further: --high with ten times the value."
     W811 = (
-        "The words of --source {source} are all in lower case, those of the texts are not: {count} of them have a vector "
-        "in lower case only, and are taken for new words. Use --lower."
+        "The words of --source {source} are all in lower case, those of the texts are not: {count} of them have a "
+        "vector in lower case only, and are taken for new words. Use --lower."
     )
