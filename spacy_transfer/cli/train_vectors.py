@@ -41,7 +41,7 @@ def vectors_cli(
     ],
     output_path: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="File for the vectors (of word2vec: text, or binary if its name ends with .bin)"),
+        typer.Argument(metavar="OUT", help="File for the vectors (word2vec: .bin is binary, all else text)"),
     ],
     method: Annotated[
         Method, typer.Option(help="fasttext makes vectors for unseen words too, from their parts")
