@@ -6,7 +6,7 @@ T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks
 that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
-checkpoints, T77x affinity, T78x and T79x retention; W for warnings, by the same floors.
+checkpoints, T77x affinity, T78x and T79x retention, T81x word vectors; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1095,6 +1095,30 @@ class Errors(metaclass=_Coded):
         '@readers = "spacy-transfer.RawText.v1".'
     )
     T831 = "pretraining.objective {name}: the corpus has no two words that could be predicted. Found: {found}"
+    T811 = "{path} is there already. It was left as it is: give another name, or remove it."
+    T812 = (
+        "--source with --method fasttext: fastText makes the vector of a word from parts that words share, so that "
+        "none can be set or frozen alone. Take --method word2vec."
+    )
+    T813 = (
+        "--min-count {min_count}: no word of {path} comes that often. The most frequent one, {word!r}, comes {count} "
+        "times in {tokens} tokens. Give more texts, or a lower --min-count."
+    )
+    T814 = (
+        "--width {width}, but the vectors of --source {source} have {found} columns. Leave --width out: vectors keep "
+        "their width."
+    )
+    T815 = (
+        "--source {source} has no table of words, only parts of words: there are no known words to start from. Give "
+        "GloVe, word2vec, the .vec or .bin file of fastText, or a spaCy pipeline with a table."
+    )
+    T816 = "Of {words} words that come often enough in {path}, {known} have a vector in --source {source}{problem}"
+    T817 = 'Word vectors are trained by gensim, which is not installed. Run: pip install "spacy-transfer[vectors]"'
+    T818 = "{path} cannot be written: {error}"
+    T819 = (
+        "{path}: the word {word!r} has a space, which the binary format of word2vec cannot hold. Give OUT another "
+        "ending than .bin (.txt), to write text."
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -1240,4 +1264,8 @@ class Warnings(metaclass=_Coded):
     W824 = (
         "source = {source} has no weights for the language-model layer. It begins anew, tied to the input embeddings: "
         "the loss at the start says nothing of the encoder."
+    )
+    W811 = (
+        "The words of --source {source} are all in lower case, those of the texts are not: {count} of them have a "
+        "vector in lower case only, and are taken for new words. Use --lower."
     )

@@ -61,6 +61,7 @@ COMMANDS = {
     "transfer_report",
     "transfer_retention",
     "transfer_to_hf",
+    "transfer_vectors",
 }
 CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}
 NAMES = {
