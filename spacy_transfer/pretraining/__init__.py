@@ -1,0 +1,1 @@
+"""Pretraining: objectives for `spacy pretrain`, and what else makes a backbone from raw texts."""
