@@ -6,7 +6,7 @@ T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks
 that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
-checkpoints, T77x affinity, T78x and T79x retention; W for warnings, by the same floors.
+checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -204,6 +204,25 @@ class Errors(metaclass=_Coded):
         "{path} cannot be read as annotated docs: {error} The file is cut short, damaged, or no .spacy file: make it "
         "again with DocBin.to_disk or spacy convert."
     )
+    T221 = (
+        "model.attrs: {unknown} cannot be embedded. Give one feature or more that a word has by itself. Those are: "
+        "{known}."
+    )
+    T222 = "model.attrs has {n_attrs} entries, and model.rows {n_rows}: give a number of rows for each feature."
+    T223 = (
+        "tuning.anchor = {found!r}: HashEmbedBackbone begins with random weights, and there is nothing to pull it to. "
+        "Set anchor = null. To stay near a pipeline that was saved, use the callback 'spacy-transfer.Anchor.v1'."
+    )
+    T224 = (
+        "model.include_static_vectors = true needs word vectors in the pipeline's vocabulary (width: {wanted}). Its "
+        "vectors have width {found}. Set initialize.vectors, the same one for pretraining and training, or "
+        "include_static_vectors = false."
+    )
+    T225 = (
+        "The layer {found!r} (depth: {depth}) has no rows for each direction. Use 'spacy-transfer.BiLSTMContext.v1' as "
+        "context, with mix_directions = false if depth is more than 1."
+    )
+    T226 = "The backbone has no weights yet. Call nlp.initialize(), train with 'spacy train', or load a saved pipeline."
     T251 = (
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."
@@ -1052,6 +1071,15 @@ class Errors(metaclass=_Coded):
         "without: picture = null)"
     )
     T799 = "{path}: the picture must be a .png, .svg or .pdf in a folder that exists."
+    T801 = "--width {width} cannot be divided by --heads {heads}. Give a multiple, such as --width 256 --heads 4."
+    T802 = (
+        "--vocab-size {found} is too small: the texts have {characters} characters, which alone take {least} word "
+        "pieces. Give --vocab-size {least} or more; several thousand are usual."
+    )
+    T803 = (
+        "--vocab-size {wanted} is too large for these texts, which give {found} word pieces (a piece must be found "
+        "twice). Give more texts, or --vocab-size {found} or less."
+    )
     T820 = "corpora.pretrain.path is null. Give a file or a folder of raw texts: --paths.raw_text PATH"
     T821 = (
         "corpora.pretrain.path = {path}: no text is left to learn from, with held_out = {share}. Give more texts, or a "

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import srsly
 from thinc.api import Model, set_dropout_rate
 from thinc.shims import Shim
 
@@ -92,6 +93,22 @@ class LayersShim(Tunable, Shim):
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """The layers are moved by Thinc."""
+
+    # Saving
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of the steps; the rest is the config's."""
+        return srsly.msgpack_dumps({"steps": self.steps})
+
+    def from_bytes(self, data: bytes) -> "LayersShim":
+        """Take the steps; weights follow.
+
+        data (bytes): What `to_bytes` returned.
+        RETURNS (LayersShim): self.
+        """
+        self.unbind()
+        self.steps = srsly.msgpack_loads(data)["steps"]
+        return self
 
     # A step
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy
-import srsly
 from spacy.attrs import ORTH
 from spacy.strings import get_string_id
 from spacy.tokens import Doc
@@ -142,7 +141,7 @@ def init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) 
 
 
 class VectorsShim(LayersShim):
-    """Tunes the table and the layers after it. Saved are the steps; the rest is the config's."""
+    """Tunes the table and the layers after it."""
 
     def find_weights(self, model: Model) -> dict[str, Weight]:
         """RETURNS (Dict[str, Weight]): All parameters by name; empty as long as there is no table."""
@@ -191,20 +190,6 @@ class VectorsShim(LayersShim):
         if _fingerprint(read.keys[keep], data, read.subwords) != model.attrs["fingerprint"]:
             raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
         return {_TABLE: lookup.ops.asarray2f(cast(Any, data))}
-
-    def to_bytes(self) -> bytes:
-        """RETURNS (bytes): msgpack of the steps."""
-        return srsly.msgpack_dumps({"steps": self.steps})
-
-    def from_bytes(self, data: bytes) -> "VectorsShim":
-        """Take the steps; weights follow.
-
-        data (bytes): What `to_bytes` returned.
-        RETURNS (VectorsShim): self.
-        """
-        self.unbind()
-        self.steps = srsly.msgpack_loads(data)["steps"]
-        return self
 
 
 def _check_tuning(tuning: Tuning | None, finetune: bool) -> None:
