@@ -1115,6 +1115,27 @@ class Errors(metaclass=_Coded):
         '@readers = "spacy-transfer.RawText.v1".'
     )
     T831 = "pretraining.objective {name}: the corpus has no two words that could be predicted. Found: {found}"
+    T851 = (
+        "pretraining.objective {name} needs a context of which no row sees the word that it predicts. Found "
+        "{layer!r}, {found}. Take a spacy-transfer.VectorsBackbone.v1 or HashEmbedBackbone.v1, and as its context "
+        "spacy-transfer.CNNContext.v1 with causal = true, or BiLSTMContext.v1 with depth = 1 or mix_directions = false. "
+        "For any other backbone take spacy-transfer.MaskedWords.v1."
+    )
+    T852 = (
+        "pretraining.objective.teacher, source = {source!r}: its tokenizer cuts {text!r} into {theirs}, and that of "
+        "the pipeline to be pretrained into {ours}. Rows are matched token by token: set nlp.lang and nlp.tokenizer as "
+        "there, or take a spacy-transfer.TransformerBackbone.v1 as teacher, which reads the tokens of any tokenizer."
+    )
+    T853 = (
+        "pretraining.objective.teacher is a {found!r}, which has layers that nothing has trained. Take "
+        "spacy-transfer.TransformerBackbone.v1, VectorsBackbone.v1 (without width and context) or PipelineBackbone.v1, "
+        "each of which reads a source. What you trained yourself is the source of a PipelineBackbone."
+    )
+    T854 = (
+        "pretraining.objective: the file to go on from was matched to a teacher's rows of width {found}, but those of "
+        "the teacher have width {width}. Take the same teacher, or begin without --resume-path and with the file as "
+        "[initialize] init_tok2vec."
+    )
 
 
 class Warnings(metaclass=_Coded):

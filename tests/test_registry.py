@@ -32,6 +32,8 @@ ARCHITECTURES = {
         "VectorsBackbone",
         "PipelineBackbone",
         "HashEmbedBackbone",
+        "NextWord",
+        "MatchRows",
         "CNNContext",
         "BiLSTMContext",
         "OwnBackbone",
