@@ -156,12 +156,11 @@ class MatchRows(Objective):
         encoded, back = encode(self.backbone, docs, is_train)
         flat = leaf(_flat(self.backbone, encoded))
         device = flat.device
+        index, weight = (torch.from_numpy(array).to(device) for array in (at, weights[at]))
         with torch.set_grad_enabled(is_train):
-            rows = flat[torch.from_numpy(at).to(device)]
-            distances = self._matching.distances(
-                rows if output is None else output(rows), xp2torch(wanted[at], device=device)
-            )
-            loss = (distances * torch.from_numpy(weights[at]).to(device)).sum() / count
+            rows = flat[index] if output is None else output(flat[index])
+            distances = self._matching.distances(rows, xp2torch(wanted, device=device)[index])
+            loss = (distances * weight).sum() / count
 
         def backprop() -> None:
             loss.backward()
