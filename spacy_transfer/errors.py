@@ -1118,7 +1118,8 @@ class Errors(metaclass=_Coded):
     T851 = (
         "pretraining.objective {name} needs a context of which no row sees the word that it predicts. Found "
         "{layer!r}, {found}. Take a spacy-transfer.VectorsBackbone.v1 or HashEmbedBackbone.v1, and as its context "
-        "CNNContext.v1 with causal = true, or BiLSTMContext.v1 with depth = 1 or mix_directions = false. For any other backbone take spacy-transfer.MaskedWords.v1."
+        "CNNContext.v1 with causal = true, or BiLSTMContext.v1 with depth = 1 or mix_directions = false. "
+        "For any other backbone take spacy-transfer.MaskedWords.v1."
     )
     T852 = (
         "pretraining.objective.teacher, source = {source!r}: its tokenizer cuts {text!r} into {theirs}, and that of "
