@@ -91,7 +91,7 @@ class PipelineShim(LayersShim):
 
     def read(self, source: str, component: str | None) -> None:
         """Take the encoder of a pipeline."""
-        nlp = load_pipeline(source)
+        nlp = _load(source)
         found = _encoders(nlp)
         name = component or ("tok2vec" if "tok2vec" in found else next(iter(found), None))
         if name not in found or (component is None and name != "tok2vec" and len(found) > 1):
@@ -207,12 +207,7 @@ class PipelineShim(LayersShim):
         return self
 
 
-def load_pipeline(source: str) -> Any:
-    """RETURNS (Language): The pipeline that `source` names.
-
-    source (str): See `build_pipeline_backbone_v1`.
-    RAISES (ValueError): When it names none.
-    """
+def _load(source: str) -> Any:
     import spacy
     from spacy.util import is_package
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy
+import spacy
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -14,7 +15,7 @@ from thinc.api import Model, get_torch_default_device, to_numpy, xp2torch
 
 from ..backbones.encode import CachedEncoder, encode
 from ..backbones.row_cache import CacheDtype, CacheSettings
-from ..backbones.tok2vec import load_pipeline
+from ..backbones.sources import resolve_source
 from ..checks import COUNT_OR_NONE, require
 from ..corpora.raw_text import RawText
 from ..errors import Errors
@@ -182,7 +183,8 @@ def start_teacher(teacher: BackboneT) -> BackboneT:
     teacher.initialize()
     if teacher.name != "transfer_pipeline":
         return teacher
-    attrs = {"source": teacher.attrs["source"], "pipeline": load_pipeline(teacher.attrs["source"])}
+    source = teacher.attrs["source"]
+    attrs = {"source": source, "pipeline": spacy.load(resolve_source(source).path)}
     dims: dict[str, int | None] = {"nO": teacher.get_dim("nO")}
     return Model("transfer_teacher", _forward_checked, layers=[teacher], dims=dims, attrs=attrs)
 
