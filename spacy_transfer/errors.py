@@ -1119,6 +1119,55 @@ class Errors(metaclass=_Coded):
         "{path}: the word {word!r} has a space, which the binary format of word2vec cannot hold. Give OUT another "
         "ending than .bin (.txt), to write text."
     )
+    T221 = (
+        "model.attrs: {unknown} cannot be embedded. Give one feature or more that a word has by itself. Those are: "
+        "{known}."
+    )
+    T222 = "model.attrs has {n_attrs} entries, and model.rows {n_rows}: give a number of rows for each feature."
+    T223 = (
+        "tuning.anchor = {found!r}: HashEmbedBackbone begins with random weights, and there is nothing to pull it to. "
+        "Set anchor = null. To stay near a pipeline that was saved, use the callback 'spacy-transfer.Anchor.v1'."
+    )
+    T224 = (
+        "model.include_static_vectors = true needs word vectors in the pipeline's vocabulary (width: {wanted}). Its "
+        "vectors have width {found}. Set initialize.vectors, the same one for pretraining and training, or "
+        "include_static_vectors = false."
+    )
+    T225 = (
+        "The layer {found!r} (depth: {depth}) has no rows for each direction. Use 'spacy-transfer.BiLSTMContext.v1' as "
+        "context, with mix_directions = false if depth is more than 1."
+    )
+    T226 = "The backbone has no weights yet. Call nlp.initialize(), train with 'spacy train', or load a saved pipeline."
+    T801 = "--width {width} cannot be divided by --heads {heads}. Give a multiple, such as --width 256 --heads 4."
+    T802 = (
+        "--vocab-size {found} is too small: the texts have {characters} characters, which alone take {least} word "
+        "pieces. Give --vocab-size {least} or more; several thousand are usual."
+    )
+    T803 = (
+        "--vocab-size {wanted} is too large for these texts, which give {found} word pieces (a piece must be found "
+        "twice). Give more texts, or --vocab-size {found} or less."
+    )
+    T851 = (
+        "pretraining.objective {name} needs a context of which no row sees the word that it predicts. Found "
+        "{layer!r}, {found}. Take a spacy-transfer.VectorsBackbone.v1 or HashEmbedBackbone.v1, and as its context "
+        "CNNContext.v1 with causal = true, or BiLSTMContext.v1 with depth = 1 or mix_directions = false. "
+        "For any other backbone take spacy-transfer.MaskedWords.v1."
+    )
+    T852 = (
+        "pretraining.objective.teacher, source = {source!r}: its tokenizer cuts {text!r} into {theirs}, and that of "
+        "the pipeline to be pretrained into {ours}. Rows are matched token by token: set nlp.lang and nlp.tokenizer as "
+        "there, or take a spacy-transfer.TransformerBackbone.v1 as teacher, which reads the tokens of any tokenizer."
+    )
+    T853 = (
+        "pretraining.objective.teacher is a {found!r}, which has layers that nothing has trained. Take "
+        "spacy-transfer.TransformerBackbone.v1, VectorsBackbone.v1 (without width and context) or PipelineBackbone.v1, "
+        "each of which reads a source. What you trained yourself is the source of a PipelineBackbone."
+    )
+    T854 = (
+        "pretraining.objective: the file to go on from was matched to a teacher's rows of width {found}, but those of "
+        "the teacher have width {width}. Take the same teacher, or begin without --resume-path and with the file as "
+        "[initialize] init_tok2vec."
+    )
 
 
 class Warnings(metaclass=_Coded):

@@ -28,6 +28,7 @@ GIVEN = {
     "TransformerModel": {"name": "x", "get_spans": SPANS},
     "Tok2VecTransformer": {"name": "x", "get_spans": SPANS, "pooling": {"@layers": "reduce_mean.v1"}},
     "OwnBackbone": {"backbone": BACKBONE},
+    "MatchRows": {"teacher": BACKBONE},
     "TextCatHead": {"tok2vec": TOK2VEC},
     "TokenHead": {"tok2vec": TOK2VEC},
     "RegressionHead": {"tok2vec": TOK2VEC},

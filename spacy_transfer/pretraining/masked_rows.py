@@ -31,10 +31,11 @@ class WordSoftmax(nn.Module):
         super().__init__()
         n_words = len(words)
         self.index = {word: i for i, word in enumerate(words)}
-        if n_words >= adaptive_from:
+        self.adaptive: nn.AdaptiveLogSoftmaxWithLoss | None
+        # Frequent words, and two classes of rarer ones at 1/2 and 1/4 of the width: none may be empty.
+        if n_words >= max(adaptive_from, 20) and width >= 4:
             cuts = [n_words // 20, n_words // 4]
-            self.adaptive: nn.AdaptiveLogSoftmaxWithLoss | None = nn.AdaptiveLogSoftmaxWithLoss(width, n_words, cuts)
-            self.linear = None
+            self.adaptive, self.linear = nn.AdaptiveLogSoftmaxWithLoss(width, n_words, cuts, div_value=2.0), None
         else:
             self.adaptive, self.linear = None, nn.Linear(width, n_words)
 
