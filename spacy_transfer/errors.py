@@ -1087,6 +1087,10 @@ class Errors(metaclass=_Coded):
         '@readers = "spacy-transfer.RawText.v1".'
     )
     T831 = "pretraining.objective {name}: the corpus has no two words that could be predicted. Found: {found}"
+    T841 = (
+        'pretraining.objective {name}: with views = "dropout", the backbone gives both times the same rows: it has no '
+        'dropout, or is frozen. Set row_dropout = 0.1, or [pretraining] dropout for a CNN, or views = "delete".'
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -1232,4 +1236,8 @@ class Warnings(metaclass=_Coded):
     W824 = (
         "source = {source} has no weights for the language-model layer. It begins anew, tied to the input embeddings: "
         "the loss at the start says nothing of the encoder."
+    )
+    W841 = (
+        "pretraining.objective {name}: a batch of {count} docs has no two different texts to tell apart, and is left out, "
+        "as are all of its kind. Raise pretraining.batcher.size, or lower corpora.pretrain.max_words."
     )
