@@ -1238,6 +1238,6 @@ class Warnings(metaclass=_Coded):
         "the loss at the start says nothing of the encoder."
     )
     W841 = (
-        "pretraining.objective {name}: a batch of {count} docs has no two different texts to tell apart, and is left out, "
-        "as are all of its kind. Raise pretraining.batcher.size, or lower corpora.pretrain.max_words."
+        "pretraining.objective {name}: a batch of {count} docs has no two different texts to tell apart, and is left "
+        "out, as are all of its kind. Raise pretraining.batcher.size, or lower corpora.pretrain.max_words."
     )

@@ -157,7 +157,7 @@ class Contrastive(Objective):
             loss.backward()
             back(Encoded([row * 0 for row in encoded.rows], gradient_of(documents)))
 
-        return Measured(float(loss) * count, count, backprop)
+        return Measured(loss.item() * count, count, backprop)
 
     def _with_dropout(self, documents: Tensor, draw: numpy.random.Generator) -> Tensor:
         """Dropout of the rows, where the backbone has none. Rows that went through in another place of the batch are

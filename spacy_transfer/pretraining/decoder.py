@@ -25,9 +25,7 @@ class TextDecoder(nn.Module):
         trained from here. null for an own table with one more piece than are predicted.
     """
 
-    def __init__(
-        self, width: int, longest: int, n_predicted: int, table: Callable[[], Tensor] | None = None
-    ) -> None:
+    def __init__(self, width: int, longest: int, n_predicted: int, table: Callable[[], Tensor] | None = None) -> None:
         super().__init__()
         self._borrowed, self._n_predicted = table, n_predicted
         self.own = None if table else nn.Embedding(n_predicted + 1, width)

@@ -107,7 +107,7 @@ class Denoising(Objective):
             loss.backward()
             back(Encoded([row * 0 for row in encoded.rows], gradient_of(documents)))
 
-        return Measured(float(loss) * count, count, backprop)
+        return Measured(loss.item() * count, count, backprop)
 
     def cut(self, docs: list[Doc]) -> list[tuple[Doc, Ids]]:
         """Docs, and parts of docs that are too long, of about equal length; without those of spaces alone.
