@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
+from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc
 
 from ..backbones.row_cache import CacheSettings
@@ -56,7 +57,7 @@ class Views:
 
 def words_of(doc: Doc) -> Ids:
     """RETURNS (NDArray[int64]): Indices of the tokens that are no spaces."""
-    return numpy.array([token.i for token in doc if not token.is_space], dtype=numpy.int64)
+    return numpy.flatnonzero(doc.to_array(IS_SPACE) == 0)
 
 
 def keep_words(doc: Doc, kept: Ids) -> Doc:

@@ -9,7 +9,8 @@ import torch
 from spacy.util import registry
 from transformers import AutoTokenizer, BertModel
 
-from spacy_transfer.pretraining.contrastive import Contrastive, InfoNCE, build_contrastive_v1
+from spacy_transfer.pretraining.contrastive import build_contrastive_v1
+from spacy_transfer.pretraining.contrastive_objective import Contrastive, InfoNCE
 from spacy_transfer.pretraining.objective import NOTHING
 from spacy_transfer.pretraining.views import Views
 

@@ -6,7 +6,8 @@ import torch
 from thinc.api import Adam
 from transformers import AutoTokenizer, BertModel
 
-from spacy_transfer.pretraining.denoising import DenoisedPieces, DenoisedWords, build_denoising_v1
+from spacy_transfer.pretraining.denoising import build_denoising_v1
+from spacy_transfer.pretraining.denoising_objective import DenoisedPieces, DenoisedWords
 from spacy_transfer.pretraining.objective import NOTHING, pretraining_of
 from spacy_transfer.pretraining.views import delete_words
 
