@@ -1168,6 +1168,10 @@ class Errors(metaclass=_Coded):
         "the teacher have width {width}. Take the same teacher, or begin without --resume-path and with the file as "
         "[initialize] init_tok2vec."
     )
+    T841 = (
+        'pretraining.objective {name}: with views = "dropout", the backbone gives both times the same rows: it has no '
+        'dropout, or is frozen. Set row_dropout = 0.1, or [pretraining] dropout for a CNN, or views = "delete".'
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -1317,4 +1321,8 @@ class Warnings(metaclass=_Coded):
     W811 = (
         "The words of --source {source} are all in lower case, those of the texts are not: {count} of them have a "
         "vector in lower case only, and are taken for new words. Use --lower."
+    )
+    W841 = (
+        "pretraining.objective {name}: a batch of {count} docs has no two different texts to tell apart, and is left "
+        "out, as are all of its kind. Raise pretraining.batcher.size, or lower corpora.pretrain.max_words."
     )
