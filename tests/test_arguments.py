@@ -50,6 +50,7 @@ GIVEN = {
 FINE = {
     "seed": [-1, 0],
     "cache_mb": [0],
+    "row_dropout": [0],
     "cache_disk_mb": [0],
     "overlap": [0],
     "dropout": [0],

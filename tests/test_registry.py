@@ -42,10 +42,13 @@ ARCHITECTURES = {
         "TextCatHead",
         "RegressionHead",
         "TokenHead",
+        "MaskedWords",
+        "Contrastive",
+        "Denoising",
     )
 }
 SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "PerCorpus", "Regression", "Tagger", "TextCat")}
-READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "Rehearsal", "Teacher")}
+READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "RawText", "Rehearsal", "Teacher")}
 BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1", "spacy-transfer.RetentionLogger.v1"}
 MISC = {"spacy-transfer.TaskWeights.v1", "spacy-transfer.Tuning.v1"}

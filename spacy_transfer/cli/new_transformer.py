@@ -33,7 +33,7 @@ def new_transformer_cli(
     options and seed give the same files.
     """
     from ..corpora.texts import read_texts
-    from ..pretraining.new_transformer import NewTransformer, write_transformer
+    from ..pretraining.random_transformer import NewTransformer, write_transformer
 
     settings = NewTransformer(width, layers, heads, vocab_size, window, lower, seed)
     with errors_in_one_line():

@@ -6,7 +6,7 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_transfer.pretraining.views import (
+from spacy_transfer.pretraining.objectives.views import (
     Views,
     are_alike,
     crop,

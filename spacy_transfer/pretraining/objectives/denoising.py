@@ -5,8 +5,8 @@ from pathlib import Path
 
 from spacy.vocab import Vocab
 
-from ..checks import COUNT, Range, require
-from ..types import AnyModel, BackboneT
+from ...checks import COUNT, Range, require
+from ...types import AnyModel, BackboneT
 from .views import INSIDE
 
 
@@ -42,9 +42,9 @@ def build_denoising_v1(
     require("pretraining.objective", Range(2, whole=True), n_words=n_words)
 
     def create(vocab: Vocab, tok2vec: BackboneT) -> AnyModel:
+        from ..objective import build_pretraining
         from .denoising_objective import DenoisedPieces, DenoisedWords
         from .masked_words import transformer_shim
-        from .objective import build_pretraining
 
         shim = transformer_shim(tok2vec)
         if shim is not None:

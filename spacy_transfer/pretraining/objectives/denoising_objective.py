@@ -8,19 +8,18 @@ import torch
 from spacy.tokens import Doc
 from thinc.api import get_torch_default_device
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from ..backbones.encode import encode
-from ..backbones.transformer.pretrained import Pretrained
-from ..backbones.transformer.tokenizer_checks import panics_are_errors
-from ..backbones.transformer.transformer import TransformerShim
-from ..corpora.raw_text import RawText
-from ..types import BackboneT, Config, Encoded
+from ...backbones.encode import encode
+from ...backbones.transformer.pretrained import Pretrained
+from ...backbones.transformer.tokenizer_checks import panics_are_errors
+from ...backbones.transformer.transformer import TransformerShim
+from ...corpora.raw_text import RawText
+from ...types import BackboneT, Config, Encoded
+from ..objective import NOTHING, Measured, Objective
 from .decoder import TextDecoder
 from .masked_rows import frequent_words, gradient_of, leaf
-from .masking import Ids
-from .objective import NOTHING, Measured, Objective
 from .views import delete_words, keep_no_states, words_of
+from .word_masks import Ids
 
 
 class Denoising(Objective):
@@ -103,7 +102,7 @@ class DenoisedPieces(Denoising):
         """RETURNS (nn.Module): The decoder."""
 
         def table() -> Tensor:
-            encoder = cast(PreTrainedModel, self._shim.encoder.transformer)
+            encoder = self._shim.encoder.transformer
             return cast(Tensor, encoder.get_input_embeddings().weight)
 
         decoder = TextDecoder(self.backbone.get_dim("nO"), self._max_pieces, len(table()), table)

@@ -20,9 +20,9 @@ from spacy_transfer.backbones.row_cache import CacheSettings
 from spacy_transfer.backbones.tok2vec import build_pipeline_backbone_v1
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
-from spacy_transfer.pretraining.match_rows import Matching, MatchRows, start_teacher
+from spacy_transfer.pretraining.objectives.match_rows import Matching, MatchRows, start_teacher
 
-from .pretrain import run
+from ..pretrain import run
 
 TEXTS = ["the cat sings of a dog", "", "  ", "a dog , unknown", "unknown", "big words in a long line . "]
 WORDS = ["the", "a", "cat", "dog", "words", "of", "long", "line", "big", "in", "sings", ".", ","]

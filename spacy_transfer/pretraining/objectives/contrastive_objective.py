@@ -9,11 +9,11 @@ from thinc.api import get_torch_default_device
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from ..backbones.encode import encode
-from ..errors import Errors, Warnings
-from ..types import BackboneT, Config, Encoded
+from ...backbones.encode import encode
+from ...errors import Errors, Warnings
+from ...types import BackboneT, Config, Encoded
+from ..objective import NOTHING, Measured, Objective
 from .masked_rows import gradient_of, leaf
-from .objective import NOTHING, Measured, Objective
 from .views import Views, are_alike, keep_no_states, words_of
 
 logger = logging.getLogger("spacy")

@@ -10,11 +10,11 @@ from thinc.api import get_torch_default_device, torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..corpora.raw_text import RawText
-from ..errors import Errors
-from ..types import BackboneT, Config
-from .masking import Ids, Masking
-from .objective import NOTHING, Measured, Objective
+from ...corpora.raw_text import RawText
+from ...errors import Errors
+from ...types import BackboneT, Config
+from ..objective import NOTHING, Measured, Objective
+from .word_masks import Ids, Masking
 
 MASK = "[MASK]"
 
@@ -121,7 +121,7 @@ class MaskedRows(Objective):
             ends = numpy.cumsum([len(doc) for doc in masked])[:-1]
             back(self.backbone.ops.xp.split(gradient_of(flat), [int(end) for end in ends]))
 
-        return Measured(float(loss.detach()) * len(at), len(at), backprop)
+        return Measured(loss.item() * len(at), len(at), backprop)
 
     def mask(self, docs: list[Doc], softmax: WordSoftmax, draw: numpy.random.Generator) -> tuple[list[Doc], Ids, Ids]:
         """Docs with masked words.

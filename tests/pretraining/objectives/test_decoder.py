@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spacy_transfer.pretraining import decoder as module
-from spacy_transfer.pretraining.decoder import TextDecoder, n_heads
+from spacy_transfer.pretraining.objectives.decoder import TextDecoder, n_heads
 
 TEXTS = [numpy.array(ids) for ids in ([3, 1, 4, 1], [5], [2, 6, 0])]
 

@@ -9,13 +9,13 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from thinc.api import Model, get_torch_default_device
 
-from ..backbones.context import ContextT, split_directions
-from ..checks import COUNT, require
-from ..corpora.raw_text import RawText
-from ..errors import Errors
-from ..types import BackboneT, Config
-from .masking import Ids
-from .objective import NOTHING, Measured, Objective, build_pretraining
+from ...backbones.context import ContextT, split_directions
+from ...checks import COUNT, require
+from ...corpora.raw_text import RawText
+from ...errors import Errors
+from ...types import BackboneT, Config
+from ..objective import NOTHING, Measured, Objective, build_pretraining
+from .word_masks import Ids
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,12 +9,12 @@ import torch
 from spacy.util import registry
 from transformers import AutoTokenizer, BertModel
 
-from spacy_transfer.pretraining.contrastive import build_contrastive_v1
-from spacy_transfer.pretraining.contrastive_objective import Contrastive, InfoNCE
 from spacy_transfer.pretraining.objective import NOTHING
-from spacy_transfer.pretraining.views import Views
+from spacy_transfer.pretraining.objectives.contrastive import build_contrastive_v1
+from spacy_transfer.pretraining.objectives.contrastive_objective import Contrastive, InfoNCE
+from spacy_transfer.pretraining.objectives.views import Views
 
-from .runs import (
+from ..runs import (
     bilstm,
     build,
     checksums,

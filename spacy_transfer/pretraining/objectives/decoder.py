@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, linear
 from torch.utils.checkpoint import checkpoint
 
-from .masking import Ids
+from .word_masks import Ids
 
 # Logits of so many pieces at once: with 30,000 of them to choose from, 120 MB.
 _PORTION = 1024

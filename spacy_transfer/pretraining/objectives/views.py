@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc
 
-from ..backbones.row_cache import CacheSettings
-from ..backbones.shims.tunable import tunable_shims
-from ..checks import Range, require
-from ..types import BackboneT
-from .masking import Ids
+from ...backbones.row_cache import CacheSettings
+from ...backbones.shims.tunable import tunable_shims
+from ...checks import Range, require
+from ...types import BackboneT
+from .word_masks import Ids
 
 View: TypeAlias = Literal["dropout", "crop", "delete", "neighbours"]
 INSIDE = Range(0, 1, has_low=False, has_high=False)

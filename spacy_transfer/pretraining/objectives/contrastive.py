@@ -5,8 +5,8 @@ from pathlib import Path
 
 from spacy.vocab import Vocab
 
-from ..checks import BELOW_ONE, COUNT, POSITIVE, require
-from ..types import AnyModel, BackboneT
+from ...checks import BELOW_ONE, COUNT, POSITIVE, require
+from ...types import AnyModel, BackboneT
 from .views import View, Views
 
 
@@ -57,8 +57,8 @@ def build_contrastive_v1(
     made = Views(views, deletion, crop, neighbours_from)
 
     def create(vocab: Vocab, tok2vec: BackboneT) -> AnyModel:
+        from ..objective import build_pretraining
         from .contrastive_objective import Contrastive, InfoNCE
-        from .objective import build_pretraining
 
         objective = Contrastive(tok2vec, made, InfoNCE(temperature, symmetric), row_dropout, projection)
         return build_pretraining(objective, log=log, progress=progress)

@@ -6,12 +6,12 @@ import torch
 from thinc.api import Adam
 from transformers import AutoTokenizer, BertModel
 
-from spacy_transfer.pretraining.denoising import build_denoising_v1
-from spacy_transfer.pretraining.denoising_objective import DenoisedPieces, DenoisedWords
 from spacy_transfer.pretraining.objective import NOTHING, pretraining_of
-from spacy_transfer.pretraining.views import delete_words
+from spacy_transfer.pretraining.objectives.denoising import build_denoising_v1
+from spacy_transfer.pretraining.objectives.denoising_objective import DenoisedPieces, DenoisedWords
+from spacy_transfer.pretraining.objectives.views import delete_words
 
-from .runs import WORDS, bilstm, build, checksums, loaded, make_texts, pipeline, run, torch_state, transformer, vectors
+from ..runs import WORDS, bilstm, build, checksums, loaded, make_texts, pipeline, run, torch_state, transformer, vectors
 
 BLOCK = {"@architectures": "spacy-transfer.Denoising.v1"}
 

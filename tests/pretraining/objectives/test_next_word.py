@@ -13,9 +13,9 @@ from spacy_transfer.backbones.hash_embed import build_hash_embed_backbone_v1
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
 from spacy_transfer.pretraining import next_word
-from spacy_transfer.pretraining.next_word import NextWord
+from spacy_transfer.pretraining.objectives.next_word import NextWord
 
-from .pretrain import run
+from ..pretrain import run
 
 TEXTS = ["the cat sings of a dog", "a", "", "  ", "a dog , a cat .", "big words in a long line of words . " * 3]
 WORDS = ["the", "a", "cat", "dog", "words", "of", "long", "line"]
