@@ -8,6 +8,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 
 from ...backbones.transformer.transformer_shim import TransformerShim
+from ...checks import COUNT, require
 from ...types import BackboneT
 from ..objective import Measured, Objective, build_pretraining
 from .word_masks import Masking
@@ -38,6 +39,7 @@ def build_masked_words_v1(
     progress (bool): Show a progress bar.
     RETURNS (Callable[[Vocab, Model], Model]): For `[pretraining.objective]`.
     """
+    require("pretraining.objective", COUNT, n_words=n_words, adaptive_from=adaptive_from)
     masking = Masking(share, random, keep)
 
     def create(vocab: Vocab, tok2vec: BackboneT) -> Model[list[Doc], Measured]:

@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 
-from spacy_transfer.pretraining import decoder as module
+from spacy_transfer.pretraining.objectives import decoder as module
 from spacy_transfer.pretraining.objectives.decoder import TextDecoder, n_heads
 
 TEXTS = [numpy.array(ids) for ids in ([3, 1, 4, 1], [5], [2, 6, 0])]

@@ -12,7 +12,7 @@ from spacy_transfer.backbones.context import build_bilstm_context_v1, build_cnn_
 from spacy_transfer.backbones.hash_embed import build_hash_embed_backbone_v1
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
-from spacy_transfer.pretraining import next_word
+from spacy_transfer.pretraining.objectives import next_word
 from spacy_transfer.pretraining.objectives.next_word import NextWord
 
 from ..pretrain import run
