@@ -136,11 +136,12 @@ def test_a_component_for_training_alone():
         def finish_update(self, sgd):
             raise AssertionError("nlp.update steps nothing with sgd=False")
 
+    example = Example(nlp.make_doc("a"), nlp.make_doc("a"))
     component, before = Training(), nlp.to_bytes()
     _compat.insert_component(nlp, 1, "training", component)
     _compat.insert_component(nlp, 0, "training", component)
     assert nlp.pipe_names == ["training", "sentencizer", "training"]
-    nlp.update([Example(nlp.make_doc("a"), nlp.make_doc("a"))], sgd=False)
+    nlp.update([example], sgd=False)
     assert calls == [(1, ["training", "sentencizer", "training"]), (1, ["sentencizer"])]
     _compat.remove_component(nlp, component)
     assert nlp.pipe_names == ["sentencizer"] and nlp.to_bytes() == before

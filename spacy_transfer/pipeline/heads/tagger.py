@@ -190,11 +190,12 @@ class TransferTagger(TokenPipe):
 
     def count_labels(self, examples: Iterable[Example]) -> dict[str, int]:
         """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
-        found = Counter[int]()
+        found = Counter[str]()
         for example in examples:
-            found.update(example.reference.to_array(self.attribute.upper()).tolist())
-        found.pop(0, None)
-        return {self.vocab.strings[value]: n for value, n in found.items()}
+            # The strings of examples may be another pipeline's.
+            strings, values = example.reference.vocab.strings, example.reference.to_array(self.attribute.upper())
+            found.update(strings[value] for value in values.tolist() if value)
+        return dict(found)
 
     def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
         """RETURNS (Dict[str, object]): The scorer's, and `pos_acc` where parts of speech are learned."""
