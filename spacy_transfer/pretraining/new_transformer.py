@@ -49,8 +49,8 @@ def write_transformer(read: Callable[[], Iterable[str]], path: Path, settings: N
     path (Path): A folder that does not exist yet.
     settings (NewTransformer): The sizes.
     RETURNS (Dict[str, int]): Sizes of what was made: "vocabulary", "parameters", "bytes".
-    RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does not fit the
-        texts.
+    RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does
+        not fit the texts.
     """
     if path.exists() or path.is_symlink():
         raise ValueError(Errors.T390.format(path=path))
