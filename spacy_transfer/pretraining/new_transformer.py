@@ -148,14 +148,14 @@ def _characters(texts: Iterable[str], tokenizer: "Tokenizer") -> tuple[list[str]
     """The most frequent characters in a fixed order, and those of them that stand inside of words."""
     words: Counter[str] = Counter()
     for text in texts:
-        pieces = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
-        words.update(word for word, _ in pieces)
-    counts: Counter[str] = Counter()
+        words.update(text.split())
+    counts, inner = Counter[str](), set[str]()
     for word, count in words.items():
-        for character in word:
-            counts[character] += count
+        for part, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(word)):
+            inner.update(part[1:])
+            for character in part:
+                counts[character] += count
     kept = sorted(counts, key=lambda character: (-counts[character], character))[:_MOST_CHARACTERS]
-    inner = {character for word in words for character in word[1:]}
     return sorted(kept), sorted(inner.intersection(kept))
 
 
