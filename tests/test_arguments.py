@@ -150,6 +150,7 @@ def is_fine(name, key, value):
 
 # What an argument of these kinds cannot be beyond that.
 HEADS = [f"{kind}Head" for kind in ("Token", "TextCat", "Regression")]
+ATTRS = ["NORM", "SHAPE", "ORTH"]
 CATS = ["transfer_textcat", "transfer_textcat_multilabel"]
 GROUPS = [{"rate": 1}, {"learn_rate": "x"}, {"learn_rate": [NAN]}, {"learn_rate": -1}, {"weight_decay": -1}]
 MORE = [
@@ -157,6 +158,8 @@ MORE = [
     *(("architectures", head, "pooling", []) for head in HEADS[1:]),
     *(("architectures", head, "dropout", 1.0) for head in HEADS),
     ("architectures", "BiLSTMContext", "dropout", 2.0),
+    *(("architectures", "HashEmbedBackbone", "attrs", value) for value in ([], ["TAG", *ATTRS], ["norm"])),
+    *(("architectures", "HashEmbedBackbone", "rows", value) for value in ([], [5], [5, 5, 5, 0])),
     *(("factories", name, "label_smoothing", 1.0) for name in [*CATS, "transfer_tagger"]),
     *(("factories", name, "threshold", 1.5) for name in [*CATS, "transfer_ner"]),
     *(("factories", name, "class_weights", {"A": value}) for name in CATS for value in (-1.0, NAN, INF)),

@@ -16,9 +16,7 @@ def new_transformer_cli(
     output_path: Annotated[Path, typer.Argument(help="Folder that does not exist yet")],
     width: Annotated[int, typer.Option("--width", help="Width of the rows", min=1)] = 256,
     layers: Annotated[int, typer.Option("--layers", help="Number of layers", min=1)] = 4,
-    heads: Annotated[
-        int, typer.Option("--heads", help="Attention heads of each layer; they divide the width", min=1)
-    ] = 4,
+    heads: Annotated[int, typer.Option("--heads", help="Attention heads; they divide the width", min=1)] = 4,
     vocab_size: Annotated[int, typer.Option("--vocab-size", help="Number of word pieces")] = 8000,
     window: Annotated[int, typer.Option("--window", "-w", help="Word pieces it can read at once", min=8)] = 128,
     lower: Annotated[bool, typer.Option("--lower/--no-lower", help="Lower-case the texts; accents are kept")] = True,

@@ -43,14 +43,19 @@ class NewTransformer:
 
 def write_transformer(read: Callable[[], Iterable[str]], path: Path, settings: NewTransformer) -> dict[str, int]:
     """Train the tokenizer, draw the weights, and write both as a folder that AutoModel and AutoTokenizer load. The
-    same texts and settings give the same bytes.
+        same texts and settings give the same bytes.
 
-    read (Callable[[], Iterable[str]]): Begins to read the texts; it is called twice.
-    path (Path): A folder that does not exist yet.
-    settings (NewTransformer): The sizes.
-    RETURNS (Dict[str, int]): Sizes of what was made: "vocabulary", "parameters", "bytes".
-    RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does not
-        fit the texts.
+        read (Callable[[], Iterable[str]]): Begins to read the texts; it is called twice.
+        path (Path): A folder that does not exist yet.
+        settings (NewTransformer): The sizes.
+        RETURNS (Dict[str, int]): Sizes of what was made: "vocabulary", "parameters", "bytes".
+    <<<<<<< HEAD:spacy_transfer/pretraining/random_transformer.py
+        RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does not
+            fit the texts.
+    =======
+        RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does
+            not fit the texts.
+    >>>>>>> fresh:spacy_transfer/pretraining/new_transformer.py
     """
     if path.exists() or path.is_symlink():
         raise ValueError(Errors.T390.format(path=path))
@@ -148,14 +153,14 @@ def _characters(texts: Iterable[str], tokenizer: "Tokenizer") -> tuple[list[str]
     """The most frequent characters in a fixed order, and those of them that stand inside of words."""
     words: Counter[str] = Counter()
     for text in texts:
-        pieces = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
-        words.update(word for word, _ in pieces)
-    counts: Counter[str] = Counter()
+        words.update(text.split())
+    counts, inner = Counter[str](), set[str]()
     for word, count in words.items():
-        for character in word:
-            counts[character] += count
+        for part, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(word)):
+            inner.update(part[1:])
+            for character in part:
+                counts[character] += count
     kept = sorted(counts, key=lambda character: (-counts[character], character))[:_MOST_CHARACTERS]
-    inner = {character for word in words for character in word[1:]}
     return sorted(kept), sorted(inner.intersection(kept))
 
 

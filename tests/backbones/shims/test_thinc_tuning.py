@@ -26,6 +26,7 @@ BACKBONES = {
     "still cnn": {"finetune": False, "width": 12, "context": CONTEXTS["cnn"]},
     "still bilstm": {"finetune": False, "width": 12, "context": CONTEXTS["bilstm"]},
     "pipeline": {},
+    "hash": {"width": 16, "rows": [50] * 4, "context": CONTEXTS["cnn"]},
 }
 OPTIMIZERS = {
     "Thinc's Adam": lambda: Adam(0.01, L2=0.1),
@@ -40,9 +41,12 @@ def build(sources):  # noqa: F811
     def make(kind, *, frozen=False, more=(), **tuning):
         spacy.util.fix_random_seed(0)
         nlp = spacy.blank("en")
-        name, source = ("Pipeline", "pipeline") if kind == "pipeline" else ("Vectors", "vectors.txt")
-        model = {"@architectures": f"spacy-transfer.{name}Backbone.v1", "source": str(sources / source)}
-        model |= {**BACKBONES[kind], **dict(more)}
+        name, source = {"pipeline": ("Pipeline", "pipeline"), "hash": ("HashEmbed", None)}.get(
+            kind, ("Vectors", "vectors.txt")
+        )
+        model = {"@architectures": f"spacy-transfer.{name}Backbone.v1", **BACKBONES[kind], **dict(more)}
+        if source is not None:
+            model["source"] = str(sources / source)
         if tuning:
             model["tuning"] = {"@misc": "spacy-transfer.Tuning.v1", **tuning}
         nlp.add_pipe("transfer_backbone", config={"model": model, "frozen": frozen})
@@ -90,6 +94,9 @@ def test_names(build):
     pipeline = set(shim_of(build("pipeline")[0]).weights)
     assert {"embeddings.hashembed.0.E", "embeddings.maxout.W", "layer.0.maxout.W", "layer.1.layernorm.G"} < pipeline
     assert max(depth_of(name) for name in pipeline) == 2
+    fresh = set(shim_of(build("hash")[0]).weights)
+    assert {"embeddings.hashembed.0.E", "embeddings.maxout.W", "layer.0.W", "layer.2.maxout.W"} < fresh
+    assert max(depth_of(name) for name in fresh) == 3
 
 
 @pytest.mark.parametrize("make", sorted(OPTIMIZERS))
@@ -112,6 +119,10 @@ def test_names(build):
         ("pipeline", 1, [2]),
         ("pipeline", [r"^layer\."], [0]),
         ("pipeline", "all", []),
+        ("hash", None, [0, 1, 2, 3]),
+        ("hash", "embeddings", [1, 2, 3]),
+        ("hash", 2, [3]),
+        ("hash", "all", []),
     ],
 )
 def test_frozen_is_frozen(build, kind, freeze, expected, make):
@@ -182,7 +193,7 @@ def test_below_the_boundary_nothing_is_kept_and_dropout_is_off(build):
 
 
 @pytest.mark.parametrize("make", [lambda: SGD(0.1), lambda: sgd_v1(learn_rate=0.1, momentum=0.0, grad_clip=0.0)])
-@pytest.mark.parametrize("kind", ["bilstm", "pipeline"])
+@pytest.mark.parametrize("kind", ["bilstm", "pipeline", "hash"])
 def test_layer_decay_scales_the_step(build, kind, make):
     """Plain gradient descent: ratios of steps are ratios of rates."""
     changes = {}
@@ -261,7 +272,7 @@ def test_settings_and_steps_survive(build, kind, tmp_path):
     assert nlp.get_pipe("transfer_backbone").model.copy().shims[0].steps == 5
 
 
-@pytest.mark.parametrize("kind", ["still cnn", "pipeline"])
+@pytest.mark.parametrize("kind", ["still cnn", "pipeline", "hash"])
 def test_it_moves_into_a_head_with_replace_listeners(build, kind):
     nlp, examples = build(kind, freeze=1, head_first=1)
     train(nlp, examples, Adam(0.01), 1)
@@ -291,6 +302,9 @@ def test_it_moves_into_a_head_with_replace_listeners(build, kind):
         ("vectors", {"head_first": 2}, {"finetune": False, "width": None}, "T658"),
         ("still cnn", {"anchor": 0.1}, {}, "T660.*finetune"),
         ("cnn", {"anchor": {"layer": 0.1}}, {}, r"T650.*embeddings\.E"),
+        ("hash", {"adapter": {"method": "lora"}}, {}, "T655.*adapter.*HashEmbedBackbone"),
+        ("hash", {"anchor": 0.1}, {}, "T223.*anchor = 0.1"),
+        ("hash", {"freeze": ["nothing"]}, {}, "T617"),
         ("pipeline", {"freeze": 3}, {}, "T614"),
         ("pipeline", {"freeze": ["nothing"]}, {}, "T617"),
         ("cnn", {"freeze": ["("]}, {}, "T616"),

@@ -1,4 +1,4 @@
-"""Stock heads on word vectors and on another pipeline's encoder; both in worker processes and after saving."""
+"""Stock heads on word vectors, on another pipeline's encoder and on a fresh one; both in worker processes and after saving."""
 
 import numpy
 import pytest
@@ -44,6 +44,7 @@ BACKBONES = {
     "vectors": ("spacy-transfer.VectorsBackbone.v1", "vectors.txt", {"finetune": True}),
     "bilstm": ("spacy-transfer.VectorsBackbone.v1", "vectors.txt", {"context": CONTEXT}),
     "pipeline": ("spacy-transfer.PipelineBackbone.v1", "pipeline", {}),
+    "hash": ("spacy-transfer.HashEmbedBackbone.v1", None, {"width": 16, "rows": [50] * 4, "context": CONTEXT}),
 }
 
 
@@ -51,7 +52,7 @@ def build(sources, kind, heads):
     spacy.util.fix_random_seed(0)
     name, source, more = BACKBONES[kind]
     nlp = spacy.blank("en")
-    model = {"@architectures": name, "source": str(sources / source), **more}
+    model = {"@architectures": name, **({} if source is None else {"source": str(sources / source)}), **more}
     nlp.add_pipe("transfer_backbone", config={"model": model})
     for head in heads:
         config = {"min_action_freq": 1} if head == "parser" else {}

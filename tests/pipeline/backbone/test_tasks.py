@@ -38,6 +38,7 @@ BACKBONES = {
     "cnn": ("VectorsBackbone", "vectors.txt", {"finetune": True, "context": CNN}),
     "bilstm": ("VectorsBackbone", "vectors.txt", {"finetune": True, "context": LSTM}),
     "pipeline": ("PipelineBackbone", "pipeline", {}),
+    "hash": ("HashEmbedBackbone", None, {"width": 12, "rows": [50] * 4, "context": CNN}),
 }
 
 
@@ -48,8 +49,9 @@ def build(sources, tiny_bert):  # noqa: F811
     def make(kind="bert", heads=TASKS, models=None, **settings):
         spacy.util.fix_random_seed(0)
         name, file, more = BACKBONES[kind]
-        source = tiny_bert if file is None else str(sources / file)
-        model = {"@architectures": f"spacy-transfer.{name}.v1", "source": source, **more}
+        model = {"@architectures": f"spacy-transfer.{name}.v1", **more}
+        if name != "HashEmbedBackbone":
+            model["source"] = tiny_bert if file is None else str(sources / file)
         nlp = spacy.blank("en")
         nlp.add_pipe("transfer_backbone", config={"model": model, **settings})
         for head in heads:
