@@ -1079,7 +1079,7 @@ class Errors(metaclass=_Coded):
     )
     T825 = (
         "The file to go on from was pretrained by {found}, but pretraining.objective is {name}. Name the same "
-        "objective, or begin without --resume-path and with the file as [initialize] init_tok2vec."
+        "objective, or write the file as a source (python -m spacy transfer to-source), and begin from that."
     )
     T826 = (
         "pretraining.objective: share = {share}, random = {random}, keep = {keep}. share must be more than 0, and "
@@ -1095,6 +1095,12 @@ class Errors(metaclass=_Coded):
         '@readers = "spacy-transfer.RawText.v1".'
     )
     T831 = "pretraining.objective {name}: the corpus has no two words that could be predicted. Found: {found}"
+    T861 = (
+        "The weights do not fit the backbone {name!r} of this config: {found}. Take the block of the backbone that "
+        "they were pretrained with. Or write them as a source (python -m spacy transfer to-source CONFIG FILE FOLDER, with "
+        "the CONFIG of the pretraining), and set source = FOLDER."
+    )
+    T862 = "{key} = {path}: there is no such file. `spacy pretrain` writes model0.bin, ... and model-last.bin."
 
 
 class Warnings(metaclass=_Coded):
