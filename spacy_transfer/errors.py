@@ -1101,6 +1101,23 @@ class Errors(metaclass=_Coded):
         "the CONFIG of the pretraining), and set source = FOLDER."
     )
     T862 = "{key} = {path}: there is no such file. `spacy pretrain` writes model0.bin, ... and model-last.bin."
+    T863 = "The config has no block [pretraining]. Name the config that `spacy pretrain` was called with."
+    T864 = (
+        "[pretraining] component and layer name a layer inside a component, which cannot be written as a source. Name a "
+        'component that is a backbone itself ("transfer_backbone"), with layer = "".'
+    )
+    T865 = (
+        "{path} was not written by an objective of this package, so that it has no output layer to assess. Pretrain "
+        "with one of spacy-transfer's objectives (MaskedWords.v1, ...)."
+    )
+    T866 = (
+        "No text is held out, so that there is no loss to assess: pretraining.corpus needs a block with @readers = "
+        '"spacy-transfer.RawText.v1" and held_out above 0. Set it, or give more texts.'
+    )
+    T867 = (
+        "pretraining.objective = {found} is not an objective of this package: it has no held-out loss. Take one of "
+        "spacy-transfer's objectives (MaskedWords.v1, ...)."
+    )
 
 
 class Warnings(metaclass=_Coded):

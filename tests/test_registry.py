@@ -52,6 +52,7 @@ SCHEDULES = {
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
 COMMANDS = {
     "transfer_affinity",
+    "transfer_assess",
     "transfer_calibrate",
     "transfer_debug",
     "transfer_fit",
@@ -61,6 +62,7 @@ COMMANDS = {
     "transfer_report",
     "transfer_retention",
     "transfer_to_hf",
+    "transfer_to_source",
 }
 CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}
 NAMES = {
