@@ -1097,14 +1097,14 @@ class Errors(metaclass=_Coded):
     T831 = "pretraining.objective {name}: the corpus has no two words that could be predicted. Found: {found}"
     T861 = (
         "The weights do not fit the backbone {name!r} of this config: {found}. Take the block of the backbone that "
-        "they were pretrained with. Or write them as a source (python -m spacy transfer to-source CONFIG FILE FOLDER, with "
-        "the CONFIG of the pretraining), and set source = FOLDER."
+        "they were pretrained with. Or write them as a source (python -m spacy transfer to-source CONFIG FILE FOLDER, "
+        "with the CONFIG of the pretraining), and set source = FOLDER."
     )
     T862 = "{key} = {path}: there is no such file. `spacy pretrain` writes model0.bin, ... and model-last.bin."
     T863 = "The config has no block [pretraining]. Name the config that `spacy pretrain` was called with."
     T864 = (
-        "[pretraining] component and layer name a layer inside a component, which cannot be written as a source. Name a "
-        'component that is a backbone itself ("transfer_backbone"), with layer = "".'
+        "[pretraining] component and layer name a layer inside a component, which cannot be written as a source. Name "
+        'a component that is a backbone itself ("transfer_backbone"), with layer = "".'
     )
     T865 = (
         "{path} was not written by an objective of this package, so that it has no output layer to assess. Pretrain "

@@ -122,6 +122,6 @@ def as_transformers(pretrained: "Pretrained", most: int | None) -> "PreTrainedTo
     inputs = ["input_ids", "attention_mask"]
     if getattr(pretrained.transformer.config, "type_vocab_size", 0) > 1:
         inputs.insert(1, "token_type_ids")
-    most = {} if most is None else {"model_max_length": most}
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **most, **tokens)
+    limit = {} if most is None else {"model_max_length": most}
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **limit, **tokens)
     return cast("PreTrainedTokenizerBase", made)
