@@ -1264,3 +1264,7 @@ class Warnings(metaclass=_Coded):
         "source = {source} has no weights for the language-model layer. It begins anew, tied to the input embeddings: "
         "the loss at the start says nothing of the encoder."
     )
+    W861 = (
+        'The backbone has layers = "mix". Folders of transformers have no place for the weights of the mix: they are '
+        "not written."
+    )

@@ -1,6 +1,7 @@
 """A pretrained file as a source: a folder that transformers loads, or a spaCy pipeline."""
 
 import copy
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,8 +18,9 @@ from ..backbones.shims.safetensors_shim import load_state
 from ..backbones.transformer.pretrained import Pretrained
 from ..backbones.transformer.tokenizer_checks import as_transformers
 from ..backbones.transformer.transformer_shim import TransformerShim, most_pieces
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from ..integrity import seal_folder
+from ..tuning.adapters import has_adapter, merge
 from ..types import BackboneT
 from ..types import Config as Block
 from .language_model import LanguageModelHead
@@ -26,6 +28,8 @@ from .masked_words import MaskedPieces, transformer_shim
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+logger = logging.getLogger("spacy")
 
 
 def write_source(config: Config, file: Path, folder: Path) -> str:
@@ -88,6 +92,10 @@ def require_pretraining(config: Config) -> Config:
 
 def _write_transformer(shim: TransformerShim, saved: Block | None, folder: Path) -> None:
     encoder, pretrained = shim.encoder.transformer.cpu(), cast(Pretrained, shim.pretrained)
+    if has_adapter(encoder):
+        merge(encoder)  # Of a file that none of our objectives wrote.
+    if shim.encoder.mix is not None:
+        logger.warning(Warnings.W861)
     if saved is not None and saved["name"] == MaskedPieces.name and saved["settings"] is not None:
         model, more = _language_model(encoder, saved["weights"])
     else:

@@ -14,7 +14,7 @@ from spacy_transfer.tuning.policy import Tuning
 
 from ..pipelines import make_pipeline
 from ..training import write_training
-from .pretrain import run, transformer, vectors_cnn, write_texts, write_vectors
+from .pretrain import config, run, transformer, vectors_cnn, write_texts, write_vectors
 
 OBJECTIVE = '@architectures = "spacy-transfer.MaskedWords.v1"\nprogress = false'
 
@@ -56,11 +56,14 @@ def test_saving_changes_nothing_in_the_model(tiny_bert):
 
 
 def test_init_tok2vec_of_spacy_train(pretrained, tiny_bert, tmp_path):
-    block = {"pretraining.component": "transfer_backbone", "pretraining.layer": ""}
+    pretraining = config(pretrained.parent / "raw.txt", transformer(tiny_bert), OBJECTIVE)
     found = []
     for file in (None, pretrained):
-        overrides = {**block, "initialize.init_tok2vec": None if file is None else str(file)}
-        nlp = init_nlp(load_config(write_training(tmp_path, tiny_bert, overrides=overrides)))
+        settings = load_config(write_training(tmp_path, tiny_bert))
+        settings["pretraining"] = pretraining["pretraining"]
+        settings["corpora"]["pretrain"] = pretraining["corpora"]["pretrain"]
+        settings["initialize"] = {"init_tok2vec": None if file is None else str(file)}
+        nlp = init_nlp(settings)
         found.append(nlp.get_pipe("transfer_backbone").model.shims[0].encoder.state_dict())
     expected = shim_of(tiny_bert, pretrained).encoder.state_dict()
     assert all(torch.equal(found[1][name], expected[name]) for name in expected)

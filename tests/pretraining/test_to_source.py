@@ -103,6 +103,12 @@ def test_another_objective_has_no_language_model(tiny_bert, tmp_path):
     assert numpy.array_equal(rows(backbone), rows(loaded(settings, file)))
 
 
+def test_a_mix_of_layers_is_not_written(tiny_bert, tmp_path, caplog):
+    settings, file = pretrain(tmp_path, transformer(tiny_bert, extra='layers = "mix"'))
+    write_source(settings, file, tmp_path / "source")
+    assert "W861" in caplog.text and "mix" in caplog.text
+
+
 def hash_cnn(folder):
     nlp = spacy.blank("en")
     size = {"width": 8, "depth": 1, "embed_size": 50, "window_size": 1, "maxout_pieces": 2, "subword_features": True}
