@@ -31,6 +31,7 @@ TABLES = {
         "articles": "inference.py",
         "rows": "rows.py",
         "vectors": "vectors.py --texts {texts}",
+        "word_vectors": "word_vectors.py",
         "frozen": "frozen_epochs.py",
         "memory": "memory.py --texts {texts}",
         "loading": "loading.py",

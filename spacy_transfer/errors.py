@@ -6,7 +6,7 @@ T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks
 that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
-checkpoints, T77x affinity, T78x and T79x retention; W for warnings, by the same floors.
+checkpoints, T77x affinity, T78x and T79x retention, T81x word vectors; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1118,6 +1118,83 @@ class Errors(metaclass=_Coded):
         "pretraining.objective = {found} is not an objective of this package: it has no held-out loss. Take one of "
         "spacy-transfer's objectives (MaskedWords.v1, ...)."
     )
+    T811 = "{path} is there already. It was left as it is: give another name, or remove it."
+    T812 = (
+        "--source with --method fasttext: fastText makes the vector of a word from parts that words share, so that "
+        "none can be set or frozen alone. Take --method word2vec."
+    )
+    T813 = (
+        "--min-count {min_count}: no word of {path} comes that often. The most frequent one, {word!r}, comes {count} "
+        "times in {tokens} tokens. Give more texts, or a lower --min-count."
+    )
+    T814 = (
+        "--width {width}, but the vectors of --source {source} have {found} columns. Leave --width out: vectors keep "
+        "their width."
+    )
+    T815 = (
+        "--source {source} has no table of words, only parts of words: there are no known words to start from. Give "
+        "GloVe, word2vec, the .vec or .bin file of fastText, or a spaCy pipeline with a table."
+    )
+    T816 = "Of {words} words that come often enough in {path}, {known} have a vector in --source {source}{problem}"
+    T817 = 'Word vectors are trained by gensim, which is not installed. Run: pip install "spacy-transfer[vectors]"'
+    T818 = "{path} cannot be written: {error}"
+    T819 = (
+        "{path}: the word {word!r} has a space, which the binary format of word2vec cannot hold. Give OUT another "
+        "ending than .bin (.txt), to write text."
+    )
+    T221 = (
+        "model.attrs: {unknown} cannot be embedded. Give one feature or more that a word has by itself. Those are: "
+        "{known}."
+    )
+    T222 = "model.attrs has {n_attrs} entries, and model.rows {n_rows}: give a number of rows for each feature."
+    T223 = (
+        "tuning.anchor = {found!r}: HashEmbedBackbone begins with random weights, and there is nothing to pull it to. "
+        "Set anchor = null. To stay near a pipeline that was saved, use the callback 'spacy-transfer.Anchor.v1'."
+    )
+    T224 = (
+        "model.include_static_vectors = true needs word vectors in the pipeline's vocabulary (width: {wanted}). Its "
+        "vectors have width {found}. Set initialize.vectors, the same one for pretraining and training, or "
+        "include_static_vectors = false."
+    )
+    T225 = (
+        "The layer {found!r} (depth: {depth}) has no rows for each direction. Use 'spacy-transfer.BiLSTMContext.v1' as "
+        "context, with mix_directions = false if depth is more than 1."
+    )
+    T226 = "The backbone has no weights yet. Call nlp.initialize(), train with 'spacy train', or load a saved pipeline."
+    T801 = "--width {width} cannot be divided by --heads {heads}. Give a multiple, such as --width 256 --heads 4."
+    T802 = (
+        "--vocab-size {found} is too small: the texts have {characters} characters, which alone take {least} word "
+        "pieces. Give --vocab-size {least} or more; several thousand are usual."
+    )
+    T803 = (
+        "--vocab-size {wanted} is too large for these texts, which give {found} word pieces (a piece must be found "
+        "twice). Give more texts, or --vocab-size {found} or less."
+    )
+    T851 = (
+        "pretraining.objective {name} needs a context of which no row sees the word that it predicts. Found "
+        "{layer!r}, {found}. Take a spacy-transfer.VectorsBackbone.v1 or HashEmbedBackbone.v1, and as its context "
+        "CNNContext.v1 with causal = true, or BiLSTMContext.v1 with depth = 1 or mix_directions = false. "
+        "For any other backbone take spacy-transfer.MaskedWords.v1."
+    )
+    T852 = (
+        "pretraining.objective.teacher, source = {source!r}: its tokenizer cuts {text!r} into {theirs}, and that of "
+        "the pipeline to be pretrained into {ours}. Rows are matched token by token: set nlp.lang and nlp.tokenizer as "
+        "there, or take a spacy-transfer.TransformerBackbone.v1 as teacher, which reads the tokens of any tokenizer."
+    )
+    T853 = (
+        "pretraining.objective.teacher is a {found!r}, which has layers that nothing has trained. Take "
+        "spacy-transfer.TransformerBackbone.v1, VectorsBackbone.v1 (without width and context) or PipelineBackbone.v1, "
+        "each of which reads a source. What you trained yourself is the source of a PipelineBackbone."
+    )
+    T854 = (
+        "pretraining.objective: the file to go on from was matched to a teacher's rows of width {found}, but those of "
+        "the teacher have width {width}. Take the same teacher, or write the file as a source (python -m spacy transfer "
+        "to-source), and begin from that."
+    )
+    T841 = (
+        'pretraining.objective {name}: with views = "dropout", the backbone gives both times the same rows: it has no '
+        'dropout, or is frozen. Set row_dropout = 0.1, or [pretraining] dropout for a CNN, or views = "delete".'
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -1267,4 +1344,12 @@ class Warnings(metaclass=_Coded):
     W861 = (
         'The backbone has layers = "mix". Folders of transformers have no place for the weights of the mix: they are '
         "not written."
+    )
+    W811 = (
+        "The words of --source {source} are all in lower case, those of the texts are not: {count} of them have a "
+        "vector in lower case only, and are taken for new words. Use --lower."
+    )
+    W841 = (
+        "pretraining.objective {name}: a batch of {count} docs has no two different texts to tell apart, and is left "
+        "out, as are all of its kind. Raise pretraining.batcher.size, or lower corpora.pretrain.max_words."
     )

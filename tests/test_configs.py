@@ -106,7 +106,8 @@ def where(name, data, tmp_path, monkeypatch):
 
 
 def test_these_are_the_configs():
-    assert sorted(path.stem for path in CONFIGS.glob("*.cfg")) == NAMES
+    found = sorted(path.stem for path in CONFIGS.glob("*.cfg"))
+    assert [name for name in found if not name.startswith("pretrain_")] == NAMES
 
 
 @pytest.mark.wheel

@@ -31,6 +31,9 @@ ARCHITECTURES = {
         "Tok2VecTransformer",
         "VectorsBackbone",
         "PipelineBackbone",
+        "HashEmbedBackbone",
+        "NextWord",
+        "MatchRows",
         "CNNContext",
         "BiLSTMContext",
         "OwnBackbone",
@@ -39,10 +42,13 @@ ARCHITECTURES = {
         "TextCatHead",
         "RegressionHead",
         "TokenHead",
+        "MaskedWords",
+        "Contrastive",
+        "Denoising",
     )
 }
 SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "PerCorpus", "Regression", "Tagger", "TextCat")}
-READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "Rehearsal", "Teacher")}
+READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "RawText", "Rehearsal", "Teacher")}
 BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1", "spacy-transfer.RetentionLogger.v1"}
 MISC = {"spacy-transfer.TaskWeights.v1", "spacy-transfer.Tuning.v1"}
@@ -59,10 +65,12 @@ COMMANDS = {
     "transfer_from_hf",
     "transfer_graft",
     "transfer_lr_find",
+    "transfer_new_transformer",
     "transfer_report",
     "transfer_retention",
     "transfer_to_hf",
     "transfer_to_source",
+    "transfer_vectors",
 }
 CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}
 NAMES = {

@@ -159,15 +159,15 @@ def _load(source: str, path: Path, kind: str) -> "PreTrainedModel":
 
 def _rows_of(path: Path, name: str) -> int:
     """How many rows a tensor has in the weights of a folder. transformers 4.5x does not say it."""
-    import torch
     from safetensors import safe_open
+    from transformers.modeling_utils import load_state_dict
 
     for file in sorted(path.glob("*.safetensors")):
         with safe_open(file, framework="pt") as opened:
             if name in opened.keys():
                 return int(opened.get_slice(name).get_shape()[0])
     for file in sorted(path.glob("pytorch_model*.bin")):
-        state = torch.load(file, map_location="meta", weights_only=True)
+        state = load_state_dict(str(file), map_location="meta")
         if name in state:
             return len(state[name])
     raise KeyError(name)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
 from thinc.api import Model, Ops, Optimizer
 from thinc.types import FloatsXd
-from torch import nn
 
 from ..backbones.shims.safetensors_shim import SafetensorsShim, dump_state, load_state
 from ..corpora.raw_text import RawText, reader_of
@@ -22,6 +21,9 @@ from ..errors import Errors
 from ..types import BackboneT, Config
 from .monitor import Monitor
 from .pretrained_file import PretrainedLayer
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Objective(ABC):
     """
 
     name: ClassVar[str]
-    unit: ClassVar[str]
+    unit: str
     """What the loss is a mean over."""
     is_likelihood: ClassVar[bool] = True
     """Whether the loss is a negative log-likelihood, so that its exponential is a perplexity."""
@@ -71,13 +73,13 @@ class Objective(ABC):
         """
         return {}
 
-    def make_output(self, settings: Config) -> nn.Module | None:
+    def make_output(self, settings: Config) -> "nn.Module | None":
         """RETURNS (Optional[nn.Module]): What is learned beside the backbone, with fresh weights; None for nothing."""
         return None
 
     @abstractmethod
     def measure(
-        self, docs: list[Doc], output: nn.Module | None, draw: numpy.random.Generator, is_train: bool
+        self, docs: list[Doc], output: "nn.Module | None", draw: numpy.random.Generator, is_train: bool
     ) -> Measured:
         """Compute the loss of a batch.
 

@@ -23,8 +23,9 @@ from ..integrity import seal_folder
 from ..tuning.adapters import has_adapter, merge
 from ..types import BackboneT
 from ..types import Config as Block
-from .language_model import LanguageModelHead
-from .masked_words import MaskedPieces, transformer_shim
+from .objectives.language_model import LanguageModelHead
+from .objectives.masked_pieces import MaskedPieces
+from .objectives.masked_words import transformer_shim
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,8 +9,9 @@ from thinc.api import SGD, Adam
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
-from spacy_transfer.pretraining.masked_words import MaskedPieces, build_masked_words_v1
 from spacy_transfer.pretraining.objective import NOTHING, Measured, Objective, build_pretraining, pretraining_of
+from spacy_transfer.pretraining.objectives.masked_pieces import MaskedPieces
+from spacy_transfer.pretraining.objectives.masked_words import build_masked_words_v1
 
 from ..pipelines import backbone_config
 from .pretrain import config, run, transformer, vectors_cnn, write_texts, write_vectors

@@ -9,7 +9,7 @@ from spacy.util import load_config
 
 from spacy_transfer.backbones.shims import tunable
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
-from spacy_transfer.pretraining.masked_words import build_masked_words_v1
+from spacy_transfer.pretraining.objectives.masked_words import build_masked_words_v1
 from spacy_transfer.tuning.policy import Tuning
 
 from ..pipelines import make_pipeline

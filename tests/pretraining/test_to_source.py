@@ -9,14 +9,14 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertFor
 
 from spacy_transfer.backbones.tok2vec import build_pipeline_backbone_v1
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
-from spacy_transfer.pretraining.masked_words import build_masked_words_v1
 from spacy_transfer.pretraining.objective import pretraining_of
+from spacy_transfer.pretraining.objectives.masked_words import build_masked_words_v1
 from spacy_transfer.pretraining.to_source import build_backbone, write_source
 from spacy_transfer.tuning.policy import Tuning
 
 from ..checkpoints import write_checkpoint
+from .objectives.test_masked_pieces import peer_loss
 from .pretrain import config, run, transformer, vectors_cnn, write_texts, write_vectors
-from .test_masked_words import peer_loss
 
 OBJECTIVE = '@architectures = "spacy-transfer.MaskedWords.v1"\nprogress = false'
 TEXTS = ["the cat sings of a dog", "", "a bird", "big words in a long line of words. " * 9]

@@ -4,12 +4,14 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+import srsly
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.shims import Shim
 from thinc.types import Floats2d, FloatsXd
 
 from ...errors import Errors
+from ...integrity import unpack
 from ...tuning.anchors import strengths
 from ...tuning.policy import Policy, Tuning
 from ..blas import by_numpy
@@ -20,6 +22,9 @@ from .tunable import Tunable
 class LayersShim(Tunable, Shim):
     """Tunes the weights of the layers of its node, and holds none itself. In Thinc the shims of a model step before its
     nodes: gradients that this shim removes change nothing. Without a tuning, Thinc steps all weights."""
+
+    saved = "The saved backbone"
+    """Its name in messages."""
 
     def __init__(self, tuning: Tuning | None = None) -> None:
         Shim.__init__(self, None)
@@ -89,6 +94,18 @@ class LayersShim(Tunable, Shim):
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """Thinc moves the layers."""
+
+    # Saving
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): msgpack of the steps; the rest is the config's."""
+        return srsly.msgpack_dumps({"steps": self.steps})
+
+    def from_bytes(self, data: bytes) -> "LayersShim":
+        """Take the steps; weights follow."""
+        self.unbind()
+        self.steps = unpack(data, self.saved, {"steps": int})["steps"]
+        return self
 
     # A step
 

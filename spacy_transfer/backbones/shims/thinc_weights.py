@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from thinc.api import Model
 
+from ..._compat import drop_gradient
 from .parameter import Parameter, node_parameters, shim_parameters
 
 # Thinc names what combines layers after them: "softmax>>dropout", "with_array(softmax)". A path goes through them.
@@ -47,6 +48,14 @@ def find_weights(embeddings: Sequence[Model], rest: Sequence[Model]) -> dict[str
             seen[path] += 1
             found |= {f"{owner}.{weight.parameter.own_name}": weight for weight in _weights(node, part, block)}
     return found
+
+
+def forget_weights(model: Model) -> None:
+    """Remove the parameters of all nodes, and their gradients, before they are initialised anew."""
+    for node in model.walk():
+        for name in node.param_names:
+            node.set_param(name, None)
+            drop_gradient(node, name)
 
 
 def _blocks(model: Model) -> Iterator[Model]:

@@ -35,11 +35,13 @@ class VectorTable:
     keys (NDArray[uint64]): spaCy's hash of every word, in the order of the file.
     data (NDArray[float32]): Their rows, shape (n_words, width).
     subwords (Config): The argument of `subwords.make_subwords`; empty if other words get no rows.
+    words (List[str]): The words themselves, in the same order.
     """
 
     keys: NDArray[numpy.uint64]
     data: Floats
     subwords: Config = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
 
 
 def read_vectors(source: str) -> VectorTable:
@@ -103,8 +105,8 @@ def _table(words: Sequence[object], data: ArrayLike, path: Path, subwords: Confi
     if len(first) < len(keys):
         warnings.warn(Warnings.W201.format(path=path, count=len(keys) - len(first)), stacklevel=2)
         first.sort()
-        keys, rows = keys[first], rows[first]
-    return VectorTable(keys, rows, subwords or {})
+        keys, rows, words = keys[first], rows[first], [words[i] for i in first]
+    return VectorTable(keys, rows, subwords or {}, [str(word) for word in words])
 
 
 def _check_rows(data: numpy.ndarray, path: str | Path, where: Callable[[int], str]) -> Floats:
@@ -210,4 +212,6 @@ def _read_spacy(source: str | Path) -> VectorTable:
     rows = numpy.fromiter(vectors.key2row.values(), dtype=numpy.int64, count=len(vectors.key2row))
     # Pruned vectors share rows between words; a table of its own per word keeps fine-tuning simple.
     order = numpy.argsort(rows, kind="stable")
-    return VectorTable(keys[order], numpy.ascontiguousarray(data[rows[order]]))
+    keys = keys[order]
+    strings = [nlp.vocab.strings[key] for key in keys]
+    return VectorTable(keys, numpy.ascontiguousarray(data[rows[order]]), words=strings)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias, cast
 
 import numpy
-import srsly
 from numpy.typing import NDArray
 from spacy.attrs import ORTH
 from spacy.strings import get_string_id
@@ -18,7 +17,6 @@ from thinc.types import Floats2d, FloatsXd, Ints1d
 
 from ...checks import COUNT, COUNT_OR_NONE, require
 from ...errors import Errors
-from ...integrity import unpack
 from ...tuning.policy import Tuning
 from ...types import BackboneHooks, BackboneT, Bools, Config, Floats
 from ..context import ContextT
@@ -156,7 +154,9 @@ def init(model: BackboneT, X: Iterable[Doc] | None = None, Y: object = None) -> 
 
 
 class VectorsShim(LayersShim):
-    """Tunes the table and the layers after it. Saved are the steps; the rest is the config's."""
+    """Tunes the table and the layers after it."""
+
+    saved = SAVED
 
     def find_weights(self, model: Model) -> dict[str, Weight]:
         """RETURNS (Dict[str, Weight]): All parameters by name; empty as long as there is no table."""
@@ -201,16 +201,6 @@ class VectorsShim(LayersShim):
         data = read.data[keep]
         check_unchanged(source, _fingerprint(read.keys[keep], data, read.subwords), model.attrs["fingerprint"])
         return {_TABLE: lookup.ops.asarray2f(cast(Floats2d, data))}
-
-    def to_bytes(self) -> bytes:
-        """RETURNS (bytes): msgpack of the steps."""
-        return srsly.msgpack_dumps({"steps": self.steps})
-
-    def from_bytes(self, data: bytes) -> "VectorsShim":
-        """Take the steps; weights follow."""
-        self.unbind()
-        self.steps = unpack(data, SAVED, {"steps": int})["steps"]
-        return self
 
 
 def _check_tuning(tuning: Tuning | None, finetune: bool) -> None:

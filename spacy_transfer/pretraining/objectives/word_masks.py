@@ -6,8 +6,8 @@ from typing import TypeAlias
 import numpy
 from numpy.typing import NDArray
 
-from ..checks import SHARE, require
-from ..errors import Errors
+from ...checks import SHARE, require
+from ...errors import Errors
 
 Ids: TypeAlias = NDArray[numpy.int64]
 

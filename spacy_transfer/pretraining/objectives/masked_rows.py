@@ -10,11 +10,11 @@ from thinc.api import get_torch_default_device, torch2xp, xp2torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..corpora.raw_text import RawText
-from ..errors import Errors
-from ..types import BackboneT, Config
-from .masking import Ids, Masking
-from .objective import NOTHING, Measured, Objective
+from ...corpora.raw_text import RawText
+from ...errors import Errors
+from ...types import BackboneT, Config
+from ..objective import NOTHING, Measured, Objective
+from .word_masks import Ids, Masking
 
 MASK = "[MASK]"
 
@@ -31,10 +31,11 @@ class WordSoftmax(nn.Module):
         super().__init__()
         n_words = len(words)
         self.index = {word: i for i, word in enumerate(words)}
-        if n_words >= adaptive_from:
+        self.adaptive: nn.AdaptiveLogSoftmaxWithLoss | None
+        # Frequent words, and two classes of rarer ones at 1/2 and 1/4 of the width: none may be empty.
+        if n_words >= max(adaptive_from, 20) and width >= 4:
             cuts = [n_words // 20, n_words // 4]
-            self.adaptive: nn.AdaptiveLogSoftmaxWithLoss | None = nn.AdaptiveLogSoftmaxWithLoss(width, n_words, cuts)
-            self.linear = None
+            self.adaptive, self.linear = nn.AdaptiveLogSoftmaxWithLoss(width, n_words, cuts, div_value=2.0), None
         else:
             self.adaptive, self.linear = None, nn.Linear(width, n_words)
 
@@ -120,7 +121,7 @@ class MaskedRows(Objective):
             ends = numpy.cumsum([len(doc) for doc in masked])[:-1]
             back(self.backbone.ops.xp.split(gradient_of(flat), [int(end) for end in ends]))
 
-        return Measured(float(loss.detach()) * len(at), len(at), backprop)
+        return Measured(loss.item() * len(at), len(at), backprop)
 
     def mask(self, docs: list[Doc], softmax: WordSoftmax, draw: numpy.random.Generator) -> tuple[list[Doc], Ids, Ids]:
         """Docs with masked words.

@@ -11,10 +11,10 @@ from thinc.api import Model
 from spacy_transfer.backbones.context import build_cnn_context_v1
 from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
 from spacy_transfer.corpora.raw_text import create_raw_text_v1
-from spacy_transfer.pretraining.masked_rows import MASK, MaskedRows, WordSoftmax, frequent_words
-from spacy_transfer.pretraining.masking import Masking
+from spacy_transfer.pretraining.objectives.masked_rows import MASK, MaskedRows, WordSoftmax, frequent_words
+from spacy_transfer.pretraining.objectives.word_masks import Masking
 
-from .pretrain import run
+from ..pretrain import run
 
 TEXTS = ["the cat sings of a dog", "a dog , a cat .", "", "  ", "big words in a long line of words . " * 3]
 WORDS = ["the", "a", "cat", "dog", "words", "of", "long", "line"]

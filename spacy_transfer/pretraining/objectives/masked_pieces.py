@@ -1,72 +1,23 @@
-"""MaskedWords.v1: predict words that are hidden (Devlin et al. 2019)."""
+"""Masked words of a transformer, predicted piece by piece with a language-model layer."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 import numpy
 import torch
 from spacy.tokens import Doc
-from spacy.vocab import Vocab
-from thinc.api import Model
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ..backbones.transformer.encoder import Pieces
-from ..backbones.transformer.pretrained import Pretrained
-from ..backbones.transformer.transformer_shim import TransformerShim
-from ..corpora.raw_text import RawText
-from ..errors import Errors
-from ..types import BackboneT, Config
+from ...backbones.transformer.encoder import Pieces
+from ...backbones.transformer.pretrained import Pretrained
+from ...backbones.transformer.transformer_shim import TransformerShim
+from ...corpora.raw_text import RawText
+from ...errors import Errors
+from ...types import BackboneT, Config
+from ..objective import NOTHING, Measured, Objective
 from .language_model import LanguageModelHead
-from .masked_rows import MaskedRows
-from .masking import Ids, Masking
-from .objective import NOTHING, Measured, Objective, build_pretraining
-
-
-def build_masked_words_v1(
-    *,
-    share: float = 0.15,
-    random: float = 0.1,
-    keep: float = 0.1,
-    n_words: int = 10000,
-    adaptive_from: int = 20000,
-    log: Path | None = None,
-    progress: bool = True,
-) -> Callable[[Vocab, BackboneT], Model[list[Doc], Measured]]:
-    """Mask whole words, other ones in each epoch, and predict them: the negative log-likelihood of each.
-
-    On a transformer a word is its word pieces, and they are predicted by the checkpoint's own language-model layer,
-    or, where the source has none, by one that is tied to the input embeddings. On any other backbone a word is a token;
-    its features are hidden, and it is predicted among the most frequent words of the corpus.
-
-    share (float): Share of the words that are predicted.
-    random (float): Share of those that are replaced by a random word.
-    keep (float): Share of those that stay.
-    n_words (int): How many words are predicted, for a backbone that is no transformer.
-    adaptive_from (int): From this many words on, an adaptive softmax (Grave et al. 2017).
-    log (Optional[Path]): A file to which each held-out loss is added, as a JSON object.
-    progress (bool): Show a progress bar.
-    RETURNS (Callable[[Vocab, Model], Model]): For `[pretraining.objective]`.
-    """
-    masking = Masking(share, random, keep)
-
-    def create(vocab: Vocab, tok2vec: BackboneT) -> Model[list[Doc], Measured]:
-        shim = transformer_shim(tok2vec)
-        objective: Objective
-        if shim is not None:
-            objective = MaskedPieces(tok2vec, shim, masking)
-        else:
-            objective = MaskedRows(tok2vec, masking, n_words, adaptive_from)
-        return build_pretraining(objective, log=log, progress=progress)
-
-    return create
-
-
-def transformer_shim(backbone: BackboneT) -> TransformerShim | None:
-    """RETURNS (Optional[TransformerShim]): Of a TransformerBackbone; None for any other backbone."""
-    return next((shim for shim in backbone.shims if isinstance(shim, TransformerShim)), None)
+from .word_masks import Ids, Masking
 
 
 class MaskedPieces(Objective):
@@ -114,7 +65,7 @@ class MaskedPieces(Objective):
         output.train(is_train)
         with torch.set_grad_enabled(is_train):
             loss = cross_entropy(output(states[index]), wanted)
-        return Measured(float(loss.detach()) * len(at), len(at), loss.backward)
+        return Measured(loss.item() * len(at), len(at), loss.backward)
 
     def mask(self, pieces: Pieces, docs: list[Doc], draw: numpy.random.Generator) -> tuple[Pieces, Ids, Ids]:
         """Mask words.

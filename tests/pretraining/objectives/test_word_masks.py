@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_transfer.pretraining.masking import Masking
+from spacy_transfer.pretraining.objectives.word_masks import Masking
 
 
 @settings(deadline=None)

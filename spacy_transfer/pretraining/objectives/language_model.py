@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from .._compat import quiet_loading
-from ..backbones.sources import resolve_source
-from ..errors import Errors, Warnings
+from ..._compat import quiet_loading
+from ...backbones.sources import resolve_source
+from ...errors import Errors, Warnings
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

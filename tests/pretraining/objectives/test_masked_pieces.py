@@ -10,11 +10,12 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
-from spacy_transfer.pretraining.masked_words import MaskedPieces, build_masked_words_v1, find_mask
 from spacy_transfer.pretraining.objective import pretraining_of
+from spacy_transfer.pretraining.objectives.masked_pieces import MaskedPieces, find_mask
+from spacy_transfer.pretraining.objectives.masked_words import build_masked_words_v1
 from spacy_transfer.tuning.policy import Tuning
 
-from .pretrain import run
+from ..pretrain import run
 
 TEXTS = ["the cat sings of a dog", "a dog, a cat.", "", "   ", "big words in a long line of words. " * 9, "x"]
 OBJECTIVE = '@architectures = "spacy-transfer.MaskedWords.v1"'
