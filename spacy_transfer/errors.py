@@ -1079,7 +1079,7 @@ class Errors(metaclass=_Coded):
     )
     T825 = (
         "The file to go on from was pretrained by {found}, but pretraining.objective is {name}. Name the same "
-        "objective, or begin without --resume-path and with the file as [initialize] init_tok2vec."
+        "objective, or write the file as a source (python -m spacy transfer to-source), and begin from that."
     )
     T826 = (
         "pretraining.objective: share = {share}, random = {random}, keep = {keep}. share must be more than 0, and "
@@ -1095,6 +1095,29 @@ class Errors(metaclass=_Coded):
         '@readers = "spacy-transfer.RawText.v1".'
     )
     T831 = "pretraining.objective {name}: the corpus has no two words that could be predicted. Found: {found}"
+    T861 = (
+        "The weights do not fit the backbone {name!r} of this config: {found}. Take the block of the backbone that "
+        "they were pretrained with. Or write them as a source (python -m spacy transfer to-source CONFIG FILE FOLDER, "
+        "with the CONFIG of the pretraining), and set source = FOLDER."
+    )
+    T862 = "{key} = {path}: there is no such file. `spacy pretrain` writes model0.bin, ... and model-last.bin."
+    T863 = "The config has no block [pretraining]. Name the config that `spacy pretrain` was called with."
+    T864 = (
+        "[pretraining] component and layer name a layer inside a component, which cannot be written as a source. Name "
+        'a component that is a backbone itself ("transfer_backbone"), with layer = "".'
+    )
+    T865 = (
+        "{path} was not written by an objective of this package, so that it has no output layer to assess. Pretrain "
+        "with one of spacy-transfer's objectives (MaskedWords.v1, ...)."
+    )
+    T866 = (
+        "No text is held out, so that there is no loss to assess: pretraining.corpus needs a block with @readers = "
+        '"spacy-transfer.RawText.v1" and held_out above 0. Set it, or give more texts.'
+    )
+    T867 = (
+        "pretraining.objective = {found} is not an objective of this package: it has no held-out loss. Take one of "
+        "spacy-transfer's objectives (MaskedWords.v1, ...)."
+    )
     T811 = "{path} is there already. It was left as it is: give another name, or remove it."
     T812 = (
         "--source with --method fasttext: fastText makes the vector of a word from parts that words share, so that "
@@ -1165,8 +1188,8 @@ class Errors(metaclass=_Coded):
     )
     T854 = (
         "pretraining.objective: the file to go on from was matched to a teacher's rows of width {found}, but those of "
-        "the teacher have width {width}. Take the same teacher, or begin without --resume-path and with the file as "
-        "[initialize] init_tok2vec."
+        "the teacher have width {width}. Take the same teacher, or write the file as a source (python -m spacy transfer "
+        "to-source), and begin from that."
     )
     T841 = (
         'pretraining.objective {name}: with views = "dropout", the backbone gives both times the same rows: it has no '
@@ -1317,6 +1340,10 @@ class Warnings(metaclass=_Coded):
     W824 = (
         "source = {source} has no weights for the language-model layer. It begins anew, tied to the input embeddings: "
         "the loss at the start says nothing of the encoder."
+    )
+    W861 = (
+        'The backbone has layers = "mix". Folders of transformers have no place for the weights of the mix: they are '
+        "not written."
     )
     W811 = (
         "The words of --source {source} are all in lower case, those of the texts are not: {count} of them have a "

@@ -25,7 +25,7 @@ FLOORS = {
 }
 MOST_FILES = 16
 # Two sides of one thing: arrays and component, projection and gradients, work and command.
-TWICE = {"calibration", "distillation", "graft", "pcgrad", "retention", "textcat", "tokens"}
+TWICE = {"assess", "calibration", "distillation", "graft", "pcgrad", "retention", "textcat", "to_source", "tokens"}
 
 
 def modules():

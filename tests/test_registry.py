@@ -58,6 +58,7 @@ SCHEDULES = {
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
 COMMANDS = {
     "transfer_affinity",
+    "transfer_assess",
     "transfer_calibrate",
     "transfer_debug",
     "transfer_fit",
@@ -68,6 +69,7 @@ COMMANDS = {
     "transfer_report",
     "transfer_retention",
     "transfer_to_hf",
+    "transfer_to_source",
     "transfer_vectors",
 }
 CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}

@@ -13,6 +13,7 @@ from ..checks import COUNT, require
 from ..errors import Errors
 from ..tuning.policy import Tuning
 from ..types import BackboneHooks, BackboneT
+from .pretrained_weights import BackboneModel
 from .shims.parameter import as_array
 from .shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from .shims.thinc_weights import Weight, find_weights, forget_weights
@@ -58,7 +59,9 @@ def build_hash_embed_backbone_v1(
     hooks = BackboneHooks(is_frozen=is_frozen)
     own = {"width": width, "fingerprint": "", "backbone": hooks}
     shims: Any = [HashEmbedShim(tuning)]
-    return Model("transfer_hash_embed", forward, init=init, layers=layers, dims={"nO": None}, attrs=own, shims=shims)
+    return BackboneModel(
+        "transfer_hash_embed", forward, init=init, layers=layers, dims={"nO": None}, attrs=own, shims=shims
+    )
 
 
 def forward(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[list[Floats2d], Callable[[Any], list[Doc]]]:

@@ -54,6 +54,7 @@ def weights_version(model: Model) -> int:
     tensor; Thinc does not, so some numbers of each array are compared."""
     versions: list[object] = []
     for node in model.walk():
+        versions.append(node.attrs.get("fingerprint"))
         for name in node.param_names:
             if node.has_param(name):
                 array = cast(Floats, node.get_param(name))

@@ -12,7 +12,7 @@ import srsly
 from spacy.attrs import NORM, ORTH
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.util import get_lang_class, is_package, registry
+from spacy.util import dict_to_dot, get_lang_class, is_package, registry
 from spacy.vocab import Vocab, create_vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d, FloatsXd
@@ -22,6 +22,7 @@ from ..installed import like
 from ..integrity import seal, unpack
 from ..tuning.policy import Tuning
 from ..types import BackboneHooks, BackboneT, Config, Ints
+from .pretrained_weights import BackboneModel
 from .shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from .shims.thinc_weights import Weight, find_weights
 from .shims.tunable import Tunable
@@ -48,7 +49,9 @@ def build_pipeline_backbone_v1(*, source: str, component: str | None = None, tun
     check_keys(tuning, "PipelineBackbone")
     own = {"source": source, "component": component}
     attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "backbone": BackboneHooks(is_frozen=is_frozen)}
-    return Model("transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[PipelineShim(tuning)])
+    return BackboneModel(
+        "transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[PipelineShim(tuning)]
+    )
 
 
 def forward(
@@ -99,8 +102,13 @@ class PipelineShim(LayersShim):
         if name not in found or (component is None and name != "tok2vec" and len(found) > 1):
             raise ValueError(Errors.T252.format(component=component, source=source, found=list(found)))
         encoder, self.config = found[name]
-        self.encoder, self.lang, self.steps = _copy(encoder), str(nlp.lang), 0
-        self.vocab = _empty_vocab(self.lang).from_bytes(nlp.vocab.to_bytes(exclude=["strings"]), exclude=["strings"])
+        vocab, self.lang = nlp.vocab, str(nlp.lang)
+        inner = next((shim for shim in encoder.shims if isinstance(shim, PipelineShim)), None)
+        if inner is not None and inner.encoder is not None:
+            # The pipeline has its encoder from another one, whose vocabulary it reads.
+            encoder, self.config, vocab, self.lang = inner.encoder, inner.config, inner.vocab, inner.lang
+        self.encoder, self.steps = _copy(encoder), 0
+        self.vocab = _empty_vocab(self.lang).from_bytes(vocab.to_bytes(exclude=["strings"]), exclude=["strings"])
         return self.encoder
 
     def translate(self, doc: Doc) -> Doc:
@@ -131,10 +139,22 @@ class PipelineShim(LayersShim):
         return encoder.layers if same else [encoder]
 
     def check_tuning(self) -> None:
-        """RAISES (ValueError): When the encoder has a shim with a tuning of its own."""
+        """RAISES (ValueError): When the encoder has a tuning of its own, or is in torch."""
         assert self.encoder is not None
-        if any(isinstance(shim, Tunable) for node in self.encoder.walk() for shim in node.shims):
+        tunable = [shim for node in self.encoder.walk() for shim in node.shims if isinstance(shim, Tunable)]
+        if any(shim.tuning is not None or not isinstance(shim, LayersShim) for shim in tunable):
             raise ValueError(Errors.T659.format(name=self.encoder.name))
+
+    def differences(self, data: bytes) -> list[str]:
+        """RETURNS (List[str]): What keeps saved bytes from taking the place of the encoder that stands here."""
+        saved, own = (
+            dict_to_dot(config) for config in (srsly.json_loads(unpack(data, _SAVED, _FIELDS)["config"]), self.config)
+        )
+        return [
+            f"encoder.{key} = {saved.get(key)!r}, not {own.get(key)!r}"
+            for key in {**own, **saved}
+            if saved.get(key) != own.get(key)
+        ]
 
     def read_origin(self) -> Mapping[str, FloatsXd]:
         model = self._node

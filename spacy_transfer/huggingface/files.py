@@ -1,7 +1,6 @@
 """Folders of transformers' classifiers: read whole and checked, and written whole or not at all."""
 
 import inspect
-import json
 import re
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from .._compat import quiet_loading
 from ..backbones.sources import resolve_source
 from ..backbones.transformer.pretrained import check_bin_files
 from ..backbones.transformer.source_checks import check_finite, check_folder, read_config
+from ..backbones.transformer.tokenizer_checks import as_transformers
 from ..errors import Errors, Warnings
 from ..integrity import seal_folder
 from ..types import Config, Floats, Ints
@@ -22,7 +22,7 @@ from .state_dicts import SUFFIXES, HeadWeights, Layout, Task, find_layout, put_h
 from .tags import TagRows, TokenTask, read_tags
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from ..backbones.transformer.pretrained import Pretrained
 
@@ -202,7 +202,7 @@ def write_checkpoint(export: Export, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".transfer-hf-", dir=path.parent) as folder:
         new = Path(folder) / "new"
         model.save_pretrained(new)
-        _tokenizer_of(export).save_pretrained(new)
+        as_transformers(export.pretrained, export.most).save_pretrained(new)
         seal_folder(new)
         new.rename(path)
 
@@ -235,30 +235,3 @@ def _model_of(export: Export) -> "PreTrainedModel":
     if missing or unexpected or shapes:
         raise ValueError(Errors.T102.format(missing=missing, unexpected=unexpected, shapes=shapes))
     return model.cpu()
-
-
-def _tokenizer_of(export: Export) -> "PreTrainedTokenizerBase":
-    """A fast tokenizer of no class in particular: those of a class would set their own lower-casing again."""
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
-    pretrained = export.pretrained
-    backend = Tokenizer.from_str(pretrained.tokenizer.to_str())
-    tokens = {"pad_token": backend.id_to_token(pretrained.pad_id)}
-    if pretrained.prefix:
-        tokens["cls_token"] = backend.id_to_token(pretrained.prefix[0])
-    if pretrained.suffix:
-        tokens["sep_token"] = backend.id_to_token(pretrained.suffix[-1])
-    known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    state = json.loads(backend.to_str())["model"]
-    names = {"unk_token": [state.get("unk_token"), "[UNK]", "<unk>"], "mask_token": ["[MASK]", "<mask>"]}
-    for role, candidates in names.items():
-        found = next((name for name in candidates if name in known), None)
-        if found is not None:
-            tokens[role] = found
-    inputs = ["input_ids", "attention_mask"]
-    if getattr(pretrained.transformer.config, "type_vocab_size", 0) > 1:
-        inputs.insert(1, "token_type_ids")
-    most = {} if export.most is None else {"model_max_length": export.most}
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **most, **tokens)
-    return cast("PreTrainedTokenizerBase", made)

@@ -10,15 +10,14 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ..backbones.shims.tunable import tunable_shims
+from ..backbones.pretrained_weights import PRETRAINING, load_weights
+from ..backbones.shims.tunable import keep_origins, tunable_shims
 from ..backbones.transformer.transformer_shim import TransformerShim
 from ..errors import Errors
 from ..types import BackboneT, Config
 
 if TYPE_CHECKING:
     from .monitor import Monitor
-
-_KEY = "spacy_transfer_pretraining"
 
 
 class Saved(Protocol):
@@ -52,7 +51,7 @@ class PretrainedLayer(Model[list[Doc], list[Floats2d]]):
         pretraining.monitor.evaluate()
         with _untrained(backbone):
             msg = backbone.to_dict()
-        msg[_KEY] = pretraining.dump()
+        msg[PRETRAINING] = pretraining.dump()
         return srsly.msgpack_dumps(msg)
 
     def from_bytes(self, bytes_data: bytes) -> "PretrainedLayer":
@@ -61,8 +60,11 @@ class PretrainedLayer(Model[list[Doc], list[Floats2d]]):
         bytes_data (bytes): What `to_bytes` returned.
         RETURNS (PretrainedLayer): self.
         """
-        self.layers[0].from_bytes(bytes_data)
-        saved = srsly.msgpack_loads(bytes_data).get(_KEY)
+        backbone = self.layers[0]
+        # Each objective's run is anchored to the source.
+        with keep_origins(backbone):
+            load_weights(backbone, bytes_data)
+        saved = srsly.msgpack_loads(bytes_data).get(PRETRAINING)
         pretraining = self.attrs["pretraining"]
         if saved is not None and saved["settings"] is not None:
             name = pretraining.objective.name

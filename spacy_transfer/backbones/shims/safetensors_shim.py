@@ -137,9 +137,22 @@ def read_metadata(data: bytes) -> dict[str, str]:
     RETURNS (Dict[str, str]): The metadata, empty if there are none.
     RAISES (ValueError): When the header is cut short or damaged.
     """
+    return _read_header(data).get("__metadata__", {})
+
+
+def read_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
+    """RETURNS (Dict[str, Tuple[int, ...]]): The shape of each tensor in safetensors, from the header alone.
+
+    RAISES (ValueError): When the header is cut short or damaged.
+    """
+    header = _read_header(data)
+    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _read_header(data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     try:
-        return json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        return json.loads(data[8 : 8 + length])
     except ValueError as error:
         raise ValueError(Errors.T101.format(error=error)) from error
 

@@ -78,6 +78,10 @@ class LayersShim(Tunable, Shim):
         self.unbind()
         self.steps = 0
         self.bind(model)
+        self.remember_origin()
+
+    def remember_origin(self) -> None:
+        """Keep the present weights as those toward which the anchor pulls."""
         self._origin = {name: self.weights[name].parameter.value_copy() for name in self._strengths}
 
     def copy(self) -> "LayersShim":

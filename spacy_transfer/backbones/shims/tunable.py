@@ -1,6 +1,7 @@
 """A mix-in for shims with a tuning, for parameters in Thinc or torch: settings, steps, policy, anchor."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 from thinc.api import Model
@@ -51,6 +52,10 @@ class Tunable:
             if parameters[name].raw_gradient is not None:
                 pull(parameters[name], cast(Floats, self._origin[name]), strength * self._n_docs)
 
+    def remember_origin(self) -> None:
+        """Keep the present weights as those toward which the anchor pulls."""
+        raise NotImplementedError
+
     def drop_gradients(self) -> None:
         """Drop the gradients of the next step."""
         raise NotImplementedError
@@ -68,3 +73,12 @@ def tunable_shims(model: Model) -> list[Tunable]:
                 shim.bind(node)
                 found.append(shim)
     return found
+
+
+@contextmanager
+def keep_origins(model: Model) -> Iterator[None]:
+    """Within, weights are loaded into a model whose anchors pull to the same weights as before."""
+    origins = [shim._origin for shim in tunable_shims(model)]
+    yield
+    for shim, origin in zip(tunable_shims(model), origins, strict=True):
+        shim._origin = origin

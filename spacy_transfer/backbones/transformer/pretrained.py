@@ -111,7 +111,7 @@ def rebuild(state: bytes, prefix: str) -> tuple[Pretrained, Config | None, dict[
     RAISES (ValueError): When names or shapes do not match, the class is none of transformers' encoders, or a part is
         damaged.
     """
-    parts = _read_header(state)
+    parts = read_header(state)
     tensors = read_state(state)
     check_finite(tensors.items(), _SAVED)
     own = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
@@ -126,7 +126,11 @@ def rebuild(state: bytes, prefix: str) -> tuple[Pretrained, Config | None, dict[
     return pretrained, parts["adapter"], tensors
 
 
-def _read_header(state: bytes) -> Config:
+def read_header(state: bytes) -> Config:
+    """RETURNS (Dict[str, Any]): What `Pretrained.to_metadata` wrote.
+
+    RAISES (ValueError): When it is damaged.
+    """
     try:
         parts = json.loads(read_metadata(state)["encoder"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

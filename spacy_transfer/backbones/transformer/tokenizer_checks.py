@@ -1,4 +1,4 @@
-"""Checks of tokenizers: they work, they terminate, and the encoder has rows for all ids."""
+"""Tokenizers: checks that they work, terminate and have rows for all ids; and as transformers' own."""
 
 import json
 import re
@@ -13,7 +13,9 @@ from ...types import HFTokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from .pretrained import Pretrained
 
 # At this length catastrophic backtracking reaches the limit of the library of regular expressions in half a second.
 _LONG = 64
@@ -93,3 +95,33 @@ def _patterns(part: object) -> Iterator[str]:
     elif isinstance(part, list):
         for value in part:
             yield from _patterns(value)
+
+
+def as_transformers(pretrained: "Pretrained", most: int | None) -> "PreTrainedTokenizerBase":
+    """A fast tokenizer of no class in particular: those of a class would set their own lower-casing again.
+
+    most (Optional[int]): Pieces that the encoder has positions for.
+    RETURNS (PreTrainedTokenizerBase): The tokenizer of transformers.
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer.from_str(pretrained.tokenizer.to_str())
+    tokens = {"pad_token": backend.id_to_token(pretrained.pad_id)}
+    if pretrained.prefix:
+        tokens["cls_token"] = backend.id_to_token(pretrained.prefix[0])
+    if pretrained.suffix:
+        tokens["sep_token"] = backend.id_to_token(pretrained.suffix[-1])
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    state = json.loads(backend.to_str())["model"]
+    names = {"unk_token": [state.get("unk_token"), "[UNK]", "<unk>"], "mask_token": ["[MASK]", "<mask>"]}
+    for role, candidates in names.items():
+        found = next((name for name in candidates if name in known), None)
+        if found is not None:
+            tokens[role] = found
+    inputs = ["input_ids", "attention_mask"]
+    if getattr(pretrained.transformer.config, "type_vocab_size", 0) > 1:
+        inputs.insert(1, "token_type_ids")
+    limit = {} if most is None else {"model_max_length": most}
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=inputs, **limit, **tokens)
+    return cast("PreTrainedTokenizerBase", made)

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Literal, cast
 
 from spacy.tokens import Doc
-from thinc.api import Model
 from thinc.types import Floats2d, FloatsXd
 from thinc.util import torch2xp
 
 from ...errors import Errors
 from ...tuning.policy import Tuning
 from ...types import BackboneHooks, BackboneT, Encoded
+from ..pretrained_weights import BackboneModel
 from .transformer_shim import Settings, TransformerShim
 
 
@@ -52,7 +52,7 @@ def build_transformer_backbone_v1(
         raise ValueError(Errors.T113.format(overlap=overlap, window=window))
     if max_batch_items < window:
         raise ValueError(Errors.T114.format(items=max_batch_items, window=window))
-    return Model(
+    return BackboneModel(
         "transfer_transformer",
         forward,
         init=init,

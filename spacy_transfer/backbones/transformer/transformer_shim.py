@@ -1,10 +1,11 @@
 """The shim of TransformerBackbone.v1: it holds, trains and saves an encoder of transformers with its tokenizer."""
 
 import itertools
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy
@@ -15,12 +16,12 @@ from thinc.util import get_torch_default_device, xp2torch
 
 from ...errors import Errors
 from ...integrity import seal, unseal
-from ...tuning.adapters import plain_name, save_adapter
+from ...tuning.adapters import has_adapter, merge, plain_name, save_adapter
 from ...tuning.policy import Tuning
 from ...types import Config
 from ..shims.loss_scale import LossScale
 from ..shims.retained_graph import is_graph_kept
-from ..shims.safetensors_shim import dump_tensors, load_tensors
+from ..shims.safetensors_shim import dump_tensors, load_tensors, read_shapes
 from ..shims.torch_tuning import TuningShim
 from .alignment import align, token_spans
 from .memory import FreeMemory
@@ -210,14 +211,21 @@ class TransformerShim(TuningShim):
         """RETURNS (bytes): Sealed safetensors, with config and tokenizer in their header; empty before `initialize`."""
         if self._model is None or self.pretrained is None:
             return b""
+        return self._dump(self.adapter_tensors(), self.adapter)
+
+    def _dump(self, tensors: "dict[str, Tensor]", adapter: Config | None) -> bytes:
+        """With this adapter, whose tensors may be another shim's."""
+        state = self._own_state() | {_ADAPTER + name: tensor for name, tensor in tensors.items()}
+        return seal(dump_tensors(state, cast("Pretrained", self.pretrained).to_metadata(self.steps, adapter)))
+
+    def _own_state(self) -> "dict[str, Tensor]":
+        """All tensors but the adapter's, under their plain names."""
         adapter = self.adapter_tensors()
-        state = {
+        return {
             plain_name(name): tensor
             for name, tensor in self._model.state_dict().items()
             if name.removeprefix(self.prefix) not in adapter
         }
-        state |= {_ADAPTER + name: tensor for name, tensor in adapter.items()}
-        return seal(dump_tensors(state, self.pretrained.to_metadata(self.steps, self.adapter)))
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
         from .pretrained import rebuild
@@ -230,6 +238,44 @@ class TransformerShim(TuningShim):
             if self.encoder.mix is not None:
                 load_tensors(self.encoder.mix, {n.removeprefix("mix."): t for n, t in rest.items() if n in _MIX})
         return self
+
+    # A pretrained file
+
+    def differences(self, data: bytes) -> list[str]:
+        """RETURNS (List[str]): What keeps saved bytes from taking the place of the encoder that stands here."""
+        from .pretrained import read_header
+
+        state = unseal(data, "The pretrained encoder")
+        header, shapes = read_header(state), read_shapes(state)
+        saved = {name: shape for name, shape in shapes.items() if not name.startswith(_ADAPTER)}
+        own = {name: tuple(tensor.shape) for name, tensor in self._own_state().items()}
+        pretrained = cast("Pretrained", self.pretrained)
+        kind, found = type(pretrained.transformer).__name__, []
+        if header["class"] != kind:
+            found.append(f"its encoder is a {header['class']}, not a {kind}")
+        both = [name for name in own if name in saved and own[name] != saved[name]]
+        found += [f"{name} has the shape {saved[name]}, not {own[name]}" for name in both]
+        found += [f"it has no {name}" for name in own if name not in saved]
+        found += [f"it has a {name}" for name in saved if name not in own]
+        words = [
+            json.loads(text)["model"].get("vocab") for text in (header["tokenizer"], pretrained.tokenizer.to_str())
+        ]
+        return [*found, "the words of its tokenizer are others"] if words[0] != words[1] else found
+
+    def with_own_adapter(self, data: bytes) -> bytes:
+        """Saved bytes with the adapter that stands here, if the saved one is of another kind: that one is merged.
+
+        RETURNS (bytes): For `from_bytes`.
+        """
+        from .pretrained import read_header
+
+        saved = read_header(unseal(data, "The pretrained encoder"))["adapter"]
+        if json.dumps(saved, sort_keys=True) == json.dumps(self.adapter, sort_keys=True):
+            return data
+        other = TransformerShim(replace(self.settings, tuning=None)).from_bytes(data)
+        if has_adapter(other.encoder):
+            merge(other.encoder)
+        return other._dump(self.adapter_tensors(), self.adapter)
 
     def save_adapter(self, folder: "Path") -> None:
         """Write the adapter alone, as peft does, with the fingerprint of its encoder."""

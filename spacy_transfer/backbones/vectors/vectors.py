@@ -20,6 +20,7 @@ from ...errors import Errors
 from ...tuning.policy import Tuning
 from ...types import BackboneHooks, BackboneT, Bools, Config, Floats
 from ..context import ContextT
+from ..pretrained_weights import BackboneModel
 from ..shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from ..shims.thinc_weights import Weight, find_weights
 from ..sources import check_unchanged, reading_again
@@ -80,7 +81,7 @@ def build_vectors_backbone_v1(
         layers.append(context)
     hooks = BackboneHooks(is_frozen=is_frozen, reads_corpus=True)
     attrs = {"source": source, "prune": prune, "fingerprint": "", "backbone": hooks}
-    return Model(
+    return BackboneModel(
         "transfer_vectors",
         forward,
         init=init,

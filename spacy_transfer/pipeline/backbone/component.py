@@ -16,6 +16,7 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from ...backbones.encode import CachedEncoder, encode
 from ...backbones.links import Batch
 from ...backbones.own_backbone import replace_listener, replace_listener_config
+from ...backbones.pretrained_weights import load_pretrained
 from ...backbones.row_cache import CacheDtype, CacheSettings
 from ...backbones.shims.torch_tuning import TuningShim
 from ...backbones.shims.tunable import tunable_shims
@@ -220,11 +221,15 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         self.training_log.before_step(self, sgd)
         self.steps.finish(sgd, counts_anyway=not self.frozen and self._is_frozen_now)
 
-    def initialize(self, get_examples: GetExamples, *, nlp: Language | None = None) -> None:
+    def initialize(
+        self, get_examples: GetExamples, *, nlp: Language | None = None, pretrained: Path | None = None
+    ) -> None:
         """Read the source, and tell the listeners how wide its rows are.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         nlp (Optional[Language]): The pipeline.
+        pretrained (Optional[Path]): A file of `spacy pretrain`, which is loaded at once: heads that are solved in
+            their own `initialize` read its rows. spaCy's `init_tok2vec` comes after that.
         """
         validate_get_examples(get_examples, "Backbone.initialize")
         self._forget()
@@ -238,6 +243,8 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
             self._check_order(nlp)
         self.tasks.check(self.listener_map)
         self.model.initialize(X=docs)
+        if pretrained is not None:
+            load_pretrained(self.model, Path(pretrained), f"initialize.components.{self.name}.pretrained")
         self.tasks.check_passes(self)
         for name, listeners in self.listener_map.items():
             for listener in listeners:

@@ -93,7 +93,8 @@ def _read(config: "PretrainedConfig", source: str | None) -> tuple[Any, list[str
                 trust_remote_code=False,
             )
     except ValueError as error:
-        raise ValueError(Errors.T824.format(kind=config.model_type, error=error)) from error
+        first = str(error).partition("\n")[0]  # A list of all other types follows.
+        raise ValueError(Errors.T824.format(kind=config.model_type, error=first)) from error
     return model, list(info["missing_keys"])
 
 

@@ -10,9 +10,10 @@ from spacy_transfer.backbones.tok2vec import build_pipeline_backbone_v1
 from spacy_transfer.pipeline.parameter_table import overview
 from spacy_transfer.pipeline.parameters import parameters_of, register_names
 from spacy_transfer.tuning.optimizers import adamw_v1, sgd_v1
+from spacy_transfer.tuning.policy import Tuning
 
 from ...pipeline.backbone.test_component_other_backbones import sources  # noqa: F401
-from ...pipelines import HEADS, TEXTS, make_examples, step
+from ...pipelines import HEADS, TEXTS, make_examples, make_pipeline, step
 
 CONTEXTS = {
     "cnn": {"@architectures": "spacy-transfer.CNNContext.v1", "width": 16, "depth": 2},
@@ -322,12 +323,24 @@ def test_frozen_and_tuned_at_once(build, kind):
         build(kind, frozen=True, head_first=1)
 
 
-def test_a_backbone_inside_a_pipeline_is_tuned_where_it_is(build, tmp_path):
+def test_a_backbone_inside_a_pipeline(build, tmp_path, nlp):
+    """Word vectors with a CNN that were pretrained come as a pipeline, and are tuned like any other encoder."""
     build("still cnn")[0].to_disk(tmp_path)
-    from spacy_transfer.tuning.policy import Tuning
+    model = build_pipeline_backbone_v1(source=str(tmp_path), tuning=Tuning(freeze=["linear"]))
+    model.initialize()
+    before = {name: weight.parameter.value_copy() for name, weight in model.shims[0].weights.items()}
+    rows, back = model.begin_update([nlp.make_doc("the cat sees a dog")])
+    back([row * 0 + 1 for row in rows])
+    model.finish_update(Adam(0.01))
+    after = {name: weight.parameter.value for name, weight in model.shims[0].weights.items()}
+    moved = {name for name in before if not numpy.array_equal(before[name], after[name])}
+    still = {name for name in before if "linear" in name or name.endswith(".E")}
+    assert still and moved and not moved & still and any("maxout" in name for name in moved)
 
-    build_pipeline_backbone_v1(source=str(tmp_path)).initialize()
-    with pytest.raises(ValueError, match=r"T659.*transfer_vectors"):
+
+def test_an_encoder_in_torch_inside_a_pipeline_is_tuned_where_it_is(tiny_bert, tmp_path):
+    make_pipeline(tiny_bert)[0].to_disk(tmp_path)
+    with pytest.raises(ValueError, match=r"T659.*transfer_transformer"):
         build_pipeline_backbone_v1(source=str(tmp_path), tuning=Tuning(head_first=1)).initialize()
 
 
