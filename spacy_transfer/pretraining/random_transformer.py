@@ -43,19 +43,14 @@ class NewTransformer:
 
 def write_transformer(read: Callable[[], Iterable[str]], path: Path, settings: NewTransformer) -> dict[str, int]:
     """Train the tokenizer, draw the weights, and write both as a folder that AutoModel and AutoTokenizer load. The
-        same texts and settings give the same bytes.
+    same texts and settings give the same bytes.
 
-        read (Callable[[], Iterable[str]]): Begins to read the texts; it is called twice.
-        path (Path): A folder that does not exist yet.
-        settings (NewTransformer): The sizes.
-        RETURNS (Dict[str, int]): Sizes of what was made: "vocabulary", "parameters", "bytes".
-    <<<<<<< HEAD:spacy_transfer/pretraining/random_transformer.py
-        RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does not
-            fit the texts.
-    =======
-        RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does
-            not fit the texts.
-    >>>>>>> fresh:spacy_transfer/pretraining/new_transformer.py
+    read (Callable[[], Iterable[str]]): Begins to read the texts; it is called twice.
+    path (Path): A folder that does not exist yet.
+    settings (NewTransformer): The sizes.
+    RETURNS (Dict[str, int]): Sizes of what was made: "vocabulary", "parameters", "bytes".
+    RAISES (ValueError): When the folder exists, heads do not divide the width, or the size of the vocabulary does not
+        fit the texts.
     """
     if path.exists() or path.is_symlink():
         raise ValueError(Errors.T390.format(path=path))

@@ -123,14 +123,14 @@ def test_causal_convolutions_against_a_loop(depth, window_size):
         [node for node in nodes if node.name == name and node.has_param("b")] for name in ("maxout", "layernorm")
     ]
     rows = [doc @ projection.get_param("W").T + projection.get_param("b") for doc in ROWS if len(doc)]
-    for level, (maxout, norm) in enumerate(zip(*convolutions, strict=True)):
+    blank = numpy.zeros((window_size * depth, 6))
+    for maxout, norm in zip(*convolutions, strict=True):
         above = []
         for doc in rows:
             # Below the first convolution there is nothing before a doc; above it there is what nothing becomes.
-            before = numpy.zeros((window_size * depth, 6)) if level == 0 else blank
-            padded = numpy.concatenate([before, doc])
+            padded = numpy.concatenate([blank, doc])
             new = [convolve(padded, t, window_size, maxout, norm) for t in range(len(padded))]
-            blank_above, above = numpy.array(new[: len(before)]), [*above, numpy.array(new[len(before) :])]
+            blank_above, above = numpy.array(new[: len(blank)]), [*above, numpy.array(new[len(blank) :])]
         rows, blank = above, blank_above
     found = [doc for doc in model.predict(ROWS) if len(doc)]
     for doc, expected in zip(found, rows, strict=True):

@@ -1,4 +1,4 @@
-"""Stock heads on word vectors, on another pipeline's encoder and on a fresh one; both in worker processes and after saving."""
+"""Stock heads on word vectors, another pipeline's encoder and a fresh one: in worker processes, and after saving."""
 
 import numpy
 import pytest

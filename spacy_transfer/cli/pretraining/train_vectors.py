@@ -9,13 +9,13 @@ import typer
 from spacy import util
 from wasabi import msg
 
-from .app import transfer_cli
-from .common import errors_in_one_line
+from ..app import transfer_cli
+from ..common import errors_in_one_line
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
-    from ..pretraining.word_vectors import TrainedVectors
+    from ...pretraining.word_vectors import TrainedVectors
 
 SHOWN = 8  # Words whose neighbours are shown.
 
@@ -79,8 +79,8 @@ def vectors_cli(
     With --source, vectors that exist are carried on: their words start from what they have, and words that only
     the texts have are placed by what stands around them. At the end the neighbours of frequent words are shown.
     """
-    from ..corpora.texts import read_texts
-    from ..pretraining.word_vectors import VectorSettings, train_word_vectors
+    from ...corpora.texts import read_texts
+    from ...pretraining.word_vectors import VectorSettings, train_word_vectors
 
     util.logger.setLevel(logging.INFO)
     settings = VectorSettings(
@@ -108,7 +108,7 @@ def vectors_cli(
 def _load(tokenizer: str | None, lang: str) -> "Language":
     import spacy
 
-    from ..pipeline.labels.carry import load
+    from ...pipeline.labels.carry import load
 
     return spacy.blank(lang) if tokenizer is None else load(tokenizer, "--tokenizer")
 

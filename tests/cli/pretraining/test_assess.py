@@ -8,9 +8,9 @@ from spacy.util import Config
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import assess, to_source  # noqa: F401 (hangs the commands on spaCy's)
-from spacy_transfer.cli.assess import split_overrides
+from spacy_transfer.cli.pretraining.assess import split_overrides
 
-from ..pretraining.pretrain import config, run, transformer, write_texts
+from ...pretraining.pretrain import config, run, transformer, write_texts
 
 OBJECTIVE = '@architectures = "spacy-transfer.MaskedWords.v1"\nprogress = false'
 

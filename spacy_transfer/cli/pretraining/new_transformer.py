@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import transfer_cli
-from .common import errors_in_one_line
+from ..app import transfer_cli
+from ..common import errors_in_one_line
 
 
 @transfer_cli.command("new-transformer")
@@ -30,8 +30,8 @@ def new_transformer_cli(
     ('source = "OUTPUT_PATH"'; its window there must not be larger), and transformers loads it too. The same texts,
     options and seed give the same files.
     """
-    from ..corpora.texts import read_texts
-    from ..pretraining.random_transformer import NewTransformer, write_transformer
+    from ...corpora.texts import read_texts
+    from ...pretraining.random_transformer import NewTransformer, write_transformer
 
     settings = NewTransformer(width, layers, heads, vocab_size, window, lower, seed)
     with errors_in_one_line():

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from spacy_transfer.cli import new_transformer  # noqa: F401 (hangs the command on spaCy's)
 
-from ..pretraining.test_new_transformer import TEXTS, TINY, files, read, write_transformer
+from ...pretraining.test_random_transformer import TEXTS, TINY, files, read, write_transformer
 
 SIZES = ["--width", "12", "--layers", "2", "--heads", "3", "--vocab-size", "90", "--window", "32"]
 

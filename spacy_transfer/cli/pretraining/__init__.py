@@ -1,0 +1,1 @@
+"""Commands about raw texts: pretrained files, sources, fresh transformers and word vectors."""
