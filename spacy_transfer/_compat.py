@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from spacy.tokens import Doc, Span
 from thinc.api import Model
+
+from .errors import Errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -72,7 +75,7 @@ def no_initial_weights() -> Any:
 def spacy_transformers_parts(
     model: Model[Any, Any],
 ) -> "tuple[PreTrainedModel, Any] | None":
-    """The encoder and tokenizer inside the model of a spacy-transformers component (1.4 and 2.0).
+    """The encoder and tokenizer inside the model of a spacy-transformers component.
 
     RETURNS (Optional[Tuple[PreTrainedModel, PreTrainedTokenizerFast]]): None when there is no such node.
     """
@@ -85,16 +88,25 @@ def spacy_transformers_parts(
 
 
 def spacy_transformers_classes() -> Any:
-    """What the drop-in for spacy-transformers is built on (1.4 and 2.0 alike).
+    """What the drop-in for spacy-transformers is built on.
 
     RETURNS (SimpleNamespace): `TransformerModel`, `HFShim`, `HFObjects`, `split_trf_batch` and `trfs2arrays`.
+    RAISES (ImportError): When spacy-transformers is not installed, does not import beside this transformers, or is a
+        version without one of these names.
     """
-    from types import SimpleNamespace
-
-    from spacy_transformers.data_classes import HFObjects
-    from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
-    from spacy_transformers.layers.hf_shim import HFShim
-
+    try:
+        from spacy_transformers.data_classes import HFObjects
+        from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
+        from spacy_transformers.layers.hf_shim import HFShim
+    except Exception as error:  # Versions that do not go together raise anything.
+        try:
+            found = f"is installed as {version('spacy-transformers')} and cannot be imported"
+        except PackageNotFoundError:
+            found = "is not installed"
+        cause = f"{type(error).__name__}: {error}"
+        raise ImportError(
+            Errors.T161.format(found=found, error=cause), name=getattr(error, "name", None)
+        ) from error
     return SimpleNamespace(
         TransformerModel=TransformerModel,
         HFShim=HFShim,

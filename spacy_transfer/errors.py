@@ -65,6 +65,12 @@ class Errors(metaclass=_Coded):
         "2.6 or newer only; this is torch {torch}. Convert them once: load the model where torch is newer, call "
         "save_pretrained, and use the folder with model.safetensors that it writes. Or run: pip install 'torch>=2.6'"
     )
+    T161 = (
+        "spacy-transfer.TransformerModel.v1 and spacy-transfer.Tok2VecTransformer.v1 need spacy-transformers, which "
+        "{found}: {error}. They were tested with 1.4. Run: pip install 'spacy-transformers>=1.4'  (pip then installs "
+        "the transformers that goes with it). Or use the component transfer_backbone with "
+        "spacy-transfer.TransformerBackbone.v1, which works without it."
+    )
     T112 = (
         "source = {source!r} is a pipeline with the components {pipes}, of which {found} hold a transformer. "
         "There must be exactly one."
