@@ -22,7 +22,7 @@ from spacy_transfer.backbones.transformer.module_tree import attention_layers
 from spacy_transfer.backbones.transformer.packed import can_pack
 from spacy_transfer.backbones.transformer.probes import (
     check_autocast,
-    check_runs,
+    check_input,
     rows_depend_on_neighbours,
     rows_depend_on_padding,
     run,
@@ -239,7 +239,7 @@ def rows(family: str) -> str:
 def is_usable(family: str) -> bool:
     """RETURNS (bool): Whether the encoder can be run on word pieces alone."""
     try:
-        check_runs(build(family))
+        check_input(build(family))
     except ValueError:
         return False
     return True
