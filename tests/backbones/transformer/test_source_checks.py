@@ -41,6 +41,7 @@ def initialize(source):
 
 
 def drop_in(source, **settings):
+    pytest.importorskip("spacy_transformers", exc_type=ImportError)
     nlp = spacy.blank("en")
     nlp.add_pipe("transformer", config={"model": {**DROP_IN, "name": str(source), **settings}})
     nlp.initialize()
@@ -103,6 +104,13 @@ def test_code_of_a_tokenizer_is_refused(trap, reader):
     edit(trap / "tokenizer_config.json", tokenizer_class="T", auto_map={"AutoTokenizer": [None, "own.T"]})
     with pytest.raises(ValueError, match=r"T124.*own\.T"):
         READERS[reader](trap)
+
+
+def test_a_known_tokenizer_is_read_by_transformers_own_class(trap, tiny_bert):
+    edit(trap / "tokenizer_config.json", tokenizer_class="BertTokenizerFast", auto_map={"AutoTokenizer": [None, "own.T"]})
+    read, plain = initialize(trap).shims[0].pretrained.tokenizer, initialize(tiny_bert).shims[0].pretrained.tokenizer
+    text = "a dog sings zq"
+    assert read.encode(text).ids == plain.encode(text).ids
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -174,7 +182,7 @@ def test_fields_of_a_drop_in(tiny_bert, tmp_path, field, value):
         spacy.load(tmp_path / "saved")
 
 
-def test_a_source_that_spacy_transformers_saved(trap, tiny_bert, tmp_path):
+def test_a_source_that_spacy_transformers_saved(peer, trap, tiny_bert, tmp_path):
     """Its file may even say that code is trusted."""
     nlp = spacy.blank("en")
     block = {**DROP_IN, "@architectures": "spacy-transformers.TransformerModel.v3", "name": tiny_bert}
