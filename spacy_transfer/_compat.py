@@ -104,9 +104,7 @@ def spacy_transformers_classes() -> Any:
         except PackageNotFoundError:
             found = "is not installed"
         cause = f"{type(error).__name__}: {error}"
-        raise ImportError(
-            Errors.T161.format(found=found, error=cause), name=getattr(error, "name", None)
-        ) from error
+        raise ImportError(Errors.T161.format(found=found, error=cause), name=getattr(error, "name", None)) from error
     return SimpleNamespace(
         TransformerModel=TransformerModel,
         HFShim=HFShim,

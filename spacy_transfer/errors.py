@@ -71,6 +71,10 @@ class Errors(metaclass=_Coded):
         "the transformers that goes with it). Or use the component transfer_backbone with "
         "spacy-transfer.TransformerBackbone.v1, which works without it."
     )
+    T162 = (
+        "components.{name}: the last step of the training is not made yet, and this build of torch cannot make it in a "
+        'worker process. Call nlp("") once after the training, then nlp.pipe(..., n_process=...).'
+    )
     T112 = (
         "source = {source!r} is a pipeline with the components {pipes}, of which {found} hold a transformer. "
         "There must be exactly one."

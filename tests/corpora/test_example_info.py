@@ -5,8 +5,8 @@ from spacy.training import Example
 from spacy_transfer.corpora.doc_copies import copy_with_info
 from spacy_transfer.corpora.example_info import (
     corpus_of,
-    mark,
     may_train,
+    note_origin,
     open_of,
     set_open,
     set_soft,
@@ -28,8 +28,8 @@ def rebuilt(example):
 
 def test_marks_survive_the_rebuilding_of_examples():
     first, second, third = examples(3)
-    mark(first.reference, "reviews", ["transfer_textcat"])
-    mark(second.reference, "news", [])
+    note_origin(first.reference, "reviews", ["transfer_textcat"])
+    note_origin(second.reference, "news", [])
     set_soft(first.reference, "transfer_textcat", {"logits": numpy.ones(2)})
     batch = [rebuilt(example) for example in (first, second, third)]
     assert [corpus_of(eg.reference) for eg in batch] == ["reviews", "news", None]
@@ -42,14 +42,14 @@ def test_marks_survive_the_rebuilding_of_examples():
 
 def test_a_new_mark_takes_the_place_of_the_old():
     (example,) = examples(1)
-    mark(example.reference, "a", ["x"])
-    mark(example.reference, "b")
+    note_origin(example.reference, "a", ["x"])
+    note_origin(example.reference, "b")
     assert corpus_of(example.reference) == "b" and may_train(example.reference, "y")
 
 
 def test_copies_have_the_marks_and_share_arrays():
     (example,) = examples(1)
-    mark(example.reference, "old", ["ner"])
+    note_origin(example.reference, "old", ["ner"])
     set_soft(example.reference, "ner", {"logits": numpy.ones(2)})
     copied = copy_with_info(example.reference)
     assert trains_of(copied) == ("ner",) and copied.cats == {"A": 1.0}

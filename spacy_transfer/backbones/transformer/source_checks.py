@@ -138,6 +138,9 @@ def make_config(values: Mapping[str, Any], n_tensors: int, where: str) -> Any:
         odd = [key for key, value in own.items() if not _is_alike(key, value, default.get(key))]
         if odd:
             raise TypeError(f"{odd[0]} = {_short(own[odd[0]])}, where {default[odd[0]]!r} would be usual")
+        # transformers 5 looks at it no earlier than when it builds the encoder.
+        if not isinstance(own.get("dtype"), (str, dict, type(None))):
+            raise TypeError(f"dtype = {_short(own['dtype'])}, where a name such as 'float32' would be usual")
         return transformers.AutoConfig.for_model(**own)
     except Exception as error:  # A config takes any value, and fails in any way.
         raise ValueError(Errors.T129.format(where=where, error=error, version=transformers.__version__)) from error

@@ -107,7 +107,9 @@ def test_code_of_a_tokenizer_is_refused(trap, reader):
 
 
 def test_a_known_tokenizer_is_read_by_transformers_own_class(trap, tiny_bert):
-    edit(trap / "tokenizer_config.json", tokenizer_class="BertTokenizerFast", auto_map={"AutoTokenizer": [None, "own.T"]})
+    edit(
+        trap / "tokenizer_config.json", tokenizer_class="BertTokenizerFast", auto_map={"AutoTokenizer": [None, "own.T"]}
+    )
     read, plain = initialize(trap).shims[0].pretrained.tokenizer, initialize(tiny_bert).shims[0].pretrained.tokenizer
     text = "a dog sings zq"
     assert read.encode(text).ids == plain.encode(text).ids
@@ -283,6 +285,8 @@ def test_an_id_without_a_row(copy, reader):
 def test_patterns_that_are_broken_or_never_end(copy, reader, pattern):
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     edit(copy / "tokenizer.json", pre_tokenizer=split)
+    # BERT's own class in transformers 5 puts its own pattern in the place of the file's.
+    edit(copy / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     with pytest.raises(ValueError, match=r"T131|T111"):
         READERS[reader](copy)
 
