@@ -82,7 +82,9 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
             raise ValueError(Errors.T124.format(where=where, found=value, version=transformers.__version__))
         if key in _QUANTISED and value is not None:
             raise ValueError(Errors.T127.format(where=where, key=path, found=_short(value)))
-        if key.lstrip("_").endswith("_implementation") or "attn_implementation" in key:
+        # transformers 4.48 writes the mark that it chose one: a bool, and no name of code.
+        is_mark = key == "_attn_implementation_autoset" and isinstance(value, bool)
+        if not is_mark and (key.lstrip("_").endswith("_implementation") or "attn_implementation" in key):
             _check_attention(path, value, where)
 
 

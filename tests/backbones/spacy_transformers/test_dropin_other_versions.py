@@ -35,7 +35,8 @@ STUB = {
                 shim = HFShim(HFObjects(None, None, None, tokenizer_config, transformer_config))
                 attrs = {"name": name, "get_spans": get_spans, "has_transformer": False, "set_transformer": len}
                 attrs["replace_listener_cfg"] = len
-                super().__init__("transformer", len, init=len, layers=[Model("encoder", len, shims=[shim])], attrs=attrs)
+                encoder = Model("encoder", len, shims=[shim])
+                super().__init__("transformer", len, init=len, layers=[encoder], attrs=attrs)
 
         def split_trf_batch():
             return Model("split_trf_batch", len)

@@ -211,6 +211,15 @@ def test_attention_of_others(copy, key, value, nested):
         initialize(copy)
 
 
+def test_the_mark_that_transformers_chose_the_attention(copy):
+    edit(copy / "config.json", _attn_implementation_autoset=True)
+    saved = initialize(copy).to_bytes()
+    assert build(copy).from_bytes(saved).to_bytes() == saved
+    edit(copy / "config.json", _attn_implementation_autoset="owner/repo:function")
+    with pytest.raises(ValueError, match="T125.*_attn_implementation_autoset"):
+        initialize(copy)
+
+
 def test_quantised_weights(copy):
     edit(copy / "config.json", quantization_config={"quant_method": "bitsandbytes"})
     with pytest.raises(ValueError, match="T127.*quantization_config"):

@@ -375,7 +375,7 @@ def test_a_step_that_torch_cannot_make_in_a_worker_process(tiny_bert, monkeypatc
     nlp, examples, optimizer = make_pipeline(tiny_bert, ["tagger"])
     backbone = nlp.get_pipe("transfer_backbone")
     for message, code in (
-        ("Unable to ... with fork-based multiprocessing. See", "T162.*transfer_backbone"),
+        ("Unable with fork-based multiprocessing", "T162.*transfer_backbone"),
         ("x", "^x$"),
     ):
         nlp.update(examples, sgd=optimizer)
