@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from .errors import Errors
 from .types import AnyModel, HFTokenizer
 
 if TYPE_CHECKING:
@@ -82,12 +84,23 @@ def spacy_transformers_parts(model: AnyModel) -> "tuple[PreTrainedModel, HFToken
 
 
 def spacy_transformers_classes() -> SimpleNamespace:
-    """RETURNS (SimpleNamespace): Parts of spacy-transformers (1.4 and 2.0) for the drop-in: `TransformerModel`,
-    `HFShim`, `HFObjects`, `split_trf_batch` and `trfs2arrays`."""
-    from spacy_transformers.data_classes import HFObjects
-    from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
-    from spacy_transformers.layers.hf_shim import HFShim
+    """RETURNS (SimpleNamespace): Parts of spacy-transformers for the drop-in: `TransformerModel`, `HFShim`,
+    `HFObjects`, `split_trf_batch` and `trfs2arrays`.
 
+    RAISES (ImportError): When spacy-transformers is not installed, does not import beside this transformers, or is a
+        version without one of these names.
+    """
+    try:
+        from spacy_transformers.data_classes import HFObjects
+        from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
+        from spacy_transformers.layers.hf_shim import HFShim
+    except Exception as error:  # Versions that do not go together raise anything.
+        try:
+            found = f"is installed as {version('spacy-transformers')} and cannot be imported"
+        except PackageNotFoundError:
+            found = "is not installed"
+        cause = f"{type(error).__name__}: {error}"
+        raise ImportError(Errors.T161.format(found=found, error=cause), name=getattr(error, "name", None)) from error
     return SimpleNamespace(
         TransformerModel=TransformerModel,
         HFShim=HFShim,

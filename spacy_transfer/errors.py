@@ -1195,6 +1195,16 @@ class Errors(metaclass=_Coded):
         'pretraining.objective {name}: with views = "dropout", the backbone gives both times the same rows: it has no '
         'dropout, or is frozen. Set row_dropout = 0.1, or [pretraining] dropout for a CNN, or views = "delete".'
     )
+    T161 = (
+        "spacy-transfer.TransformerModel.v1 and spacy-transfer.Tok2VecTransformer.v1 need spacy-transformers, which "
+        "{found}: {error}. They were tested with 1.4. Run: pip install 'spacy-transformers>=1.4'  (pip then installs "
+        "the transformers that goes with it). Or use the component transfer_backbone with "
+        "spacy-transfer.TransformerBackbone.v1, which works without it."
+    )
+    T162 = (
+        "components.{name}: the last step of the training is not made yet, and this build of torch cannot make it in a "
+        'worker process. Call nlp("") once after the training, then nlp.pipe(..., n_process=...).'
+    )
 
 
 class Warnings(metaclass=_Coded):

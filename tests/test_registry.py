@@ -151,6 +151,7 @@ def test_entry_points_load_without_torch_and_transformers():
 
 def test_spacy_transformers_is_imported_by_the_drop_in_alone():
     """Whoever uses vectors only, or transformers 5, must not need it."""
+    pytest.importorskip("torch")
     code = (
         "import importlib, pkgutil, sys\n"
         "sys.modules['spacy_transformers'] = None\n"

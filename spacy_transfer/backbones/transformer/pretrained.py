@@ -226,6 +226,7 @@ def _read_tokenizer(source: Source) -> HFTokenizer:
     except ValueError as error:
         refuse_own_tokenizer(source.path, source.name, error)
         raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=error)) from error
+    refuse_own_tokenizer(source.path, source.name)
     files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
     # transformers 5 makes a tokenizer of special tokens alone where it finds no file.
     if not any((source.path / file).exists() for file in files):

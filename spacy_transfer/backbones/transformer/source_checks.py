@@ -74,7 +74,9 @@ def check_config(config: Mapping[str, object], where: str) -> None:
             raise ValueError(Errors.T124.format(where=where, found=value, version=transformers.__version__))
         if key in _QUANTISED and value is not None:
             raise ValueError(Errors.T127.format(where=where, key=path, found=_short(value)))
-        if key.lstrip("_").endswith("_implementation") or "attn_implementation" in key:
+        # transformers 4.48 writes the mark that it chose one: a bool, and no name of code.
+        is_mark = key == "_attn_implementation_autoset" and isinstance(value, bool)
+        if not is_mark and (key.lstrip("_").endswith("_implementation") or "attn_implementation" in key):
             _check_attention(path, value, where)
 
 
@@ -119,6 +121,9 @@ def make_config(values: Mapping[str, object], n_tensors: int, where: str) -> "Pr
         odd = [key for key, value in own.items() if not _is_alike(key, value, default.get(key))]
         if odd:
             raise TypeError(f"{odd[0]} = {_short(own[odd[0]])}, where {default[odd[0]]!r} would be usual")
+        # transformers 5 looks at it no earlier than when it builds the encoder.
+        if not isinstance(own.get("dtype"), (str, dict, type(None))):
+            raise TypeError(f"dtype = {_short(own['dtype'])}, where a name such as 'float32' would be usual")
         config: PretrainedConfig = transformers.AutoConfig.for_model(**own)
         return config
     except Exception as error:  # Configs accept any value, and raise any error.

@@ -48,13 +48,18 @@ def read_tokenizer(text: str, where: str) -> "Tokenizer":
     return tokenizer
 
 
-def refuse_own_tokenizer(name: str | Path, where: str, error: Exception) -> None:
-    """Say so where a tokenizer cannot be read because its class is code beside the weights."""
+def refuse_own_tokenizer(name: str | Path, where: str, error: Exception | None = None) -> None:
+    """Say so where the class of a tokenizer is code beside the weights. transformers 4 cannot read it; transformers 5
+    reads `tokenizer.json` alone, without what that class does.
+
+    error (Optional[Exception]): Why it could not be read; None where it was read.
+    """
     import transformers
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    found = get_tokenizer_config(str(name), local_files_only=True).get("auto_map")
-    if found:
+    config = get_tokenizer_config(str(name), local_files_only=True)
+    found, kind = config.get("auto_map"), config.get("tokenizer_class")
+    if found and (error is not None or (kind is not None and not hasattr(transformers, kind))):
         raise ValueError(Errors.T124.format(where=where, found=found, version=transformers.__version__)) from error
 
 

@@ -52,6 +52,7 @@ class Steps(Transient):
         """Send back what has arrived for the last batch.
 
         RAISES (ValueError): When it is not finite. Gradients of earlier batches for the same step are dropped as well.
+            Also in a worker process, where torch has threads for devices.
         """
         pending, self.pending = self.pending, None
         losses, self._losses = self._losses, {}
@@ -66,7 +67,12 @@ class Steps(Transient):
             self._has_gradient = False
             step = shims[0].steps if shims else "?"
             raise ValueError(Errors.T654.format(step=step, name=self.pipe.name, **problem))
-        self.pipe.tasks.collect(self.pipe, pending, losses)
+        try:
+            self.pipe.tasks.collect(self.pipe, pending, losses)
+        except RuntimeError as error:
+            if "fork-based multiprocessing" not in str(error):
+                raise
+            raise ValueError(Errors.T162.format(name=self.pipe.name)) from error
         self._has_gradient = True
 
     def settle(self, *, is_over: bool = False) -> None:

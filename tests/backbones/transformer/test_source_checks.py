@@ -41,6 +41,7 @@ def initialize(source):
 
 
 def drop_in(source, **settings):
+    pytest.importorskip("spacy_transformers", exc_type=ImportError)
     nlp = spacy.blank("en")
     nlp.add_pipe("transformer", config={"model": {**DROP_IN, "name": str(source), **settings}})
     nlp.initialize()
@@ -103,6 +104,15 @@ def test_code_of_a_tokenizer_is_refused(trap, reader):
     edit(trap / "tokenizer_config.json", tokenizer_class="T", auto_map={"AutoTokenizer": [None, "own.T"]})
     with pytest.raises(ValueError, match=r"T124.*own\.T"):
         READERS[reader](trap)
+
+
+def test_a_known_tokenizer_is_read_by_transformers_own_class(trap, tiny_bert):
+    edit(
+        trap / "tokenizer_config.json", tokenizer_class="BertTokenizerFast", auto_map={"AutoTokenizer": [None, "own.T"]}
+    )
+    read, plain = initialize(trap).shims[0].pretrained.tokenizer, initialize(tiny_bert).shims[0].pretrained.tokenizer
+    text = "a dog sings zq"
+    assert read.encode(text).ids == plain.encode(text).ids
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -174,7 +184,7 @@ def test_fields_of_a_drop_in(tiny_bert, tmp_path, field, value):
         spacy.load(tmp_path / "saved")
 
 
-def test_a_source_that_spacy_transformers_saved(trap, tiny_bert, tmp_path):
+def test_a_source_that_spacy_transformers_saved(peer, trap, tiny_bert, tmp_path):
     """Its file may even say that code is trusted."""
     nlp = spacy.blank("en")
     block = {**DROP_IN, "@architectures": "spacy-transformers.TransformerModel.v3", "name": tiny_bert}
@@ -198,6 +208,15 @@ def test_a_source_that_spacy_transformers_saved(trap, tiny_bert, tmp_path):
 def test_attention_of_others(copy, key, value, nested):
     edit(copy / "config.json", **({"text_config": {key: value}} if nested else {key: value}))
     with pytest.raises(ValueError, match=f"T125.*{key}.*eager, sdpa"):
+        initialize(copy)
+
+
+def test_the_mark_that_transformers_chose_the_attention(copy):
+    edit(copy / "config.json", _attn_implementation_autoset=True)
+    saved = initialize(copy).to_bytes()
+    assert build(copy).from_bytes(saved).to_bytes() == saved
+    edit(copy / "config.json", _attn_implementation_autoset="owner/repo:function")
+    with pytest.raises(ValueError, match="T125.*_attn_implementation_autoset"):
         initialize(copy)
 
 
@@ -275,6 +294,8 @@ def test_an_id_without_a_row(copy, reader):
 def test_patterns_that_are_broken_or_never_end(copy, reader, pattern):
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     edit(copy / "tokenizer.json", pre_tokenizer=split)
+    # BERT's own class in transformers 5 puts its own pattern in the place of the file's.
+    edit(copy / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     with pytest.raises(ValueError, match=r"T131|T111"):
         READERS[reader](copy)
 
