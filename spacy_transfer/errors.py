@@ -1188,8 +1188,8 @@ class Errors(metaclass=_Coded):
     )
     T854 = (
         "pretraining.objective: the file to go on from was matched to a teacher's rows of width {found}, but those of "
-        "the teacher have width {width}. Take the same teacher, or write the file as a source (python -m spacy transfer "
-        "to-source), and begin from that."
+        "the teacher have width {width}. Take the same teacher, or write the file as a source (python -m spacy "
+        "transfer to-source), and begin from that."
     )
     T841 = (
         'pretraining.objective {name}: with views = "dropout", the backbone gives both times the same rows: it has no '

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .app import transfer_cli
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
+from ..app import transfer_cli
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
 
 
 @transfer_cli.command("assess", context_settings=OVERRIDES)
@@ -28,7 +28,7 @@ def assess_cli(
     CONFIG is that of the pretraining; its held-out texts and masks are used. Override settings as with
     'spacy pretrain': --paths.raw_text texts.txt
     """
-    from ..pretraining.assess import assess
+    from ...pretraining.assess import assess
 
     paths, overrides = split_overrides([*(files or ()), *ctx.args])
     config = read_config(config_path, overrides, code=code_path, use_gpu=use_gpu)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import transfer_cli
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
+from ..app import transfer_cli
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
 
 
 @transfer_cli.command("to-source", context_settings=OVERRIDES)
@@ -26,7 +26,7 @@ def to_source_cli(
     where it was pretrained by masked words. Any other backbone becomes a spaCy pipeline. CONFIG is that of the
     pretraining; override its settings as with 'spacy pretrain'.
     """
-    from ..pretraining.to_source import write_source
+    from ...pretraining.to_source import write_source
 
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
     with errors_in_one_line():
