@@ -34,6 +34,7 @@ GIVEN = {
     "RegressionHead": {"tok2vec": TOK2VEC},
     "PerCorpusScorer": {"component": "x", "scorer": {"@scorers": "spacy.textcat_scorer.v2"}},
     "HeldOutCorpus": {"path": "x", "part": "train"},
+    "RawText": {"path": "x"},
     "MixedCorpus": {"corpora": {"a": {"reader": CORPUS}}},
     "Rehearsal": {"corpus": CORPUS, "source": "x", "components": ["ner"], "texts": "x.txt"},
     "Teacher": {"corpus": CORPUS, "source": "x", "components": ["ner"]},

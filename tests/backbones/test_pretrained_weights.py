@@ -9,6 +9,7 @@ from spacy.training import Example
 from thinc.api import SGD
 
 from spacy_transfer.backbones.context import build_bilstm_context_v1, build_cnn_context_v1
+from spacy_transfer.backbones.hash_embed import build_hash_embed_backbone_v1
 from spacy_transfer.backbones.pretrained_weights import PRETRAINING, load_pretrained
 from spacy_transfer.backbones.tok2vec import build_pipeline_backbone_v1
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
@@ -77,8 +78,14 @@ def pipeline(folder, width=8):
     return model
 
 
+def hashes(**settings):
+    model = build_hash_embed_backbone_v1(**{"width": 8, "attrs": ["NORM", "SHAPE"], "rows": [50, 20], **settings})
+    model.initialize()
+    return model
+
+
 def test_what_fits_gives_the_rows_of_the_file(tiny_bert, words, tmp_path):
-    makers = [lambda: bert(tiny_bert), lambda: vectors(words), lambda: pipeline(tmp_path / "p")]
+    makers = [hashes, lambda: bert(tiny_bert), lambda: vectors(words), lambda: pipeline(tmp_path / "p")]
     makers.append(lambda: vectors(words, context=build_bilstm_context_v1(width=6)))
     for make in makers:
         trained = make()
@@ -111,6 +118,8 @@ def test_what_differs_is_named(tiny_bert, words, tmp_path):
         (vectors(others), lambda: vectors(words), "its words are others"),
         (vectors(long), lambda: vectors(words), "nO = 5, not 8"),
         (vectors(words, oov="zero"), lambda: vectors(words), "another oov"),
+        (hashes(), lambda: hashes(attrs=["NORM", "PREFIX"]), "another columns"),
+        (hashes(), lambda: hashes(rows=[50, 30]), r"nV = 20, not 30"),
         (pipeline(tmp_path / "a", 8), lambda: pipeline(tmp_path / "b", 6), "nO = 8, not 6"),
     ]
     for source, make, said in cases:

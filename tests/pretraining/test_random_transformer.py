@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
-from spacy_transfer.pretraining import new_transformer
+from spacy_transfer.pretraining import random_transformer as new_transformer
 from spacy_transfer.pretraining.random_transformer import NewTransformer, train_tokenizer, write_transformer
 
 SYLLABLES = ["ba", "ké", "Du", "sil", "mor", "ta", "ñu", "gra"]

@@ -1,13 +1,14 @@
 """`transfer assess` and `transfer to-source` on the command line."""
 
 import json
+from pathlib import Path
 
 import pytest
 from spacy.cli import app
 from spacy.util import Config
 from typer.testing import CliRunner
 
-from spacy_transfer.cli import assess, to_source  # noqa: F401 (hangs the commands on spaCy's)
+from spacy_transfer.cli.pretraining import assess, to_source  # noqa: F401 (hangs the commands on spaCy's)
 from spacy_transfer.cli.pretraining.assess import split_overrides
 
 from ...pretraining.pretrain import config, run, transformer, write_texts
@@ -61,7 +62,5 @@ def test_errors_in_one_line(pretrained):
 
 
 def test_files_and_overrides_in_any_order():
-    from pathlib import Path
-
     arguments = ["a.bin", "--x.y", "1", "b.bin", "--z=a//b", "c.bin"]
     assert split_overrides(arguments) == ([Path("a.bin"), Path("b.bin"), Path("c.bin")], ["--x.y", "1", "--z=a//b"])

@@ -6,7 +6,7 @@ import pytest
 from spacy.cli import app
 from typer.testing import CliRunner
 
-from spacy_transfer.cli import new_transformer  # noqa: F401 (hangs the command on spaCy's)
+from spacy_transfer.cli.pretraining import new_transformer  # noqa: F401 (hangs the command on spaCy's)
 
 from ...pretraining.test_random_transformer import TEXTS, TINY, files, read, write_transformer
 

@@ -8,7 +8,7 @@ from spacy.cli import app
 from typer.testing import CliRunner
 
 from spacy_transfer.backbones.vectors.vector_files import read_vectors
-from spacy_transfer.cli import train_vectors  # noqa: F401 (hangs the command on spaCy's)
+from spacy_transfer.cli.pretraining import train_vectors  # noqa: F401 (hangs the command on spaCy's)
 
 TEXTS = ["The cat drinks milk.", "A dog drinks water and the cat does not."] * 8
 
