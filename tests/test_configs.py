@@ -34,6 +34,7 @@ NAMES = [
     "textcat_cnn",
     "textcat_dense",
     "textcat_dropin",
+    "textcat_fresh",
     "textcat_gradual",
     "textcat_hf",
     "textcat_lora",
@@ -281,7 +282,7 @@ def test_one_block_differs_from_stock(name):
         assert list(sourced) == [pipe for pipe in config["nlp"]["pipeline"] if pipe not in fresh]
         assert all(block["source"] == "${paths.source}" for block in sourced.values())
         return
-    assert set(config["paths"]) >= {"train", "dev", "backbone"}
+    assert set(config["paths"]) >= {"train", "dev", "pretrained" if name == "textcat_fresh" else "backbone"}
     if name in IMPORTED or name == "ner_anchor":
         assert list(sourced) == config["nlp"]["pipeline"]
         assert all(block["source"] == "${paths.backbone}" for block in sourced.values())
@@ -293,6 +294,9 @@ def test_one_block_differs_from_stock(name):
         for key, value in {"model": block["model"], "tok2vec": block["model"].get("tok2vec", {})}.items()
         if str(value.get("@architectures", "")).startswith("spacy-transfer.")
     }
+    if name == "textcat_fresh":
+        assert config["initialize"]["components"]["transfer_backbone"] == {"pretrained": "${paths.pretrained}"}
+        return
     listeners = {f"{head}.tok2vec" for head in config["nlp"]["pipeline"][1:]}
     backbone = config["components"][config["nlp"]["pipeline"][0]]["model"]
     if name == "textcat_dropin":
