@@ -6,7 +6,8 @@ T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks
 that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
-checkpoints, T77x affinity, T78x and T79x retention, T81x word vectors; W for warnings, by the same floors.
+checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
+and T85x its objectives, T86x pretrained files; W for warnings, by the same floors.
 """
 
 from typing import Any
