@@ -1,13 +1,14 @@
-"""Run the benchmarks one after the other and write their rows into five pages, docs/benchmarks*.md.
+"""Run the benchmarks one after the other and write their rows into six pages, docs/benchmarks*.md.
 
     python benchmarks/run.py --data DIR [--only NAME ...] [--again]
 
 DIR holds public data sets: DIR/mr/pos.txt (Pang and Lee's sentence polarity data, a sentence a line), DIR/banking77
 (PolyAI's train.csv and test.csv), DIR/clinc150 (data_full.json), DIR/wnut17 (train.conll, test.conll), DIR/wikigold
 (wikigold.conll.txt), DIR/crossner (ai and music: train.txt, test.txt), DIR/ud_en_ewt (train.conllu, test.conllu) and
-DIR/stsb (train.csv, test.csv); .gz works everywhere. What was measured stays in metrics/benchmarks/ and is not measured
-again unless --again says so; rows of what was not measured here stay, if they are of a machine like this one. A script
-that fails does not keep the others from running; the end tells what is missing.
+DIR/stsb (train.csv, test.csv), DIR/ncbi_disease (train.tsv); .gz works everywhere. What was measured stays in
+metrics/benchmarks/ and is not measured again unless --again says so; rows of what was not measured here stay, if they
+are of a machine like this one. A script that fails does not keep the others from running; the end tells what is
+missing.
 """
 
 import argparse
@@ -31,7 +32,6 @@ TABLES = {
         "articles": "inference.py",
         "rows": "rows.py",
         "vectors": "vectors.py --texts {texts}",
-        "word_vectors": "word_vectors.py",
         "frozen": "frozen_epochs.py",
         "memory": "memory.py --texts {texts}",
         "loading": "loading.py",
@@ -51,6 +51,17 @@ TABLES = {
         "labelling_wnut17": "labelling.py wnut17 --data {wnut17}",
         "labelling_ud_en_ewt": "labelling.py ud_en_ewt --data {ud_en_ewt}",
         "frozen_is_frozen": "frozen.py",
+    },
+    "benchmarks_pretraining": {
+        "pretraining_cnn": "pretraining.py scratch --seconds 90",
+        "pretraining_bilstm": "pretraining.py scratch --encoder bilstm --seconds 90",
+        "pretraining_domain": "pretraining.py domain --data {ncbi_disease} --seconds 300",
+        "pretraining_lora": "pretraining.py domain --data {ncbi_disease} --seconds 300 --lora",
+        "pretraining_speed": "pretraining.py speed --texts {texts}",
+        "pretraining_few": "pretraining.py few --data {banking77}",
+        "pretraining_match": "pretraining.py match --data {banking77}",
+        "pretraining_memory": "pretraining.py memory",
+        "word_vectors": "word_vectors.py",
     },
     "benchmarks_heads": {
         "similarity": "similarity.py --data {stsb} --seeds 0",
@@ -83,7 +94,7 @@ TABLES = {
 COMMANDS = {name: command for table in TABLES.values() for name, command in table.items()}
 # By placeholder.
 FOLDERS = {
-    **{name: name for name in ("banking77", "clinc150", "wnut17", "wikigold", "ud_en_ewt", "stsb")},
+    **{name: name for name in ("banking77", "clinc150", "ncbi_disease", "wnut17", "wikigold", "ud_en_ewt", "stsb")},
     "crossner_ai": "crossner/ai",
 }
 

@@ -416,3 +416,18 @@ def test_labels_of_wikigold_are_mapped(script):
     found = forgetting._relabelled(doc, forgetting.OF_WIKIGOLD)
     assert [(ent.text, ent.label_) for ent in found.ents] == [("Anna", "PERSON"), ("Rome", "GPE")]
     assert [token.ent_iob_ for token in found] == ["B", "O", "B", "O"]
+
+
+@pytest.mark.parametrize("objective", ["masked words", "characters"])
+def test_pretraining_ends_with_its_time(script, tmp_path, objective):
+    """By spaCy's own `pretrain`, whatever the objective."""
+    pretraining = script("pretraining")
+    texts = pretraining.write_texts(tmp_path / "raw.jsonl", [f"the film was good, say {n} of us" for n in range(300)])
+    config = pretraining.timed("pretrain_masked_cnn", texts, tmp_path / "out", objective, 0, 0.5, tmp_path)
+    assert pretraining.run_pretrain(config, tmp_path / "out").stat().st_size > 1000
+    assert objective == "characters" or len(pretraining.losses(tmp_path / "out")) == 2
+
+
+def test_sentences_of_a_file_with_tags(script, tmp_path):
+    (tmp_path / "train.tsv").write_text("A\tO\ncat\tB\n\nNo\tO\n\n")
+    assert script("pretraining").sentences(tmp_path) == ["A cat", "No"]

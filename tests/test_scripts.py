@@ -84,7 +84,7 @@ def test_the_try_environment_sees_this_one(tmp_path):
     assert version == spacy.__version__
 
 
-@pytest.mark.parametrize(("workflow", "trainings"), [("all", 6), ("extend", 3), ("distill", 2)])
+@pytest.mark.parametrize(("workflow", "trainings"), [("all", 6), ("extend", 3), ("distill", 2), ("adapt", 4)])
 def test_project_refers_to_what_exists_or_is_made(workflow, trainings):
     project = srsly.read_yaml(ROOT / "project.yml")
     commands = {command["name"]: command for command in project["commands"]}
@@ -178,3 +178,26 @@ def test_distributions_are_checked_against_the_checkout(tmp_path):
     assert build(sources, built - {"spacy_transfer/a.py"}) == ["x.whl lacks spacy_transfer/a.py"]
     assert build(sources, built | {"tests/test_a.py"}) == ["x.whl holds tests/test_a.py, which is not of the package"]
     assert build(sources, package) == ["x.whl lacks the license"]
+
+
+def test_reviews_are_drawn_by_label_and_seed(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    reviews = script("reviews")
+    pool = [(f"review {i}", reviews.NAMES[str(i % 2)]) for i in range(60)]
+    drawn = reviews.draw(pool, 10, seed=1)
+    assert len(set(drawn)) == 20 and set(drawn) <= set(pool)
+    assert sum(label == "positive" for _, label in drawn) == 10
+    assert drawn == reviews.draw(pool, 10, seed=1) != reviews.draw(pool, 10, seed=2)
+
+
+def test_what_pretraining_gave(tmp_path, monkeypatch, capsys):
+    srsly.write_jsonl(tmp_path / "log.jsonl", [{"held_out_loss": 9.2}, {"loss": 3.0}, {"held_out_loss": 5.1}])
+    names = [f"{kind}_{count}" for kind in ("fresh", "pretrained") for count in (10, 100)]
+    for i, name in enumerate(names):
+        srsly.write_json(tmp_path / f"{name}.json", {"cats_macro_f": 0.5 + i / 10})
+    picture = tmp_path / "pictures" / "adapted.png"
+    monkeypatch.setattr("sys.argv", ["", str(tmp_path / "log.jsonl"), str(picture), str(tmp_path), *names])
+    script("adapted").main()
+    said = capsys.readouterr().out
+    assert "9.200 at the start, 5.100 at the end" in said and "| pretrained_100 | 80.0 |" in said
+    assert picture.read_bytes()[:4] == b"\x89PNG"
