@@ -44,8 +44,7 @@ def takes_carry(initialize: Callable[..., None]) -> Callable[..., None]:
     return initialize_with_carry
 
 
-# `Generic` stands first, since `TrainablePipe.__init_subclass__` does not call the next one in spaCy 3.8.2.
-class Head(Generic[ScoresT], CheckedFiles):
+class Head(CheckedFiles, Generic[ScoresT]):
     """A component that scores labels, targets or tags on the rows of a backbone. A subclass defines what goes into the
     model (`inputs`), how many rows of scores an example has (`n_rows`), and the loss of gold labels (`gold_loss`).
 
