@@ -46,22 +46,6 @@ def quiet_loading() -> Iterator[None]:
         settings._tqdm_active = bars
 
 
-def refuses_bin_files() -> str | None:
-    """Whether this transformers refuses to read .bin files with this torch: from 4.50 on it asks for torch 2.6, since
-    older ones run code from a file even with `weights_only`.
-
-    RETURNS (Optional[str]): The version of torch where it does.
-    """
-    import torch
-    from transformers.utils import import_utils
-
-    try:
-        getattr(import_utils, "check_torch_load_is_safe", lambda: None)()
-    except ValueError:
-        return torch.__version__
-    return None
-
-
 def no_initial_weights() -> AbstractContextManager[None]:
     """Build an encoder without drawing random weights, where transformers can: this saves time."""
     from transformers import modeling_utils

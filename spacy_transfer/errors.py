@@ -61,11 +61,6 @@ class Errors(metaclass=_Coded):
         "source = {source!r}: no fast tokenizer can be read from {path}: {error}. Alignment needs character "
         "offsets, which only fast tokenizers give: save one with save_pretrained of a ...TokenizerFast class."
     )
-    T160 = (
-        "source = {source!r}: the weights in {path} are .bin files, which transformers {transformers} reads with torch "
-        "2.6 or newer only; this is torch {torch}. Convert them once: load the model where torch is newer, call "
-        "save_pretrained, and use the folder with model.safetensors that it writes. Or run: pip install 'torch>=2.6'"
-    )
     T112 = (
         "source = {source!r} is a pipeline with the components {pipes}, of which {found} hold a transformer. "
         "There must be exactly one."
@@ -770,10 +765,6 @@ class Errors(metaclass=_Coded):
         "training.optimizer.groups.{group} (group {group!r}) has the keys {found}; it must have 'pattern', of {known}."
     )
     T604 = "training.optimizer.groups.{group}.pattern = {pattern!r} (group {group!r}) is no regular expression: {error}"
-    T605 = (
-        "training.optimizer: Adafactor needs torch 2.5 or newer, and this is {version}. Install a newer torch, or take "
-        "another optimizer, such as 'spacy-transfer.AdamW.v1'."
-    )
     T610 = (
         'tuning.freeze = {found!r}: it must be null, "all", "embeddings", a number of layers, or a list of regular '
         "expressions over parameter names."

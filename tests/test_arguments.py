@@ -215,12 +215,6 @@ def test_nesterov_needs_momentum():
         make("optimizers", "SGD", {"nesterov": True, "momentum": 0.0})
 
 
-def test_adafactor_needs_a_newer_torch(monkeypatch):
-    monkeypatch.delattr("torch.optim.Adafactor")
-    with pytest.raises(ImportError, match="T605.*torch 2.5"):
-        make("optimizers", "Adafactor", {})
-
-
 def test_number_of_layers_as_a_text():
     """confection before 1.0 makes one of it, where a text is allowed too."""
     assert make("misc", "Tuning", {"freeze": "1"}).freeze == 1

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from .._compat import quiet_loading
 from ..backbones.sources import resolve_source
-from ..backbones.transformer.pretrained import check_bin_files
 from ..backbones.transformer.source_checks import check_finite, check_folder, read_config
 from ..backbones.transformer.tokenizer_checks import as_transformers
 from ..errors import Errors, Warnings
@@ -107,7 +106,6 @@ def read_checkpoint(source: str, labels: Sequence[str] | None = None, token_task
     if task == "sequence" and config.get("problem_type") == "regression":
         raise ValueError(Errors.T385.format(source=source, found='"problem_type": "regression"'))
     find_layout_early(source, config, task)
-    check_bin_files(found)
     check_folder(found.path, source)
     model = _load(source, found.path, kind)
     layout = find_layout(source, model.config.model_type, task, model.config)

@@ -123,7 +123,7 @@ def adafactor_v1(
     use_averages: bool = False,
     groups: GroupSettings | None = None,
 ) -> Optimizer:
-    """Adafactor (Shazeer and Stern 2018): second moments in factored form, little memory. Needs torch 2.5.
+    """Adafactor (Shazeer and Stern 2018): second moments in factored form, little memory.
 
     learn_rate (Union[float, Iterator[float]]): Rate of everything without a group of its own, relative to the size
         of each tensor's weights.
@@ -134,8 +134,6 @@ def adafactor_v1(
     """
     import torch
 
-    if not hasattr(torch.optim, "Adafactor"):
-        raise ImportError(Errors.T605.format(version=torch.__version__))
     require(PLACE, Range(-math.inf, 0), beta2_decay=beta2_decay)
     require(PLACE, Range(1), clip_threshold=clip_threshold)
 

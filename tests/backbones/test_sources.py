@@ -10,8 +10,6 @@ from safetensors.torch import load_file, save_file
 from spacy_transfer.backbones.sources import fingerprint, resolve_package, resolve_source
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 
-from ..checkpoints import to_bin
-
 
 def initialize(source, **settings):
     model = build_transformer_backbone_v1(source=str(source), **{"window": 32, "overlap": 8, **settings})
@@ -56,19 +54,6 @@ def test_unknown_source(source, says):
 def test_folder_without_weights(copy):
     (copy / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="T105.*weights"):
-        initialize(copy)
-
-
-def test_bin_files_with_a_torch_that_is_too_old(copy, monkeypatch):
-    from transformers.utils import import_utils
-
-    def refuse():
-        raise ValueError("upgrade torch to at least v2.6")
-
-    monkeypatch.setattr(import_utils, "check_torch_load_is_safe", refuse, raising=False)
-    initialize(copy)
-    to_bin(copy)
-    with pytest.raises(ValueError, match=r"(?s)T160.*\.bin files.*torch 2\.6.*this is torch.*save_pretrained"):
         initialize(copy)
 
 

@@ -45,8 +45,6 @@ def _states(file: Path) -> list[Config]:
 
 
 def _problem(state: Config) -> str | None:
-    import torch
-
     config, files = state.get("config") or {}, dict(state.get("tokenizer") or {})
     settings = files.pop("kwargs", {})
     if set(settings) - {"use_fast"}:
@@ -55,8 +53,6 @@ def _problem(state: Config) -> str | None:
         return f"its files {sorted(files)} lead out of their folder"
     if has_own_code(files):
         return f"its tokenizer names code of its own in {_TOKENIZER_CONFIG}"
-    if state["state"] and not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
-        return f"its weights are a pickle, which torch {torch.__version__} may run (2.6 does not)"
     try:
         check_config(config, "its config")
     except ValueError as error:

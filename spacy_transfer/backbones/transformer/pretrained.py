@@ -9,7 +9,7 @@ from thinc.api import Model
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..._compat import quiet_loading, refuses_bin_files, spacy_transformers_parts
+from ..._compat import quiet_loading, spacy_transformers_parts
 from ...errors import Errors
 from ...tuning.adapters import has_adapter, merge
 from ...types import Config, HFTokenizer
@@ -173,7 +173,6 @@ def _read_transformer(source: Source) -> "PreTrainedModel":
     from safetensors import SafetensorError
     from transformers import AutoModel
 
-    check_bin_files(source)
     try:
         with quiet_loading():
             transformer, info = AutoModel.from_pretrained(
@@ -191,16 +190,6 @@ def _read_transformer(source: Source) -> "PreTrainedModel":
     check_finite(transformer.named_parameters(), source.name)
     forget_code(transformer.config)
     return transformer.eval()
-
-
-def check_bin_files(source: Source) -> None:
-    """RAISES (ValueError): When all weights are in .bin files, which transformers does not read with this torch."""
-    import transformers
-
-    torch_version = refuses_bin_files()
-    if torch_version is not None and not next(source.path.glob("*.safetensors"), None):
-        versions = {"transformers": transformers.__version__, "torch": torch_version}
-        raise ValueError(Errors.T160.format(source=source.name, path=source.path, **versions))
 
 
 def _check_loaded(transformer: "PreTrainedModel", info: Config, strict: bool) -> None:
