@@ -2,7 +2,7 @@
 
     python benchmarks/pretraining.py scratch [--encoder cnn] [--seeds 0 1 2] [--seconds 120] [--shots 10 100]
     python benchmarks/pretraining.py domain --data NCBI_DISEASE [--seconds 300] [--lora]
-    python benchmarks/pretraining.py speed --texts FILE
+    python benchmarks/pretraining.py speed --data NCBI_DISEASE
     python benchmarks/pretraining.py few --data BANKING77 [--objective contrastive denoising] [--seeds 0 1 2]
     python benchmarks/pretraining.py match --data BANKING77 [--seeds 0 1 2]
     python benchmarks/pretraining.py memory [--most 200000]
@@ -215,7 +215,7 @@ def domain(data: Path, seconds: float, lora: bool) -> None:
     print_rows([(what, f"{first:.3f} -> {last:.3f}", f"-{fall:.1f} % (aim: -25 % in 600 s)")])
 
 
-def speed(texts: Path, rounds: int) -> None:
+def speed(data: Path, rounds: int) -> None:
     """The same batches, masks and steps; ours computes scores of masked pieces alone, and no padding."""
     import torch
     from transformers import AutoTokenizer, BertForMaskedLM
@@ -224,7 +224,7 @@ def speed(texts: Path, rounds: int) -> None:
 
     torch.set_num_threads(1)
     nlp = spacy.blank("en")
-    docs = [nlp.make_doc(line) for line in texts.read_text(encoding="utf8").split("\n") if line.strip()][:256]
+    docs = [nlp.make_doc(text) for text in sentences(data)[:256]]
     batches = [docs[i : i + 32] for i in range(0, len(docs), 32)]
     config = load_config(ROOT / "configs" / "pretrain_masked_transformer.cfg", interpolate=True)
     build = spacy.registry.resolve
@@ -258,7 +258,7 @@ def speed(texts: Path, rounds: int) -> None:
     seconds = time_in_turn({"ours": ours, "plain": plain}, rounds)
     ratio = speedup(seconds, "ours", "plain")
     words = sum(map(len, docs)) / statistics.median(seconds["ours"])
-    what = f"masked words on MiniLM, one thread, {texts.name}, batches of 32, against BertForMaskedLM in a plain loop"
+    what = f"masked words on MiniLM, one thread, {data.name}, batches of 32, against BertForMaskedLM in a plain loop"
     print_rows([(what, f"{ratio:.2f} x ({words:,.0f} words/s)", "1.0 x")])
 
 
@@ -391,7 +391,6 @@ def main() -> None:
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args.add_argument("--seconds", type=float, default=120)
     args.add_argument("--shots", type=int, nargs="+", default=[10, 100])
-    args.add_argument("--texts", type=Path, help="a file, a text on each line")
     args.add_argument("--data", type=Path, help="folder of banking77 or ncbi_disease")
     args.add_argument("--objective", nargs="+", default=["contrastive", "denoising"])
     args.add_argument("--lora", action="store_true")
@@ -403,7 +402,7 @@ def main() -> None:
     elif opts.what == "domain":
         domain(opts.data, opts.seconds, opts.lora)
     elif opts.what == "speed":
-        speed(opts.texts, opts.rounds)
+        speed(opts.data, opts.rounds)
     elif opts.what == "few":
         few(opts.data, opts.objective, opts.seeds)
     elif opts.what == "match":
