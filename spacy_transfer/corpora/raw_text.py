@@ -111,7 +111,7 @@ class RawText:
         """RETURNS (Counter[str]): How often each token stands in the first training texts."""
         counts: Counter[str] = Counter()
         for text in islice(self._texts(held_out=False), n_texts):
-            counts.update(token.text for token in self._language.make_doc(text))
+            counts.update(token.text for doc in self._docs_of(text) for token in doc)
         return counts
 
     @property

@@ -67,6 +67,9 @@ class Monitor:
             return
         self._evaluated = pretraining.steps
         measured = pretraining.held_out(self._docs)
+        if not measured.count:
+            tqdm.write(f"Held out, {len(self._docs)} docs: nothing to predict. Hold more texts out.")
+            return
         if self._first is None:
             self._first = measured
         objective = pretraining.objective

@@ -16,6 +16,7 @@ from thinc.api import Model, Ops, Optimizer
 from thinc.types import FloatsXd
 
 from ..backbones.shims.safetensors_shim import SafetensorsShim, dump_state, load_state
+from ..backbones.shims.tunable import tunable_shims
 from ..corpora.raw_text import RawText, reader_of
 from ..errors import Errors
 from ..types import BackboneT, Config
@@ -160,6 +161,9 @@ class PretrainingModel(Model[list[Doc], Measured]):
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """Step, and move the schedules on: `spacy pretrain` does not, and our optimizers step with them."""
+        # Losses of heads are sums over docs, those of objectives are means.
+        for shim in tunable_shims(self):
+            shim.weigh_pull(1)
         super().finish_update(optimizer)
         optimizer.step_schedules()
 

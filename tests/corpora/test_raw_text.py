@@ -90,6 +90,14 @@ def test_words_are_counted_in_what_is_learned_from(texts, nlp, tmp_path):
     assert not any(counts[doc[-1].text] for doc in reader.held_out_docs())
 
 
+def test_words_of_texts_longer_than_spacy_takes_are_counted(nlp, tmp_path):
+    nlp.max_length = 50
+    (tmp_path / "raw.txt").write_text("word " * 40)
+    reader = create_raw_text_v1(path=tmp_path / "raw.txt", held_out=0.0)
+    docs = list(reader(nlp))
+    assert reader.count_words()["word"] == sum(map(len, docs)) == 40
+
+
 def test_nothing_is_left(nlp, tmp_path):
     (tmp_path / "raw.txt").write_text("only one text")
     with pytest.raises(ValueError, match=r"T821.*raw\.txt.*held_out = 0\.9999"):

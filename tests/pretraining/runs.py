@@ -111,6 +111,14 @@ def checksums(model):
     return {name: zlib.crc32(parameter.detach().numpy().tobytes()) for name, parameter in named}
 
 
+def check_moved(block, data):
+    """All weights of a transformer's layers have moved, and none of its embeddings, which the block freezes."""
+    before, after = checksums(build(block)[1]), checksums(loaded(block, data))
+    moved = {name for name in before if before[name] != after[name]}
+    assert not any("embeddings" in name for name in moved)
+    assert {name for name in before if ".layer." in name and "weight" in name} <= moved
+
+
 def loaded(block, data):
     """A backbone of what `spacy pretrain` has written."""
     return build(block)[1].from_bytes(data)

@@ -5,6 +5,7 @@ import math
 import pytest
 import srsly
 
+from spacy_transfer.corpora.raw_text import RawText
 from spacy_transfer.pretraining.objective import Pretraining
 
 from .pretrain import run, transformer, vectors_cnn, write_texts, write_vectors
@@ -49,3 +50,11 @@ def test_nothing_held_out(tiny_bert, tmp_path, capsys):
     raw, log = write_texts(tmp_path / "raw.txt"), tmp_path / "log.jsonl"
     run(tmp_path / "a", raw, transformer(tiny_bert), f'{OBJECTIVE}\nlog = "{log}"', epochs=1, held_out=0.0)
     assert not log.exists() and "Held out" not in capsys.readouterr().out
+
+
+def test_held_out_docs_with_nothing_to_predict(tiny_bert, tmp_path, capsys, monkeypatch):
+    """A loss of 0 would look like success."""
+    raw, log = write_texts(tmp_path / "raw.txt"), tmp_path / "log.jsonl"
+    monkeypatch.setattr(RawText, "held_out_docs", lambda reader: [reader._language.make_doc("  ")])
+    run(tmp_path / "a", raw, transformer(tiny_bert), f'{OBJECTIVE}\nlog = "{log}"', epochs=1)
+    assert not log.exists() and "nothing to predict" in capsys.readouterr().out

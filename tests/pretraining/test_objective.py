@@ -12,6 +12,7 @@ from spacy_transfer.backbones.transformer.transformer import build_transformer_b
 from spacy_transfer.pretraining.objective import NOTHING, Measured, Objective, build_pretraining, pretraining_of
 from spacy_transfer.pretraining.objectives.masked_pieces import MaskedPieces
 from spacy_transfer.pretraining.objectives.masked_words import build_masked_words_v1
+from spacy_transfer.tuning.policy import Tuning
 
 from ..pipelines import backbone_config
 from .pretrain import config, run, transformer, vectors_cnn, write_texts, write_vectors
@@ -63,6 +64,23 @@ def test_a_step_is_the_gradient_of_the_mean(backbone, nlp):
     backprop(gradient)
     model.finish_update(SGD(0.01, L2=0.0, grad_clip=0.0, use_averages=False))
     assert float(pretraining.output._model.weight) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_an_anchor_pulls_as_hard_however_many_texts_a_batch_has(count, tiny_bert, nlp):
+    """The loss is a mean. With plain SGD a weight moves by rate * strength * its distance, beside its own gradient."""
+    moved = []
+    for strength in (1e-9, 0.5):
+        backbone = build_transformer_backbone_v1(source=tiny_bert, window=32, tuning=Tuning(anchor=strength))
+        backbone.initialize()
+        weight = dict(backbone.shims[0].encoder.named_parameters())["transformer.encoder.layer.1.output.dense.bias"]
+        weight.data += 1.0
+        torch.manual_seed(0)
+        model = build_pretraining(PullToOne(backbone), progress=False)
+        model.begin_update([nlp.make_doc("the cat")] * count)[1](None)
+        model.finish_update(SGD(0.01, L2=0.0, grad_clip=0.0, use_averages=False))
+        moved.append(weight.detach().numpy().copy())
+    numpy.testing.assert_allclose(moved[0] - moved[1], 0.01 * 0.5, atol=1e-6)
 
 
 def test_schedules_step(backbone, nlp):

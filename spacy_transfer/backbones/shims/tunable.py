@@ -52,6 +52,10 @@ class Tunable:
             if parameters[name].raw_gradient is not None:
                 pull(parameters[name], cast(Floats, self._origin[name]), strength * self._n_docs)
 
+    def weigh_pull(self, n_docs: int) -> None:
+        """Pull in the next step as for so many docs: 1 where a loss is a mean."""
+        self._n_docs = n_docs
+
     def remember_origin(self) -> None:
         """Keep the present weights as those toward which the anchor pulls."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from spacy_transfer.corpora.raw_text import create_raw_text_v1
 from spacy_transfer.pretraining.objectives.masked_rows import MASK, MaskedRows, WordSoftmax, frequent_words
 from spacy_transfer.pretraining.objectives.word_masks import Masking
 
-from ..pretrain import run
+from ..pretrain import run, write_vectors
 
 TEXTS = ["the cat sings of a dog", "a dog , a cat .", "", "  ", "big words in a long line of words . " * 3]
 WORDS = ["the", "a", "cat", "dog", "words", "of", "long", "line"]
@@ -24,10 +24,7 @@ OBJECTIVE = '@architectures = "spacy-transfer.MaskedWords.v1"\nn_words = 50'
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory):
     """Vectors of width 8 for some words."""
-    file = tmp_path_factory.mktemp("vectors") / "words.txt"
-    draw = numpy.random.default_rng(0)
-    file.write_text("\n".join(f"{word} {' '.join(map(str, draw.normal(size=8).round(3)))}" for word in WORDS))
-    return file
+    return write_vectors(tmp_path_factory.mktemp("vectors") / "words.txt", WORDS)
 
 
 def build(vectors, masking=None):

@@ -22,7 +22,7 @@ from spacy_transfer.backbones.transformer.transformer import build_transformer_b
 from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
 from spacy_transfer.pretraining.objectives.match_rows import Matching, MatchRows, start_teacher
 
-from ..pretrain import run
+from ..pretrain import run, write_vectors
 
 TEXTS = ["the cat sings of a dog", "", "  ", "a dog , unknown", "unknown", "big words in a long line . "]
 WORDS = ["the", "a", "cat", "dog", "words", "of", "long", "line", "big", "in", "sings", ".", ","]
@@ -33,10 +33,7 @@ EMPTY = save({})
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory):
     """Vectors of width 8 for some words."""
-    file = tmp_path_factory.mktemp("vectors") / "words.txt"
-    draw = numpy.random.default_rng(0)
-    file.write_text("\n".join(f"{word} {' '.join(map(str, draw.normal(size=8).round(3)))}" for word in WORDS))
-    return file
+    return write_vectors(tmp_path_factory.mktemp("vectors") / "words.txt", WORDS)
 
 
 def make_student(docs, width):

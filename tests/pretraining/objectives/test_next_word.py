@@ -15,7 +15,7 @@ from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1
 from spacy_transfer.pretraining.objectives import next_word
 from spacy_transfer.pretraining.objectives.next_word import NextWord
 
-from ..pretrain import run
+from ..pretrain import run, write_vectors
 
 TEXTS = ["the cat sings of a dog", "a", "", "  ", "a dog , a cat .", "big words in a long line of words . " * 3]
 WORDS = ["the", "a", "cat", "dog", "words", "of", "long", "line"]
@@ -30,10 +30,7 @@ CONTEXTS = {
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory):
     """Vectors of width 8 for some words."""
-    file = tmp_path_factory.mktemp("vectors") / "words.txt"
-    draw = numpy.random.default_rng(0)
-    file.write_text("\n".join(f"{word} {' '.join(map(str, draw.normal(size=8).round(3)))}" for word in WORDS))
-    return file
+    return write_vectors(tmp_path_factory.mktemp("vectors") / "words.txt", WORDS)
 
 
 def build(context, vectors=None):
