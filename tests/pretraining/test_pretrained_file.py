@@ -2,10 +2,12 @@
 
 import numpy
 import pytest
+import spacy
 import srsly
 import torch
 from spacy.training.initialize import init_nlp
-from spacy.util import load_config
+from spacy.util import load_config, registry
+from thinc.api import Config
 
 from spacy_transfer.backbones.shims import tunable
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
@@ -16,6 +18,7 @@ from ..pipelines import make_pipeline
 from ..training import write_training
 from .pretrain import config, run, transformer, vectors_cnn, write_texts, write_vectors
 
+PLACE = "components.transfer_backbone.model"
 OBJECTIVE = '@architectures = "spacy-transfer.MaskedWords.v1"\nprogress = false'
 
 
@@ -42,6 +45,22 @@ def test_a_start_with_a_fingerprint_of_its_own(pretrained, tiny_bert, tmp_path):
         not torch.equal(a, b) for a, b in zip(source.encoder.parameters(), loaded.encoder.parameters(), strict=True)
     ]
     assert sum(moved) > 10
+
+
+@pytest.mark.parametrize("kind", ["transformer", "vectors"])
+def test_rows_are_cached_by_another_fingerprint(kind, tiny_bert, tmp_path):
+    """Rows of a frozen backbone are found by `model.attrs["fingerprint"]`."""
+    block = transformer(tiny_bert) if kind == "transformer" else vectors_cnn(write_vectors(tmp_path / "words.txt"))
+    raw = write_texts(tmp_path / "raw.txt")
+    files = [run(tmp_path / str(n), raw, block, OBJECTIVE, epochs=n) for n in (1, 2)]
+    built = registry.resolve({"model": Config().from_str(f"[model]\n{block}".replace(PLACE, "model"))["model"]})
+    model, found = built["model"], []
+    model.initialize(X=[spacy.blank("en").make_doc("the cat")])
+    for file in (None, *files):
+        if file is not None:
+            model.from_bytes(file.read_bytes())
+        found.append(model.attrs["fingerprint"])
+    assert len(set(found)) == 3
 
 
 def test_saving_changes_nothing_in_the_model(tiny_bert):

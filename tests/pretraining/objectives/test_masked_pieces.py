@@ -33,10 +33,10 @@ def language_model(tiny_bert, tmp_path_factory):
     return str(folder)
 
 
-def build(source, **settings):
-    backbone = build_transformer_backbone_v1(source=source, **{"window": 32, "overlap": 8, **settings})
+def build(source, **masking):
+    backbone = build_transformer_backbone_v1(source=source, window=32, overlap=8)
     backbone.initialize()
-    return build_masked_words_v1(progress=False)(None, backbone)
+    return build_masked_words_v1(progress=False, **masking)(None, backbone)
 
 
 def parts(model):
@@ -100,18 +100,27 @@ def test_whole_words_are_masked(tiny_bert, nlp):
         assert drawn.all() or not drawn.any()
 
 
+def test_masks_stand_in_the_place_of_words_and_some_words_stay(tiny_bert, nlp):
+    docs = [nlp.make_doc("the cat sings of a dog " * 40)]
+    objective, _ = parts(build(tiny_bert, share=0.5, random=0.2, keep=0.3))
+    masked, at, targets = objective.mask(objective._shim.cut(docs), docs, numpy.random.default_rng(0))
+    is_mask = masked.ids[at] == find_mask(objective.pretrained)
+    assert abs(is_mask.mean() - 0.5) < 0.1
+    # A random piece may be the one that stood there.
+    assert 0.25 < (masked.ids[at] == targets).mean() < 0.4
+    assert 0.1 < (~is_mask & (masked.ids[at] != targets)).mean() < 0.3
+
+
 def test_a_masked_word_does_not_see_itself(tiny_bert, nlp):
-    """Other letters under the masks: the logits stay."""
-    found = []
-    for word in ("cat", "dog"):
-        docs = [nlp.make_doc(f"the {word} sings")]
-        objective, output = parts(build(tiny_bert))
-        pieces = objective._shim.cut(docs)
-        offsets = pieces.alignment.offsets
-        at = pieces.alignment.pieces[offsets[1] : offsets[2]]
-        pieces.ids[at] = find_mask(objective.pretrained)
-        found.append(output(objective._shim.piece_states(pieces, False)[at]).detach().numpy())
-    assert numpy.array_equal(*found)
+    """Other letters under the masks: the logits stay. Where words are kept, they move."""
+    for keep in (0.0, 1.0):
+        found = []
+        for words in ("the cat runs", "the dog pops"):
+            docs = [nlp.make_doc(words)]
+            objective, output = parts(build(tiny_bert, share=1.0, random=0.0, keep=keep))
+            masked, at, _ = objective.mask(objective._shim.cut(docs), docs, numpy.random.default_rng(0))
+            found.append(output(objective._shim.piece_states(masked, False)[at]).detach().numpy())
+        assert numpy.array_equal(*found) == (keep == 0.0)
 
 
 def test_a_source_without_language_model_begins_anew(tiny_bert, language_model, caplog):
