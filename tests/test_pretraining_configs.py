@@ -11,6 +11,7 @@ from spacy.util import load_config
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = [
     "pretrain_contrastive",
+    "pretrain_contrastive_cnn",
     "pretrain_denoising",
     "pretrain_masked_cnn",
     "pretrain_masked_lora",
