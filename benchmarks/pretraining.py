@@ -332,8 +332,8 @@ def match(data: Path, clinc150: Path, seeds: Sequence[int]) -> None:
             ):
                 found[name].append(solved(config, pairs, test, from_file))
                 print(f"{name}, seed {seed}: {found[name][-1]:.2f}", flush=True)
-        rows = [text for text, _ in all_texts(data)][:2000]
-        docs = [spacy.blank("en").make_doc(text) for text in rows]
+        nlp = spacy.blank("en")
+        docs = [nlp.make_doc(text) for text, _ in all_texts(data)[:2000]]
         models = {}
         for name, config in (("student", student), ("MiniLM", theirs)):
             block = load_config_block(config)
