@@ -53,8 +53,8 @@ TABLES = {
         "frozen_is_frozen": "frozen.py",
     },
     "benchmarks_pretraining": {
-        "pretraining_cnn": "pretraining.py scratch --seconds 100",
-        "pretraining_bilstm": "pretraining.py scratch --encoder bilstm --seconds 100",
+        "pretraining_cnn": "pretraining.py scratch --seconds 120",
+        "pretraining_bilstm": "pretraining.py scratch --encoder bilstm --seconds 120",
         "pretraining_domain": "pretraining.py domain --data {ncbi_disease} --seconds 300",
         "pretraining_lora": "pretraining.py domain --data {ncbi_disease} --seconds 300 --lora",
         "pretraining_speed": "pretraining.py speed --data {ncbi_disease}",
