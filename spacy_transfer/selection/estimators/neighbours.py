@@ -44,9 +44,9 @@ def _estimate(checked: Checked, k: int, is_cosine: bool, is_uniform: bool, wante
     predicted = numpy.empty_like(checked.truths)
     for here, nearest, distances in _nearest(checked, k, is_cosine):
         found = numpy.isfinite(distances)
-        shares = found / 1.0 if is_uniform else found / numpy.maximum(distances, 1e-12)
-        shares /= shares.sum(axis=1, keepdims=True)
-        predicted[here] = (shares[:, None] @ checked.truths[nearest])[:, 0]
+        shares = found / (1.0 if is_uniform else numpy.maximum(distances, 1e-12))
+        # Counted before they are divided, so that equal votes are equal.
+        predicted[here] = (shares[:, None] @ checked.truths[nearest])[:, 0] / shares.sum(axis=1, keepdims=True)
     return compare(checked, predicted, wanted)
 
 
