@@ -7,7 +7,8 @@ from ...errors import Errors
 from ...types import Floats
 from .estimate import Estimate, Estimator, Targets, check
 
-_ITERATIONS = 100
+_ITERATIONS = 20
+"""At most: the first ones decide."""
 _ROWS_PER_COMPONENT = 5
 """At least: a component of one row would tell its class by heart."""
 
@@ -57,7 +58,8 @@ def _principal_components(rows: Floats, variance: float) -> Floats:
 
 
 def _fit_mixture(points: Floats, n_components: int, seed: int) -> Floats:
-    """Fit by expectation maximisation, until the log-likelihood of a row gains less than 0.001.
+    """Fit by expectation maximisation, until the log-likelihood of a row gains less than 0.001, for some
+    iterations at most.
 
     RETURNS (Floats): The probability of every component for each row, shape (n, n_components).
     """
