@@ -16,7 +16,7 @@ _ROWS_PER_COMPONENT = 5
 def build_nleep_v1(*, components: int = 5, variance: float = 0.8, seed: int = 0) -> Estimator:
     """N-LEEP (Li et al. 2021, "Ranking Neural Checkpoints"): a Gaussian mixture is fitted to the rows' principal
     components. The score is the mean log-likelihood of the classes, each predicted from the classes of the components
-    that its row may belong to (LEEP; Nguyen et al. 2020). Covariances are diagonal. Of several labels, each is predicted
+    that its row may belong to (LEEP; Nguyen et al. 2020). Covariances are diagonal. Each of several labels is predicted
     by itself, and the score is the mean over them.
 
     components (int): Of the mixture, for each class. There is at most one for every five rows.
