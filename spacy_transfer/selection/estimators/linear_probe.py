@@ -53,7 +53,7 @@ def _folds(checked: Checked, n_folds: int, seed: int) -> Ints:
     numpy.add.at(sums, checked.groups, checked.truths)
     if checked.kind == "numbers":
         means = sums[:, 0] / numpy.bincount(checked.groups)
-        kinds = means.argsort(kind="stable").argsort(kind="stable") * _BINS // len(means)
+        kinds: Ints = means.argsort(kind="stable").argsort(kind="stable") * _BINS // len(means)
     else:
         kinds = rarest_labels(sums > 0)
     return stratified_folds(kinds, seed, n_folds)[checked.groups]
