@@ -2,7 +2,7 @@
 
 import numpy
 
-from ...checks import COUNT, SHARE, require
+from ...checks import COUNT, Range, require
 from ...errors import Errors
 from ...types import Floats
 from .estimate import Estimate, Estimator, Targets, check
@@ -25,7 +25,7 @@ def build_nleep_v1(*, components: int = 5, variance: float = 0.8, seed: int = 0)
     RETURNS (Callable[[Floats, Targets], Estimate]): The estimator; not for numbers. Its score has parts.
     """
     require("estimator", COUNT, components=components)
-    require("estimator", SHARE, variance=variance)
+    require("estimator", Range(high=1, has_low=False), variance=variance)
 
     def estimate(rows: Floats, targets: Targets) -> Estimate:
         if targets.kind == "numbers":

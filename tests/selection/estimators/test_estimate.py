@@ -111,6 +111,7 @@ def test_targets_that_are_not_of_their_kind_are_refused():
         ("NearestNeighbours", {"k": 0}),
         ("NLeep", {"components": 0}),
         ("NLeep", {"variance": 1.5}),
+        ("NLeep", {"variance": 0.0}),
     ],
 )
 def test_settings_out_of_range_are_refused(name, settings):
