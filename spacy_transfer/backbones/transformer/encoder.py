@@ -236,10 +236,8 @@ class Encoder(nn.Module):
             output = upper_output(self.transformer, n_lower, hidden, output_hidden_states=several, **inputs)
         else:
             output = self.transformer(**inputs, output_hidden_states=several, **options(self.transformer))
-        last, found = (
-            cast(Tensor, output.last_hidden_state),
-            cast("tuple[Tensor, ...]", output.hidden_states if several else ()),
-        )
+        last = cast(Tensor, output.last_hidden_state)
+        found = cast("tuple[Tensor, ...]", output.hidden_states if several else ())
         if several and not self._is_mixed(how):
             below = found[-self._n_joined(how) : -1]
             found = (*(below if self._ending is None else map(self._ending, below)), last)
