@@ -1119,8 +1119,8 @@ class Errors(metaclass=_Coded):
         "an encoder that has a list of layers (BERT, RoBERTa, DeBERTa, ModernBERT and kin)."
     )
     T872 = (
-        "depth = {depth} and layers = {layers!r} of the backbone: depth is a number of layers from the bottom, at least "
-        '1, or null for all; layers is "last", "mix", or a number of top layers to lay side by side, at least 2.'
+        "depth = {depth} and layers = {layers!r} of the backbone: depth is a number of layers from the bottom, at "
+        'least 1, or null for all; layers is "last", "mix", or a number of top layers to lay side by side, at least 2.'
     )
     T873 = (
         "layers = {layers}, but the encoder of {source!r} has {count} layers. Write a number from 2 to {count}, "
