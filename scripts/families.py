@@ -17,8 +17,8 @@ import transformers
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from spacy_transfer.backbones.shims.torch_tuning import TuningShim
-from spacy_transfer.backbones.transformer.layer_split import can_split
-from spacy_transfer.backbones.transformer.module_tree import attention_layers
+from spacy_transfer.backbones.transformer.layers.layer_split import can_split
+from spacy_transfer.backbones.transformer.layers.module_tree import attention_layers
 from spacy_transfer.backbones.transformer.packed import can_pack
 from spacy_transfer.backbones.transformer.probes import (
     check_autocast,

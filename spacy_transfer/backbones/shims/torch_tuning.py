@@ -60,7 +60,7 @@ class TuningShim(Tunable, SafetensorsShim):
 
     def prepare_encoder(self, transformer: "PreTrainedModel", adapter: Config | None) -> None:
         """Put an adapter into an encoder that will be this shim's, and switch on what the tuning asks for."""
-        from ..transformer.module_tree import attention_layers
+        from ..transformer.layers.module_tree import attention_layers
         from ..transformer.probes import switch_on_checkpointing, take_whole_windows
 
         self._plain = list(transformer.state_dict())
@@ -71,7 +71,7 @@ class TuningShim(Tunable, SafetensorsShim):
 
     def find_depths(self) -> Depths:
         """RETURNS (Depths): The depth of each parameter, by its name in the module."""
-        from ..transformer.depths import find_depths
+        from ..transformer.layers.depths import find_depths
 
         return find_depths(self._model.get_submodule(self.prefix.rstrip(".")), self.prefix)
 

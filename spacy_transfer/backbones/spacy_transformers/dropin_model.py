@@ -17,7 +17,7 @@ from ...tuning.policy import Tuning
 from ...types import Config
 from ..row_cache import CacheSettings
 from ..sources import resolve_path, resolve_source
-from ..transformer.encoder import Precision
+from ..transformer.precision import Precision
 from ..transformer.source_checks import check_config, check_finite, check_folder, forget_code, read_config
 from ..transformer.tokenizer_checks import check_ids, read_tokenizer, refuse_own_tokenizer
 from .dropin_shim import DropInShim

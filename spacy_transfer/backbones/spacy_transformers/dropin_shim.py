@@ -24,8 +24,8 @@ from ..shims.loss_scale import LossScale
 from ..shims.safetensors_shim import dump_tensors, read_state
 from ..shims.torch_tuning import TuningShim
 from ..sources import fingerprint, resolve_source
-from ..transformer.encoder import Precision, autocast_to, check_precision
-from ..transformer.layer_split import can_split, kept_states, upper_output
+from ..transformer.layers.layer_split import can_split, kept_states, upper_output
+from ..transformer.precision import Precision, autocast_to, check_precision
 from ..transformer.pretrained import build_encoder, read_weights
 from ..transformer.probes import check_autocast
 from ..transformer.source_checks import Fields, check_finite, check_forward, check_header

@@ -1,7 +1,6 @@
 """From windows of word pieces to rows of tokens, in torch."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, cast
@@ -14,16 +13,17 @@ from torch.nn.functional import embedding_bag
 
 from ..row_cache import RowCache, window_key
 from .alignment import Alignment
-from .layer_split import can_split, find_ending, lower_states, upper_output
-from .module_tree import find_layers
+from .layers.layer_split import can_split, find_ending, lower_states, upper_output
+from .layers.module_tree import find_layers
 from .packed import can_pack, packed_states
+from .portions import Portion, ranges
+from .precision import Precision, autocast_to
 from .probes import options, rows_depend_on_padding
 from .windows import Windows, batch_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Precision = Literal["fp32", "bf16", "fp16"]
 Layers = Literal["last", "mix"] | int
 
 
@@ -172,7 +172,7 @@ class Encoder(nn.Module):
         run = self._packed if packed else self._padded
         equal = not packed and len(set(sizes.tolist())) > 1 and self._wants_equal_sizes
         for batch in batch_windows(sizes, how.max_items, padded=not packed, equal=equal):
-            portion = _Portion(ids[_ranges(begins[batch], sizes[batch])], sizes[batch], device)
+            portion = Portion(ids[ranges(begins[batch], sizes[batch])], sizes[batch], device)
             with autocast_to(device, how.precision):
                 states, at = run(portion, how)
             found.append(states.float())
@@ -196,15 +196,15 @@ class Encoder(nn.Module):
         sizes = windows.length + n_prefix + n_suffix
         begins = numpy.cumsum(sizes) - sizes
         ids = numpy.empty(int(sizes.sum()), dtype=numpy.int64)
-        ids[_ranges(begins + n_prefix, windows.length)] = pieces.ids[_ranges(windows.start, windows.length)]
+        ids[ranges(begins + n_prefix, windows.length)] = pieces.ids[ranges(windows.start, windows.length)]
         for i, piece in enumerate(self.prefix):
             ids[begins + i] = piece
         for i, piece in enumerate(self.suffix):
             ids[begins + sizes - n_suffix + i] = piece
         return ids, begins, sizes
 
-    def _packed(self, portion: "_Portion", how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
-        def lower(part: _Portion) -> Tensor:
+    def _packed(self, portion: Portion, how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
+        def lower(part: Portion) -> Tensor:
             return packed_states(self.transformer, part.tensor, part.sizes, end=n_lower)[-1]
 
         n_lower, kept = self._kept(how)
@@ -219,8 +219,8 @@ class Encoder(nn.Module):
         )
         return self._join(states, how), portion.begins
 
-    def _padded(self, portion: "_Portion", how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
-        def lower(part: _Portion) -> Tensor:
+    def _padded(self, portion: Portion, how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
+        def lower(part: Portion) -> Tensor:
             states = lower_states(self.transformer, n_lower, **part.rectangle(self.pad_id))
             return states.reshape(-1, states.shape[-1])[part.inside]
 
@@ -264,7 +264,7 @@ class Encoder(nn.Module):
         is_kept = how.cache is not None and self.mix is None and n_lower > 0
         return (n_lower, how.cache) if is_kept else (0, None)
 
-    def _kept_states(self, portion: "_Portion", cache: RowCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
+    def _kept_states(self, portion: Portion, cache: RowCache, lower: Callable[[Portion], Tensor]) -> Tensor:
         """States at the boundary, window after window: from the cache, and by one pass for missing windows."""
 
         def make(missing: list[int]) -> list[NDArray[numpy.float32]]:
@@ -289,76 +289,8 @@ class Encoder(nn.Module):
         offsets = numpy.searchsorted(doc, numpy.arange(pieces.n_docs), side="left")
         if document == "cls":
             return _bags(states, state_at, offsets)
-        per_window = _bags(states, _ranges(state_at, sizes), numpy.cumsum(sizes) - sizes)
+        per_window = _bags(states, ranges(state_at, sizes), numpy.cumsum(sizes) - sizes)
         return _bags(per_window, numpy.arange(len(sizes)), offsets)
-
-
-class _Portion:
-    """A batch of windows.
-
-    ids (NDArray[int64]): The pieces of all windows, shape (n,).
-    sizes (NDArray[int64]): Number of pieces of each, largest first, shape (n_windows,).
-    """
-
-    def __init__(self, ids: NDArray[numpy.int64], sizes: NDArray[numpy.int64], device: torch.device) -> None:
-        self.ids, self.sizes, self.device = ids, sizes, device
-        self.begins = numpy.cumsum(sizes) - sizes
-        self.count, self.longest = len(sizes), int(sizes.max())
-
-    @property
-    def tensor(self) -> Tensor:
-        return torch.from_numpy(self.ids).to(self.device)
-
-    @cached_property
-    def inside(self) -> Tensor:
-        """Indices of the pieces in a flattened array of shape (count, longest)."""
-        places = _ranges(numpy.arange(self.count) * self.longest, self.sizes)
-        return torch.from_numpy(places).to(self.device)
-
-    def windows(self) -> list[NDArray[numpy.int64]]:
-        return [self.ids[begin : begin + size] for begin, size in zip(self.begins, self.sizes, strict=True)]
-
-    def select(self, which: NDArray[numpy.int64]) -> "_Portion":
-        return _Portion(self.ids[_ranges(self.begins[which], self.sizes[which])], self.sizes[which], self.device)
-
-    def rectangle(self, pad_id: int) -> dict[str, Tensor]:
-        """RETURNS (Dict[str, Tensor]): Arguments of transformers' encoders; no mask where there is no padding."""
-        shape = (self.count, self.longest)
-        ids = torch.full((self.count * self.longest,), pad_id, dtype=torch.int64, device=self.device)
-        ids[self.inside] = self.tensor
-        inputs = {"input_ids": ids.view(shape)}
-        if int(self.sizes.min()) < self.longest:
-            mask = torch.zeros_like(ids)
-            mask[self.inside] = 1
-            inputs["attention_mask"] = mask.view(shape)
-        return inputs
-
-
-def check_precision(precision: str, device: torch.device) -> bool:
-    """RETURNS (bool): Whether a device computes in a precision without emulation."""
-    if precision == "fp32":
-        return True
-    if precision == "fp16":
-        return device.type == "cuda"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        from ..._compat import cpu_has_bf16
-
-        return cpu_has_bf16()
-    return False
-
-
-def autocast_to(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """RETURNS (ContextManager): Autocast; nothing for "fp32"."""
-    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, dtype=dtypes[precision]) if precision in dtypes else nullcontext()
-
-
-def _ranges(begins: NDArray, lengths: NDArray) -> NDArray[numpy.int64]:
-    """begin, begin + 1, ... for every begin, `length` numbers each, in one array."""
-    total = int(lengths.sum())
-    return numpy.arange(total) + numpy.repeat(begins - (numpy.cumsum(lengths) - lengths), lengths)
 
 
 def _bags(states: Tensor, indices: NDArray, offsets: NDArray) -> Tensor:

@@ -17,7 +17,7 @@ from ...types import Config, HFTokenizer
 from ..shims.safetensors_shim import dump_state, read_metadata, read_state
 from ..sources import Source, check_unchanged, fingerprint, reading_again, resolve_source
 from ..spacy_transformers.pipeline_checks import check_pipeline
-from .module_tree import LayerLists, cut_config, find_layers
+from .layers.module_tree import LayerLists, cut_config, find_layers
 from .source_checks import (
     Fields,
     check_finite,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import Errors
-from .module_tree import find_layers
+from .layers.module_tree import find_layers
 from .packed import can_pack
 
 if TYPE_CHECKING:

@@ -104,8 +104,9 @@ class TransformerShim(TuningShim):
 
     def install(self, pretrained: "Pretrained", adapter: Config | None) -> None:
         """Take an encoder, after checks of its size and this device."""
-        from .encoder import Encoder, autocast_to, check_precision
+        from .encoder import Encoder
         from .packed import can_pack
+        from .precision import autocast_to, check_precision
         from .probes import check_autocast, check_top_layers
 
         settings = self.settings

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from spacy_transfer.backbones.encode import encode
-from spacy_transfer.backbones.transformer.module_tree import cut_config
+from spacy_transfer.backbones.transformer.layers.module_tree import cut_config
 from spacy_transfer.backbones.transformer.packed import packed_states
 from spacy_transfer.backbones.transformer.probes import check_top_layers
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1, rows_of_layers

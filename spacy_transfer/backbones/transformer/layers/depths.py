@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from ...tuning.policy import Depths, is_embedding
+from ....tuning.policy import Depths, is_embedding
+from ..probes import run, sample, undisturbed, with_gradients
 from .module_tree import find_layers
-from .probes import run, sample, undisturbed, with_gradients
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,7 +10,7 @@ import transformers
 
 from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, window_key
 from spacy_transfer.backbones.transformer.buffers import Buffers, can_buffer, can_buffer_embeddings
-from spacy_transfer.backbones.transformer.layer_split import can_split, lower_states, upper_states
+from spacy_transfer.backbones.transformer.layers.layer_split import can_split, lower_states, upper_states
 from spacy_transfer.backbones.transformer.packed import can_pack, packed_states
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 30}

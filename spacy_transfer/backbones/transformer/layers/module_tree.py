@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ...errors import Errors
+from ....errors import Errors
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..row_cache import RowCache, window_key
+from ...row_cache import RowCache, window_key
+from ..packed import can_pack
+from ..probes import are_close, options, predicting, rows_depend_on_padding, run, sample, undisturbed
 from .module_tree import find_layers
-from .packed import can_pack
-from .probes import are_close, options, predicting, rows_depend_on_padding, run, sample, undisturbed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,18 +11,18 @@ import spacy
 import torch
 import transformers
 
-from spacy_transfer.backbones.transformer.depths import find_depths
-from spacy_transfer.backbones.transformer.layer_split import can_split, lower_states, upper_states
-from spacy_transfer.backbones.transformer.module_tree import attention_layers, find_layers
+from spacy_transfer.backbones.transformer.layers.depths import find_depths
+from spacy_transfer.backbones.transformer.layers.layer_split import can_split, lower_states, upper_states
+from spacy_transfer.backbones.transformer.layers.module_tree import attention_layers, find_layers
 from spacy_transfer.backbones.transformer.probes import run, sample, take_whole_windows
 from spacy_transfer.backbones.transformer.windows import batch_windows
 from spacy_transfer.tuning.adapters import inject
 from spacy_transfer.tuning.policy import depths_by_name
 
-from ...conftest import write_bert_tokenizer
-from ...pipelines import TEXTS, backbone_config, make_pipeline
+from ....conftest import write_bert_tokenizer
+from ....pipelines import TEXTS, backbone_config, make_pipeline
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def _script():
@@ -283,7 +283,7 @@ def test_encoders_that_do_not_fit_are_refused(family, settings, message, tmp_pat
 
 
 def test_a_precision_that_the_encoder_does_not_know(tmp_path, monkeypatch):
-    monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.check_precision", lambda *args: True)
+    monkeypatch.setattr("spacy_transfer.backbones.transformer.precision.check_precision", lambda *args: True)
     model = {**backbone_config(save(tmp_path, "deberta"))["model"], "precision": "bf16"}
     with pytest.raises(ValueError, match=r"T141.*bf16.*DebertaModel"):
         make_pipeline(tmp_path, heads=(), model=model)
