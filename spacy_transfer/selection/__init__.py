@@ -1,0 +1,1 @@
+"""Choosing by measurement: backbones ranked for the heads of a config."""

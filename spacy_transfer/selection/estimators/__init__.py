@@ -1,0 +1,1 @@
+"""How well a head would do on given rows, without training the backbone: one estimator a file."""
