@@ -20,9 +20,10 @@ from ..pipeline.heads.regressor import TransferRegressor
 from ..pipeline.heads.tagger import TransferTagger
 from ..pipeline.heads.tokens import first_tokens
 from ..types import Floats, Ints
+from .estimators.estimate import Kind
 
-Kind = Literal["classes", "multilabel", "numbers"]
-"""The kinds of targets that estimators know."""
+
+
 BINS = 10
 """Groups that numbers are sorted into, for stratified samples."""
 
