@@ -7,7 +7,7 @@ that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x tea
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files; T88x and T89x selection; W for warnings, by the same floors.
+and T85x its objectives, T86x pretrained files, T88x and T89x selection; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1234,6 +1234,27 @@ class Errors(metaclass=_Coded):
     T162 = (
         "components.{name}: the last step of the training is not made yet, and this build of torch cannot make it in a "
         'worker process. Call nlp("") once after the training, then nlp.pipe(..., n_process=...).'
+    )
+    T880 = (
+        "The estimator was given rows of shape {rows} and targets of shape {targets}, of {groups} documents. It needs "
+        "rows of shape (n, width), n targets (and n groups, if any), and two documents at least. Take a larger corpus, "
+        "or correct the shapes."
+    )
+    T881 = (
+        "{count} of {n} rows have values that are NaN or infinite; the first is row {first}. The backbone is broken, or "
+        "its precision too low: load it again, or set precision = 'fp32'."
+    )
+    T882 = (
+        "The targets ({kind}) of all {n} rows are the same: there is nothing to tell apart. Take a corpus with two "
+        "classes at least, with numbers that vary, or with labels that hold for some texts and not for others."
+    )
+    T883 = (
+        "The estimator {name} does not take targets of the kind {kind!r}. Take 'spacy-transfer.LinearProbe.v1', which "
+        "takes all kinds."
+    )
+    T884 = (
+        "Targets of the kind {kind!r} were given as {dtype} of shape {shape}. 'classes' are whole numbers of shape (n,), "
+        "'multilabel' is 0 or 1 of shape (n, n_labels), 'numbers' are finite, of shape (n,) or (n, n_targets)."
     )
 
 

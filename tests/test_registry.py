@@ -51,7 +51,10 @@ SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "PerCorpus", "R
 READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "RawText", "Rehearsal", "Teacher")}
 BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1", "spacy-transfer.RetentionLogger.v1"}
-MISC = {"spacy-transfer.TaskWeights.v1", "spacy-transfer.Tuning.v1"}
+MISC = {
+    f"spacy-transfer.{name}.v1"
+    for name in ("HScore", "LinearProbe", "LogME", "NLeep", "NearestNeighbours", "TaskWeights", "Tuning")
+}
 SCHEDULES = {
     f"spacy-transfer.{name}.v1" for name in ("Linear", "Cosine", "OneCycle", "SlantedTriangular", "InverseSqrt")
 }

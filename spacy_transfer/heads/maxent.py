@@ -129,7 +129,7 @@ def _cross_validate(problem: Problem, holds: Bools, seed: int) -> _Choice:
     """
     import torch
 
-    fold_of = torch.as_tensor(_folds(_rarest_labels(holds), seed))
+    fold_of = torch.as_tensor(stratified_folds(rarest_labels(holds), seed))
     has = torch.as_tensor(holds)
     n_folds = int(fold_of.max()) + 1
     parts = [(torch.nonzero(fold_of != fold)[:, 0], torch.nonzero(fold_of == fold)[:, 0]) for fold in range(n_folds)]
@@ -152,17 +152,22 @@ def _cross_validate(problem: Problem, holds: Bools, seed: int) -> _Choice:
     return best
 
 
-def _folds(groups: Ints, seed: int) -> Ints:
+def stratified_folds(groups: Ints, seed: int, n_folds: int = N_FOLDS) -> Ints:
     """A fold for every doc, stratified: docs are assigned in turn, group by group, so that two docs of a group are in
-    two folds."""
+    two folds.
+
+    groups (Ints): A label of each doc, shape (n_docs,).
+    n_folds (int): At most the number of docs.
+    RETURNS (Ints): Shape (n_docs,).
+    """
     shuffled = numpy.random.default_rng(seed).permutation(len(groups))
     order = shuffled[numpy.argsort(groups[shuffled], kind="stable")]
     folds = numpy.empty(len(groups), dtype=numpy.int64)
-    folds[order] = numpy.arange(len(groups)) % min(N_FOLDS, len(groups))
+    folds[order] = numpy.arange(len(groups)) % min(n_folds, len(groups))
     return folds
 
 
-def _rarest_labels(holds: Bools) -> Ints:
+def rarest_labels(holds: Bools) -> Ints:
     """The rarest label of every doc, which is its only one where labels exclude each other; -1 for none."""
     rarest = numpy.where(holds, holds.sum(axis=0), numpy.inf).argmin(axis=1)
     return numpy.where(holds.any(axis=1), rarest, -1)

@@ -5,7 +5,7 @@ import pytest
 
 from spacy_transfer.heads import maxent
 from spacy_transfer.heads.losses import binary_cross_entropy, cross_entropy
-from spacy_transfer.heads.maxent import N_FOLDS, _folds, solve_maxent, weigh
+from spacy_transfer.heads.maxent import N_FOLDS, stratified_folds, solve_maxent, weigh
 
 N, WIDTH, LABELS = 60, 5, 4
 
@@ -184,14 +184,14 @@ def test_states_that_are_all_alike():
 
 def test_folds_are_stratified():
     groups = numpy.repeat([0, 1, 2, -1], [10, 2, 7, 3])
-    folds = _folds(groups, seed=0)
+    folds = stratified_folds(groups, seed=0)
     sizes = numpy.bincount(folds)
     assert len(sizes) == N_FOLDS and sizes.max() - sizes.min() <= 1
     for group in (0, 1, 2, -1):
         counts = numpy.bincount(folds[groups == group], minlength=N_FOLDS)
         assert counts.max() - counts.min() <= 1
-    assert (folds == _folds(groups, seed=0)).all()
-    assert (folds != _folds(groups, seed=1)).any()
+    assert (folds == stratified_folds(groups, seed=0)).all()
+    assert (folds != stratified_folds(groups, seed=1)).any()
 
 
 def test_the_same_twice():
