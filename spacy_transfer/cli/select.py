@@ -41,6 +41,9 @@ def select_cli(
     ] = None,
     estimator: Annotated[str, typer.Option("--estimator", help="Name of a registered estimator")] = DEFAULT,
     max_texts: Annotated[int, typer.Option("--max-texts", help="Texts to read, a sample stratified by label")] = 2000,
+    max_words: Annotated[
+        int, typer.Option("--max-words", help="Words that these texts have together, at most")
+    ] = 100_000,
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Tokens to score, for heads that read them")] = 10_000,
     seed: Annotated[int, typer.Option("--seed", help="Of samples, folds and random weights")] = 0,
     min_speed: Annotated[float, typer.Option("--min-speed", help="Words a second that are needed")] = 0.0,
@@ -63,11 +66,13 @@ def select_cli(
     Rank backbones for the heads of a config, on its own training corpus, without training any of them: transformers at
     every depth, vectors, encoders of pipelines, and the poolings that the heads could have.
 
-    The table shows speed and size beside each score. Of those that cannot be told apart from the best, the fastest is
-    recommended. Override settings of the config as with 'spacy train': --paths.train train.spacy
+    The table shows speed and size beside each score. The fastest of those that are within one standard error of the
+    best is recommended. Override settings of the config as with 'spacy train': --paths.train train.spacy
     """
     with errors_in_one_line():
-        check_numbers(max_texts=max_texts, max_tokens=max_tokens, min_speed=min_speed, max_mb=max_mb)
+        check_numbers(
+            max_texts=max_texts, max_words=max_words, max_tokens=max_tokens, min_speed=min_speed, max_mb=max_mb
+        )
         check_files(output, picture, json_path)
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
     with errors_in_one_line():
@@ -78,7 +83,7 @@ def select_cli(
 
         folder = None if cache == "-" else default_folder() if cache is None else Path(cache)
         settings = Settings(
-            find_estimator(estimator), max_texts, max_tokens, seed, min_speed, max_mb, folder, training_cost
+            find_estimator(estimator), max_texts, max_words, max_tokens, seed, min_speed, max_mb, folder, training_cost
         )
         name, found = run(config, config_path, backbone or [], candidates, settings, use_gpu=use_gpu)
         print(f"\n{as_text(found)}\n")  # noqa: T201

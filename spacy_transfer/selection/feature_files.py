@@ -131,7 +131,9 @@ def _layers(model: BackboneT, docs: list[Doc], candidate: Candidate) -> list[Lay
 def _dump(found: Features) -> bytes:
     from safetensors.numpy import save
 
-    named = {json.dumps([depth, head, pooling]): numpy.ascontiguousarray(x) for (depth, head, pooling), x in found.items()}
+    named = {
+        json.dumps([depth, head, pooling]): numpy.ascontiguousarray(x) for (depth, head, pooling), x in found.items()
+    }
     data: bytes = save(named)
     return data
 

@@ -23,7 +23,6 @@ from ..types import Floats, Ints
 from .estimators.estimate import Kind
 
 
-
 BINS = 10
 """Groups that numbers are sorted into, for stratified samples."""
 

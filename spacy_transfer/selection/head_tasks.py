@@ -181,7 +181,9 @@ def _check(name: str, gold: Gold) -> None:
         raise ValueError(Errors.T890.format(name=name, count=len(values), classes=len(gold.names)))
 
 
-def features(task: Task, pooling: Pooling, rows: Sequence[Floats], documents: Mapping[str, Floats], first: int) -> Floats:
+def features(
+    task: Task, pooling: Pooling, rows: Sequence[Floats], documents: Mapping[str, Floats], first: int
+) -> Floats:
     """What a head reads of some docs.
 
     rows (Sequence[Floats2d]): Of tokens, for consecutive docs.

@@ -21,7 +21,7 @@ from .costs import Cost, measure, with_training_cost
 from .estimators.estimate import Estimator
 from .feature_files import FeatureFiles, build
 from .head_tasks import Head, Pooling, Task, groups_of, make_task
-from .resampling import Scored, combine, draws, equal_to_best, half_width, score
+from .resampling import Scored, combine, draws, equal_to_best, half_width, score, within_one_error
 from .stratified import stratified
 from .winner import with_candidate
 
@@ -34,6 +34,7 @@ class Settings:
     """How candidates are compared.
 
     max_texts (int): About how many texts are read; of more, a sample stratified by label.
+    max_words (int): About how many words these texts may have together.
     max_tokens (int): About how many tokens or spans are scored of heads that read these.
     min_speed (float): Words a second that the choice must reach.
     max_mb (float): Megabytes that it may have.
@@ -43,6 +44,7 @@ class Settings:
 
     estimator: Estimator
     max_texts: int = 2000
+    max_words: int = 100_000
     max_tokens: int = 10_000
     seed: int = 0
     min_speed: float = 0.0
@@ -60,6 +62,10 @@ class Line:
     scores (Dict[str, Scored]): By head.
     combined (float): What counts, higher is better: the score of a single head, the mean rank of several, times -1.
     half_width (float): Half of the interval of `combined`.
+    fits (bool): Whether it meets the constraints.
+    is_equal (bool): Whether it cannot be told apart from the best.
+    is_close (bool): Whether it is within one standard error of the best.
+    on_frontier (bool): Whether nothing is both better and faster.
     """
 
     candidate: Candidate
@@ -72,6 +78,7 @@ class Line:
     half_width: float = 0.0
     fits: bool = True
     is_equal: bool = False
+    is_close: bool = False
     on_frontier: bool = False
 
     @property
@@ -86,7 +93,7 @@ class Ranking:
 
     lines (List[Line]): The best first.
     best (Line): Of those that meet the constraints.
-    chosen (Line): The fastest of those that cannot be told apart from the best.
+    chosen (Line): The fastest of those within one standard error of the best.
     """
 
     heads: list[Head]
@@ -119,7 +126,9 @@ def rank(
     RAISES (ValueError): When nothing can be compared, read, or chosen.
     """
     examples = read_corpus(nlp, settings.max_texts)
-    order = stratified(groups_of(heads, examples), settings.max_texts, settings.seed)
+    n_words = sum(len(example.predicted) for example in examples)
+    most = min(settings.max_texts, max(1, settings.max_words * len(examples) // max(1, n_words)))
+    order = stratified(groups_of(heads, examples), most, settings.seed)
     sample = [examples[i] for i in order]
     tasks = [make_task(head, sample, settings.max_tokens) for head in heads]
     docs = [example.predicted for example in sample]
@@ -174,7 +183,9 @@ class _Run:
         self.n_words = sum(len(doc) for doc in self.everything)
         self.files = FeatureFiles(self.settings.folder, self.docs, self.tasks)
         initialize = self.config.get("initialize", {})
-        own = initialize.get("components", {}).get(self.backbone, {}).get("pretrained") or initialize.get("init_tok2vec")
+        own = initialize.get("components", {}).get(self.backbone, {}).get("pretrained") or initialize.get(
+            "init_tok2vec"
+        )
         self.pretrained = Path(own) if own else None
 
     def lines(self, candidate: Candidate, progress: Callable[[int], object]) -> Iterator[Line]:
@@ -191,7 +202,9 @@ class _Run:
             for poolings, scores in self._forms(own):
                 yield Line(candidate, depth, is_whole, poolings, scores, cost)
 
-    def _forms(self, found: dict[tuple[str, Pooling], Floats]) -> Iterator[tuple[dict[str, Pooling], dict[str, Scored]]]:
+    def _forms(
+        self, found: dict[tuple[str, Pooling], Floats]
+    ) -> Iterator[tuple[dict[str, Pooling], dict[str, Scored]]]:
         """A form for each pooling of a single head. Several heads take the best pooling each, since the poolings of one
         do not change the others."""
         scored = {key: self._score(key[0], rows) for key, rows in found.items()}
@@ -252,9 +265,10 @@ def _compare(lines: list[Line], tasks: Sequence[Task], n_docs: int, settings: Se
         raise ValueError(Errors.T893.format(smallest=f"{smallest:.1f}", **facts))
     best = int(numpy.where(fits, values, -numpy.inf).argmax())
     equal, widths = equal_to_best(resampled, best), half_width(resampled)
+    close = within_one_error(values, resampled, best)
     for i, line in enumerate(lines):
         line.combined, line.half_width = float(values[i]), float(widths[i])
-        line.fits, line.is_equal = bool(fits[i]), bool(equal[i])
+        line.fits, line.is_equal, line.is_close = bool(fits[i]), bool(equal[i]), bool(close[i])
     lines.sort(key=lambda line: (-line.combined, -line.cost.speed))
     fastest = -numpy.inf
     for line in lines:
@@ -264,4 +278,8 @@ def _compare(lines: list[Line], tasks: Sequence[Task], n_docs: int, settings: Se
 def _choose(lines: Sequence[Line]) -> tuple[Line, Line]:
     """RETURNS (Tuple[Line, Line]): The best that fits, and the fastest of those that are equal to it."""
     fitting = [line for line in lines if line.fits]
-    return fitting[0], max((line for line in fitting if line.is_equal), key=lambda line: (line.cost.speed, line.combined))
+    return fitting[0], max((line for line in fitting if line.is_close), key=_by_cost)
+
+
+def _by_cost(line: Line) -> tuple[float, float]:
+    return line.cost.speed, line.combined

@@ -95,6 +95,18 @@ def equal_to_best(combined: Floats, best: int) -> Bools:
     return numpy.quantile(behind, (1 - LEVEL) / 2, axis=0) <= 0.0
 
 
+def within_one_error(values: Floats, combined: Floats, best: int) -> Bools:
+    """RETURNS (Array): Which candidates are within one standard error of the best (Breiman et al. 1984): so little that
+    the cheapest of them is as good a choice.
+
+    values (Array): Combined scores, shape (n_candidates,).
+    combined (Array): The same of resamples.
+    """
+    error = (combined[:, best : best + 1] - combined).std(axis=0)
+    close: Bools = values[best] - values <= error
+    return close
+
+
 def half_width(values: Floats) -> Floats:
     """RETURNS (Array): Half of the interval that holds resampled scores, shape (n_candidates,)."""
     low, high = numpy.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)

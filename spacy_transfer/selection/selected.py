@@ -49,6 +49,7 @@ def as_dict(found: Ranking) -> Config:
                 "half_width": line.half_width,
                 "fits": line.fits,
                 "is_equal_to_best": line.is_equal,
+                "is_within_one_error": line.is_close,
                 "is_on_frontier": line.on_frontier,
                 "is_best": line is found.best,
                 "is_chosen": line is found.chosen,
@@ -153,12 +154,13 @@ def _legend(found: Ranking, left: int) -> str:
 
 def _recommendation(found: Ranking) -> str:
     best, chosen = found.best, found.chosen
-    n_equal = sum(line.is_equal and line.fits for line in _shown(found, most=len(found.lines)))
-    text = f"Recommended: {_name(chosen)}."
     if chosen is best:
-        return f"{text} It has the best score" + (" and is the fastest that cannot be told apart from it." if n_equal > 1 else ".")
+        return f"Recommended: {_name(chosen)}. It has the best score, and nothing within one standard error is faster."
     times = chosen.cost.speed / best.cost.speed
-    return f"{text} It cannot be told apart from the best, {_name(best)}, and is {times:.1f} x as fast."
+    than = f"as the best, {_name(best)}"
+    return (
+        f"Recommended: {_name(chosen)}. It is {times:.1f} x as fast {than}, and within one standard error of its score."
+    )
 
 
 def _name(line: Line) -> str:
