@@ -14,7 +14,7 @@ from torch.nn.functional import embedding_bag
 
 from ..row_cache import RowCache, window_key
 from .alignment import Alignment
-from .layer_split import can_split, lower_states, upper_states
+from .layer_split import can_split, find_ending, lower_states, upper_output
 from .module_tree import find_layers
 from .packed import can_pack, packed_states
 from .probes import options, rows_depend_on_padding
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Layers = Literal["last", "mix"]
+Layers = Literal["last", "mix"] | int
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Pass:
     n_lower (int): Number of lower layers whose output `cache` keeps.
     cache (Optional[RowCache]): None to run all layers.
     checkpointing (bool): Compute what is inside a layer again in the backward pass instead of keeping it.
+    every_layer (bool): Give the states of all depths side by side, whatever `layers` says. Without a cache.
     """
 
     max_items: int
@@ -59,6 +60,7 @@ class Pass:
     n_lower: int = 0
     cache: RowCache | None = None
     checkpointing: bool = False
+    every_layer: bool = False
 
 
 class LayerMix(nn.Module):
@@ -82,7 +84,7 @@ class Encoder(nn.Module):
     """An encoder of transformers that gives rows of tokens and documents for windows of any length.
 
     prefix (List[int]), suffix (List[int]): Ids of the special tokens before and after a window.
-    layers (str): "last" layer, or a learned "mix" of all.
+    layers (Union[str, int]): "last" layer, a learned "mix" of all, or a number of top layers side by side.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Encoder(nn.Module):
         self.transformer = transformer
         self.config = transformer.config
         self.mix = LayerMix(int(self.config.num_hidden_layers) + 1) if layers == "mix" else None
+        self.n_top = layers if isinstance(layers, int) else 1
         self.prefix, self.suffix, self.pad_id = prefix, suffix, pad_id
 
     @cached_property
@@ -102,8 +105,24 @@ class Encoder(nn.Module):
 
     @property
     def width(self) -> int:
+        """RETURNS (int): Width of the rows."""
+        return self.n_top * self.layer_width
+
+    @property
+    def layer_width(self) -> int:
+        """RETURNS (int): Width of the last layer's states."""
         # OPT projects its last states once more.
         return int(getattr(self.config, "word_embed_proj_dim", None) or self.config.hidden_size)
+
+    @property
+    def depths(self) -> list[int | None]:
+        """RETURNS (List[Optional[int]]): Numbers of bottom layers whose rows one pass gives: all; or null alone, for
+        the whole encoder, where layers cannot be told apart."""
+        return [None] if self._ending is None else [*range(1, self.n_layers + 1)]
+
+    @cached_property
+    def _ending(self) -> nn.Module | None:
+        return find_ending(self.transformer)
 
     def forward(self, pieces: Pieces, how: Pass) -> tuple[Tensor, Tensor]:
         """Rows of all tokens, doc after doc, and of all docs.
@@ -115,14 +134,31 @@ class Encoder(nn.Module):
         rows = _bags(states, self._state_of_piece(pieces, state_at)[pieces.alignment.pieces], pieces.alignment.offsets)
         return rows, self._document_rows(states, pieces, state_at, sizes, how.document)
 
+    def rows_of_depths(self, pieces: Pieces, how: Pass) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The rows of encoders with fewer layers, in one pass.
+
+        RETURNS (List[Tuple[Tensor, Tensor, Tensor]]): For each of `depths`: rows of all tokens; means of all states of
+            each doc; states of its first special token.
+        """
+        wide, state_at, sizes = self._states(pieces, how)
+        at, windows = self._state_of_piece(pieces, state_at)[pieces.alignment.pieces], pieces.windows
+        empty, found = torch.from_numpy(windows.doc[windows.length == 0]), []
+        for states in wide.split(self.layer_width, dim=1):
+            states = states.contiguous()
+            mean, first = (self._document_rows(states, pieces, state_at, sizes, name) for name in ("mean", "cls"))
+            mean[empty.to(mean.device)] = 0.0  # As without a window of special tokens.
+            found.append((_bags(states, at, pieces.alignment.offsets), mean, first))
+        return found
+
     def piece_states(self, pieces: Pieces, how: Pass) -> Tensor:
-        """States of all word pieces, each from the window that owns it.
+        """States of all word pieces after the last layer, or their mix, each from the window that owns it.
 
         pieces (Pieces): The batch.
         how (Pass): In what portions and precision.
         RETURNS (Tensor): float32, shape (n_pieces, width).
         """
         states, state_at, _ = self._states(pieces, how)
+        states = states[:, -self.layer_width :]
         return states[torch.from_numpy(self._state_of_piece(pieces, state_at)).to(states.device)]
 
     def _states(self, pieces: Pieces, how: Pass) -> tuple[Tensor, NDArray[numpy.int64], NDArray[numpy.int64]]:
@@ -142,7 +178,7 @@ class Encoder(nn.Module):
             found.append(states.float())
             state_at[batch] = at + done
             done += len(states)
-        nothing = torch.zeros((0, self.width), device=device)
+        nothing = torch.zeros((0, self._n_joined(how) * self.layer_width), device=device)
         states = found[0] if len(found) == 1 else torch.cat(found) if found else nothing
         return states, state_at, sizes
 
@@ -169,42 +205,65 @@ class Encoder(nn.Module):
 
     def _packed(self, portion: "_Portion", how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
         def lower(part: _Portion) -> Tensor:
-            return packed_states(self.transformer, part.tensor, part.sizes, end=how.n_lower)[-1]
+            return packed_states(self.transformer, part.tensor, part.sizes, end=n_lower)[-1]
 
-        kept = self._kept(how)
+        n_lower, kept = self._kept(how)
         states = packed_states(
             self.transformer,
             portion.tensor,
             portion.sizes,
-            begin=0 if kept is None else how.n_lower,
+            begin=n_lower,
             hidden=None if kept is None else self._kept_states(portion, kept, lower),
-            every_layer=self.mix is not None,
+            n_returned=None if self._is_mixed(how) else self._n_joined(how),
             checkpointing=how.checkpointing,
         )
-        return (states[-1] if self.mix is None else self.mix(states)), portion.begins
+        return self._join(states, how), portion.begins
 
     def _padded(self, portion: "_Portion", how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
         def lower(part: _Portion) -> Tensor:
-            states = lower_states(self.transformer, how.n_lower, **part.rectangle(self.pad_id))
+            states = lower_states(self.transformer, n_lower, **part.rectangle(self.pad_id))
             return states.reshape(-1, states.shape[-1])[part.inside]
 
         inputs = portion.rectangle(self.pad_id)
         # transformers' checkpointing calls layers again with the arguments of the first call: other states than these.
-        kept = None if how.checkpointing else self._kept(how)
+        n_lower, kept = (0, None) if how.checkpointing else self._kept(how)
+        several = self._is_mixed(how) or self._n_joined(how) > 1
         if kept is not None and self._can_split:
             flat = self._kept_states(portion, kept, lower)
             hidden = flat.new_zeros(portion.count * portion.longest, flat.shape[1])
             hidden[portion.inside] = flat
             hidden = hidden.view(portion.count, portion.longest, -1)
-            states = upper_states(self.transformer, how.n_lower, hidden, **inputs)
+            output = upper_output(self.transformer, n_lower, hidden, output_hidden_states=several, **inputs)
         else:
-            output = self.transformer(**inputs, output_hidden_states=self.mix is not None, **options(self.transformer))
-            states = output.last_hidden_state if self.mix is None else self.mix(list(output.hidden_states))
+            output = self.transformer(**inputs, output_hidden_states=several, **options(self.transformer))
+        if self._is_mixed(how):
+            found = list(output.hidden_states)
+        else:
+            lower = output.hidden_states[-self._n_joined(how) : -1] if several else ()
+            found = [*(states if self._ending is None else self._ending(states) for states in lower)]
+            found.append(output.last_hidden_state)
+        states = self._join(found, how)
         return states.reshape(-1, states.shape[-1]), numpy.arange(portion.count) * portion.longest
 
-    def _kept(self, how: Pass) -> RowCache | None:
-        """A mix needs the states of all layers, which change."""
-        return how.cache if self.mix is None and how.n_lower < self.n_layers else None
+    def _join(self, states: list[Tensor], how: Pass) -> Tensor:
+        """What rows are made of: the mix of all states, or the top ones side by side."""
+        if self.mix is not None and self._is_mixed(how):
+            return self.mix(states)
+        return states[0] if len(states) == 1 else torch.cat(states, dim=-1)
+
+    def _is_mixed(self, how: Pass) -> bool:
+        return self.mix is not None and not how.every_layer
+
+    def _n_joined(self, how: Pass) -> int:
+        """The states of how many layers lie side by side."""
+        return len(self.depths) if how.every_layer else self.n_top
+
+    def _kept(self, how: Pass) -> tuple[int, RowCache | None]:
+        """How many lower layers need not be run, and what keeps their states. A mix needs the states of all layers,
+        which change."""
+        n_lower = min(how.n_lower, self.n_layers - self.n_top)
+        is_kept = how.cache is not None and self.mix is None and n_lower > 0
+        return (n_lower, how.cache) if is_kept else (0, None)
 
     def _kept_states(self, portion: "_Portion", cache: RowCache, lower: Callable[["_Portion"], Tensor]) -> Tensor:
         """States at the boundary, window after window: from the cache, and by one pass for missing windows."""

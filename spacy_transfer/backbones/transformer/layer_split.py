@@ -90,7 +90,9 @@ def upper_states(transformer: "PreTrainedModel", n_lower: int, states: Tensor, *
     return found
 
 
-def upper_output(transformer: "PreTrainedModel", n_lower: int, states: Tensor, **inputs: Tensor) -> "BaseModelOutput":
+def upper_output(
+    transformer: "PreTrainedModel", n_lower: int, states: Tensor, **inputs: Tensor | bool
+) -> "BaseModelOutput":
     """RETURNS (BaseModelOutput): The same with the rest of the encoder's output, such as that of its pooler."""
 
     def replace_states(module: nn.Module, args: tuple, kwargs: dict[str, Tensor]) -> tuple[tuple, dict[str, Tensor]]:
@@ -103,6 +105,48 @@ def upper_output(transformer: "PreTrainedModel", n_lower: int, states: Tensor, *
             return transformer(**inputs, **options(transformer))
         finally:
             hook.remove()
+
+
+def find_ending(transformer: "PreTrainedModel") -> nn.Module | None:
+    """Find what an encoder does with the states of its last layer: a norm, in some families, or nothing. After it, the
+    states of each layer are those of an encoder that has no layers above.
+
+    RETURNS (Optional[nn.Module]): The norm, or an identity; None where it is more than that, or layers cannot be told
+        apart.
+    """
+    layers = find_layers(transformer)
+    shared = getattr(transformer.config, "num_hidden_groups", None)
+    if can_pack(transformer):
+        return nn.Identity()
+    if layers is None or len(layers.paths) > 1 or shared is not None:
+        return None
+    inputs, calls = sample(transformer, [6]), list[tuple[nn.Module, object]]()
+    around = ("", *(".".join(layers.paths[0].split(".")[:i]) for i in range(1, layers.paths[0].count(".") + 1)))
+    outside = [m for name, m in transformer.named_modules() if name not in around and layers.inside(name) is None]
+    with undisturbed(transformer), torch.no_grad():
+        hooks = [m.register_forward_hook(lambda m, args, out: calls.append((m, out))) for m in outside]
+        try:
+            output = transformer(**inputs, output_hidden_states=True, **options(transformer))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        last, states = output.last_hidden_state, output.hidden_states
+        if len(states) != layers.count + 1:
+            return None
+        ends = [m for m, out in calls if isinstance(out, Tensor) and out.shape == last.shape and are_close(out, last)]
+        return next((end for end in (nn.Identity(), *ends) if _ends(transformer, end, states, inputs)), None)
+
+
+def _ends(transformer: "PreTrainedModel", end: nn.Module, states: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> bool:
+    """Whether a module makes the last states of encoders with fewer layers from the states of these layers."""
+    try:
+        for depth in {1, len(states) - 2} - {0}:
+            with _only_layers(transformer, slice(depth)):
+                if not are_close(run(transformer, inputs), end(states[depth]), 1e-6):
+                    return False
+    except Exception:  # As above.
+        return False
+    return True
 
 
 def kept_states(transformer: "PreTrainedModel", n_lower: int, cache: RowCache, **inputs: Tensor) -> Tensor:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from ...errors import Errors
+
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,36 @@ class LayerLists:
         """RETURNS (Optional[str]): The name that a module or parameter has inside its layer; null outside of layers."""
         path = next((path for path in self.paths if name.startswith(f"{path}.")), None)
         return None if path is None else name[len(path) + 1 :].partition(".")[2]
+
+    def is_above(self, name: str) -> bool:
+        """RETURNS (bool): Whether a tensor, maybe with a prefix before its name, is in a layer beyond these."""
+        found = (re.search(rf"(?:^|\.){re.escape(path)}\.(\d+)\.", name) for path in self.paths)
+        return any(match is not None and int(match[1]) >= self.count for match in found)
+
+
+def cut_config(config: "PretrainedConfig", depth: int, where: str) -> bool:
+    """Let an encoder of this config have the bottom layers only.
+
+    depth (int): How many.
+    where (str): What the config is of, for messages.
+    RETURNS (bool): Whether that is fewer than before.
+    RAISES (ValueError): When there are not so many, or the config does not count them.
+    """
+    count = getattr(config, "num_hidden_layers", None)
+    if not isinstance(count, int):
+        raise ValueError(Errors.T871.format(depth=depth, where=where, problem="its config does not count them"))
+    if getattr(config, "num_hidden_groups", None) is not None:
+        raise ValueError(Errors.T871.format(depth=depth, where=where, problem="they share their weights"))
+    if depth > count:
+        raise ValueError(Errors.T870.format(depth=depth, where=where, count=count))
+    try:
+        config.num_hidden_layers = depth
+    except NotImplementedError as error:
+        raise ValueError(Errors.T871.format(depth=depth, where=where, problem=error)) from error
+    # Some configs name the kind of attention of each layer.
+    kinds = {key: kept for key, kept in vars(config).items() if "layer" in key and isinstance(kept, list)}
+    vars(config).update({key: kept[:depth] for key, kept in kinds.items() if len(kept) == count})
+    return depth < count
 
 
 def find_layers(transformer: "PreTrainedModel") -> LayerLists | None:

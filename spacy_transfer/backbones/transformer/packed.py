@@ -52,7 +52,7 @@ def packed_states(
     begin: int = 0,
     end: int | None = None,
     hidden: Tensor | None = None,
-    every_layer: bool = False,
+    n_returned: int | None = 1,
     checkpointing: bool = False,
 ) -> list[Tensor]:
     """Hidden states of windows laid end to end.
@@ -63,25 +63,26 @@ def packed_states(
     begin (int): The first layer to run; the layers below have made `hidden`.
     end (Optional[int]): The layer before which to stop; null for none.
     hidden (Optional[torch.Tensor]): States before the first layer, shape (n, width); null for the embeddings.
-    every_layer (bool): Return the states before the first layer and after every layer, not just the last.
+    n_returned (Optional[int]): How many of the states to return, which are those before the first layer and after every
+        layer; null for all.
     checkpointing (bool): Drop what is inside a layer, and compute it again in the backward pass.
     RETURNS (List[torch.Tensor]): States of shape (n, width), the last layer's last.
     """
     bert = cast("BertModel", transformer)
     layers = bert.encoder.layer[begin:end]
+    most = len(layers) + 1 if n_returned is None else n_returned
     if hidden is None:
-        hidden = _embed(bert, ids, sizes, is_temporary=len(layers) > 0 and not every_layer)
+        hidden = _embed(bert, ids, sizes, is_temporary=len(layers) >= most)
     layout = _layout(sizes, torch.is_grad_enabled(), ids.device)
     states = [hidden]
     for i, layer in enumerate(layers):
         if can_buffer(layer, hidden):
-            is_returned = every_layer or i == len(layers) - 1
-            hidden = _buffered_layer(layer, hidden, layout, is_returned)
+            hidden = _buffered_layer(layer, hidden, layout, is_returned=len(layers) - i <= most)
         elif checkpointing and torch.is_grad_enabled():
             hidden = torch.utils.checkpoint.checkpoint(_layer, layer, hidden, layout, use_reentrant=False)
         else:
             hidden = _layer(layer, hidden, layout)
-        states = [*states, hidden] if every_layer else [hidden]
+        states = [*states, hidden][-most:]
     return states
 
 

@@ -1,5 +1,6 @@
 """Encoders with their tokenizers, read from a source or from a saved pipeline."""
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ...types import Config, HFTokenizer
 from ..shims.safetensors_shim import dump_state, read_metadata, read_state
 from ..sources import Source, check_unchanged, fingerprint, reading_again, resolve_source
 from ..spacy_transformers.pipeline_checks import check_pipeline
+from .module_tree import LayerLists, cut_config, find_layers
 from .source_checks import (
     Fields,
     check_finite,
@@ -79,25 +81,45 @@ class Pretrained:
         return {"encoder": json.dumps(parts, default=str, sort_keys=True)}
 
 
-def read_source(name: str) -> Pretrained:
+def read_source(name: str, depth: int | None = None) -> Pretrained:
     """Read encoder and tokenizer from a source.
+
+    depth (Optional[int]): How many of the encoder's layers to read, from the bottom; null for all.
     RAISES (ValueError): When the source cannot be found or read, or its weights do not match its config.
     """
     source = resolve_source(name)
     if source.kind == "pipeline":
-        return _from_pipeline(source)
+        return _from_pipeline(source, depth)
     check_folder(source.path, name)
-    transformer = _read_transformer(source)
-    return _pretrained(transformer, _read_tokenizer(source), fingerprint(source.path), name)
+    transformer, is_cut = _read_transformer(source, depth)
+    found = fingerprint(source.path)
+    return _pretrained(transformer, _read_tokenizer(source), _of_bottom(found, depth) if is_cut else found, name)
 
 
-def read_weights(name: str, wanted: str) -> dict[str, Tensor]:
+def cut(pretrained: Pretrained, depth: int | None, where: str) -> None:
+    """Keep the bottom layers of an encoder that was read as a whole.
+
+    depth (Optional[int]): How many; null for all.
+    RAISES (ValueError): When there are fewer, or they cannot be told apart.
+    """
+    whole = pretrained.transformer
+    config, layers = copy.deepcopy(whole.config), find_layers(whole)
+    if depth is None or not cut_config(config, depth, where):
+        return
+    bottom = _checked(layers, depth, where)
+    weights = {name: tensor for name, tensor in whole.state_dict().items() if not bottom.is_above(name)}
+    pretrained.transformer = build_encoder(type(whole).__name__, config, weights)
+    pretrained.fingerprint = _of_bottom(pretrained.fingerprint, depth)
+
+
+def read_weights(name: str, wanted: str, depth: int | None = None) -> dict[str, Tensor]:
     """Weights of a source that had the fingerprint `wanted` when it was first read.
 
+    depth (Optional[int]): As in `read_source`.
     RAISES (ValueError): When it cannot be read, or has changed.
     """
     with reading_again(name):
-        found = read_source(name)
+        found = read_source(name, depth)
     check_unchanged(name, found.fingerprint, wanted)
     return found.transformer.state_dict()
 
@@ -168,15 +190,22 @@ def build_encoder(kind: str, config: "PretrainedConfig", weights: dict[str, Tens
     return transformer.eval()
 
 
-def _read_transformer(source: Source) -> "PreTrainedModel":
+def _read_transformer(source: Source, depth: int | None) -> "tuple[PreTrainedModel, bool]":
+    """The encoder, and whether it has fewer layers than its source."""
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
 
+    config, is_cut = None, False
+    if depth is not None:
+        config = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
+        # An encoder with a decoder is refused below.
+        is_cut = not config.is_encoder_decoder and cut_config(config, depth, source.name)
     try:
         with quiet_loading():
             transformer, info = AutoModel.from_pretrained(
                 source.path,
+                config=config,
                 output_loading_info=True,
                 torch_dtype=torch.float32,
                 local_files_only=True,
@@ -186,10 +215,25 @@ def _read_transformer(source: Source) -> "PreTrainedModel":
         raise ValueError(Errors.T107.format(source=source.name, path=source.path, error=error)) from error
     if transformer.config.is_encoder_decoder:
         raise ValueError(Errors.T110.format(source=source.name, kind=type(transformer).__name__))
+    if is_cut:
+        bottom = _checked(find_layers(transformer), transformer.config.num_hidden_layers, source.name)
+        info["unexpected_keys"] = [name for name in info["unexpected_keys"] if not bottom.is_above(name)]
     _check_loaded(transformer, info, strict=False)
     check_finite(transformer.named_parameters(), source.name)
     forget_code(transformer.config)
-    return transformer.eval()
+    return transformer.eval(), is_cut
+
+
+def _checked(layers: LayerLists | None, depth: int, where: str) -> LayerLists:
+    """The layers of an encoder that is cut."""
+    if layers is None:
+        raise ValueError(Errors.T871.format(depth=depth, where=where, problem="they cannot be told apart"))
+    return LayerLists(layers.paths, depth)
+
+
+def _of_bottom(whole: str, depth: int | None) -> str:
+    """The fingerprint of the bottom layers: neither rows nor adapters are those of the whole encoder."""
+    return hashlib.sha256(f"{whole} depth {depth}".encode()).hexdigest()
 
 
 def _check_loaded(transformer: "PreTrainedModel", info: Config, strict: bool) -> None:
@@ -227,7 +271,7 @@ def _read_tokenizer(source: Source) -> HFTokenizer:
     return tokenizer
 
 
-def _from_pipeline(source: Source) -> Pretrained:
+def _from_pipeline(source: Source, depth: int | None) -> Pretrained:
     """The encoder inside another pipeline: a backbone of ours, or spacy-transformers' component."""
     import spacy
 
@@ -252,6 +296,7 @@ def _from_pipeline(source: Source) -> Pretrained:
     pretrained = next(iter(found.values()))
     if has_adapter(pretrained.transformer):
         merge(pretrained.transformer)
+    cut(pretrained, depth, source.name)
     pretrained.steps = 0
     pretrained.fingerprint = hashlib.sha256(dump_state(pretrained.transformer)).hexdigest()
     return pretrained

@@ -59,6 +59,21 @@ def check_rows(transformer: "PreTrainedModel", source: str) -> None:
         raise ValueError(Errors.T143.format(source=source, kind=type(transformer).__name__))
 
 
+def check_top_layers(transformer: "PreTrainedModel", n_top: int, source: str) -> None:
+    """Check that the states of the top layers can lie side by side.
+
+    RAISES (ValueError): When there are not so many layers, or their states have other shapes than the last ones.
+    """
+    count = int(getattr(transformer.config, "num_hidden_layers", 1))
+    if n_top > count:
+        raise ValueError(Errors.T873.format(layers=n_top, source=source, count=count))
+    with undisturbed(transformer), torch.no_grad():
+        output = transformer(**sample(transformer, [6]), output_hidden_states=True, **options(transformer))
+    shapes = [tuple(states.shape) for states in output.hidden_states[-n_top:]]
+    if shapes != [tuple(output.last_hidden_state.shape)] * n_top:
+        raise ValueError(Errors.T874.format(layers=n_top, kind=type(transformer).__name__, shapes=shapes))
+
+
 def rows_depend_on_padding(transformer: "PreTrainedModel") -> bool:
     """Whether the states of a window change when a longer one is in the batch.
 

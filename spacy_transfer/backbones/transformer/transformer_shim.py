@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import numpy
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .pretrained import Pretrained
 
 _ADAPTER = "adapter."  # The prefix of the adapter's names in saved files.
+_Rows = TypeVar("_Rows")
 _MIX = ("mix.weights", "mix.gamma")
 
 
@@ -51,10 +52,11 @@ class Settings:
     overlap: int
     max_batch_items: int
     pooling: Literal["mean", "first"]
-    layers: Literal["last", "mix"]
+    layers: Literal["last", "mix"] | int
     precision: Literal["fp32", "bf16", "fp16"]
     document: Literal["mean", "cls"]
     special_tokens: bool
+    depth: int | None
     tuning: Tuning | None = None
 
 
@@ -99,7 +101,7 @@ class TransformerShim(TuningShim):
         """Take an encoder, after checks of its size and this device."""
         from .encoder import Encoder, autocast_to, check_precision
         from .packed import can_pack
-        from .probes import check_autocast
+        from .probes import check_autocast, check_top_layers
 
         settings = self.settings
         device = get_torch_default_device()
@@ -110,6 +112,8 @@ class TransformerShim(TuningShim):
             raise ValueError(Errors.T116.format(window=settings.window, most=most))
         if settings.window - settings.overlap <= len(pretrained.prefix) + len(pretrained.suffix):
             raise ValueError(Errors.T113.format(overlap=settings.overlap, window=settings.window))
+        if isinstance(settings.layers, int):
+            check_top_layers(pretrained.transformer, settings.layers, settings.source)
         pretrained.tokenizer.encode_special_tokens = not settings.special_tokens
         self.prepare_encoder(pretrained.transformer, adapter)
         self.pretrained = pretrained
@@ -124,7 +128,8 @@ class TransformerShim(TuningShim):
     def read_origin(self) -> "dict[str, Tensor]":
         from .pretrained import read_weights
 
-        found = read_weights(self.settings.source, cast("Pretrained", self.pretrained).fingerprint)
+        wanted = cast("Pretrained", self.pretrained).fingerprint
+        found = read_weights(self.settings.source, wanted, self.settings.depth)
         by_plain_name = {self.prefix + name: tensor for name, tensor in found.items()}
         device = next(self.encoder.parameters()).device
         return {
@@ -133,8 +138,13 @@ class TransformerShim(TuningShim):
             if plain_name(name) in by_plain_name
         }
 
-    def cut(self, docs: list[Doc]) -> "Pieces":
-        """RETURNS (Pieces): Word pieces of docs, with windows and alignment."""
+    def cut(self, docs: list[Doc], read_empty: bool | None = None) -> "Pieces":
+        """Cut texts into word pieces.
+
+        read_empty (Optional[bool]): Give texts without pieces a window of special tokens; null where the document row
+            is that of the first one, so that a classifier that was trained on its state finds one.
+        RETURNS (Pieces): Word pieces of docs, with windows and alignment.
+        """
         from .encoder import Pieces
 
         encoder = self.encoder
@@ -149,20 +159,28 @@ class TransformerShim(TuningShim):
         shift = numpy.repeat(doc_start, counts)
         alignment = align(begin, end, spans[:, 0] + shift, spans[:, 1] + shift, self.settings.pooling)
         budget = self.settings.window - len(encoder.prefix) - len(encoder.suffix)
-        # [CLS] has a state in an empty text too, and classifiers that read it were trained on such states.
-        read_empty = self.settings.document == "cls" and bool(encoder.prefix)
-        windows = cut_windows(counts, budget, self.settings.overlap, read_empty=read_empty)
+        read_empty = self.settings.document == "cls" if read_empty is None else read_empty
+        windows = cut_windows(counts, budget, self.settings.overlap, read_empty=read_empty and bool(encoder.prefix))
         return Pieces(ids, windows, alignment, len(docs))
 
     def predict(self, inputs: "Pieces") -> "tuple[Tensor, Tensor]":  # type: ignore[override]
         """RETURNS (Tuple[Tensor, Tensor]): Rows of tokens and docs, without autograd."""
+        return self._predicting(lambda encoder: encoder(inputs, self._pass()), inputs)
+
+    def predict_depths(self, docs: list[Doc]) -> "list[tuple[Tensor, Tensor, Tensor]]":
+        """RETURNS (List[Tuple[Tensor, Tensor, Tensor]]): What `Encoder.rows_of_depths` gives, without autograd."""
+        inputs = self.cut(docs, read_empty=True)
+        how = replace(self._pass(), every_layer=True)
+        return self._predicting(lambda encoder: encoder.rows_of_depths(inputs, how), inputs)
+
+    def _predicting(self, run: "Callable[[Encoder], _Rows]", inputs: "Pieces") -> "_Rows":
         import torch
 
         encoder = self.encoder
         if encoder.training:
             encoder.eval()
         with torch.inference_mode():
-            rows = encoder(inputs, self._pass())
+            rows = run(encoder)
         self._free_memory.count(len(inputs.ids))
         return rows
 
@@ -228,10 +246,11 @@ class TransformerShim(TuningShim):
         }
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
-        from .pretrained import rebuild
+        from .pretrained import cut, rebuild
 
         if bytes_data:
             pretrained, adapter, rest = rebuild(unseal(bytes_data, "The saved encoder"), self.prefix)
+            cut(pretrained, self.settings.depth, "the saved pipeline")
             self.install(pretrained, adapter)
             tensors = {n.removeprefix(_ADAPTER): t for n, t in rest.items() if n.startswith(_ADAPTER)}
             self.fill_adapter(tensors)

@@ -140,7 +140,7 @@ def test_prediction_in_buffers_is_the_padded_pass(kind, monkeypatch):
         part = {name: tensor[:most] for name, tensor in inputs.items()}
         with torch.inference_mode():
             expected = model(**part).last_hidden_state[mask[:most]]
-            states = packed_states(model, part["input_ids"][mask[:most]], SIZES[:most], every_layer=True)
+            states = packed_states(model, part["input_ids"][mask[:most]], SIZES[:most], n_returned=None)
         torch.testing.assert_close(states[-1], expected, rtol=1e-5, atol=1e-5)
         assert len({state.data_ptr() for state in states}) == len(states) == 4
     assert len(used) == 2 * 3 * 6

@@ -183,3 +183,58 @@ def test_any_two_label_sets_against_plain_recomputation(old, new, data):
         expected = sum(parts) / len(parts) if parts else numpy.zeros(3)
         assert numpy.allclose(row, expected) and numpy.isclose(bias, expected[0])
     assert set(plan.dropped) == {name for name in old if names.get(name, name) not in new}
+
+
+@st.composite
+def edits(draw):
+    """RETURNS: Labels, and changes of them in turn, as the function and its arguments."""
+    old = draw(st.lists(st.sampled_from("abcdef"), min_size=2, unique=True))
+    labels, changes = list(old), []
+    for number in range(draw(st.integers(1, 5))):
+        kind = draw(st.sampled_from([plans.add, plans.rename, plans.remove, plans.merge]))
+        some = draw(st.lists(st.sampled_from(labels), min_size=1, unique=True))
+        if kind in (plans.remove, plans.merge) and (len(labels) < 3 or len(some) in (1, len(labels))):
+            continue
+        given_ = {
+            plans.add: ([f"new{number}"],),
+            plans.rename: ({label: f"{label}{number}" for label in some},),
+            plans.remove: (some,),
+            plans.merge: (some, f"merged{number}"),
+        }[kind]
+        labels = list(kind(labels, *given_, name="x").labels)
+        changes.append((kind, given_))
+    return old, changes
+
+
+def weights(start, transition, end, b):
+    """How much one tag, and a pair of tags, counts in a CRF at states of zeros."""
+    start, transition, end, b = (numpy.asarray(array, dtype="f8") for array in (start, transition, end, b))
+    return numpy.exp(b), numpy.exp(b + start), numpy.exp(b + end), numpy.exp(transition + b[:, None] + b)
+
+
+@settings(max_examples=60, deadline=None)
+@given(edits(), st.integers(0, 99))
+def test_any_changes_in_turn_give_what_sums_over_the_tags_give(found, seed):
+    """A merged tag counts as much as its parts together, a removed one nothing, and a new one begins as the least."""
+    labels, changes = found
+    rng = numpy.random.default_rng(seed)
+    start, end, b = rng.normal(size=(3, len(labels))).astype("f")
+    transition, W = (rng.normal(size=(len(labels), n)).astype("f") for n in (len(labels), 3))
+    for change, given_ in changes:
+        plan = change(labels, *given_, name="x")
+        before = weights(start, transition, end, b)
+        places = [[labels.index(name) for name in parts] for parts in plan.sources]
+        start, transition, end = plans.move_transitions(plan, start, transition, end, b)
+        W, b = plans.move_rows(plan, W, b, "softmax")
+        after = weights(start, transition, end, b)
+        least = before[0].min()
+        for i, parts in enumerate(places):
+            for old, new in zip(before[:3], after[:3], strict=True):
+                assert new[i] == pytest.approx(old[parts].sum() if parts else least, rel=1e-4)
+            for j, others in enumerate(places):
+                if parts and others:
+                    assert after[3][i, j] == pytest.approx(before[3][numpy.ix_(parts, others)].sum(), rel=1e-4)
+                else:
+                    assert after[3][i, j] == pytest.approx(after[0][i] * after[0][j], rel=1e-4)
+        labels = list(plan.labels)
+    assert W.shape == (len(labels), 3)
