@@ -33,9 +33,7 @@ def build_logme_v1(*, center: bool = False) -> Estimator:
 def _log_evidence(rows: Floats, truths: Floats, n: int) -> Floats:
     """RETURNS (Floats): The maximum for every column of the truths, divided by n."""
     total = (truths**2).sum(axis=0)
-    sigma, squares = _project(rows, truths)
-    missed = total - squares.sum(axis=0)
-    missed[missed < len(rows) * numpy.finfo(numpy.float64).eps * total] = 0.0  # Nothing but rounding.
+    sigma, squares, missed = _project(rows, truths)
 
     def at(log_ratio: Floats) -> Floats:
         """For ratios of the precisions, weights to noise: one for each column, or one for all."""
@@ -56,12 +54,16 @@ def _log_evidence(rows: Floats, truths: Floats, n: int) -> Floats:
     return at(found)
 
 
-def _project(rows: Floats, truths: Floats) -> tuple[Floats, Floats]:
-    """Squared singular values of the rows, shape (rank, 1), and squares of the truths along the left singular vectors,
-    shape (rank, n_columns). The factors of a QR decomposition are smaller than the rows."""
-    is_long = rows.shape[0] > rows.shape[1]
-    basis, factor = numpy.linalg.qr(rows) if is_long else (numpy.eye(len(rows)), rows)
-    left, values, _ = numpy.linalg.svd(factor, full_matrices=False)
-    kept = values > values.max(initial=0.0) * max(rows.shape) * numpy.finfo(numpy.float64).eps
-    along = left[:, kept].T @ (basis.T @ truths)
-    return values[kept, None] ** 2, along**2
+def _project(rows: Floats, truths: Floats) -> tuple[Floats, Floats, Floats]:
+    """Squared singular values of the rows, shape (rank, 1), squares of the truths along the left singular vectors,
+    shape (rank, n_columns), and squares of what is left of the truths, shape (n_columns,)."""
+    import torch
+
+    both, width = torch.as_tensor(numpy.concatenate([rows, truths], axis=1)), rows.shape[1]
+    # Of a QR decomposition the triangle is enough, which is smaller than the rows.
+    triangle = torch.linalg.qr(both, mode="r").R if len(both) > both.shape[1] else both
+    left, values, _ = torch.linalg.svd(triangle[:, :width], full_matrices=False)
+    left = left[:, values > values.max() * max(rows.shape) * torch.finfo(torch.float64).eps]
+    along = left.T @ triangle[:, width:]
+    missed = (triangle[:, width:] - left @ along).square().sum(0)
+    return values[: left.shape[1], None].square().numpy(), along.square().numpy(), missed.numpy()

@@ -12,6 +12,8 @@ from .measures import Measure, compare
 
 _BLOCK = 1024
 """Rows whose similarities to all others are in memory at once."""
+_MORE = 3
+"""Rows beyond k whose distances are computed again: rounding may have changed their order."""
 
 
 def build_nearest_neighbours_v1(
@@ -53,26 +55,27 @@ def _estimate(checked: Checked, k: int, is_cosine: bool, is_uniform: bool, wante
 def _nearest(checked: Checked, k: int, is_cosine: bool) -> Iterator[tuple[slice, Ints, Floats]]:
     """For blocks of rows the indices and distances of the nearest ones, nearest first; infinite where there are none.
 
-    Single precision finds some more than k. These are put in order in double precision.
+    Single precision finds a few more than k. These are put in order in double precision.
     """
+    import torch
+
     rows = checked.rows
     if is_cosine:
         rows = rows / numpy.maximum(numpy.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
     else:
         rows = rows - rows.mean(axis=0)
-    rough = rows.astype(numpy.float32)
-    halves = 0.5 * (rough * rough).sum(axis=1)
-    some = min(2 * k + 8, len(rows))
+    rough, groups = torch.as_tensor(rows, dtype=torch.float32), torch.as_tensor(checked.groups)
+    halves, most = -0.5 * rough.square().sum(1), min(k + _MORE, len(rows))
     for start in range(0, len(rows), _BLOCK):
         here = slice(start, start + _BLOCK)
-        # In order as minus half of the squared distance, but for a constant of the row.
-        near = rough[here] @ rough.T - halves
-        near[checked.groups[here][:, None] == checked.groups] = -numpy.inf
-        found = numpy.argpartition(near, -some, axis=1)[:, -some:]
-        gaps = rows[here][:, None] - rows[found]
+        # Minus half of the squared distance, but for a constant of the row.
+        near = torch.addmm(halves, rough[here], rough.T)
+        near.masked_fill_(groups[here, None] == groups, -numpy.inf)
+        best, indices = near.topk(most)
+        found = indices.numpy()
+        gaps = rows[here, None] - rows[found]
         squares = numpy.einsum("nkw,nkw->nk", gaps, gaps)
         distances = squares / 2 if is_cosine else numpy.sqrt(squares)
-        distances[numpy.isneginf(numpy.take_along_axis(near, found, axis=1))] = numpy.inf
-        # Of equal distances the row that comes first.
+        distances[numpy.isneginf(best.numpy())] = numpy.inf
         order = numpy.lexsort((found, distances), axis=1)[:, :k]
         yield here, numpy.take_along_axis(found, order, axis=1), numpy.take_along_axis(distances, order, axis=1)
