@@ -1107,8 +1107,8 @@ class Errors(metaclass=_Coded):
         '"spacy-transfer.RawText.v1" and held_out above 0. Set it, or give more texts.'
     )
     T885 = (
-        "There is nothing to compare: {what}. Name candidates with --backbone SOURCE (as often as you like), or in a file "
-        "of named blocks with --candidates FILE."
+        "There is nothing to compare: {what}. Name candidates with --backbone SOURCE (as often as you like), or in a "
+        "file of named blocks with --candidates FILE."
     )
     T886 = (
         "--candidates {path}: the section [{name}] is no block of a backbone. Each section is one candidate, with its "

@@ -36,8 +36,8 @@ class Cost:
 
     speed (float): Words a second, predicting, of the backbone alone.
     mb (float): Megabytes of the backbone as it is saved.
-    memory_mb (Optional[float]): Megabytes of memory that predicting adds at its peak, with a batch of 64 texts at most; weights not counted; None where
-        the system does not tell.
+    memory_mb (Optional[float]): Megabytes of memory that predicting a batch of texts adds at its peak, weights not
+        counted; None where the system does not tell.
     frozen_epoch (float): Seconds in which a frozen backbone reads the training corpus. Later epochs take its rows from
         the cache.
     tuned_epoch (Optional[float]): Seconds of an epoch in which the backbone is trained; None where not measured.

@@ -22,7 +22,6 @@ from ..pipeline.heads.tokens import first_tokens
 from ..types import Floats, Ints
 from .estimators.estimate import Kind
 
-
 BINS = 10
 """Groups that numbers are sorted into, for stratified samples."""
 
@@ -86,7 +85,7 @@ def strata_of(gold: Gold, n_docs: int) -> list[str]:
     RETURNS (List[str]): Empty strings for docs without labels.
     """
     if gold.kind == "numbers":
-        held = [[_bin(gold.values[:, 0], value)] for value in gold.values[:, 0]]
+        held = [[place] for place in _bins(gold.values[:, 0].astype("d"))]
     elif gold.kind == "multilabel":
         held = [numpy.flatnonzero(row > 0.5).tolist() for row in gold.values]
     else:
@@ -98,9 +97,10 @@ def strata_of(gold: Gold, n_docs: int) -> list[str]:
     return ["" if not own else str(min(own, key=lambda label: (counts[label], label))) for own in labels]
 
 
-def _bin(values: Floats, value: float) -> int:
-    known = numpy.sort(values[numpy.isfinite(values)])
-    return int(numpy.searchsorted(known, value) * BINS // max(1, len(known)))
+def _bins(values: Floats) -> list[int]:
+    """The tenth of all values that each is in; equal values are in the same."""
+    places: list[int] = (numpy.searchsorted(numpy.sort(values), values) * BINS // max(1, len(values))).tolist()
+    return places
 
 
 def _gold(kind: Kind, values: Sequence[object], places: Sequence[Place], names: tuple[str, ...]) -> Gold:
@@ -108,7 +108,8 @@ def _gold(kind: Kind, values: Sequence[object], places: Sequence[Place], names: 
     extents = numpy.array(places, dtype="int64").reshape(-1, 3)
     array = numpy.array(values, dtype=dtype)
     array = array if kind == "classes" else array.reshape(len(extents), len(names))
-    return Gold(kind, array, *extents.T, names)
+    docs, starts, ends = extents.T
+    return Gold(kind, array, docs, starts, ends, names)
 
 
 def _classes(labels: tuple[str, ...], examples: Sequence[Example]) -> Gold:

@@ -15,7 +15,7 @@ from ..heads.pooling import POOLINGS
 from ..pipeline.backbone.component import Backbone
 from ..pipeline.labels.carry import Carry
 from ..types import Config as Block
-from ..types import Floats, Ints, Pipe
+from ..types import Floats, Pipe
 from .estimators.estimate import Targets
 from .gold import Gold, HeadGold, gold_of, strata_of
 
@@ -119,8 +119,8 @@ def find_heads(nlp: Language, backbone: str) -> tuple[list[Head], list[str]]:
 
 def _weight(nlp: Language, name: str, weights: dict[str, float | None]) -> float:
     """What the scores of a component weigh in that of the training."""
-    own = nlp.get_pipe_meta(name).default_score_weights
-    return sum(weight or 0.0 for key, weight in weights.items() if key in own)
+    own = nlp.get_pipe_meta(name).default_score_weights or {}
+    return float(sum(weight for key, weight in weights.items() if weight and key in own))
 
 
 def _poolings(reads: Literal["docs", "spans", "tokens"], block: Block) -> list[Pooling]:
@@ -214,6 +214,5 @@ def _pool(pooling: Pooling, rows: Floats) -> Floats:
     """As the head does before training: an attention that has learned nothing is the mean."""
     if not len(rows):
         return numpy.zeros(rows.shape[1] * len(pooling), dtype="f")
-    kinds = {"mean": rows.mean, "attention": rows.mean, "max": rows.max}
-    ends = {"first": rows[0], "last": rows[-1]}
-    return numpy.concatenate([ends[kind] if kind in ends else kinds[kind](axis=0) for kind in pooling])
+    ways = {"first": rows[0], "last": rows[-1], "max": rows.max(axis=0)}
+    return numpy.concatenate([ways[kind] if kind in ways else rows.mean(axis=0) for kind in pooling])

@@ -9,7 +9,7 @@ import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import registry, resolve_dot_names
+from spacy.util import resolve_dot_names
 from thinc.api import Config
 from tqdm import tqdm
 
@@ -157,8 +157,7 @@ def read_corpus(nlp: Language, most: int) -> list[Example]:
     """RETURNS (List[Example]): The training corpus; of an endless one, the beginning."""
     config = nlp.config.interpolate()
     name = config["training"]["train_corpus"]
-    corpora = registry.resolve({"corpora": config["corpora"]})
-    (corpus,) = resolve_dot_names({**config, **corpora}, [name])
+    (corpus,) = resolve_dot_names(config, [name])
     found: Iterable[Example] = corpus(nlp)
     return list(itertools.islice(found, most) if config["training"]["max_epochs"] == -1 else found)
 

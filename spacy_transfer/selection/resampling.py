@@ -10,7 +10,7 @@ from .estimators.estimate import Estimate, Estimator, Targets
 
 RESAMPLES = 1000
 FOLDS = 10
-"""Parts of the docs that are left out in turn, where an estimate is no mean over rows (the delete-a-group jackknife)."""
+"""Parts of the docs that are left out in turn, where an estimate is no mean over rows (delete-a-group jackknife)."""
 LEVEL = 0.95
 
 
@@ -74,7 +74,7 @@ def combine(scores: Sequence[Floats], weights: Sequence[float]) -> Floats:
     if len(scores) == 1:
         return scores[0]
     ranks = [-_ranks(-head) * weight for head, weight in zip(scores, weights, strict=True)]
-    total: Floats = sum(ranks) / sum(weights)
+    total: Floats = numpy.sum(ranks, axis=0) / sum(weights)
     return total
 
 

@@ -78,8 +78,7 @@ def draw(found: Ranking, path: Path) -> None:
         own.sort(key=lambda line: line.cost.speed)
         speeds, values = [line.cost.speed for line in own], [line.combined for line in own]
         errors = [line.half_width for line in own]
-        style = {"color": f"C{i % 10}", "marker": "osD^vP*X"[i % 8], "linestyle": "none", "capsize": 2}
-        axes.errorbar(speeds, values, errors, label=name, alpha=0.9, **style)
+        axes.errorbar(speeds, values, errors, fmt="osD^vP*X"[i % 8], color=f"C{i % 10}", capsize=2, label=name)
         for line in own:
             if line.depth is not None:
                 axes.annotate(f" {line.depth}", (line.cost.speed, line.combined), fontsize=8)
@@ -146,9 +145,9 @@ def _quality(found: Ranking) -> str:
 def _legend(found: Ranking, left: int) -> str:
     more = f" {left} more lines, other poolings among them, are in the JSON." if left else ""
     return (
-        f"Scores of {found.n_sampled:,} of {found.n_texts:,} texts ({found.n_words:,} words), ± 95%. frozen, tuned: seconds "
-        "of an epoch, the backbone frozen (the first epoch; its rows are cached then) or trained. > recommended, * the "
-        f"best, = equal to the best as far as can be told, - outside of the constraints.{more}"
+        f"Scores of {found.n_sampled:,} of {found.n_texts:,} texts ({found.n_words:,} words), ± 95%. > recommended, * "
+        "the best, = cannot be told apart from the best, - outside of the constraints. frozen, tuned: seconds of an epoch, "
+        f"with the backbone frozen (the first epoch; its rows are cached then) or trained.{more}"
     )
 
 
