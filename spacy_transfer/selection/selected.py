@@ -146,8 +146,8 @@ def _legend(found: Ranking, left: int) -> str:
     more = f" {left} more lines, other poolings among them, are in the JSON." if left else ""
     return (
         f"Scores of {found.n_sampled:,} of {found.n_texts:,} texts ({found.n_words:,} words), ± 95%. > recommended, * "
-        "the best, = cannot be told apart from the best, - outside of the constraints. frozen, tuned: seconds of an epoch, "
-        f"with the backbone frozen (the first epoch; its rows are cached then) or trained.{more}"
+        "the best, = cannot be told apart from the best, - outside of the constraints. frozen, tuned: seconds of an "
+        f"epoch, with the backbone frozen (the first epoch; its rows are cached then) or trained.{more}"
     )
 
 

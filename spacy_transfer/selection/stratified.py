@@ -24,8 +24,12 @@ def stratified(groups: Sequence[str], most: int, seed: int) -> Ints:
     members = defaultdict[str, list[int]](list)
     for i, group in enumerate(groups):
         members[group].append(i)
-    least, chosen = min(AT_LEAST, most // len(members)), list[int]()
+    order = numpy.concatenate([draws.permutation(members[group]) for group in sorted(members)])
+    # Evenly spaced through the groups: each gets its share, also where there are more groups than texts to choose.
+    spaced = order[((numpy.arange(most) + draws.random()) * len(order) / most).astype("int64")]
+    chosen, least = set(spaced.tolist()), min(AT_LEAST, most // len(members))
     for group in sorted(members):
-        own = draws.permutation(members[group])
-        chosen += own[: max(min(least, len(own)), round(len(own) * most / len(groups)))].tolist()
-    return draws.permutation(numpy.array(chosen, dtype="int64"))
+        own = [i for i in members[group] if i not in chosen]
+        missing = least - (len(members[group]) - len(own))
+        chosen.update(own[: max(0, missing)])
+    return draws.permutation(numpy.array(sorted(chosen), dtype="int64"))
