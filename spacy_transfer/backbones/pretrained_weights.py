@@ -55,6 +55,7 @@ def load_weights(model: BackboneT, data: bytes) -> None:
     msg = unpack(data, _WHERE)
     if not model.has_dim("nO"):
         _fill(model, msg)
+        _check_width(model)
         return
     is_pretrained = PRETRAINING in msg
     found = _differences(model, msg, is_pretrained)
@@ -81,6 +82,15 @@ def _fill(model: BackboneT, msg: Config) -> None:
     for node in model.walk():
         node.attrs.pop("lookup", None)  # It is made of the saved words.
     model.from_dict(convert_recursive(is_xp_array, model.ops.asarray, msg))
+
+
+def _check_width(model: BackboneT) -> None:
+    """A saved pipeline has heads for rows as wide as it had; a config may ask for those of other layers."""
+    for shim in model.shims if model.has_dim("nO") else ():
+        width = getattr(shim, "width", None)
+        if width not in (None, model.get_dim("nO")):
+            found = f"it has rows of the width {model.get_dim('nO')}, and layers of the backbone asks for {width}"
+            raise ValueError(Errors.T861.format(name=model.name, found=found))
 
 
 def _differences(model: BackboneT, msg: Config, is_pretrained: bool) -> list[str]:

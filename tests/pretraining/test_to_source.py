@@ -54,6 +54,27 @@ def test_the_loss_is_that_of_transformers_on_the_folder(adapter, tiny_bert, tmp_
     assert float(peer.cls.predictions.bias.abs().max()) > 0
 
 
+def test_the_bottom_layers_alone_become_a_source(tiny_bert, tmp_path):
+    settings, file = pretrain(tmp_path, transformer(tiny_bert, extra="depth = 1"))
+    write_source(settings, file, tmp_path / "source")
+    for cls in (AutoModel, AutoModelForMaskedLM):
+        model, info = cls.from_pretrained(tmp_path / "source", output_loading_info=True)
+        assert not info["missing_keys"] and model.config.num_hidden_layers == 1
+    backbone = build_transformer_backbone_v1(source=str(tmp_path / "source"), window=32)
+    backbone.initialize()
+    assert numpy.array_equal(rows(backbone), rows(loaded(settings, file)))
+
+
+def test_masked_words_are_predicted_from_the_last_of_several_layers(tiny_bert, tmp_path):
+    """The output layer was trained on the states of one layer."""
+    for name in ("plain", "several"):
+        (tmp_path / name).mkdir()
+    plain = pretrain(tmp_path / "plain", transformer(tiny_bert))
+    several = pretrain(tmp_path / "several", transformer(tiny_bert, extra="layers = 2"))
+    one, two = (loaded(*made).shims[0].encoder.transformer.state_dict() for made in (plain, several))
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
 def test_what_transformers_loads(tiny_bert, tmp_path):
     settings, file = pretrain(tmp_path, transformer(tiny_bert))
     write_source(settings, file, tmp_path / "source")

@@ -83,6 +83,11 @@ class TransformerShim(TuningShim):
             raise ValueError(Errors.T108.format(source=self.settings.source))
         return self._model
 
+    @property
+    def width(self) -> int | None:
+        """RETURNS (Optional[int]): Width of the rows; null before `initialize`."""
+        return None if self._model is None else self.encoder.width
+
     def start(self, pretrained: "Pretrained") -> None:
         """Install an encoder from its source, with a new adapter or a saved one."""
         from .packed import can_pack

@@ -42,6 +42,7 @@ layers = "last"
 precision = "fp32"
 document = "mean"
 special_tokens = false
+depth = null
 tuning = null
 """
 

@@ -7,6 +7,7 @@ import torch
 
 from spacy_transfer.tuning.optimizers import adamw_v1, sgd_v1
 
+from ...checkpoints import write_checkpoint
 from ...pipelines import TEXTS, backbone_config, make_pipeline, step
 from .test_torch_tuning import encoder
 
@@ -122,6 +123,30 @@ def test_a_mix_of_layers_wants_all_of_them(tiny_bert, monkeypatch):
     nlp, examples, _ = make_pipeline(tiny_bert, model=model)
     losses, _ = train(nlp, examples, 5)
     assert not calls and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("freeze", [1, 2])
+def test_several_layers_are_taken_from_above_what_is_kept(tmp_path, monkeypatch, packed, freeze):
+    """Of three layers the upper two make rows: states after the first are kept, though the second may be frozen."""
+    source = write_checkpoint(tmp_path, "Bert", num_hidden_layers=3, hidden_dropout_prob=0.0)
+    calls = count_lower(monkeypatch)
+    if not packed:
+        monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.can_pack", lambda transformer: False)
+
+    def run(**component):
+        block = {"@misc": "spacy-transfer.Tuning.v1", "freeze": freeze}
+        model = {**backbone_config(source)["model"], "tuning": block, "layers": 2}
+        nlp, examples, _ = make_pipeline(source, model=model, **component)
+        return nlp, *train(nlp, examples, 4)
+
+    _, expected, weights = run(**NO_CACHE)
+    nlp, found, weights_with = run()
+    assert found == pytest.approx(expected, rel=1e-4)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(weights_with[name], tensor, rtol=1e-3, atol=1e-4)
+    assert len(nlp.get_pipe("transfer_backbone").model.shims[0]._cache) == len(TEXTS)
+    assert len(calls) == packed
 
 
 def test_adapters_in_upper_layers_leave_the_lower_to_the_cache(tiny_bert, monkeypatch):
