@@ -1261,8 +1261,8 @@ class Errors(metaclass=_Coded):
         "or correct the shapes."
     )
     T881 = (
-        "{count} of {n} rows have values that are NaN or infinite; the first is row {first}. The backbone is broken, or "
-        "its precision too low: load it again, or set precision = 'fp32'."
+        "{count} of {n} rows have values that are NaN or infinite; the first is row {first}. The backbone is broken, "
+        "or its precision too low: load it again, or set precision = 'fp32'."
     )
     T882 = (
         "The targets ({kind}) of all {n} rows are the same: there is nothing to tell apart. Take a corpus with two "
@@ -1273,8 +1273,8 @@ class Errors(metaclass=_Coded):
         "takes all kinds."
     )
     T884 = (
-        "Targets of the kind {kind!r} were given as {dtype} of shape {shape}. 'classes' are whole numbers of shape (n,), "
-        "'multilabel' is 0 or 1 of shape (n, n_labels), 'numbers' are finite, of shape (n,) or (n, n_targets)."
+        "Targets of the kind {kind!r} were given as {dtype} of shape {shape}. 'classes' are whole numbers of shape (n,)"
+        ", 'multilabel' is 0 or 1 of shape (n, n_labels), 'numbers' are finite, of shape (n,) or (n, n_targets)."
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from spacy_transfer.heads import maxent
 from spacy_transfer.heads.losses import binary_cross_entropy, cross_entropy
-from spacy_transfer.heads.maxent import N_FOLDS, stratified_folds, solve_maxent, weigh
+from spacy_transfer.heads.maxent import N_FOLDS, solve_maxent, stratified_folds, weigh
 
 N, WIDTH, LABELS = 60, 5, 4
 

@@ -67,7 +67,7 @@ def check(rows: Floats, targets: Targets) -> Checked:
     RAISES (ValueError): When shapes differ, when there are fewer than two rows or documents, when a value is missing or
         infinite, when targets are not of their kind, or when no target varies.
     """
-    rows, values = numpy.asarray(rows, dtype=numpy.float64), numpy.asarray(targets.values)
+    rows, values = numpy.asarray(rows, dtype=numpy.float64), targets.values
     n_groups = len(values) if targets.groups is None else len(numpy.unique(targets.groups))
     shapes = [values.shape[:1], values.shape[:1] if targets.groups is None else numpy.shape(targets.groups)]
     if rows.ndim != 2 or shapes != [rows.shape[:1]] * 2 or not rows.shape[1] or n_groups < 2:

@@ -43,7 +43,7 @@ def _shrinkage(rows: Floats, covariance: Floats) -> float:
     """The best share of the identity (Ledoit and Wolf 2004), from 0 to 1."""
     n, width = rows.shape
     square = float((covariance**2).sum())
-    # The squared distances from the covariance: of that of a single row, on average, and of the multiple of the identity.
+    # The squared distances from the covariance: of that of a row, on average, and of the multiple of the identity.
     noise = (float(((rows**2).sum(axis=1) ** 2).sum()) / n - square) / n
     spread = square - float(numpy.trace(covariance)) ** 2 / width
     return 0.0 if noise <= 0 else min(noise / max(spread, noise), 1.0)

@@ -24,8 +24,8 @@ _BINS = 10
 
 
 def build_linear_probe_v1(*, folds: int = 5, measure: Measure = "auto", seed: int = 0) -> Estimator:
-    """Cross-validate a linear head (Alain and Bengio 2017): logistic regression for classes and labels, which the L-BFGS
-    solver of the MaxEnt start fits; ridge regression for numbers. The strength of its prior is the one with the lowest
+    """Cross-validate a linear head (Alain and Bengio 2017): logistic regression for classes and labels, by the L-BFGS
+    solver of the MaxEnt start; ridge regression for numbers. The strength of its prior is the one with the lowest
     loss on held-out rows. Classes are spread over the folds, and documents are not cut. The only document with a class
     counts as an error.
 
@@ -53,11 +53,10 @@ def _folds(checked: Checked, n_folds: int, seed: int) -> Ints:
     numpy.add.at(sums, checked.groups, checked.truths)
     if checked.kind == "numbers":
         means = sums[:, 0] / numpy.bincount(checked.groups)
-        kinds = means.argsort(kind="stable").argsort(kind="stable") * _BINS // len(means)
+        kinds: Ints = means.argsort(kind="stable").argsort(kind="stable") * _BINS // len(means)
     else:
         kinds = rarest_labels(sums > 0)
-    folds: Ints = stratified_folds(kinds, seed, n_folds)[checked.groups]
-    return folds
+    return stratified_folds(kinds, seed, n_folds)[checked.groups]
 
 
 def _predict_labels(checked: Checked, fold_of: Ints) -> Floats:

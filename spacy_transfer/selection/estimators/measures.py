@@ -18,8 +18,8 @@ def compare(checked: Checked, predicted: Floats, wanted: Measure) -> Estimate:
     seldom reach 0.5, however good the rows are.
 
     predicted (Floats): Shape of the truths. Numbers; or scores, of which the highest is the class.
-    wanted (str): For classes. "auto" is accuracy, but macro F1 where one class has more than half of the rows, as in the
-        tags of entities: saying that class always would be right most of the time, and says nothing about the rows.
+    wanted (str): For classes. "auto" is accuracy, but macro F1 where one class has more than half of the rows, as in
+        the tags of entities: saying that class always would be right most of the time, and says nothing about the rows.
     RETURNS (Estimate): The means over targets, labels or classes.
     """
     truths = checked.truths

@@ -66,11 +66,15 @@ def _nearest(checked: Checked, k: int, is_cosine: bool) -> Iterator[tuple[slice,
         rows = rows - rows.mean(axis=0)
     rough, groups = torch.as_tensor(rows, dtype=torch.float32), torch.as_tensor(checked.groups)
     halves, most = -0.5 * rough.square().sum(1), min(k + _MORE, len(rows))
+    is_alone, space = len(groups.unique()) == len(rows), rough.new_empty(min(_BLOCK, len(rows)), len(rows))
     for start in range(0, len(rows), _BLOCK):
         here = slice(start, start + _BLOCK)
         # Minus half of the squared distance, but for a constant of the row.
-        near = torch.addmm(halves, rough[here], rough.T)
-        near.masked_fill_(groups[here, None] == groups, -numpy.inf)
+        near = torch.addmm(halves, rough[here], rough.T, out=space[: len(rough[here])])
+        if is_alone:
+            near.diagonal(start).fill_(-numpy.inf)
+        else:
+            near.masked_fill_(groups[here, None] == groups, -numpy.inf)
         best, indices = near.topk(most)
         found = indices.numpy()
         gaps = rows[here, None] - rows[found]

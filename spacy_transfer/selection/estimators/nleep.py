@@ -2,12 +2,13 @@
 
 import numpy
 
-from ...checks import COUNT, SHARE, require
+from ...checks import COUNT, Range, require
 from ...errors import Errors
 from ...types import Floats
 from .estimate import Estimate, Estimator, Targets, check
 
-_ITERATIONS = 100
+_ITERATIONS = 20
+"""At most: the first ones decide."""
 _ROWS_PER_COMPONENT = 5
 """At least: a component of one row would tell its class by heart."""
 
@@ -15,7 +16,7 @@ _ROWS_PER_COMPONENT = 5
 def build_nleep_v1(*, components: int = 5, variance: float = 0.8, seed: int = 0) -> Estimator:
     """N-LEEP (Li et al. 2021, "Ranking Neural Checkpoints"): a Gaussian mixture is fitted to the rows' principal
     components. The score is the mean log-likelihood of the classes, each predicted from the classes of the components
-    that its row may belong to (LEEP; Nguyen et al. 2020). Covariances are diagonal. Of several labels, each is predicted
+    that its row may belong to (LEEP; Nguyen et al. 2020). Covariances are diagonal. Each of several labels is predicted
     by itself, and the score is the mean over them.
 
     components (int): Of the mixture, for each class. There is at most one for every five rows.
@@ -24,7 +25,7 @@ def build_nleep_v1(*, components: int = 5, variance: float = 0.8, seed: int = 0)
     RETURNS (Callable[[Floats, Targets], Estimate]): The estimator; not for numbers. Its score has parts.
     """
     require("estimator", COUNT, components=components)
-    require("estimator", SHARE, variance=variance)
+    require("estimator", Range(high=1, has_low=False), variance=variance)
 
     def estimate(rows: Floats, targets: Targets) -> Estimate:
         if targets.kind == "numbers":
@@ -57,7 +58,8 @@ def _principal_components(rows: Floats, variance: float) -> Floats:
 
 
 def _fit_mixture(points: Floats, n_components: int, seed: int) -> Floats:
-    """Fit by expectation maximisation, until the log-likelihood of a row gains less than 0.001.
+    """Fit by expectation maximisation, until the log-likelihood of a row gains less than 0.001, for some
+    iterations at most.
 
     RETURNS (Floats): The probability of every component for each row, shape (n, n_components).
     """

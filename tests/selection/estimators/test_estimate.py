@@ -28,7 +28,12 @@ def drawn(kind, n=N, width=WIDTH, seed=0):
     return rows.astype("f"), values
 
 
-KINDS = [(name, kind) for name in NAMES for kind in ("classes", "multilabel", "numbers") if (name, kind) != ("NLeep", "numbers")]
+KINDS = [
+    (name, kind)
+    for name in NAMES
+    for kind in ("classes", "multilabel", "numbers")
+    if (name, kind) != ("NLeep", "numbers")
+]
 
 
 @pytest.mark.parametrize("name,kind", KINDS)
@@ -49,7 +54,12 @@ def test_few_rows_and_rows_of_one_value_give_finite_scores(name, kind):
     wide, _ = drawn(kind, width=100)
     constant = numpy.concatenate([rows, numpy.full((N, 1), 3.0, "f")], axis=1)
     two = numpy.array([0, N - 1])
-    for given, truths in ((wide, values), (constant, values), (numpy.ones_like(rows), values), (rows[two], values[two])):
+    for given, truths in (
+        (wide, values),
+        (constant, values),
+        (numpy.ones_like(rows), values),
+        (rows[two], values[two]),
+    ):
         assert numpy.isfinite(score(name, given, kind, truths).score)
     # What never varies is left out of the targets.
     if kind != "classes":
@@ -101,6 +111,7 @@ def test_targets_that_are_not_of_their_kind_are_refused():
         ("NearestNeighbours", {"k": 0}),
         ("NLeep", {"components": 0}),
         ("NLeep", {"variance": 1.5}),
+        ("NLeep", {"variance": 0.0}),
     ],
 )
 def test_settings_out_of_range_are_refused(name, settings):

@@ -28,7 +28,9 @@ def slow_predictions(checked, fold_of, fit, strengths):
         if checked.kind == "classes":
             likelihoods = likelihoods[checked.truths > 0]
         is_numbers = checked.kind == "numbers"
-        found.append((((predicted - checked.truths) ** 2).sum() if is_numbers else -numpy.log(likelihoods).sum(), predicted))
+        found.append(
+            (((predicted - checked.truths) ** 2).sum() if is_numbers else -numpy.log(likelihoods).sum(), predicted)
+        )
     return min(found, key=lambda pair: pair[0])[1]
 
 

@@ -18,7 +18,9 @@ def highest(F, y):
     """The best of a grid, and then between its neighbours."""
     grid = numpy.linspace(-20, 30, 101)
     best = grid[numpy.argmax([log_evidence(F, y, x) for x in grid])]
-    return -minimize_scalar(lambda x: -log_evidence(F, y, x), bounds=(best - 0.5, best + 0.5), options={"xatol": 1e-8}).fun
+    return -minimize_scalar(
+        lambda x: -log_evidence(F, y, x), bounds=(best - 0.5, best + 0.5), options={"xatol": 1e-8}
+    ).fun
 
 
 @pytest.mark.parametrize("kind", ["classes", "multilabel", "numbers"])
@@ -38,7 +40,9 @@ def test_evidence_is_that_of_explicit_inverse_and_determinant(kind, width, cente
 def test_means_do_not_matter_where_they_are_subtracted():
     rows, values = drawn("numbers")
     moved = rows + 5.0, "numbers", values + 10.0
-    assert score("LogME", *moved, center=True).score == pytest.approx(score("LogME", rows, "numbers", values, center=True).score, abs=1e-5)
+    assert score("LogME", *moved, center=True).score == pytest.approx(
+        score("LogME", rows, "numbers", values, center=True).score, abs=1e-5
+    )
     assert score("LogME", *moved).score != pytest.approx(score("LogME", rows, "numbers", values).score, abs=0.1)
 
 

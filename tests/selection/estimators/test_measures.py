@@ -18,7 +18,10 @@ def test_classes_as_scikit_learn_measures_them(common, wanted):
     values = numpy.where(numpy.arange(N) < common * N, 0, 1 + numpy.arange(N) % 3)
     scores = RANDOM.random((N, 4)) + numpy.eye(4)[values] * 0.5
     said = scores.argmax(axis=1)
-    right = {"accuracy": metrics.accuracy_score(values, said), "macro_f1": metrics.f1_score(values, said, average="macro")}
+    right = {
+        "accuracy": metrics.accuracy_score(values, said),
+        "macro_f1": metrics.f1_score(values, said, average="macro"),
+    }
     for measure in ("accuracy", "macro_f1"):
         assert compare(checked("classes", values), scores, measure).score == pytest.approx(right[measure], abs=1e-12)
     # Where one class has more than half of the rows, it is not the accuracy.
@@ -37,7 +40,9 @@ def test_labels_by_macro_f1_at_the_threshold_of_the_best_micro_f1():
 def test_numbers_by_r_squared():
     values = RANDOM.normal(size=(N, 2)) * [1.0, 50.0] + 7.0
     found = values + RANDOM.normal(size=(N, 2)) * [0.5, 40.0]
-    assert compare(checked("numbers", values), found, "auto").score == pytest.approx(metrics.r2_score(values, found), abs=1e-12)
+    assert compare(checked("numbers", values), found, "auto").score == pytest.approx(
+        metrics.r2_score(values, found), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", ["classes", "multilabel", "numbers"])

@@ -45,7 +45,9 @@ def test_rows_of_the_same_document_are_left_out():
     rows, values = (numpy.repeat(part, 2, axis=0) for part in drawn("classes", 31, seed=1))
     values = numpy.repeat(numpy.random.default_rng(0).integers(3, size=31), 2)
     assert score("NearestNeighbours", rows, "classes", values, k=1, measure="accuracy").score == 1.0
-    assert score("NearestNeighbours", rows, "classes", values, numpy.arange(62) // 2, k=1, measure="accuracy").score < 0.8
+    assert (
+        score("NearestNeighbours", rows, "classes", values, numpy.arange(62) // 2, k=1, measure="accuracy").score < 0.8
+    )
 
 
 def test_fewer_neighbours_than_k_and_rows_of_zeros():

@@ -25,7 +25,9 @@ def mixture_of(rows, n_components, variance=0.8, seed=0):
 def test_classes_are_scored_as_by_a_plain_loop():
     rows, values = drawn("classes", 60)
     shares = mixture_of(rows, 6)
-    assert score("NLeep", rows, "classes", values, components=2).score == pytest.approx(slow_score(shares, values), abs=1e-9)
+    assert score("NLeep", rows, "classes", values, components=2).score == pytest.approx(
+        slow_score(shares, values), abs=1e-9
+    )
 
 
 def test_labels_are_scored_one_by_one():
