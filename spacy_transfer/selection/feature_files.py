@@ -129,20 +129,16 @@ def _layers(model: BackboneT, docs: list[Doc], candidate: Candidate) -> list[Lay
 
 
 def _dump(found: Features) -> bytes:
+    """safetensors sorts by name; the number in front keeps the order, in which a head's own pooling is the first."""
     from safetensors.numpy import save
 
-    named = {
-        json.dumps([depth, head, pooling]): numpy.ascontiguousarray(x) for (depth, head, pooling), x in found.items()
-    }
-    data: bytes = save(named)
+    items = enumerate(found.items())
+    data: bytes = save({json.dumps([i, *key]): numpy.ascontiguousarray(array) for i, (key, array) in items})
     return data
 
 
 def _load(data: bytes) -> Features:
     from safetensors.numpy import load
 
-    found: Features = {}
-    for name, array in load(data).items():
-        depth, head, pooling = json.loads(name)
-        found[depth, head, tuple(pooling)] = array
-    return found
+    named = sorted((json.loads(name), name) for name in (arrays := load(data)))
+    return {(depth, head, tuple(pooling)): arrays[name] for (_, depth, head, pooling), name in named}

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from spacy_transfer.cli import select  # noqa: F401 (hangs the command on spaCy's)
 from spacy_transfer.cli.select import check_files, check_numbers, find_estimator
-from spacy_transfer.selection import ranking
+from spacy_transfer.selection import costs, ranking
 
 from ..selection.tasks import config_of, write_texts
 
+KNN = ["--estimator", "spacy-transfer.NearestNeighbours.v1"]
 NAME = "transfer_backbone"
 BLOCKS = """
 [right]
@@ -34,6 +35,12 @@ def call(*arguments):
     """The exit code, and what was printed, in one line."""
     result = CliRunner().invoke(app, ["transfer", "select", *map(str, arguments)])
     return result.exit_code, " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.output).split())
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    """Times are not looked at."""
+    monkeypatch.setattr(costs, "SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def files(tiny_bert, tmp_path):
 def test_all_that_is_written(files, tiny_bert):
     outputs = ["--output", files / "best.cfg", "--json", files / "a.json", "--picture", files / "a.svg"]
     given = ["--backbone", files / "words.txt", "--backbone", "no/such", "--candidates", files / "blocks.cfg"]
-    code, printed = call(files / "config.cfg", *given, *outputs, "--cache", files / "cache")
+    code, printed = call(files / "config.cfg", *given, *outputs, *KNN, "--cache", files / "cache")
     assert code == 0, printed
     found = json.loads((files / "a.json").read_text(encoding="utf8"))
     lines = {(line["name"], line["depth"]): line for line in found["candidates"]}
@@ -110,13 +117,13 @@ def test_a_training_step_that_fails_is_told(files, monkeypatch):
         raise ValueError("no step")
 
     monkeypatch.setattr(ranking, "with_training_cost", fail)
-    code, printed = call(files / "config.cfg", "--cache", "-")
+    code, printed = call(files / "config.cfg", *KNN, "--cache", "-")
     assert code == 0 and "W882" in printed and "no step" in printed
 
 
-@pytest.mark.parametrize("estimator", ["LogME", "spacy-transfer.NearestNeighbours.v1"])
+@pytest.mark.parametrize("estimator", [["--estimator", "LogME"], ["-b", "no/such"], KNN])
 def test_estimators(files, estimator):
-    options = ["--no-training-cost", "--cache", "-", "--estimator", estimator]
+    options = ["--no-training-cost", "--cache", "-", *estimator]
     code, printed = call(files / "config.cfg", *options)
     assert code == 0 and "Recommended" in printed, printed
 

@@ -71,7 +71,7 @@ def test_files_are_read_by_the_next_call(tiny_bert, tasks, tmp_path, monkeypatch
     monkeypatch.setattr(feature_files, "rows_of_layers", lambda *args: pytest.fail("computed again"))
     seen = []
     again = FeatureFiles(tmp_path, docs, tasks).features(model, candidate, None, seen.append)
-    assert first.keys() == again.keys() and seen == [len(docs)]
+    assert list(first) == list(again) and seen == [len(docs)]
     for key in first:
         numpy.testing.assert_array_equal(first[key], again[key])
     # Other heads, settings and weights have files of their own.

@@ -4,7 +4,15 @@ import numpy
 import pytest
 import spacy
 import torch
-from transformers import AutoConfig, AutoModel, FunnelBaseModel, FunnelConfig, FunnelModel, Gemma3TextConfig, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    FunnelBaseModel,
+    FunnelConfig,
+    FunnelModel,
+    Gemma3TextConfig,
+    PretrainedConfig,
+)
 
 from spacy_transfer.backbones.encode import encode
 from spacy_transfer.backbones.transformer.module_tree import cut_config
