@@ -140,5 +140,6 @@ def _dump(found: Features) -> bytes:
 def _load(data: bytes) -> Features:
     from safetensors.numpy import load
 
-    named = sorted((json.loads(name), name) for name in (arrays := load(data)))
+    arrays = load(data)
+    named = sorted((json.loads(name), name) for name in arrays)
     return {(depth, head, tuple(pooling)): arrays[name] for (_, depth, head, pooling), name in named}
