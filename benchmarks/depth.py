@@ -41,7 +41,10 @@ def main() -> None:
     seconds = time_in_turn({name: pipe(nlp, texts) for name, (nlp, _, _) in built.items()}, args.rounds)
     rows = [(f"{name}, words/s", f"{words / statistics.median(seconds[name]):,.0f}", "") for name in built]
     rows.append((f"{few} against all layers, words/s", f"{speedup(seconds, few, 'all layers'):.2f} x", ">= 1.7 x"))
-    rows += [(f"{name}, MB on disk (word pieces: {table:.1f})", f"{size:.1f}", "") for name, (_, size, table) in built.items()]
+    rows += [
+        (f"{name}, MB on disk (word pieces: {table:.1f})", f"{size:.1f}", "")
+        for name, (_, size, table) in built.items()
+    ]
     rows.append((f"{few} against all layers, MB", f"{built[few][1] / built['all layers'][1]:.2f} x", "<= 0.6 x"))
     print_rows(rows)
 

@@ -1149,24 +1149,24 @@ class Errors(metaclass=_Coded):
         "spacy-transfer's objectives (MaskedWords.v1, ...)."
     )
     T870 = (
-        "depth = {depth}, but the encoder of {where!r} has {count} layers. Write a number from 1 to {count}, or null for "
-        "all of them."
+        "depth = {depth}, but the encoder of {where!r} has {count} layers. Write a number from 1 to {count}, or null "
+        "for all of them."
     )
     T871 = (
-        "depth = {depth}: the layers of the encoder of {where!r} cannot be cut: {problem}. Set depth = null, or take an "
-        "encoder that has a list of layers (BERT, RoBERTa, DeBERTa, ModernBERT and kin)."
+        "depth = {depth}: the layers of the encoder of {where!r} cannot be cut: {problem}. Set depth = null, or take "
+        "an encoder that has a list of layers (BERT, RoBERTa, DeBERTa, ModernBERT and kin)."
     )
     T872 = (
-        "depth = {depth} and layers = {layers!r} of the backbone: depth is a number of layers from the bottom, at least "
-        '1, or null for all; layers is "last", "mix", or a number of top layers to lay side by side, at least 2.'
+        "depth = {depth} and layers = {layers!r} of the backbone: depth is a number of layers from the bottom, at "
+        'least 1, or null for all; layers is "last", "mix", or a number of top layers to lay side by side, at least 2.'
     )
     T873 = (
         "layers = {layers}, but the encoder of {source!r} has {count} layers. Write a number from 2 to {count}, "
         'or "last".'
     )
     T874 = (
-        "layers = {layers}: the states of the top layers of {kind} have the shapes {shapes}, and cannot be laid side by "
-        'side. Set layers = "last".'
+        "layers = {layers}: the states of the top layers of {kind} have the shapes {shapes}, and cannot be laid "
+        'side by side. Set layers = "last".'
     )
     T811 = "{path} is there already. It was left as it is: give another name, or remove it."
     T812 = (

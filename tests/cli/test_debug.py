@@ -53,6 +53,11 @@ def test_a_table_and_nothing_to_warn_of(tiny_bert, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.cfg", "train.spacy"]
 
 
+def test_fewer_layers(tiny_bert, tmp_path):
+    code, out = debug(write_training(tmp_path, tiny_bert), "--components.transfer_backbone.model.depth", "1")
+    assert code == 0 and re.search(r"transfer_backbone 0-1, top 4\.\d+K yes", out)
+
+
 def test_overrides(tiny_bert, tmp_path):
     config = write_training(tmp_path, tiny_bert)
     code, out = debug(config, "--components.transfer_backbone.frozen", "true")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy
 import torch
@@ -236,13 +236,12 @@ class Encoder(nn.Module):
             output = upper_output(self.transformer, n_lower, hidden, output_hidden_states=several, **inputs)
         else:
             output = self.transformer(**inputs, output_hidden_states=several, **options(self.transformer))
-        if self._is_mixed(how):
-            found = list(output.hidden_states)
-        else:
-            lower = output.hidden_states[-self._n_joined(how) : -1] if several else ()
-            found = [*(states if self._ending is None else self._ending(states) for states in lower)]
-            found.append(output.last_hidden_state)
-        states = self._join(found, how)
+        last = cast(Tensor, output.last_hidden_state)
+        found = cast("tuple[Tensor, ...]", output.hidden_states if several else ())
+        if several and not self._is_mixed(how):
+            below = found[-self._n_joined(how) : -1]
+            found = (*(below if self._ending is None else map(self._ending, below)), last)
+        states = self._join([*found] if several else [last], how)
         return states.reshape(-1, states.shape[-1]), numpy.arange(portion.count) * portion.longest
 
     def _join(self, states: list[Tensor], how: Pass) -> Tensor:

@@ -114,15 +114,18 @@ def find_ending(transformer: "PreTrainedModel") -> nn.Module | None:
     RETURNS (Optional[nn.Module]): The norm, or an identity; None where it is more than that, or layers cannot be told
         apart.
     """
-    layers = find_layers(transformer)
-    shared = getattr(transformer.config, "num_hidden_groups", None)
     if can_pack(transformer):
         return nn.Identity()
+    layers, shared = find_layers(transformer), getattr(transformer.config, "num_hidden_groups", None)
     if layers is None or len(layers.paths) > 1 or shared is not None:
         return None
     inputs, calls = sample(transformer, [6]), list[tuple[nn.Module, object]]()
-    around = ("", *(".".join(layers.paths[0].split(".")[:i]) for i in range(1, layers.paths[0].count(".") + 1)))
-    outside = [m for name, m in transformer.named_modules() if name not in around and layers.inside(name) is None]
+    path = f".{layers.paths[0]}."
+    outside = [
+        part
+        for name, part in transformer.named_modules()
+        if name and not path.startswith(f".{name}.") and layers.inside(name) is None
+    ]
     with undisturbed(transformer), torch.no_grad():
         hooks = [m.register_forward_hook(lambda m, args, out: calls.append((m, out))) for m in outside]
         try:
@@ -137,7 +140,9 @@ def find_ending(transformer: "PreTrainedModel") -> nn.Module | None:
         return next((end for end in (nn.Identity(), *ends) if _ends(transformer, end, states, inputs)), None)
 
 
-def _ends(transformer: "PreTrainedModel", end: nn.Module, states: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> bool:
+def _ends(
+    transformer: "PreTrainedModel", end: nn.Module, states: tuple[Tensor, ...], inputs: dict[str, Tensor]
+) -> bool:
     """Whether a module makes the last states of encoders with fewer layers from the states of these layers."""
     try:
         for depth in {1, len(states) - 2} - {0}:
