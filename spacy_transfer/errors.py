@@ -7,7 +7,7 @@ that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x tea
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x estimators; W for warnings, by the same floors.
+and T85x its objectives, T86x pretrained files, T88x and T89x selection; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1106,6 +1106,44 @@ class Errors(metaclass=_Coded):
         "No text is held out, so that there is no loss to assess: pretraining.corpus needs a block with @readers = "
         '"spacy-transfer.RawText.v1" and held_out above 0. Set it, or give more texts.'
     )
+    T885 = (
+        "There is nothing to compare: {what}. Name candidates with --backbone SOURCE (as often as you like), or in a "
+        "file of named blocks with --candidates FILE."
+    )
+    T886 = (
+        "--candidates {path}: the section [{name}] is no block of a backbone. Each section is one candidate, with its "
+        "@architectures and settings, as in [components.transfer_backbone.model]."
+    )
+    T887 = (
+        "The pipeline has these components of the factory {factory!r}: {found}. `transfer select` needs exactly one, "
+        "whose heads listen to it."
+    )
+    T888 = (
+        "No head that is trained on the rows of {name!r} can be scored. What listens to it: {found}. Text classifiers, "
+        "taggers, entity recognizers and regressors can be."
+    )
+    T889 = (
+        "components.{name}: the {count} labelled texts or tokens of the sample have one class alone: {found}. There is "
+        "nothing to tell apart. Check [corpora.train], or raise --max-texts."
+    )
+    T890 = (
+        "components.{name}: {count} labelled texts or tokens, but {classes} classes. Candidates cannot be compared on "
+        "so few: use more texts."
+    )
+    T891 = (
+        "components.{name}: the target {targets} has the same value in all of {count} places. There is nothing to "
+        "predict. Check [corpora.train], or raise --max-texts."
+    )
+    T892 = "None of the candidates can be read. {found}"
+    T893 = (
+        "No candidate reaches --min-speed {speed:g} words a second within --max-mb {mb:g}. The fastest has {fastest} "
+        "words a second, the smallest {smallest} MB."
+    )
+    T894 = "A picture needs matplotlib. Run: pip install matplotlib  (or leave out --picture)."
+    T895 = "{option} {path}: there is no such folder. Make it, or name another file."
+    T896 = "--picture {path}: the name must end in .svg or .png."
+    T897 = "--estimator {found!r} is not known. There are: {known}."
+    T898 = "{option} {found}: it must be {wanted}."
     T867 = (
         "pretraining.objective = {found} is not an objective of this package: it has no held-out loss. Take one of "
         "spacy-transfer's objectives (MaskedWords.v1, ...)."
@@ -1384,6 +1422,8 @@ class Warnings(metaclass=_Coded):
         "source = {source} has no weights for the language-model layer. It begins anew, tied to the input embeddings: "
         "the loss at the start says nothing of the encoder."
     )
+    W881 = "components.{name}: `transfer select` cannot score heads of the factory {factory!r}. It is left out."
+    W882 = "{name}, depth {depth}: a training step fails, so its time is not known. {error}"
     W861 = (
         'The backbone has layers = "mix". Folders of transformers have no place for the weights of the mix: they are '
         "not written."
