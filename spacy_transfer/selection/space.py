@@ -104,10 +104,24 @@ class Space:
 
     def register(self, trial: "Trial", params: Params) -> None:
         """Tell Optuna the parameters of a trial whose config is not drawn."""
-        for name, setting in _named(self.settings):
+        for name, setting in self.named():
             if name in params:
                 values = tuple(setting.blocks) if isinstance(setting, Blocks) else ()
                 trial.suggest_categorical(name, values) if values else setting.draw(trial, name)
+
+    def named(self) -> Iterator[tuple[str, Setting]]:
+        """YIELDS (Tuple[str, Setting]): All settings with the names of their parameters, those inside blocks too."""
+        yield from _named(self.settings)
+
+    def value_of(self, name: str, param: Value) -> Value:
+        """RETURNS (Any): What a parameter stands for: a number, the value in a list, the name of a block."""
+        setting = dict(self.named())[name]
+        return json.loads(param) if isinstance(setting, Choices) else param
+
+    def values_in(self, config: Config) -> Config:
+        """RETURNS (Dict[str, Any]): The values that a config has, by key; blocks are left out."""
+        found = {key: look_up(config, key) for key in self.settings}
+        return {key: value for key, value in found.items() if not isinstance(value, dict)}
 
     def digest(self) -> str:
         """RETURNS (str): A hash: equal for equal spaces, however they are written."""
@@ -169,7 +183,6 @@ def _matched(block: Mapping[str, Value], value: Value, name: str) -> Params | No
 
 
 def _named(settings: Mapping[str, Value], prefix: str = "") -> Iterator[tuple[str, Setting]]:
-    """All settings with their names, those inside blocks too."""
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, Setting):

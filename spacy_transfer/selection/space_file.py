@@ -27,7 +27,7 @@ from ..errors import Errors
 from ..types import Config
 from .space import Blocks, Choices, Range, Setting, Space, Value, as_json
 
-_SECTION = re.compile(r"^\s*\[([^\]]+)\]\s*$", re.MULTILINE)
+_SECTION = re.compile(r"^\[([^\]\n]+)\][ \t]*$", re.MULTILINE)
 _RANGE = {"low", "high", "log", "step"}
 
 
@@ -57,11 +57,15 @@ def read_space(path: Path, config: Config) -> Space:
 
 
 def _with_parents(text: str) -> str:
-    """Thinc wants [a] before [a.b]; here nobody has to write it."""
-    names = [name.strip() for name in _SECTION.findall(text)]
-    parts = [name.split(".") for name in names]
-    parents = {".".join(part[:i]): None for part in parts for i in range(1, len(part))}
-    return "".join(f"[{parent}]\n\n" for parent in parents if parent not in names) + text
+    """Thinc wants [a] before [a.b]. Here nobody has to write it, and the order does not matter."""
+    before, *parts = _SECTION.split(text)
+    sections = [(name.strip(), body) for name, body in zip(parts[::2], parts[1::2], strict=True)]
+    known = {name for name, _ in sections}
+    levels = [name.split(".") for name in known]
+    parents = {".".join(level[:i]) for level in levels for i in range(1, len(level))}
+    sections += [(parent, "\n") for parent in sorted(parents - known)]
+    sections.sort(key=lambda section: section[0].count("."))
+    return before + "".join(f"[{name}]{body}\n" for name, body in sections)
 
 
 class _Reader:
