@@ -29,7 +29,8 @@ class Options:
     sampler (str): "tpe" or "random".
     seed (int): Of the sampler.
     n_startup (int): Trials that TPE draws at random.
-    prune (bool): End trials early that are worse than half of the others at the same step.
+    prune (bool): End trials early (successive halving): after one evaluation, and after 3, 9 and so on, the best third
+        of those that came so far goes on. The config as it stands always does.
     use_gpu (int): Id of a GPU, or -1.
     rows_mb (int): The most megabytes of rows of a frozen encoder on the disk.
     """
@@ -62,16 +63,20 @@ def run(search: Search, options: Options, ended: "Callable[[FrozenTrial], None]"
     if not any((training.get("score_weights") or {}).values()):
         raise ValueError(Errors.T910)
     end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
-    halving = SuccessiveHalvingPruner(min_resource=training["eval_frequency"], reduction_factor=2)
+    halving = SuccessiveHalvingPruner(min_resource=training["eval_frequency"], reduction_factor=3)
     search.study.pruner = halving if options.prune else NopPruner()
     search.settle()
-    while time.monotonic() < end:
-        claim = search.claim(options.trials, partial(_sampler, options))
-        if claim is None:
-            break
-        with rows_shared_in(search.folder / "rows", options.rows_mb):
-            _run_trial(search, claim, options.use_gpu, end)
-        ended(search.study.get_trials(deepcopy=False)[claim.trial.number])
+    try:
+        while time.monotonic() < end:
+            claim = search.claim(options.trials, partial(_sampler, options))
+            if claim is None:
+                break
+            with rows_shared_in(search.folder / "rows", options.rows_mb):
+                _run_trial(search, claim, options.use_gpu, end)
+            free_memory()
+            ended(search.study.get_trials(deepcopy=False)[claim.trial.number])
+    finally:
+        gc.unfreeze()
     failed = [trial.user_attrs["error"] for trial in search.trials() if "error" in trial.user_attrs]
     if failed and search.best() is None:
         raise ValueError(Errors.T909.format(count=len(failed), messages=" ".join(dict.fromkeys(failed))))
@@ -93,7 +98,6 @@ def _run_trial(search: Search, claim: Claim, use_gpu: int, end: float) -> None:
         state, error = "FAIL", _in_one_line(problem)
     score = watcher.best if math.isfinite(watcher.best) else None
     search.finish(claim, state, score=score, error=error)
-    free_memory()
 
 
 class _Watcher:
@@ -118,10 +122,13 @@ class _Watcher:
 
 
 def free_memory() -> None:
-    """Give back what a training has held, also after it ran out of memory."""
+    """Give back what a training has held, also after it ran out of memory. What stays, as modules do, is not looked at
+    again: that would take longer than a short trial.
+    """
     import torch
 
     gc.collect()
+    gc.freeze()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

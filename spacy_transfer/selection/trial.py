@@ -1,13 +1,14 @@
 """One training of a search: spaCy's own initialisation and loop, with a callback at each evaluation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
+from spacy.training import Corpus, Example, dont_augment
 from spacy.util import registry, resolve_dot_names
 from thinc.api import Config as ThincConfig
 from thinc.api import Optimizer, fix_random_seed, set_gpu_allocator
@@ -17,6 +18,9 @@ from ..types import Config
 
 Save = Callable[[Path, Config], None]
 """Writes the pipeline of an evaluation, as `spacy train` would write it, with some more keys in its meta.json."""
+
+
+Reader = Callable[[Language], Iterable[Example]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def train_trial(config: Config, evaluated: Callable[[Evaluation], None], *, use_
         nlp,
         optimizer,
         create_train_batches(nlp, train_corpus, settings["batcher"], settings["max_epochs"]),
-        create_evaluation_callback(nlp, dev_corpus, settings["score_weights"]),
+        create_evaluation_callback(nlp, _read_once(dev_corpus), settings["score_weights"]),
         dropout=settings["dropout"],
         accumulate_gradient=settings["accumulate_gradient"],
         patience=settings["patience"],
@@ -73,6 +77,21 @@ def train_trial(config: Config, evaluated: Callable[[Evaluation], None], *, use_
             evaluated(Evaluation(int(info["step"]), float(info["score"]), save))
     if not info["other_scores"] and not info["step"]:
         raise ValueError(Errors.T914.format(step=0, wanted=list(settings["score_weights"]), found=[]))
+
+
+def _read_once(corpus: Reader) -> Reader:
+    """A dev corpus that keeps its examples, where spaCy's own reader would make the same ones at each evaluation: those
+    that are evaluated are copies."""
+    if not isinstance(corpus, Corpus) or corpus.augmenter is not dont_augment or corpus.shuffle:
+        return corpus
+    kept: list[Example] = []
+
+    def read(nlp: Language) -> Iterable[Example]:
+        if not kept:
+            kept.extend(corpus(nlp))
+        return kept
+
+    return read
 
 
 def _save(
