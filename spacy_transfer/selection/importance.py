@@ -1,6 +1,6 @@
 """How much each setting of a search matters."""
 
-from .study import SCORE, Search
+from .study import SCORE, Search, without_warnings
 
 _FEWEST = 4
 """Trials with a score, below which nothing is said."""
@@ -24,4 +24,5 @@ def importances(search: Search) -> dict[str, float]:
         study.add_trial(
             optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=score)
         )
-    return dict(optuna.importance.get_param_importances(study))
+    with without_warnings():
+        return dict(optuna.importance.get_param_importances(study))

@@ -119,7 +119,7 @@ class Search:
         from filelock import FileLock
         from optuna.trial import TrialState
 
-        with self._lock, _without_warnings():
+        with self._lock, without_warnings():
             self._replace_lost()
             if len(self.trials()) >= most:
                 return None
@@ -226,7 +226,7 @@ def make_sampler(name: SamplerName, seed: int, n_startup: int) -> "BaseSampler":
     """
     from optuna.samplers import RandomSampler, TPESampler
 
-    with _without_warnings():
+    with without_warnings():
         if name == "random":
             return RandomSampler(seed=seed)
         return TPESampler(seed=seed, n_startup_trials=n_startup, group=True)
@@ -255,8 +255,8 @@ def _drop_torn_line(journal: Path) -> None:
 
 
 @contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Optuna says that groups are experimental, and that parameters of the first trial lie out of range."""
+def without_warnings() -> Iterator[None]:
+    """Optuna says that groups of settings are experimental, and that few trials tell little about their importance."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
