@@ -6,8 +6,8 @@
 
 frozen: MiniLM, frozen, under one softmax layer; 10 labelled texts for each of 77 classes, and 10 others for each as
 the dev corpus. One training from cold is `spacy train` with the same corpora, in a process of its own, as the search
-is. Both are measured in wall-clock seconds and in those of the processor, which say more on a busy machine. The test set
-has no part in either. kills: the same search, killed with signal 9 at random moments, then ended. entities: MiniLM,
+is. Both are measured in wall-clock seconds and in those of the processor, which say more on a busy machine. The test
+set has no part in either. kills: the same search, killed with signal 9 at random moments, then ended. entities: MiniLM,
 fine-tuned under a CRF on a small set; DIR holds train, dev and test files with a token and its tag on each line.
 """
 
@@ -104,7 +104,9 @@ def frozen(data: Path, trials: int, seeds: list[int], samplers: list[str]) -> No
         each = ", ".join(f"{value:.1f}" for value in values)
         aim = f"{gain:+.2f} (aim: >= 0)" if name == "tpe" else f"{gain:+.2f}"
         on_dev = statistics.mean(dev[name])
-        rows.append((f"the same, {name}: test accuracy", f"{statistics.mean(values):.2f} % ({each}); dev {on_dev:.4f}", aim))
+        rows.append(
+            (f"the same, {name}: test accuracy", f"{statistics.mean(values):.2f} % ({each}); dev {on_dev:.4f}", aim)
+        )
     print_rows(rows)
 
 
@@ -124,7 +126,17 @@ def kills(data: Path, n_kills: int, trials: int) -> None:
         folder = Path(place)
         banking(data, 0, folder)
         more = ["--trials", str(trials), "--training.max_steps", "200", "--training.eval_frequency", "50"]
-        command = [sys.executable, "-m", "spacy", "transfer", "tune", str(config), str(space), "-o", str(folder / "out")]
+        command = [
+            sys.executable,
+            "-m",
+            "spacy",
+            "transfer",
+            "tune",
+            str(config),
+            str(space),
+            "-o",
+            str(folder / "out"),
+        ]
 
         def ended() -> dict[int, float]:
             journal = folder / "out" / "journal.log"
@@ -149,7 +161,8 @@ def kills(data: Path, n_kills: int, trials: int) -> None:
         subprocess.run([*command, *more, *paths(folder)], check=True, stdout=subprocess.DEVNULL)
         best = spacy.util.load_meta(folder / "out" / "best" / "meta.json")["performance"]["cats_score"]
         same = abs(best - max(ended().values())) < 1e-9
-    measured = f"{lost} finished trials lost; it went on each time; best pipeline {'is' if same else 'IS NOT'} the best trial's"
+    kept = "is" if same else "IS NOT"
+    measured = f"{lost} finished trials lost; it went on each time; the best pipeline {kept} the best trial's"
     print_rows([(f"kill -9 of tune at {n_kills} random moments", measured, "none lost")])
 
 
@@ -170,7 +183,11 @@ def entities(data: Path, trials: int, minutes: float, seed: int) -> None:
             scores[name] = f1(out / "best", folder)
     what = f"tune, {data.name}, MiniLM fine-tuned under a CRF, {trials} trials or {minutes:g} minutes"
     print_rows(
-        (f"{what}: {name}", f"dev F1 {dev:.2f}, test F1 {test:.2f}; {costs[name][0]:.0f} s", f"{test - scores['config'][1]:+.2f}")
+        (
+            f"{what}: {name}",
+            f"dev F1 {dev:.2f}, test F1 {test:.2f}; {costs[name][0]:.0f} s",
+            f"{test - scores['config'][1]:+.2f}",
+        )
         for name, (dev, test) in scores.items()
     )
 

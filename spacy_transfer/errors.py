@@ -1199,16 +1199,16 @@ class Errors(metaclass=_Coded):
     )
     T900 = "SPACE {path} cannot be read: {error}"
     T901 = (
-        "SPACE {path}: [{key}] is not in the config, which has no {part!r} in {place}. Near: {near}. Correct the name, or "
-        "put the setting into the config first."
+        "SPACE {path}: [{key}] is not in the config, which has no {part!r} in {place}. Near: {near}. Correct the name, "
+        "or put the setting into the config first."
     )
     T902 = (
-        "SPACE {path}: [{key}] is no range: {problem}. A range has numbers low < high, and may have log = true, or a step: "
-        "low = 1e-5, high = 1e-3, log = true."
+        "SPACE {path}: [{key}] is no range: {problem}. A range has numbers low < high, and may have log = true, or a "
+        "step: low = 1e-5, high = 1e-3, log = true."
     )
     T903 = (
-        "SPACE {path}: [{key}] choices = {found}: {problem}. Give a list of two or more different values: choices = [8, 16, "
-        "32]."
+        "SPACE {path}: [{key}] choices = {found}: {problem}. Give a list of two or more different values: "
+        "choices = [8, 16, 32]."
     )
     T904 = (
         "SPACE {path}: [{key}.choices] has the blocks {found}: {problem}. Give two or more different blocks, "
@@ -1220,8 +1220,8 @@ class Errors(metaclass=_Coded):
     )
     T906 = "SPACE {path} names no setting. Give ranges and lists by the keys of the config, such as [training.dropout]."
     T907 = (
-        "SPACE {path}: [{key}] has {found}, but {key} is a block in the config. Name a setting inside it, or give whole "
-        "blocks: [{key}.choices.NAME]."
+        "SPACE {path}: [{key}] has {found}, but {key} is a block in the config. Name a setting inside it, or give "
+        "whole blocks: [{key}.choices.NAME]."
     )
     T908 = (
         "--output {folder} holds a search with another {what}. Take another folder, or the {what} that the search was "
@@ -1229,8 +1229,8 @@ class Errors(metaclass=_Coded):
     )
     T909 = "No trial gave a score. {count} failed, and said: {messages}"
     T910 = (
-        "training.score_weights gives no score a weight above 0, so that no trial is better than another. Give the score "
-        "that matters a weight, such as cats_score = 1.0."
+        "training.score_weights gives no score a weight above 0, so that no trial is better than another. Give the "
+        "score that matters a weight, such as cats_score = 1.0."
     )
     T911 = 'The search needs Optuna, which is not installed. Run: pip install "spacy-transfer[tune]"'
     T912 = "At step {step} {what} is {found}: the training has diverged. A lower learning rate may help."
@@ -1239,8 +1239,8 @@ class Errors(metaclass=_Coded):
         "search goes on."
     )
     T914 = (
-        "At step {step} no score that training.score_weights gives a weight to was measured: it weighs {wanted}, and the "
-        "pipeline measures {found}. Correct the names, or give the dev corpus the annotation."
+        "At step {step} no score that training.score_weights gives a weight to was measured: it weighs {wanted}, and "
+        "the pipeline measures {found}. Correct the names, or give the dev corpus the annotation."
     )
 
 
@@ -1401,6 +1401,6 @@ class Warnings(metaclass=_Coded):
         "out, as are all of its kind. Raise pretraining.batcher.size, or lower corpora.pretrain.max_words."
     )
     W900 = (
-        "The shared rows in {folder} cannot be written: {error}. What they hold is used; the rest is computed anew in each "
-        "training. Make room on that disk."
+        "The shared rows in {folder} cannot be written: {error}. What they hold is used; the rest is computed anew in "
+        "each training. Make room on that disk."
     )

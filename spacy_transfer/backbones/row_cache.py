@@ -125,7 +125,11 @@ class RowCache(Transient):
         if self.used + kept.nbytes <= self.settings.memory_mb * 2**20:
             self._in_memory[key] = kept
             self.used += kept.nbytes
-        elif self.folder is None and self.used_on_disk + kept.nbytes <= self.settings.disk_mb * 2**20 and not self._is_full:
+        elif (
+            self.folder is None
+            and self.used_on_disk + kept.nbytes <= self.settings.disk_mb * 2**20
+            and not self._is_full
+        ):
             with self._lock:
                 self._write(key, kept)
 

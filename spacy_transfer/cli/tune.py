@@ -72,7 +72,9 @@ def report(search: Search, facts: dict[str, str]) -> None:
     """
     tried = [_tried(search, trial) for trial in search.trials()]
     best = search.best()
-    counts = {state: sum(trial.state == state for trial in tried) for state in ("complete", "pruned", "fail", "running")}
+    counts = {
+        state: sum(trial.state == state for trial in tried) for state in ("complete", "pruned", "fail", "running")
+    }
     facts = {
         **facts,
         "dev corpus": str(search.as_it_stands["training"]["dev_corpus"]),

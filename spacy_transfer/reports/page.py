@@ -75,8 +75,8 @@ def whole_page(title: str, facts: dict[str, str], how: str, body: str) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f'<body><header><h1>{escape(title)}</h1><dl class="facts">{header}</dl><p class="soft">{escape(how)}</p></header>'
-        f"{body}</body></html>\n"
+        f'<body><header><h1>{escape(title)}</h1><dl class="facts">{header}</dl><p class="soft">{escape(how)}</p>'
+        f"</header>{body}</body></html>\n"
     )
 
 
@@ -92,9 +92,7 @@ def _section(number: int, part: Part) -> str:
         caption = "Bars and dots on the dashed line: as often right as it says. The darker a bar, the more predictions."
         pictures.append(figure("Reliability", reliability(part.calibration.bins(), error), caption))
     if part.pairs:
-        pictures.append(
-            figure("Gold and predicted", scatter(part.pairs, part.title), "On the dashed line both agree.")
-        )
+        pictures.append(figure("Gold and predicted", scatter(part.pairs, part.title), "On the dashed line both agree."))
     if part.by_length:
         caption = "Groups of about as many docs each; the upright lines are the intervals."
         pictures.append(figure("Length of the docs", by_length(part.by_length), caption))

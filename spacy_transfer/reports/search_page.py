@@ -10,8 +10,8 @@ from .page import figure, whole_page
 from .pictures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, ends_of, frame, round_ticks, scale
 
 OPTIMISTIC = (
-    "The scores are those on the dev corpus, by which the best trial was chosen, so the best of them is optimistic: the "
-    "more trials, the more. Evaluate the pipeline on other texts before you tell a score to anyone."
+    "The scores are those on the dev corpus, by which the best trial was chosen, so the best of them is optimistic: "
+    "the more trials, the more. Evaluate the pipeline on other texts before you tell a score to anyone."
 )
 
 
@@ -53,7 +53,7 @@ def make_search_page(
         pictures.append(figure("History", history(scored), caption))
     if importances:
         caption = (
-            "PED-ANOVA (Watanabe et al. 2023) over all trials with a score; one that ended early counts with what it had."
+            "PED-ANOVA (Watanabe et al. 2023) over all trials with a score; one that ended early counts as it was."
         )
         pictures.append(figure("Importance", importance(importances), caption))
     names = list(dict.fromkeys(name for trial in scored for name in trial.params))

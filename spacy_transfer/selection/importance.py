@@ -21,8 +21,6 @@ def importances(search: Search) -> dict[str, float]:
         return {}
     study = optuna.create_study(direction="maximize")
     for trial, score in zip(trials, scores, strict=True):
-        study.add_trial(
-            optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=score)
-        )
+        study.add_trial(optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=score))
     with without_warnings():
         return dict(optuna.importance.get_param_importances(study))

@@ -96,7 +96,7 @@ class Space:
         return config
 
     def params_of(self, config: Config) -> Params:
-        """RETURNS (Dict[str, Any]): The parameters of a config as it stands. What lies outside of the space has none."""
+        """RETURNS (Dict[str, Any]): The parameters of a config. What lies outside of the space has none."""
         found: Params = {}
         for key, setting in self.settings.items():
             found |= setting.params_of(key, look_up(config, key)) or {}

@@ -1,17 +1,17 @@
 """Reading of a space: a file in the config's own syntax.
 
-    [training.optimizer.learn_rate]
-    low = 1e-5
-    high = 1e-3
-    log = true
+[training.optimizer.learn_rate]
+low = 1e-5
+high = 1e-3
+log = true
 
-    [training.batcher.size]
-    choices = [8, 16, 32]
+[training.batcher.size]
+choices = [8, 16, 32]
 
-    [components.transfer_backbone.model.tuning.choices.none]
+[components.transfer_backbone.model.tuning.choices.none]
 
-    [components.transfer_backbone.model.tuning.choices.lora]
-    @misc = "spacy-transfer.Tuning.v1"
+[components.transfer_backbone.model.tuning.choices.lora]
+@misc = "spacy-transfer.Tuning.v1"
 """
 
 import configparser
@@ -92,27 +92,10 @@ class _Reader:
         return self.range(key, value) if {"low", "high"} & set(value) else None
 
     def range(self, key: str, value: Config) -> Range:
-        low, high, log, step = (value.get(name) for name in ("low", "high", "log", "step"))
-        problem = ""
-        if set(value) - _RANGE:
-            problem = f"it has {sorted(set(value) - _RANGE)}"
-        elif low is None or high is None:
-            problem = f"it has no {'low' if low is None else 'high'}"
-        elif not all(_is_number(x) for x in (low, high, *([] if step is None else [step]))) or log not in (
-            None,
-            True,
-            False,
-        ):
-            problem = f"its values are {value}"
-        elif low >= high:
-            problem = f"it is empty, from {low} to {high}"
-        elif log and (low <= 0 or step is not None):
-            problem = "with log = true, low must be above 0, and there is no step"
-        elif step is not None and not 0 < step <= high - low:
-            problem = f"step = {step} does not fit between {low} and {high}"
+        problem = _range_problem(value)
         if problem:
             raise ValueError(Errors.T902.format(path=self.path, key=key, problem=problem))
-        return Range(low, high, bool(log), step)
+        return Range(value["low"], value["high"], value.get("log") is True, value.get("step"))
 
     def choices(self, key: str, value: Config) -> Choices:
         found = value["choices"]
@@ -166,6 +149,25 @@ class _Reader:
                 raise ValueError(message)
             place = place[part]
         return place
+
+
+def _range_problem(value: Config) -> str:
+    """What is wrong with a range, in words; empty if nothing is."""
+    if set(value) - _RANGE:
+        return f"it has {sorted(set(value) - _RANGE)}"
+    for name in ("low", "high"):
+        if name not in value:
+            return f"it has no {name}"
+    low, high, step = value["low"], value["high"], value.get("step")
+    if not all(_is_number(x) for x in (low, high, step or 1)) or value.get("log") not in (None, True, False):
+        return f"its values are {value}"
+    if low >= high:
+        return f"it is empty, from {low} to {high}"
+    if value.get("log") and (low <= 0 or step is not None):
+        return "with log = true, low must be above 0, and there is no step"
+    if step is not None and not 0 < step <= high - low:
+        return f"step = {step} does not fit between {low} and {high}"
+    return ""
 
 
 def _is_number(value: Value) -> bool:

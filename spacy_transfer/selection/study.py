@@ -105,15 +105,17 @@ class Search:
         """RETURNS (Optional[FrozenTrial]): The first with the highest score, of those that ended without failing."""
         from optuna.trial import TrialState
 
-        ended = [t for t in self.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and SCORE in t.user_attrs]
+        ended = [
+            t for t in self.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and SCORE in t.user_attrs
+        ]
         return max(ended, key=lambda trial: (trial.user_attrs[SCORE], -trial.number), default=None)
 
     def claim(self, most: int, sampler: "Callable[[int], BaseSampler]") -> Claim | None:
         """Begin a trial, which no other process begins.
 
         most (int): How many trials there may be.
-        sampler (Callable[[int], BaseSampler]): Makes a sampler from the number of the trial, so that draws do not depend
-            on which process makes them, and whether one was killed.
+        sampler (Callable[[int], BaseSampler]): Makes a sampler from the number of the trial, so that draws do not
+            depend on which process makes them, and whether one was killed.
         RETURNS (Optional[Claim]): None when there are as many.
         """
         from filelock import FileLock
@@ -160,8 +162,8 @@ class Search:
         return self.folder / "trials" / str(number)
 
     def settle(self) -> None:
-        """See that `best` is what the study says, and delete what is left of other trials. A kill at any point is mended
-        by the next call."""
+        """See that `best` is what the study says, and delete what is left of other trials. A kill at any point is
+        mended by the next call."""
         with self._lock:
             self._replace_lost()
             self._settle()
@@ -189,7 +191,9 @@ class Search:
 
     def write_config(self, claim: Claim) -> None:
         """Keep the config of a trial, for the case that it is the best."""
-        write_whole(self.config_of(claim.trial.number), ThincConfig(claim.config).to_str(interpolate=False).encode("utf8"))
+        write_whole(
+            self.config_of(claim.trial.number), ThincConfig(claim.config).to_str(interpolate=False).encode("utf8")
+        )
 
     def _delete_others(self) -> None:
         running = {str(trial.number) for trial in self.trials() if not trial.state.is_finished()}
@@ -198,7 +202,7 @@ class Search:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _replace_lost(self) -> None:
-        """Trials of processes that are gone are failed, and begun again once: what kills its process twice has failed."""
+        """Trials of processes that are gone are begun again, once: what kills its process twice has failed."""
         from filelock import FileLock, Timeout
         from optuna.trial import TrialState
 

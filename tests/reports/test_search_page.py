@@ -53,7 +53,9 @@ def test_slices():
     found = circles(slice_of(SCORED, "a.rate", True))
     places = [math.log10(trial.params["a.rate"]) for trial in SCORED]
     xs = [x for x, _ in found]
-    assert (xs[2] - xs[0]) / (xs[1] - xs[0]) == pytest.approx((places[2] - places[0]) / (places[1] - places[0]), abs=0.01)
+    assert (xs[2] - xs[0]) / (xs[1] - xs[0]) == pytest.approx(
+        (places[2] - places[0]) / (places[1] - places[0]), abs=0.01
+    )
     assert len({x for x, _ in circles(slice_of(SCORED, "a.kind", False))}) == 3
     same = [Tried(i, "complete", 0.5, 1, 1.0, {"b": 3}) for i in range(2)]
     assert all(0 < x < 460 and 0 < y < 300 for x, y in circles(slice_of(same, "b", True)))

@@ -86,20 +86,26 @@ def test_the_first_trial_is_known_to_optuna():
     found.enqueue_trial(params)
     trial = found.ask()
     SPACE.register(trial, params)
-    assert trial.params == params == {
-        "training.dropout": 0.1,
-        "training.size": 32,
-        "training.optimizer": "own",
-        "head.tuning": "none",
-        "head.pooling": '["mean"]',
-    }
+    assert (
+        trial.params
+        == params
+        == {
+            "training.dropout": 0.1,
+            "training.size": 32,
+            "training.optimizer": "own",
+            "head.tuning": "none",
+            "head.pooling": '["mean"]',
+        }
+    )
 
 
 def test_values_to_show():
     assert SPACE.value_of("head.pooling", '["max"]') == ["max"]
     assert SPACE.value_of("head.tuning[lora].rank", "8") == 8
     assert SPACE.value_of("training.dropout", 0.3) == 0.3
-    assert SPACE.values_in(CONFIG) == {key: look_up(CONFIG, key) for key in SPACE.settings if key != "training.optimizer"}
+    assert SPACE.values_in(CONFIG) == {
+        key: look_up(CONFIG, key) for key in SPACE.settings if key != "training.optimizer"
+    }
 
 
 @pytest.mark.parametrize("value", [None, 1, 0.5, "a", ["b", 1], {"b": 1, "a": 2}])

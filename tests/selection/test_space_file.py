@@ -76,13 +76,19 @@ choices = [["mean"], ["mean", "max"], null]
         ("[training.optimizer.choices.a]\nL2 = 0.1", "T904.*nothing to choose"),
         ("[training.optimizer.choices.a]\nL2 = 0.1\n[training.optimizer.choices.b]\nL2 = 0.1", "T904.*the same"),
         ("[training.optimizer.choices]\na = 1\n[training.optimizer.choices.b]\nL2 = 0.1", "T904.*blocks"),
-        ("[training.optimizer]\nL2 = 1\n[training.optimizer.choices.b]\n[training.optimizer.choices.c]\nx=1", "T904.*L2"),
+        (
+            "[training.optimizer]\nL2 = 1\n[training.optimizer.choices.b]\n[training.optimizer.choices.c]\nx=1",
+            "T904.*L2",
+        ),
         ("[training]\ndropout = 0.1", "T905.*training.dropout = 0.1"),
         ("", "T906"),
         ("[training]", "T906"),
         ("[training.optimizer]\nlow = 0.1\nhigh = 0.2", "T907.*a range.*block"),
         ("[training.batcher]\nchoices = [1, 2]", "T907.*a list"),
-        ("[training.optimizer.choices.a.learn_rate]\nlow = 1\n[training.optimizer.choices.b]", "T902.*choices.a.learn_rate"),
+        (
+            "[training.optimizer.choices.a.learn_rate]\nlow = 1\n[training.optimizer.choices.b]",
+            "T902.*choices.a.learn_rate",
+        ),
     ],
 )
 def test_slips(tmp_path, text, message):
@@ -98,7 +104,8 @@ def test_a_file_that_cannot_be_read(tmp_path):
 def test_how_it_is_written_does_not_matter(tmp_path):
     one = read(tmp_path, "[training.dropout]\nlow = 0.1\nhigh = 0.2\n[training.batcher.size]\nchoices = [1, 2]\n")
     other = read(
-        tmp_path, "# both\n[training]\n[training.batcher]\n[training.batcher.size]\nchoices = [1,2]\n"
+        tmp_path,
+        "# both\n[training]\n[training.batcher]\n[training.batcher.size]\nchoices = [1,2]\n"
         "[training.dropout]\nhigh = 0.2\nlow = 0.1\n",
     )
     third = read(tmp_path, "[training.dropout]\nlow = 0.1\nhigh = 0.3\n[training.batcher.size]\nchoices = [1, 2]\n")

@@ -68,7 +68,12 @@ def check_results(search):
     assert f"x = {kept['x']}" in (search.folder / "best.cfg").read_text()
     assert best.user_attrs["score"] == max(trial.user_attrs.get("score", -1.0) for trial in search.trials())
     assert {path.name for path in search.folder.iterdir()} == {
-        "best", "best.cfg", "journal.log", "rows", "running", "trials"
+        "best",
+        "best.cfg",
+        "journal.log",
+        "rows",
+        "running",
+        "trials",
     }
     assert not list((search.folder / "trials").iterdir())
 
@@ -176,7 +181,7 @@ PLACES = {
     "saved": (Search, "write_config"),
     "told": (optuna.study.Study, "tell"),
     "kept": (Search, "_settle"),
-    "renamed": (type((__import__("pathlib").Path())), "rename"),
+    "renamed": (type(__import__("pathlib").Path()), "rename"),
     "enqueued": (optuna.study.Study, "enqueue_trial"),
     "deleted": (Search, "_delete_others"),
 }
@@ -191,12 +196,16 @@ def test_a_kill_loses_at_most_the_trial_that_runs(tmp_path, monkeypatch, name, c
     assert code == -signal.SIGKILL or (code == 0 and name in ("enqueued", "renamed"))
     ended = []
     if (folder / "journal.log").exists():
-        found = optuna.load_study(
-            study_name="tune",
-            storage=optuna.storages.JournalStorage(
-                optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
-            ),
-        ) if (folder / "journal.log").stat().st_size else None
+        found = (
+            optuna.load_study(
+                study_name="tune",
+                storage=optuna.storages.JournalStorage(
+                    optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
+                ),
+            )
+            if (folder / "journal.log").stat().st_size
+            else None
+        )
         if found is not None:
             ended = [(t.number, t.value) for t in found.trials if t.state == TrialState.COMPLETE]
     search = go_on(folder, 6)

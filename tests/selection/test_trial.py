@@ -70,16 +70,16 @@ def test_averages_are_evaluated_and_saved(tiny_bert, tmp_path, stock):
     """What is saved is the pipeline that was scored, before_to_disk included."""
     optimizer = {"@optimizers": "Adam.v1", "learn_rate": 0.05, "use_averages": True}
     leave_out = {"@callbacks": "spacy-transfer.LeaveOut.v1", "components": ["tagger"]}
-    config = config_of(
-        tmp_path, tiny_bert, **{"training.optimizer": optimizer, "training.before_to_disk": leave_out}
-    )
+    config = config_of(tmp_path, tiny_bert, **{"training.optimizer": optimizer, "training.before_to_disk": leave_out})
     (tmp_path / "out").mkdir()
     stock(config, tmp_path / "out")
     train_trial(config, lambda evaluation: evaluation.save(tmp_path / "own", {"transfer_tune": 7}))
     meta = json.loads((tmp_path / "own" / "meta.json").read_text())
     assert meta["transfer_tune"] == 7 and meta["performance"]
     files = {path.relative_to(tmp_path / "own") for path in (tmp_path / "own").rglob("*") if path.is_file()}
-    assert files == {p.relative_to(tmp_path / "out/model-last") for p in (tmp_path / "out/model-last").rglob("*") if p.is_file()}
+    assert files == {
+        p.relative_to(tmp_path / "out/model-last") for p in (tmp_path / "out/model-last").rglob("*") if p.is_file()
+    }
     for path in files - {next(p for p in files if p.name == "meta.json")}:
         if path.name != "config.cfg":  # It has the logger of the fixture.
             assert (tmp_path / "own" / path).read_bytes() == (tmp_path / "out/model-last" / path).read_bytes(), path
@@ -91,7 +91,9 @@ def test_what_is_frozen_is_written_once(tiny_bert, tmp_path):
 
     def evaluated(evaluation):
         evaluation.save(tmp_path / "own", {})
-        seen.append([(tmp_path / "own" / name / "model").stat().st_mtime_ns for name in ("transfer_backbone", "textcat")])
+        seen.append(
+            [(tmp_path / "own" / name / "model").stat().st_mtime_ns for name in ("transfer_backbone", "textcat")]
+        )
 
     train_trial(config_of(tmp_path, tiny_bert), evaluated)
     backbone, head = (set(times) for times in zip(*seen, strict=True))
@@ -125,7 +127,10 @@ def test_a_loss_that_is_no_number(tiny_bert, tmp_path):
         history(config_of(tmp_path, tiny_bert, **{"training.optimizer": optimizer, "training.max_steps": 40}))
 
 
-@pytest.mark.parametrize(("info", "what"), [({"losses": {"a": float("inf")}}, "loss of 'a' is inf"), ({"score": float("nan")}, "score is nan")])
+@pytest.mark.parametrize(
+    ("info", "what"),
+    [({"losses": {"a": float("inf")}}, "loss of 'a' is inf"), ({"score": float("nan")}, "score is nan")],
+)
 def test_numbers_that_are_none(info, what):
     whole = {"step": 3, "score": 0.5, "losses": {"a": 1.0}, "other_scores": {"cats_score": 0.5}, **info}
     with pytest.raises(ValueError, match=f"T912.*step 3.*{what}"):
@@ -134,4 +139,8 @@ def test_numbers_that_are_none(info, what):
 
 def test_nothing_is_measured_that_counts(tiny_bert, tmp_path):
     with pytest.raises(ValueError, match=r"T914.*ents_f.*cats_score"):
-        history(config_of(tmp_path, tiny_bert, **{"training.score_weights": {"ents_f": 1.0, "cats_score": 0.0, "tag_acc": 0.0}}))
+        history(
+            config_of(
+                tmp_path, tiny_bert, **{"training.score_weights": {"ents_f": 1.0, "cats_score": 0.0, "tag_acc": 0.0}}
+            )
+        )
