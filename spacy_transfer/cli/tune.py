@@ -12,7 +12,7 @@ from wasabi import msg
 
 from ..integrity import write_whole
 from ..reports.search_page import OPTIMISTIC, Tried, make_search_page, show
-from ..selection.importance import importances
+from ..selection.importances import importances
 from ..selection.search import Options, run
 from ..selection.space import Range
 from ..selection.space_file import read_space

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from spacy_transfer.selection import search as loop
-from spacy_transfer.selection.importance import importances
+from spacy_transfer.selection.importances import importances
 from spacy_transfer.selection.search import Options, run
 from spacy_transfer.selection.space import Choices, Range, Space
 from spacy_transfer.selection.study import Search, make_sampler
