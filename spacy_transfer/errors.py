@@ -7,7 +7,8 @@ that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x tea
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x and T89x selection; W for warnings, by the same floors.
+and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune; W for warnings, by the
+same floors.
 """
 
 from typing import Any
@@ -1275,6 +1276,50 @@ class Errors(metaclass=_Coded):
     T884 = (
         "Targets of the kind {kind!r} were given as {dtype} of shape {shape}. 'classes' are whole numbers of shape (n,)"
         ", 'multilabel' is 0 or 1 of shape (n, n_labels), 'numbers' are finite, of shape (n,) or (n, n_targets)."
+    T900 = "SPACE {path} cannot be read: {error}"
+    T901 = (
+        "SPACE {path}: [{key}] is not in the config, which has no {part!r} in {place}. Near: {near}. Correct the name, "
+        "or put the setting into the config first."
+    )
+    T902 = (
+        "SPACE {path}: [{key}] is no range: {problem}. A range has numbers low < high, and may have log = true, or a "
+        "step: low = 1e-5, high = 1e-3, log = true."
+    )
+    T903 = (
+        "SPACE {path}: [{key}] choices = {found}: {problem}. Give a list of two or more different values: "
+        "choices = [8, 16, 32]."
+    )
+    T904 = (
+        "SPACE {path}: [{key}.choices] has the blocks {found}: {problem}. Give two or more different blocks, "
+        "[{key}.choices.NAME]; an empty one is what the config has."
+    )
+    T905 = (
+        "SPACE {path}: {key} = {found} is one value. What is the same in all trials belongs into the config, or on the "
+        "command line: --{key} VALUE"
+    )
+    T906 = "SPACE {path} names no setting. Give ranges and lists by the keys of the config, such as [training.dropout]."
+    T907 = (
+        "SPACE {path}: [{key}] has {found}, but {key} is a block in the config. Name a setting inside it, or give "
+        "whole blocks: [{key}.choices.NAME]."
+    )
+    T908 = (
+        "--output {folder} holds a search with another {what}. Take another folder, or the {what} that the search was "
+        "begun with; its scores would not be comparable."
+    )
+    T909 = "No trial gave a score. {count} failed, and said: {messages}"
+    T910 = (
+        "training.score_weights gives no score a weight above 0, so that no trial is better than another. Give the "
+        "score that matters a weight, such as cats_score = 1.0."
+    )
+    T911 = 'The search needs Optuna, which is not installed. Run: pip install "spacy-transfer[tune]"'
+    T912 = "At step {step} {what} is {found}: the training has diverged. A lower learning rate may help."
+    T913 = (
+        "--output {folder} is no folder of a search, and is not empty. Take a new folder, or one in which an earlier "
+        "search goes on."
+    )
+    T914 = (
+        "At step {step} no score that training.score_weights gives a weight to was measured: it weighs {wanted}, and "
+        "the pipeline measures {found}. Correct the names, or give the dev corpus the annotation."
     )
 
 
@@ -1435,4 +1480,8 @@ class Warnings(metaclass=_Coded):
     W841 = (
         "pretraining.objective {name}: a batch of {count} docs has no two different texts to tell apart, and is left "
         "out, as are all of its kind. Raise pretraining.batcher.size, or lower corpora.pretrain.max_words."
+    )
+    W900 = (
+        "The shared rows in {folder} cannot be written: {error}. What they hold is used; the rest is computed anew in "
+        "each training. Make room on that disk."
     )

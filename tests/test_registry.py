@@ -74,6 +74,7 @@ COMMANDS = {
     "transfer_select",
     "transfer_to_hf",
     "transfer_to_source",
+    "transfer_tune",
     "transfer_vectors",
 }
 CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}

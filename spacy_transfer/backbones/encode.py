@@ -8,8 +8,9 @@ from spacy.tokens import Doc
 from thinc.types import Floats1d, Floats2d
 
 from ..transient import Transient
-from ..types import BackboneT, Encoded, Floats, hooks_of
+from ..types import BackboneT, Config, Encoded, Floats, hooks_of
 from .row_cache import CacheSettings, RowCache, doc_key, weights_version
+from .row_folder import shared_rows
 
 
 def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:
@@ -56,6 +57,15 @@ class CachedEncoder(Transient):
         """Keep rows from now on, if the settings allow any."""
         if self.cache is None and self.settings.is_on:
             self.cache, self._version = RowCache(self.settings), 0
+
+    def share(self, model: BackboneT, settings: Callable[[], Config]) -> None:
+        """Within `rows_shared_in`, keep rows in its folder, beginning now, as long as the weights stay as they are.
+
+        settings (Callable[[], Dict[str, Any]]): Gives the component's block in the config.
+        """
+        folder = shared_rows(model, settings, self.settings.dtype)
+        if folder is not None:
+            self.cache, self._version = RowCache(self.settings, folder), weights_version(model)
 
     def forget(self) -> None:
         """Drop all rows: from now on the weights are trained."""

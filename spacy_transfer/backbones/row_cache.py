@@ -18,6 +18,7 @@ from thinc.api import Model, to_numpy
 from ..errors import Warnings
 from ..transient import Transient
 from ..types import Floats
+from .row_folder import RowFolder
 
 CacheDtype = Literal["float32", "float16"]
 
@@ -72,12 +73,14 @@ def weights_version(model: Model) -> int:
 class RowCache(Transient):
     """Arrays of float32, by keys of 16 bytes: in memory up to a bound, then on disk. When both are full nothing is
     added. An epoch needs each key once: to drop the least recently used would drop each one just before it is needed.
+
+    folder (Optional[RowFolder]): Holds arrays beyond this training, in place of the temporary file.
     """
 
     built_from = ("settings",)
 
-    def __init__(self, settings: CacheSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: CacheSettings, folder: RowFolder | None = None) -> None:
+        self.settings, self.folder = settings, folder
         self.used = self.used_on_disk = 0
         self._in_memory: dict[bytes, Floats] = {}
         self._on_disk: dict[bytes, tuple[int, tuple[int, ...]]] = {}
@@ -95,6 +98,10 @@ class RowCache(Transient):
         if found is None and key in self._on_disk:
             with self._lock:
                 found = self._read(*self._on_disk[key])
+        if found is None and self.folder is not None:
+            found = self.folder.get(key)
+            if found is not None:
+                self._put(key, found)
         return None if found is None else found.astype(numpy.float32, copy=False)
 
     def gather(self, keys: Sequence[bytes], make: Callable[[list[int]], Sequence[Floats]]) -> list[Floats]:
@@ -109,6 +116,8 @@ class RowCache(Transient):
         for key, array in zip(lacking, made, strict=True):
             kept = array.astype(self.settings.dtype)  # A copy: a slice would keep its whole batch alive.
             self._put(key, kept)
+            if self.folder is not None:
+                self.folder.put(key, kept)
             found[key] = kept.astype(numpy.float32, copy=False)
         return [found[key] for key in keys]
 
@@ -116,7 +125,11 @@ class RowCache(Transient):
         if self.used + kept.nbytes <= self.settings.memory_mb * 2**20:
             self._in_memory[key] = kept
             self.used += kept.nbytes
-        elif self.used_on_disk + kept.nbytes <= self.settings.disk_mb * 2**20 and not self._is_full:
+        elif (
+            self.folder is None
+            and self.used_on_disk + kept.nbytes <= self.settings.disk_mb * 2**20
+            and not self._is_full
+        ):
             with self._lock:
                 self._write(key, kept)
 

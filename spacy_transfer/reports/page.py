@@ -52,7 +52,6 @@ def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -
     resamples (int): Draws of the bootstrap, to be told.
     """
     title = f"Report on {facts.get('pipeline', 'a pipeline')}"
-    header = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     links = "".join(
         f'<li><a href="#part{i}">{escape(part.title)}</a> <span class="soft">{escape(part.component)}</span></li>'
         for i, part in enumerate(parts)
@@ -62,11 +61,22 @@ def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -
         "how far scores would move with other texts of the same kind, not with another training."
     )
     body = "".join(_section(i, part) for i, part in enumerate(parts))
+    return whole_page(title, facts, how, f'<nav aria-label="Heads"><ul>{links}</ul></nav><main>{body}</main>')
+
+
+def whole_page(title: str, facts: dict[str, str], how: str, body: str) -> str:
+    """RETURNS (str): A page with its style inside.
+
+    facts (Dict[str, str]): For the header.
+    how (str): How to read the page.
+    body (str): HTML of what follows the header.
+    """
+    header = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f'<body><header><h1>{escape(title)}</h1><dl class="facts">{header}</dl><p class="soft">{how}</p></header>'
-        f'<nav aria-label="Heads"><ul>{links}</ul></nav><main>{body}</main></body></html>\n'
+        f'<body><header><h1>{escape(title)}</h1><dl class="facts">{header}</dl><p class="soft">{escape(how)}</p>'
+        f"</header>{body}</body></html>\n"
     )
 
 
@@ -80,14 +90,12 @@ def _section(number: int, part: Part) -> str:
     if part.calibration is not None:
         error = next(score for score in part.scores if score.name == "expected calibration error")
         caption = "Bars and dots on the dashed line: as often right as it says. The darker a bar, the more predictions."
-        pictures.append(_figure("Reliability", reliability(part.calibration.bins(), error), caption))
+        pictures.append(figure("Reliability", reliability(part.calibration.bins(), error), caption))
     if part.pairs:
-        pictures.append(
-            _figure("Gold and predicted", scatter(part.pairs, part.title), "On the dashed line both agree.")
-        )
+        pictures.append(figure("Gold and predicted", scatter(part.pairs, part.title), "On the dashed line both agree."))
     if part.by_length:
         caption = "Groups of about as many docs each; the upright lines are the intervals."
-        pictures.append(_figure("Length of the docs", by_length(part.by_length), caption))
+        pictures.append(figure("Length of the docs", by_length(part.by_length), caption))
     pieces.append(f'<div class="pictures">{"".join(pictures)}</div>')
     if part.confusion is not None:
         pieces.append(_confusion(part.confusion))
@@ -111,7 +119,8 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
-def _figure(title: str, picture: str, caption: str) -> str:
+def figure(title: str, picture: str, caption: str) -> str:
+    """RETURNS (str): HTML of a picture."""
     return f"<figure><h3>{title}</h3>{picture}<figcaption>{caption}</figcaption></figure>"
 
 

@@ -16,7 +16,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 24, 14, 48
 
 def reliability(bins: Sequence[Bin], error: Score) -> str:
     """Accuracy against confidence; on the diagonal a pipeline is as often right as it says."""
-    x, y = _scale(0, 1, LEFT, WIDTH - RIGHT), _scale(0, 1, HEIGHT - BOTTOM, TOP)
+    x, y = scale(0, 1, LEFT, WIDTH - RIGHT), scale(0, 1, HEIGHT - BOTTOM, TOP)
     parts = [f'<line class="ideal" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>']
     most = max(b.n for b in bins)
     for b in bins:
@@ -35,7 +35,7 @@ def reliability(bins: Sequence[Bin], error: Score) -> str:
     told = (
         f"Reliability diagram: share of right predictions by confidence. Expected calibration error {error.value:.3f}."
     )
-    return _frame(told, parts, (x, ticks, "confidence"), (y, ticks, "right"))
+    return frame(told, parts, (x, ticks, "confidence"), (y, ticks, "right"))
 
 
 def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
@@ -47,8 +47,8 @@ def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
     low, high = min(ends), max(ends)
     margin = 0.08 * (high - low) or 0.05 * (abs(high) or 1.0)
     bottom = max(low - margin, 0.0) if low >= 0 else low - margin
-    ticks = _round_ticks(bottom, min(high + margin, 1.0) if high <= 1 else high + margin)
-    x, y = _scale(-0.5, len(groups) - 0.5, LEFT, WIDTH - RIGHT), _scale(*_ends(ticks), HEIGHT - BOTTOM, TOP)
+    ticks = round_ticks(bottom, min(high + margin, 1.0) if high <= 1 else high + margin)
+    x, y = scale(-0.5, len(groups) - 0.5, LEFT, WIDTH - RIGHT), scale(*ends_of(ticks), HEIGHT - BOTTOM, TOP)
     parts, line = [], []
     for i, (shortest, longest, n, score) in enumerate(groups):
         told = f"{shortest} to {longest} tokens, {n} docs: {score.name} {score.value:.3f}"
@@ -66,7 +66,7 @@ def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
     names = [(i, f"{a}" if a == b else f"{a}-{b}") for i, (a, b, _, _) in enumerate(groups)]
     name = groups[0][3].name
     told = f"{name} by length of the docs in tokens."
-    return _frame(told, parts, (x, names, "tokens"), (y, ticks, name))
+    return frame(told, parts, (x, names, "tokens"), (y, ticks, name))
 
 
 def scatter(pairs: Sequence[tuple[float, float]], name: str, most: int = 1500) -> str:
@@ -76,20 +76,20 @@ def scatter(pairs: Sequence[tuple[float, float]], name: str, most: int = 1500) -
     """
     step = max(1, -(-len(pairs) // most))
     values = [value for pair in pairs for value in pair]
-    ticks = _round_ticks(min(values), max(values))
-    low, high = _ends(ticks)
-    x, y = _scale(low, high, LEFT, WIDTH - RIGHT), _scale(low, high, HEIGHT - BOTTOM, TOP)
+    ticks = round_ticks(min(values), max(values))
+    low, high = ends_of(ticks)
+    x, y = scale(low, high, LEFT, WIDTH - RIGHT), scale(low, high, HEIGHT - BOTTOM, TOP)
     parts = [f'<line class="ideal" x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(high):.1f}" y2="{y(high):.1f}"/>']
     for gold, guess in pairs[::step]:
         parts.append(f'<circle class="point" cx="{x(gold):.1f}" cy="{y(guess):.1f}" r="2.5"/>')
     told = f"Predicted against gold numbers, {name}, {len(pairs[::step])} of {len(pairs)} shown."
-    return _frame(told, parts, (x, ticks, "gold"), (y, ticks, "predicted"))
+    return frame(told, parts, (x, ticks, "gold"), (y, ticks, "predicted"))
 
 
-Axis = tuple["_Line", Sequence[tuple[float, str]], str]
+Axis = tuple["Line", Sequence[tuple[float, str]], str]
 
 
-class _Line:
+class Line:
     """A straight way from values to places."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
@@ -99,11 +99,11 @@ class _Line:
         return self.start + (value - self.low) * self.factor
 
 
-def _scale(low: float, high: float, start: float, end: float) -> _Line:
-    return _Line(low, high, start, end)
+def scale(low: float, high: float, start: float, end: float) -> Line:
+    return Line(low, high, start, end)
 
 
-def _frame(told: str, parts: Sequence[str], across: Axis, up: Axis) -> str:
+def frame(told: str, parts: Sequence[str], across: Axis, up: Axis) -> str:
     x, names, x_title = across
     y, ticks, y_title = up
     lines = []
@@ -124,7 +124,7 @@ def _frame(told: str, parts: Sequence[str], across: Axis, up: Axis) -> str:
     )
 
 
-def _round_ticks(low: float, high: float) -> list[tuple[float, str]]:
+def round_ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Round numbers, about five, from below the lowest to above the highest."""
     width = (high - low) or abs(high) or 1.0
     unit = 10.0 ** math.floor(math.log10(width / 4))
@@ -133,5 +133,5 @@ def _round_ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(i * step, f"{i * step:.6g}") for i in range(first, max(last, first + 1) + 1)]
 
 
-def _ends(ticks: Sequence[tuple[float, str]]) -> tuple[float, float]:
+def ends_of(ticks: Sequence[tuple[float, str]]) -> tuple[float, float]:
     return ticks[0][0], ticks[-1][0]

@@ -250,6 +250,8 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         for name, listeners in self.listener_map.items():
             for listener in listeners:
                 self._agree_on_width(listener, name)
+        if self.frozen and nlp is not None:
+            self._encoder.share(self.model, partial(nlp.get_pipe_config, self.name))
 
     def _forget(self) -> None:
         self.steps.forget()

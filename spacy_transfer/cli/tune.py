@@ -1,0 +1,139 @@
+"""`python -m spacy transfer tune CONFIG SPACE`: search settings of a config, with Optuna."""
+
+import datetime
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from spacy import util
+from wasabi import msg
+
+from ..integrity import write_whole
+from ..reports.search_page import OPTIMISTIC, Tried, make_search_page, show
+from ..selection.importances import importances
+from ..selection.search import Options, run
+from ..selection.space import Range
+from ..selection.space_file import read_space
+from ..selection.study import ERROR, FIRST, LOST, SCORE, SamplerName, Search
+from ..types import Config
+from .app import transfer_cli
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_SHOWN = 10
+
+
+@transfer_cli.command("tune", context_settings=OVERRIDES)
+def tune_cli(
+    ctx: typer.Context,
+    config_path: ConfigPath,
+    space_path: Annotated[Path, typer.Argument(help="What may change: ranges and lists by dotted key", exists=True)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search; one that is there goes on")],
+    trials: Annotated[int, typer.Option("--trials", "-n", help="Trials, those of earlier calls too", min=1)] = 30,
+    minutes: Annotated[float | None, typer.Option("--minutes", "-m", help="Time of this call", min=0)] = None,
+    sampler: Annotated[SamplerName, typer.Option("--sampler", "-s", help="How settings are drawn")] = "tpe",
+    n_startup: Annotated[int, typer.Option("--n-startup", help="Trials drawn at random before TPE", min=1)] = 10,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws; the config has that of the trainings")] = 0,
+    prune: Annotated[bool, typer.Option("--prune/--no-prune", help="End hopeless trials early")] = True,
+    rows_mb: Annotated[int, typer.Option("--rows-mb", help="Rows of a frozen backbone on the disk", min=0)] = 8192,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
+) -> None:
+    """
+    Search settings of a config: the config as it stands is trial 0, then come settings that are drawn from SPACE.
+
+    Each trial is a training by spaCy's own loop. Its score is the config's own on the dev corpus. The best pipeline is
+    kept in OUTPUT/best, its config in OUTPUT/best.cfg, and a page on all trials in OUTPUT/tune.html. The same command
+    goes on where it was stopped, and may run several times at once. Override settings of the config as with
+    'spacy train': --paths.train train.spacy
+    """
+    config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
+    with errors_in_one_line():
+        filled = fill(config)
+        search = Search(output, read_space(space_path, filled), config, filled)
+        options = Options(trials, minutes, sampler, seed, n_startup, prune, use_gpu, rows_mb)
+        run(search, options, partial(_print_trial, search))
+        report(search, {"config": str(config_path), "space": str(space_path)})
+
+
+def fill(config: Config) -> Config:
+    """RETURNS (Dict[str, Any]): The config with all defaults, interpolated."""
+    return util.load_model_from_config(config, auto_fill=True).config.interpolate()
+
+
+def report(search: Search, facts: dict[str, str]) -> None:
+    """Print the table, and write the page.
+
+    facts (Dict[str, str]): For the header of the page.
+    """
+    tried = [_tried(search, trial) for trial in search.trials()]
+    best = search.best()
+    counts = {
+        state: sum(trial.state == state for trial in tried) for state in ("complete", "pruned", "fail", "running")
+    }
+    facts = {
+        **facts,
+        "dev corpus": str(search.as_it_stands["training"]["dev_corpus"]),
+        "trials": ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none",
+        "best": "-" if best is None else f"{best.user_attrs[SCORE]:.4f} (trial {best.number})",
+        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    }
+    logs = {key for key, setting in search.space.named() if isinstance(setting, Range) and setting.log}
+    page = make_search_page(tried, importances(search), logs, facts)
+    write_whole(search.folder / "tune.html", page.encode("utf8", errors="replace"))
+    msg.table(_rows(tried), header=("trial", "score", "ended", "step", "s", "settings"), divider=True)
+    msg.info(OPTIMISTIC)
+    if best is not None:
+        msg.good(f"The best pipeline is in {search.folder / 'best'}, its config in {search.folder / 'best.cfg'}")
+    msg.good(f"The page is in {search.folder / 'tune.html'}")
+
+
+def _rows(tried: list[Tried]) -> list[tuple[str, ...]]:
+    """The best trials, and always the config as it stands."""
+    order = sorted(tried, key=lambda trial: (trial.score is None, -(trial.score or 0.0), trial.number))
+    shown = [trial for i, trial in enumerate(order) if i < _SHOWN or trial.number == 0]
+    return [
+        (
+            str(trial.number),
+            "-" if trial.score is None else f"{trial.score:.4f}",
+            trial.state,
+            str(trial.step),
+            f"{trial.seconds:.0f}",
+            trial.error or _settings(trial.params),
+        )
+        for trial in shown
+    ]
+
+
+def _settings(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {show(value)}" for name, value in params.items())
+
+
+def _tried(search: Search, trial: "FrozenTrial") -> Tried:
+    """What the page says of a trial. The first one has the values of the config, in the space or not."""
+    seconds = trial.duration.total_seconds() if trial.duration is not None else 0.0
+    params = {name: search.space.value_of(name, value) for name, value in trial.params.items()}
+    if FIRST in trial.user_attrs:
+        params = search.space.values_in(search.as_it_stands) | params
+    return Tried(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        score=trial.user_attrs.get(SCORE),
+        step=trial.last_step or 0,
+        seconds=seconds,
+        params=params,
+        error=trial.user_attrs.get(ERROR, LOST if trial.state.name == "FAIL" else ""),
+    )
+
+
+def _print_trial(search: Search, trial: "FrozenTrial") -> None:
+    tried, best = _tried(search, trial), search.best()
+    score = "failed" if tried.error else f"{tried.score:.4f}"
+    ended = "" if tried.state == "complete" or tried.error else f", ended at step {tried.step}"
+    record = "" if best is None else f", best {best.user_attrs[SCORE]:.4f} (trial {best.number})"
+    what = tried.error or _settings(tried.params)
+    print(f"trial {tried.number}: {score}{ended}{record}, {tried.seconds:.0f} s: {what}", flush=True)  # noqa: T201
