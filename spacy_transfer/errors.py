@@ -1276,6 +1276,7 @@ class Errors(metaclass=_Coded):
     T884 = (
         "Targets of the kind {kind!r} were given as {dtype} of shape {shape}. 'classes' are whole numbers of shape (n,)"
         ", 'multilabel' is 0 or 1 of shape (n, n_labels), 'numbers' are finite, of shape (n,) or (n, n_targets)."
+    )
     T900 = "SPACE {path} cannot be read: {error}"
     T901 = (
         "SPACE {path}: [{key}] is not in the config, which has no {part!r} in {place}. Near: {near}. Correct the name, "

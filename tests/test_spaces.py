@@ -7,8 +7,8 @@ import optuna
 import pytest
 from spacy.util import load_config, registry
 
-from spacy_transfer.selection.space import Blocks
-from spacy_transfer.selection.space_file import read_space
+from spacy_transfer.selection.tune.space import Blocks
+from spacy_transfer.selection.tune.space_file import read_space
 
 from .test_configs import NAMES
 

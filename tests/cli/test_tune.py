@@ -12,7 +12,7 @@ from spacy.training import Corpus
 from spacy.util import load_config
 from typer.testing import CliRunner
 
-import spacy_transfer.selection.search as loop
+import spacy_transfer.selection.tune.search as loop
 from spacy_transfer.backbones.transformer import transformer_shim
 from spacy_transfer.cli.tune import tune_cli  # noqa: F401 (hangs the command on spaCy's)
 
@@ -162,7 +162,7 @@ def test_optuna_is_missing(config, monkeypatch):
             raise ModuleNotFoundError("No module named 'optuna'", name="optuna")
         return importing(name, *args, **kwargs)
 
-    import spacy_transfer.selection.study as study
+    import spacy_transfer.selection.tune.study as study
 
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.setattr(study, "import_extra", _missing)

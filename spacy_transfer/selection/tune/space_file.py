@@ -23,8 +23,8 @@ from pathlib import Path
 
 from thinc.api import Config as ThincConfig
 
-from ..errors import Errors
-from ..types import Config
+from ...errors import Errors
+from ...types import Config
 from .space import Blocks, Choices, Range, Setting, Space, Value, as_json
 
 _SECTION = re.compile(r"^\[([^\]\n]+)\][ \t]*$", re.MULTILINE)

@@ -9,7 +9,7 @@ from functools import reduce
 from operator import getitem
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..types import Config
+from ...types import Config
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

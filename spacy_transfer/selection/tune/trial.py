@@ -13,8 +13,8 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Config as ThincConfig
 from thinc.api import Optimizer, fix_random_seed, set_gpu_allocator
 
-from ..errors import Errors
-from ..types import Config
+from ...errors import Errors
+from ...types import Config
 
 Save = Callable[[Path, Config], None]
 """Writes the pipeline of an evaluation, as `spacy train` would write it, with some more keys in its meta.json."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from spacy_transfer.selection.space import Blocks, Choices, Range
-from spacy_transfer.selection.space_file import read_space
+from spacy_transfer.selection.tune.space import Blocks, Choices, Range
+from spacy_transfer.selection.tune.space_file import read_space
 
 CONFIG = {
     "training": {

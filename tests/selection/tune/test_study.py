@@ -10,12 +10,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from spacy_transfer.selection import search as loop
-from spacy_transfer.selection.importances import importances
-from spacy_transfer.selection.search import Options, run
-from spacy_transfer.selection.space import Choices, Range, Space
-from spacy_transfer.selection.study import Search, make_sampler
-from spacy_transfer.selection.trial import Evaluation
+from spacy_transfer.selection.tune import search as loop
+from spacy_transfer.selection.tune.importances import importances
+from spacy_transfer.selection.tune.search import Options, run
+from spacy_transfer.selection.tune.space import Choices, Range, Space
+from spacy_transfer.selection.tune.study import Search, make_sampler
+from spacy_transfer.selection.tune.trial import Evaluation
 
 CONFIG = {"training": {"x": 0.3, "size": 3, "eval_frequency": 1, "score_weights": {"s": 1.0}, "dev_corpus": "dev"}}
 SPACE = Space({"training.x": Range(0.0, 1.0), "training.size": Choices(("1", "2"))})

@@ -10,10 +10,10 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config, registry
 
-import spacy_transfer.selection.trial as module
-from spacy_transfer.selection.trial import train_trial
+import spacy_transfer.selection.tune.trial as module
+from spacy_transfer.selection.tune.trial import train_trial
 
-from ..training import write_training
+from ...training import write_training
 
 FROZEN = {"components.transfer_backbone.frozen": True, "training.score_weights": {"cats_score": 0.5, "tag_acc": 0.5}}
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from thinc.api import Config as ThincConfig
 
-from ..errors import Errors
-from ..extras import import_extra
-from ..integrity import write_whole
-from ..types import Config
+from ...errors import Errors
+from ...extras import import_extra
+from ...integrity import write_whole
+from ...types import Config
 from .space import Space, digest_of
 
 if TYPE_CHECKING:

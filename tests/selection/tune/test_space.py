@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_transfer.selection.space import Blocks, Choices, Range, Space, as_json, look_up
+from spacy_transfer.selection.tune.space import Blocks, Choices, Range, Space, as_json, look_up
 
 CONFIG = {
     "training": {"dropout": 0.1, "size": 32, "optimizer": {"kind": "adam", "rate": 0.1}},

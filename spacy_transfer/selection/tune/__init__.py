@@ -1,0 +1,1 @@
+"""Settings of a config, searched by trainings."""
