@@ -1,6 +1,7 @@
 """`python -m spacy transfer tune CONFIG SPACE`: search settings of a config, with Optuna."""
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -110,7 +111,12 @@ def _rows(tried: list[Tried]) -> list[tuple[str, ...]]:
 
 
 def _settings(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {show(value)}" for name, value in params.items())
+    """Settings with the ends of their names that tell them apart."""
+    parts = {name: name.split(".") for name in params}
+    ends = {name: [".".join(part[-i:]) for i in range(1, len(part) + 1)] for name, part in parts.items()}
+    taken = Counter(end for each in ends.values() for end in each)
+    short = {name: next((end for end in each if taken[end] == 1), name) for name, each in ends.items()}
+    return ", ".join(f"{short[name]} = {show(value)}" for name, value in params.items())
 
 
 def _tried(search: Search, trial: "FrozenTrial") -> Tried:

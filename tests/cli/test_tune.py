@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import spacy_transfer.selection.tune.search as loop
 from spacy_transfer.backbones.transformer import transformer_shim
-from spacy_transfer.cli.tune import tune_cli  # noqa: F401 (hangs the command on spaCy's)
+from spacy_transfer.cli.tune import _settings
 
 from ..training import write_training
 
@@ -53,7 +53,7 @@ def test_a_search(config):
     result = tune(config, "--trials", "4", "--no-prune", "--training.max_steps", "2")
     assert result.exit_code == 0, result.output
     assert [line.split(":")[0] for line in lines(result)] == [f"trial {i}" for i in range(4)]
-    assert "training.optimizer.learn_rate = 5e-05" in lines(result)[0]
+    assert "dropout = 0.1, learn_rate = 5e-05" in lines(result)[0]
     assert "optimistic" in result.output
     out = config.parent / "out"
     best = load_config(out / "best.cfg")
@@ -178,3 +178,8 @@ def test_a_slip_in_the_space(config):
     result = tune(config, space="[training.dropuot]\nlow = 0.0\nhigh = 0.5\n")
     assert result.exit_code == 1 and "T901" in result.output and "dropout" in result.output
     assert not (config.parent / "out").exists()
+
+
+def test_short_names():
+    params = {"a.b.rate": 0.00012345, "a.c.rate": "x", "a.size": 3, "a.t[lora].r": 8}
+    assert _settings(params) == "b.rate = 0.0001234, c.rate = x, size = 3, r = 8"

@@ -29,8 +29,8 @@ class Options:
     sampler (str): "tpe" or "random".
     seed (int): Of the sampler.
     n_startup (int): Trials that TPE draws at random.
-    prune (bool): End trials early (successive halving): after one evaluation, and after 4, 16 and so on, the best
-        quarter of those that came so far goes on. The config as it stands always does.
+    prune (bool): End trials early (successive halving): after one evaluation, and after 3, 9 and so on, the best
+        third of those that came so far goes on. The config as it stands always does.
     use_gpu (int): Id of a GPU, or -1.
     rows_mb (int): The most megabytes of rows of a frozen encoder on the disk.
     """
@@ -63,7 +63,7 @@ def run(search: Search, options: Options, ended: "Callable[[FrozenTrial], None]"
     if not any((training.get("score_weights") or {}).values()):
         raise ValueError(Errors.T910)
     end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
-    halving = SuccessiveHalvingPruner(min_resource=training["eval_frequency"], reduction_factor=4)
+    halving = SuccessiveHalvingPruner(min_resource=training["eval_frequency"], reduction_factor=3)
     search.study.pruner = halving if options.prune else NopPruner()
     search.settle()
     try:
