@@ -29,9 +29,9 @@ def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS
     does not count; where a score is not finite, the error is None. Thresholds of single labels (`thresholds` in the
     component's cfg) count for precision, recall and F1.
 
-    `cats_likelihood` is the likelihood of the gold labels, as the geometric mean over the same decisions, between 0 and
-    1. With a small weight it makes `spacy train` prefer the likelier of two pipelines that score alike. spaCy would
-    keep the earlier one. A score below 1e-7, or one that is not finite, counts as 1e-7.
+    `cats_likelihood` is the likelihood of the gold labels: the geometric mean over the same decisions, between 0 and 1.
+    With a small weight it decides between pipelines whose labels are equally right. Else spaCy saves the latest of
+    them, and counts `patience` from the earliest. A score below 1e-7, or one that is not finite, counts as 1e-7.
 
     exclusive_classes (bool): Labels exclude each other.
     bins (int): Of the calibration error.
