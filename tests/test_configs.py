@@ -39,6 +39,7 @@ NAMES = [
     "textcat_hf",
     "textcat_lora",
     "textcat_lpft",
+    "textcat_multilabel",
     "textcat_pipeline",
     "textcat_transformer",
     "textcat_vectors",
@@ -179,7 +180,7 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where, request):
             assert rows.shape == (len(doc), width)
         if name.startswith(("textcat", "distill", "multitask")):
             assert set(doc.cats) == {"odd", "even"}
-            assert sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
+            assert name == "textcat_multilabel" or sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
         if name.startswith("regressor"):
             assert isinstance(doc._.score, float)
         if name.startswith(("tagger", "multitask")):
