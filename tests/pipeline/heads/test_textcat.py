@@ -271,7 +271,9 @@ def test_the_likelihood_is_torchs(nlp, exclusive):
     labels, rng = ["pet", "car", "sun"], numpy.random.default_rng(0)
     logits = torch.tensor(rng.normal(size=(5, 3)))
     scores = logits.softmax(1) if exclusive else logits.sigmoid()
-    gold = torch.eye(3, dtype=torch.float64)[[0, 2, 1, 1]] if exclusive else torch.tensor(rng.integers(0, 2, (4, 3)) * 1.0)
+    gold = (
+        torch.eye(3, dtype=torch.float64)[[0, 2, 1, 1]] if exclusive else torch.tensor(rng.integers(0, 2, (4, 3)) * 1.0)
+    )
     gold[3] = torch.tensor([0.2, 0.5, 0.3])
     examples = [Example(nlp.make_doc("a"), nlp.make_doc("a")) for _ in range(5)]
     for example, row in zip(examples, scores.tolist(), strict=True):
