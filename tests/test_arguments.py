@@ -82,6 +82,8 @@ FINE = {
     "threshold": [0],
     "label_smoothing": [0],
     "focal": [0],
+    "focal_negative": [0],
+    "margin": [0],
     "beta2_decay": [-1, 0],
     "grad_factor": [-1, 0],
     "OneCycle.warmup_share": [0],

@@ -39,6 +39,7 @@ NAMES = [
     "textcat_hf",
     "textcat_lora",
     "textcat_lpft",
+    "textcat_multilabel",
     "textcat_pipeline",
     "textcat_transformer",
     "textcat_vectors",
@@ -179,7 +180,7 @@ def test_trains_as_it_stands(name, data, tmp_path, capsys, where, request):
             assert rows.shape == (len(doc), width)
         if name.startswith(("textcat", "distill", "multitask")):
             assert set(doc.cats) == {"odd", "even"}
-            assert sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
+            assert name == "textcat_multilabel" or sum(doc.cats.values()) == pytest.approx(1, abs=1e-5)
         if name.startswith("regressor"):
             assert isinstance(doc._.score, float)
         if name.startswith(("tagger", "multitask")):
@@ -201,6 +202,21 @@ def test_several_tasks_are_scored_each_on_its_own(data, tmp_path, capsys):
     debug_data(CONFIGS / "multitask.cfg", config_overrides=given, silent=False)
     shown = capsys.readouterr().out
     assert "Pipeline can be initialized with data" in shown and "Corpus is loadable" in shown
+
+
+def test_training_goes_on_while_the_labels_get_likelier(data, tmp_path, capsys):
+    """Every evaluation finds all labels: by the score alone, spaCy's patience ends with the second."""
+    steps = {"training.max_steps": 30, "training.eval_frequency": 10, "training.patience": 10}
+    found = {}
+    for weight in (None, 0.01):
+        given = {"training.optimizer.learn_rate": 0.03, "training.score_weights.cats_likelihood": weight}
+        run("textcat_vectors", data, tmp_path / "out", **steps, **given)
+        best, last = (spacy.load(tmp_path / "out" / f"model-{name}").meta["performance"] for name in ("best", "last"))
+        assert best["cats_score"] == last["cats_score"] == 1.0
+        assert best["cats_likelihood"] == last["cats_likelihood"]
+        found[weight] = best["cats_likelihood"]
+    assert found[None] < found[0.01] - 0.05
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize("surgery", [None, "pcgrad"])

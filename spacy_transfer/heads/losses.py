@@ -3,6 +3,8 @@
 All are sums over the batch, so that the gradients of parts of a batch add up to the batch's.
 """
 
+from typing import NamedTuple
+
 from ..types import ArrayModule, Floats
 
 _TINY = 1e-30
@@ -50,6 +52,18 @@ def cross_entropy(
     return float(loss), share * (inner - scores * inner.sum(axis=1, keepdims=True))
 
 
+class Focus(NamedTuple):
+    """Of a focal loss over labels that do not exclude each other, with the two sides apart (Ridnik et al. 2021).
+
+    positive (float), negative (float): Gamma where a label holds, and where it does not; see `cross_entropy`.
+    margin (float): Taken from the scores of labels that do not hold. What is then below 0 does not count.
+    """
+
+    positive: float = 0.0
+    negative: float = 0.0
+    margin: float = 0.0
+
+
 def binary_cross_entropy(
     xp: ArrayModule,
     scores: Floats,
@@ -57,7 +71,7 @@ def binary_cross_entropy(
     mask: Floats,
     weights: Floats | None,
     amount: float,
-    focal: float = 0.0,
+    focus: Focus = Focus(),  # noqa: B008 (it cannot be changed)
 ) -> tuple[float, Floats]:
     """Binary cross-entropy of sigmoid scores. Weights count for the positive side of a label.
 
@@ -65,21 +79,27 @@ def binary_cross_entropy(
     truths (Floats): Targets between 0 and 1.
     mask (Floats): 0 where a label is missing.
     weights (Optional[Floats]): Weight of every label where it holds.
-    focal (float): Gamma of the focal loss; see `cross_entropy`.
+    focus (Focus): Of the focal loss.
     RETURNS (Tuple[float, Floats]): Summed loss, and its gradient with respect to the logits.
     """
     targets = smooth(truths, amount, exclusive=False)
     positive = targets if weights is None else targets * weights
     negative = 1.0 - targets
     rest = 1.0 - scores
-    yes, no = xp.log(scores + _TINY), xp.log(rest + _TINY)
-    if not focal:
-        loss = -(mask * (positive * yes + negative * no)).sum()
+    yes = xp.log(scores + _TINY)
+    if not any(focus):
+        loss = -(mask * (positive * yes + negative * xp.log(rest + _TINY))).sum()
         return float(loss), mask * (scores * (positive + negative) - positive)
-    positive, negative = positive * rest**focal, negative * scores**focal
+    above = xp.maximum(scores - focus.margin, 0.0)
+    no = xp.log(1.0 - above + _TINY)
+    positive, negative = positive * rest**focus.positive, negative * above**focus.negative
     loss = -(mask * (positive * yes + negative * no)).sum()
-    rising = positive * (focal * scores * yes - rest)
-    falling = negative * (focal * rest * no - scores)
+    rising = positive * (focus.positive * scores * yes - rest)
+    is_above = above > 0.0
+    # Times d score / d logit, which is score * rest. What is left of rest / (1 - above) has no 0 / 0 without a margin.
+    share = rest / (rest + focus.margin) if focus.margin else 1.0
+    falling = negative * scores * is_above
+    falling *= focus.negative * rest * no / xp.where(is_above, above, 1.0) - share
     return float(loss), mask * (rising - falling)
 
 

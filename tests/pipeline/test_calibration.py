@@ -311,6 +311,8 @@ def test_no_corpus_and_no_head(nlp, tiny_bert):
     ("kind", "config", "says"),
     [
         ("transfer_textcat", {"focal": -1.0}, "T350"),
+        ("transfer_textcat_multilabel", {"focal_negative": -1.0}, "T215.*focal_negative = -1.0"),
+        ("transfer_textcat_multilabel", {"margin": 1.0}, "T215.*margin = 1.0"),
         ("transfer_textcat_multilabel", {"thresholds": {"pte": 0.5}}, "T352.*pet"),
         ("transfer_textcat_multilabel", {"thresholds": {"pet": 1.5}}, "T353"),
         ("transfer_textcat", {"scorer": {"@scorers": "spacy-transfer.TextCatScorer.v1", "bins": 0}}, "T354"),
@@ -325,7 +327,8 @@ def test_bad_config(tiny_bert, kind, config, says):
 def test_focal_loss_in_the_component(tiny_bert, kind):
     """get_loss with all of it together, against torch on the definition; and training goes down."""
     settings = {"label_smoothing": 0.1, "class_weights": {"car": 0.5, "pet": 2.0}}
-    nlp = trained(tiny_bert, kind, steps=0, focal=2.0, **settings)
+    apart = {} if kind == "transfer_textcat" else {"focal_negative": 3.0, "margin": 0.05}
+    nlp = trained(tiny_bert, kind, steps=0, focal=2.0, **settings, **apart)
     pipe, examples = nlp.get_pipe(kind), examples_of(nlp, make_docs(nlp, 4))
     examples[3].reference.cats = {}
     logits = torch.tensor([[1.0, -0.5], [0.2, 0.1], [-1.0, 2.0], [0.3, 0.3]], requires_grad=True)
@@ -340,7 +343,7 @@ def test_focal_loss_in_the_component(tiny_bert, kind):
         each = targets * (1 - p) ** 2 * p.log() * (gold @ weights)[:, None]
     else:
         p = torch.sigmoid(logits)
-        each = targets * weights * (1 - p) ** 2 * p.log() + (1 - targets) * p**2 * (1 - p).log()
+        each = targets * weights * (1 - p) ** 2 * p.log() + (1 - targets) * (p - 0.05) ** 3 * (1.05 - p).log()
     loss = -(mask * each).sum()
     loss.backward()
     value, gradient = pipe.get_loss(examples, p.detach().numpy())

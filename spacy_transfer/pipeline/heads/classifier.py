@@ -15,11 +15,11 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ...backbones.listeners import name_head
-from ...checks import NOT_NEGATIVE, SHARE, require
+from ...checks import BELOW_ONE, NOT_NEGATIVE, SHARE, require
 from ...corpora.example_info import may_train
 from ...errors import Errors
 from ...heads.calibration import LabelDecisions
-from ...heads.losses import balanced_weights, binary_cross_entropy, cross_entropy
+from ...heads.losses import Focus, balanced_weights, binary_cross_entropy, cross_entropy
 from ...heads.maxent import Evidence, weigh
 from ...types import Floats, GetExamples, Pipe
 from ..labels.carry import Carry
@@ -38,6 +38,8 @@ class LossSettings:
     label_smoothing: float = 0.0
     class_weights: ClassWeights = None
     focal: float = 0.0
+    focal_negative: float | None = None
+    margin: float = 0.0
 
 
 class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy says that its gradient is a float.
@@ -68,6 +70,8 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             raise ValueError(Errors.T301.format(name=name, found=loss.label_smoothing))
         if not 0.0 <= loss.focal < float("inf"):
             raise ValueError(Errors.T350.format(name=name, found=loss.focal))
+        require(f"components.{name}", NOT_NEGATIVE, focal_negative=loss.focal_negative)
+        require(f"components.{name}", BELOW_ONE, margin=loss.margin)
         if model.attrs.get("multi_label") == self.exclusive:
             raise ValueError(Errors.T302.format(name=name, wanted=str(self.exclusive).lower()))
         self.cfg.update(**vars(loss), weights=None)
@@ -104,9 +108,13 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         """Summed cross-entropy, and its gradient with respect to the logits."""
         truths, mask = self._examples_to_truth(examples)
         weights = None if self.cfg["weights"] is None else self.model.ops.xp.asarray(self.cfg["weights"], dtype="f")
-        loss = cross_entropy if self.exclusive else binary_cross_entropy
-        more = self.cfg["label_smoothing"], self.cfg.get("focal", 0.0)
-        return loss(self.model.ops.xp, scores, truths, mask, weights, *more)
+        given = self.model.ops.xp, scores, truths, mask, weights, self.cfg["label_smoothing"]
+        # Pipelines that were saved earlier have fewer settings.
+        focal, negative = self.cfg.get("focal", 0.0), self.cfg.get("focal_negative")
+        if self.exclusive:
+            return cross_entropy(*given, focal)
+        focus = Focus(focal, focal if negative is None else negative, self.cfg.get("margin", 0.0))
+        return binary_cross_entropy(*given, focus)
 
     def soft_loss(self, examples: Sequence[Example], scores: Floats, targets: SoftTargets) -> tuple[float, Floats]:
         """RETURNS (Tuple[float, Floats2d]): See `label_loss`."""

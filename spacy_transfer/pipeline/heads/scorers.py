@@ -18,6 +18,9 @@ from ...types import Floats
 from .entities import is_right
 from .entity_decoding import confidence
 
+LOWEST = 1e-7
+"""The least probability in `cats_likelihood`: about the precision of float32."""
+
 
 def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS) -> Callable[..., dict[str, object]]:
     """spaCy's scores of `doc.cats`, and `cats_ece`, the expected calibration error (Naeini et al. 2015), between 0 and
@@ -25,6 +28,10 @@ def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS
     every label whose truth is known is a decision by itself: its score, and whether it holds. What has no gold label
     does not count; where a score is not finite, the error is None. Thresholds of single labels (`thresholds` in the
     component's cfg) count for precision, recall and F1.
+
+    `cats_likelihood` is the likelihood of the gold labels: the geometric mean over the same decisions, between 0 and 1.
+    With a small weight it decides between pipelines whose labels are equally right. Else spaCy saves the latest of
+    them, and counts `patience` from the earliest. A score below 1e-7, or one that is not finite, counts as 1e-7.
 
     exclusive_classes (bool): Labels exclude each other.
     bins (int): Of the calibration error.
@@ -115,7 +122,31 @@ def score_textcat(
     decide = _of_docs if exclusive_classes else _of_labels
     pairs = [pair for example in examples for pair in decide(example, labels)]
     scores["cats_ece"] = _error(_columns(pairs), bins)
+    scores["cats_likelihood"] = _likelihood(examples, labels, exclusive_classes)
     return scores
+
+
+def _likelihood(examples: Sequence[Example], labels: Sequence[str], exclusive: bool) -> float | None:
+    """None without decisions: spaCy then leaves the score out."""
+    found = list[float]()
+    for example in examples:
+        cats = example.predicted.cats
+        gold = {label: example.reference.cats[label] for label in labels if label in example.reference.cats}
+        if not exclusive:
+            given = ((truth, cats[label]) for label, truth in gold.items() if label in cats)
+            found += [truth * _log(score) + (1.0 - truth) * _log(1.0 - score) for truth, score in given]
+        elif cats and _is_known(gold):
+            found.append(sum(truth * _log(cats.get(label, 0.0)) for label, truth in gold.items() if truth))
+    return math.exp(sum(found) / len(found)) if found else None
+
+
+def _log(score: float) -> float:
+    return math.log(score if LOWEST <= score < math.inf else LOWEST)
+
+
+def _is_known(gold: dict[str, float]) -> bool:
+    """Whether it is known which of the labels that exclude each other holds."""
+    return abs(sum(gold.values()) - 1.0) < 1e-3
 
 
 def _error(pairs: tuple[Floats, Floats], bins: int) -> float | None:
@@ -133,7 +164,7 @@ def _of_docs(example: Example, labels: Sequence[str]) -> list[tuple[float, float
     """One decision, if it is known which label holds."""
     gold = {label: example.reference.cats[label] for label in labels if label in example.reference.cats}
     found = {label: example.predicted.cats[label] for label in labels if label in example.predicted.cats}
-    if not found or not abs(sum(gold.values()) - 1.0) < 1e-3:
+    if not found or not _is_known(gold):
         return []
     if not all(map(math.isfinite, found.values())):
         return [(math.nan, 0.0)]

@@ -39,7 +39,9 @@ width = null
 """
 _MEANS = [f"{mean}_{score}" for mean in ("micro", "macro") for score in "prf"]
 _SHOWN = ["score_desc", *_MEANS, "macro_auc", "f_per_type", "ece"]
-_SCORES = {"cats_score": 1.0, **{f"cats_{name}": None for name in _SHOWN}}
+# The likelihood decides where scores are alike: at 0.01, the smallest weight that spaCy does not round to 0, a
+# difference of 0.1 in it is worth 0.1 points of the score.
+_SCORES = {"cats_score": 0.99, **{f"cats_{name}": None for name in _SHOWN}, "cats_likelihood": 0.01}
 
 
 def _config(exclusive: bool, **thresholds: float | None) -> Config:
@@ -82,7 +84,7 @@ def make_textcat(
 @Language.factory(
     "transfer_textcat_multilabel",
     assigns=["doc.cats"],
-    default_config=_config(False, threshold=0.5, thresholds=None),
+    default_config={**_config(False, threshold=0.5, thresholds=None), "focal_negative": None, "margin": 0.0},
     default_score_weights=_SCORES,
 )
 def make_textcat_multilabel(
@@ -94,6 +96,8 @@ def make_textcat_multilabel(
     label_smoothing: float,
     class_weights: Literal["balanced"] | dict[str, float] | None,
     focal: float,
+    focal_negative: float | None,
+    margin: float,
     scorer: Callable | None,
 ) -> "TransferTextCatMultilabel":
     """Construct a classifier in which any number of labels may hold.
@@ -105,10 +109,14 @@ def make_textcat_multilabel(
     label_smoothing (float): Share of every target that is spread over yes and no.
     class_weights (Union["balanced", Dict[str, float], None]): Weight of every label where it holds, or "balanced".
     focal (float): Gamma of the focal loss (Lin et al. 2017); 0 is cross-entropy.
+    focal_negative (Optional[float]): Gamma where a label does not hold; null for `focal`. A higher one, 4 say, keeps
+        the many labels that do not hold from drowning the few that do (Ridnik et al. 2021).
+    margin (float): Taken from the scores of labels that do not hold; what is then below 0 teaches nothing. 0.05 is
+        usual; 0 for none.
     scorer (Optional[Callable]): The scorer.
     RETURNS (TransferTextCatMultilabel): The component.
     """
-    loss = LossSettings(label_smoothing, class_weights, focal)
+    loss = LossSettings(label_smoothing, class_weights, focal, focal_negative, margin)
     return TransferTextCatMultilabel(
         nlp.vocab, model, name, loss, threshold=threshold, thresholds=thresholds, scorer=scorer
     )

@@ -7,6 +7,7 @@ import math
 import numpy
 import pytest
 import spacy
+import torch
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.training import Example
 from thinc.api import Adam
@@ -262,6 +263,35 @@ def test_a_score_that_is_not_a_number_wins_nothing(nlp, exclusive):
     assert found["cats_ece"] == pytest.approx(0.15)
     examples[1].predicted.cats["pet"] = math.nan
     assert score_textcat(examples, exclusive_classes=exclusive, **settings)["cats_ece"] is None
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_the_likelihood_is_torchs(nlp, exclusive):
+    """The mean cross-entropy by torch, for labels of one doc and soft labels; docs without gold do not count."""
+    labels, rng = ["pet", "car", "sun"], numpy.random.default_rng(0)
+    logits = torch.tensor(rng.normal(size=(5, 3)))
+    scores = logits.softmax(1) if exclusive else logits.sigmoid()
+    gold = (
+        torch.eye(3, dtype=torch.float64)[[0, 2, 1, 1]] if exclusive else torch.tensor(rng.integers(0, 2, (4, 3)) * 1.0)
+    )
+    gold[3] = torch.tensor([0.2, 0.5, 0.3])
+    examples = [Example(nlp.make_doc("a"), nlp.make_doc("a")) for _ in range(5)]
+    for example, row in zip(examples, scores.tolist(), strict=True):
+        example.predicted.cats = dict(zip(labels, row, strict=True))
+    for example, row in zip(examples, gold.tolist(), strict=False):
+        example.reference.cats = dict(zip(labels, row, strict=True))
+    settings = {"labels": labels, "threshold": 0.5, "exclusive_classes": exclusive}
+    if exclusive:
+        nll = torch.nn.functional.cross_entropy(logits[:4], gold)
+    else:
+        nll = torch.nn.functional.binary_cross_entropy(scores[:4], gold)
+    assert score_textcat(examples, **settings)["cats_likelihood"] == pytest.approx(math.exp(-nll), rel=1e-9)
+    assert score_textcat(examples[4:], **settings)["cats_likelihood"] is None
+    for wrong in (0.0, math.nan):
+        examples[0].predicted.cats = dict.fromkeys(labels, wrong)
+        examples[0].reference.cats = {"pet": 1.0, "car": 0.0, "sun": 0.0}
+        least = score_textcat(examples[:1], **settings)["cats_likelihood"]
+        assert 0.0 < least <= (1e-7 if exclusive or wrong else 5e-3) * 1.01
 
 
 def test_gold_that_is_not_a_number_is_refused(tiny_bert):
