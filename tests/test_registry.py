@@ -71,6 +71,7 @@ COMMANDS = {
     "transfer_new_transformer",
     "transfer_report",
     "transfer_retention",
+    "transfer_suggest",
     "transfer_to_hf",
     "transfer_to_source",
     "transfer_vectors",
