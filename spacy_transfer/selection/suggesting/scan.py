@@ -8,6 +8,7 @@ from typing import Literal, cast
 import numpy
 from spacy import util
 from spacy.language import Language
+from spacy.pipeline.textcat import TextCategorizer
 from spacy.tokens import Doc
 from tqdm import tqdm
 
@@ -21,7 +22,6 @@ from .unsure import Measure, nearness, of_classes, of_decisions
 
 Over = Literal["most", "mean"]
 """How unsure a text is by its tokens: as its most unsure token, or as the mean."""
-_KINDS = ("labels", "tags")
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,10 @@ class Judge:
         RAISES (ValueError): When there is nothing to choose from, or scores are not finite.
         """
         shared, answers = scores(self._pipe, self._kind, docs)
-        names, exclusive = shared.get("tags", shared["labels"]), shared.get("exclusive", True)
+        names: list[str] = shared["tags"] if "tags" in shared else shared["labels"]
+        exclusive = bool(shared.get("exclusive", True))
         if exclusive and len(names) < 2:
-            raise ValueError(Errors.T934.format(name=self.name, labels=list(names)))
+            raise ValueError(Errors.T934.format(name=self.name, labels=names))
         return [
             self._judge(doc, self._probabilities(answer, shared), names, exclusive)
             for doc, answer in zip(docs, answers, strict=True)
@@ -85,7 +86,7 @@ class Judge:
             unsure, order = of_classes(found, self._measure), found
         else:
             own = getattr(self._pipe, "thresholds", {})
-            common = vars(self._pipe)["cfg"]["threshold"]
+            common = cast(TextCategorizer, self._pipe).cfg["threshold"]
             thresholds = numpy.array([own.get(name, common) for name in names])
             unsure, order = of_decisions(found, thresholds, self._measure), nearness(found, thresholds)
         most = int(unsure.argmax())
@@ -101,11 +102,11 @@ def judges_of(nlp: Language, names: Sequence[str] | None, measure: Measure, over
     names (Optional[Sequence[str]]): Which; None for all that are trained.
     RAISES (ValueError): When one is named that is not there, not trained, or has no probabilities.
     """
-    can = {
-        name: Judge(name, pipe, kind, measure, over)
-        for name, pipe in pipes_of(nlp)
-        if (kind := softness(pipe, nlp.get_pipe_meta(name).assigns)) in _KINDS and _is_trained(pipe)
-    }
+    can = dict[str, Judge]()
+    for name, pipe in pipes_of(nlp):
+        kind = softness(pipe, list(nlp.get_pipe_meta(name).assigns))
+        if kind in ("labels", "tags") and _is_trained(pipe):
+            can[name] = Judge(name, pipe, kind, measure, over)
     for name in names or ():
         if name not in can:
             near = get_close_matches(name, can, n=4, cutoff=0.5) or list(can)
@@ -115,8 +116,10 @@ def judges_of(nlp: Language, names: Sequence[str] | None, measure: Measure, over
 
 def _is_trained(pipe: Pipe) -> bool:
     """A head of ours begins with weights of 0, from which all labels are equally likely."""
-    output = pipe.model.maybe_get_ref("output") if pipe.model.has_ref("output") else None
-    return output is None or (output.has_param("W") and bool(output.get_param("W").any()))
+    if not pipe.model.has_ref("output"):
+        return True
+    output = pipe.model.get_ref("output")
+    return bool(output.has_param("W")) and bool(output.get_param("W").any())
 
 
 def scan(nlp: Language, texts: Iterable[str], judges: Sequence[Judge], total: int | None = None) -> Scan:
