@@ -31,9 +31,8 @@ def test_equal_rows_are_drawn_once_each():
 @pytest.mark.parametrize("weights", [numpy.ones(32), GENERATOR.uniform(0.1, 1.0, size=32)])
 def test_clusters_are_at_rest(weights):
     clusters, central = k_means(BLOBS, 4, weights, 0)
-    centers = numpy.stack(
-        [numpy.average(BLOBS[clusters == c], axis=0, weights=weights[clusters == c]) for c in range(4)]
-    )
+    members = [numpy.flatnonzero(clusters == c) for c in range(4)]
+    centers = [numpy.average(BLOBS[own], axis=0, weights=weights[own]) for own in members]
     for i, row in enumerate(BLOBS):
         assert clusters[i] == min(range(4), key=lambda c: ((row - centers[c]) ** 2).sum())
     for c, i in enumerate(central):
