@@ -3,9 +3,9 @@
     python benchmarks/ties.py --data DIR [--only banking77 bbc mr] [--draws 3]
 
 DIR holds banking77 (train.csv, test.csv) and mr (pos.txt, neg.txt); .gz works. Each draw takes 10 labelled texts per
-class, on which `spacy train` also evaluates, as in the README: many evaluations find all of them. Accuracy and expected
-calibration error (15 bins) are those of the test set: of mr, the last 533 lines of each file. "By the score alone" is the
-same training without a weight for the likelihood.
+class, on which `spacy train` also evaluates, as in the README: many evaluations find all of them. Accuracy and
+expected calibration error (15 bins) are those of the test set: of mr, the last 533 lines of each file. "By the score
+alone" is the same training without a weight for the likelihood.
 """
 
 import argparse

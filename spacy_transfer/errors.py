@@ -7,8 +7,8 @@ that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x tea
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune; W for warnings, by the
-same floors.
+and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T93x texts to label; W for
+warnings, by the same floors.
 """
 
 from typing import Any
@@ -1322,6 +1322,30 @@ class Errors(metaclass=_Coded):
         "At step {step} no score that training.score_weights gives a weight to was measured: it weighs {wanted}, and "
         "the pipeline measures {found}. Correct the names, or give the dev corpus the annotation."
     )
+    T930 = (
+        "--n {n}: there are only {count} different texts in {path} (without those of --exclude). Ask for at most "
+        "{count}, or give more texts."
+    )
+    T931 = "No text is left: all texts in {path} are in --exclude {exclude} too. Give other texts."
+    T932 = (
+        "The pipeline has neither a trained head that tells how unsure it is nor rows, so that no text can be chosen. "
+        "Give one with a transfer_backbone, or with a trained transfer_textcat, transfer_textcat_multilabel, "
+        "transfer_tagger, transfer_ner or textcat."
+    )
+    T933 = (
+        "--components: {name!r} is no trained head that tells how unsure it is. Those that do: {can}. Train it, or "
+        "leave the option out."
+    )
+    T934 = (
+        "components.{name} has the labels {labels}: with fewer than two there is nothing to be unsure of. Leave it out "
+        "(--components with other heads), or choose by rows: --strategy cluster or diverse."
+    )
+    T935 = (
+        "components.{name} gives scores that are not finite for the text {text!r}. The training has diverged: train "
+        "again with a lower rate."
+    )
+    T936 = "--strategy {strategy}: the pipeline has no {missing}. Choose by what it has: --strategy {can}."
+    T937 = "--output {path} is {what}. Name another file."
 
 
 class Warnings(metaclass=_Coded):

@@ -72,6 +72,7 @@ COMMANDS = {
     "transfer_report",
     "transfer_retention",
     "transfer_select",
+    "transfer_suggest",
     "transfer_to_hf",
     "transfer_to_source",
     "transfer_tune",
