@@ -40,12 +40,12 @@ def read_csv(path: Path) -> list[Pair]:
     return [(row[0], row[1]) for row in list(csv.reader(io.StringIO(raw.decode("utf8"))))[1:] if row]
 
 
-def banking_draw(folder: Path, seed: int) -> tuple[list[Pair], list[Pair]]:
+def banking_draw(folder: Path, seed: int, shots: int = 10) -> tuple[list[Pair], list[Pair]]:
     by_label: dict[str, list[str]] = {}
     for text, label in read_csv(folder / "train.csv"):
         by_label.setdefault(label, []).append(text)
     draw = random.Random(seed)
-    chosen = [(text, label) for label in sorted(by_label) for text in draw.sample(by_label[label], 10)]
+    chosen = [(text, label) for label in sorted(by_label) for text in draw.sample(by_label[label], shots)]
     return chosen, read_csv(folder / "test.csv")
 
 

@@ -7,8 +7,8 @@ that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x tea
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T93x texts to label; W for
-warnings, by the same floors.
+and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label texts, T93x texts to label;
+W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1346,6 +1346,23 @@ class Errors(metaclass=_Coded):
     )
     T936 = "--strategy {strategy}: the pipeline has no {missing}. Choose by what it has: --strategy {can}."
     T937 = "--output {path} is {what}. Name another file."
+    T920 = "initialize.components.{name}.label_texts is set, but {lacks}. {way}, or remove label_texts."
+    T921 = (
+        'initialize.components.{name}.label_texts = {found!r}: it must be "names" (the names of the labels), a dict of '
+        "label: text or label: [text, ...] (no text empty), or null."
+    )
+    T922 = (
+        "initialize.components.{name}.label_texts has {label!r}, which is no label. Near it, or all: {labels}. Correct "
+        "it. If it is a label without an example, name all labels in initialize.components.{name}.labels."
+    )
+    T923 = (
+        "initialize.components.{name}.label_texts: {text!r} is the text of {labels}, which exclude each other. Give "
+        "each a text of its own, in a dict of label: text."
+    )
+    T924 = (
+        "initialize.components.{name}.label_texts: not one training text has a label, and no labels are given. Name "
+        "them in initialize.components.{name}.labels."
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -1509,4 +1526,8 @@ class Warnings(metaclass=_Coded):
     W900 = (
         "The shared rows in {folder} cannot be written: {error}. What they hold is used; the rest is computed anew in "
         "each training. Make room on that disk."
+    )
+    W920 = (
+        "initialize.components.{name}: {labels} have neither an example nor a label text. They will not be predicted. "
+        "Give them texts in label_texts, a dict of label: text."
     )

@@ -29,6 +29,9 @@ def fit_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
     output_path: Annotated[Path, typer.Argument(help="Folder for the pipeline")],
+    label_texts: Annotated[
+        str | None, typer.Option(help='"names": the names of the labels are examples too, see label_texts')
+    ] = None,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
 ) -> None:
@@ -44,7 +47,7 @@ def fit_cli(
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
     util.logger.setLevel(logging.INFO)
     with errors_in_one_line():
-        scores = fit(config, config_path, output_path, use_gpu=use_gpu)
+        scores = fit(config, config_path, output_path, label_texts=label_texts, use_gpu=use_gpu)
     if scores is None:
         msg.info("No dev corpus, so there are no scores. Give one: --paths.dev PATH")
     else:
@@ -52,9 +55,12 @@ def fit_cli(
     msg.good(f"Saved the pipeline to {output_path}")
 
 
-def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> Block | None:
+def fit(
+    config: Config, path: Path, output_path: Path, *, label_texts: str | None = None, use_gpu: int = -1
+) -> Block | None:
     """Initialise a pipeline with `fit = "maxent"` for every classifier in it, evaluate it, and save it.
 
+    label_texts (Optional[str]): "names" to learn from the labels' names too; None for what the config says.
     use_gpu (int): Id of a GPU, or -1.
     RETURNS (Optional[Dict[str, Any]]): Scores on the dev corpus; None if there is none.
     """
@@ -63,6 +69,8 @@ def fit(config: Config, path: Path, output_path: Path, *, use_gpu: int = -1) -> 
     settings = config.setdefault("initialize", {}).setdefault("components", {})
     for name in _heads(config):
         settings.setdefault(name, {})["fit"] = "maxent"
+        if label_texts is not None:
+            settings[name]["label_texts"] = label_texts
     dev = config["training"]["dev_corpus"]
     has_dev = _can_be_read(config, dev)
     if not has_dev:

@@ -34,11 +34,13 @@ class Evidence:
     positive (Floats): Of log p for every doc and label, shape (n_docs, n_labels).
     negative (Optional[Floats]): Of log (1 - p); None where labels exclude each other.
     holds (Bools): Which labels a doc has: where they exclude each other, the likeliest.
+    n_texts (int): The last so many docs are texts of labels. No fold holds them out.
     """
 
     positive: Floats
     negative: Floats | None
     holds: Bools
+    n_texts: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def solve_maxent(states: Floats, evidence: Evidence, strength: float | None = No
 
     start = time.perf_counter()
     problem = Problem(states, evidence.positive, evidence.negative)
-    chosen = _Choice(strength) if strength is not None else _cross_validate(problem, evidence.holds, seed)
+    chosen = _Choice(strength) if strength is not None else _cross_validate(problem, evidence, seed)
     path = Path(problem)
     stronger = problem.strongest
     while stronger > 1.01 * chosen.strength:
@@ -122,15 +124,19 @@ class _HeldOut:
     decisions: int = 0
 
 
-def _cross_validate(problem: Problem, holds: Bools, seed: int) -> _Choice:
+def _cross_validate(problem: Problem, evidence: Evidence, seed: int) -> _Choice:
     """From strong to weak priors, each fold from its last optimum, until the held-out log-likelihood falls.
 
     The log-likelihood decides, not the accuracy: it changes smoothly, and a few hundred docs are enough.
     """
     import torch
 
-    fold_of = torch.as_tensor(stratified_folds(rarest_labels(holds), seed))
-    has = torch.as_tensor(holds)
+    n_docs = len(evidence.holds) - evidence.n_texts
+    folds = stratified_folds(rarest_labels(evidence.holds[:n_docs]), seed)
+    fold_of, has = (
+        torch.as_tensor(array)
+        for array in (numpy.pad(folds, (0, evidence.n_texts), constant_values=-1), evidence.holds)
+    )
     n_folds = int(fold_of.max()) + 1
     parts = [(torch.nonzero(fold_of != fold)[:, 0], torch.nonzero(fold_of == fold)[:, 0]) for fold in range(n_folds)]
     paths = [Path(problem, train) for train, _ in parts]
@@ -163,7 +169,7 @@ def stratified_folds(groups: Ints, seed: int, n_folds: int = N_FOLDS) -> Ints:
     shuffled = numpy.random.default_rng(seed).permutation(len(groups))
     order = shuffled[numpy.argsort(groups[shuffled], kind="stable")]
     folds = numpy.empty(len(groups), dtype=numpy.int64)
-    folds[order] = numpy.arange(len(groups)) % min(n_folds, len(groups))
+    folds[order] = numpy.arange(len(groups)) % max(min(n_folds, len(groups)), 1)
     return folds
 
 

@@ -52,6 +52,20 @@ def test_a_whole_classifier_and_its_scores(data, tmp_path, tiny_bert):
     assert not leftovers(tmp_path)
 
 
+def test_names_of_labels(data, tmp_path, tiny_bert):
+    config, fitted = CONFIGS / "textcat_transformer.cfg", []
+    for texts in ("names", None):
+        more = ["--label-texts", texts] if texts else []
+        result = run(config, tmp_path / str(texts), data, tiny_bert, *more)
+        assert result.exit_code == 0, result.output
+        fitted.append(spacy.load(tmp_path / str(texts)))
+    named, plain = (nlp.get_pipe("transfer_textcat").model.get_ref("output").get_param("W") for nlp in fitted)
+    assert (named != plain).any()
+    assert fitted[0].config["initialize"]["components"]["transfer_textcat"]["label_texts"] == "names"
+    result = run(config, tmp_path / "out", data, tiny_bert, "--label-texts", "nmaes")
+    assert result.exit_code == 1 and "T921" in result.output and not (tmp_path / "out").exists()
+
+
 def test_without_a_dev_corpus(data, tmp_path, tiny_bert):
     strength = ["--initialize.components.transfer_textcat.strength", "0.5"]
     result = run(CONFIGS / "textcat_transformer.cfg", tmp_path / "a" / "out", data, tiny_bert, *strength)

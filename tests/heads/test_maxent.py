@@ -1,11 +1,13 @@
 """The optimum of the output layer, against Newton's method on the losses as they are written in losses.py."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 
 from spacy_transfer.heads import maxent
 from spacy_transfer.heads.losses import binary_cross_entropy, cross_entropy
-from spacy_transfer.heads.maxent import N_FOLDS, solve_maxent, stratified_folds, weigh
+from spacy_transfer.heads.maxent import N_FOLDS, rarest_labels, solve_maxent, stratified_folds, weigh
 
 N, WIDTH, LABELS = 60, 5, 4
 
@@ -134,6 +136,35 @@ def test_cross_validation_finds_the_better_strength(noise):
     assert solution.log_likelihood == pytest.approx(ours, abs=0.25)
     assert 0.0 < solution.accuracy <= 1.0
     assert (solution.strength > 3.0) == (noise > 1.0)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_texts_of_labels_are_in_every_fold_and_never_held_out(exclusive):
+    states, truths, mask = make(exclusive, n=44)
+    n_docs = 40
+    evidence = replace(weigh(truths, mask, None, 0.0, exclusive), n_texts=4)
+    solution = solve_maxent(states, evidence)
+    folds = stratified_folds(rarest_labels(evidence.holds[:n_docs]), 0)
+    total, count = 0.0, 0
+    for fold in range(N_FOLDS):
+        rest = numpy.append(folds != fold, [True] * 4)
+        part = solve_maxent(states[rest], weigh(truths[rest], mask[rest], None, 0.0, exclusive), solution.strength)
+        logits = states[:n_docs][~rest[:n_docs]].astype(float) @ part.W.T + part.b
+        held = truths[:n_docs][~rest[:n_docs]]
+        if exclusive:
+            logs = logits - numpy.log(numpy.exp(logits).sum(axis=1, keepdims=True))
+            total, count = total + (held * logs).sum(), count + len(held)
+        else:
+            signed = numpy.where(held > 0, logits, -logits)
+            total, count = total - numpy.log1p(numpy.exp(-signed)).sum(), count + held.size
+    assert solution.log_likelihood == pytest.approx(total / count, abs=0.01)
+
+
+def test_texts_of_labels_alone_leave_nothing_to_hold_out():
+    states, truths, mask = make(True, n=4)
+    solution = solve_maxent(states, replace(weigh(truths, mask, None, 0.0, True), n_texts=4))
+    assert solution.accuracy is None and solution.log_likelihood is None
+    assert ((states @ solution.W.T + solution.b).argmax(axis=1) == truths.argmax(axis=1)).all()
 
 
 def test_cross_validation_of_labels_that_do_not_exclude_each_other():

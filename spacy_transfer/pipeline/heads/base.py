@@ -1,9 +1,6 @@
 """The base class of all heads: one training step, which examples count in it, and labels at initialisation."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
-from functools import wraps
 from typing import Generic, cast
 
 import numpy
@@ -21,27 +18,8 @@ from ...heads.layers import forget
 from ...heads.tagging.tokens import TokenScores
 from ...types import ArrayModule, Bools, GetExamples, Ints, Losses
 from ..checksums import CheckedFiles
-from ..labels.carry import Carry
 from ..labels.frozen_rows import FrozenRows, ScoresT
 from .distillation import SoftTargets, by_teacher
-
-
-def takes_carry(initialize: Callable[..., None]) -> Callable[..., None]:
-    """For `initialize` of heads: the fields of `Carry` become keyword arguments, and so keys of
-    `[initialize.components.NAME]`. The method gets them as one argument, `carry`."""
-    signature, kind = inspect.signature(initialize), inspect.Parameter.KEYWORD_ONLY
-    own = [parameter for name, parameter in signature.parameters.items() if name != "carry"]
-    keys = [inspect.Parameter(key.name, kind, default=key.default, annotation=key.type) for key in fields(Carry)]
-
-    @wraps(initialize)
-    def initialize_with_carry(self: "Head", get_examples: GetExamples, **settings: object) -> None:
-        given = {key.name: settings.pop(key.name) for key in keys if key.name in settings}
-        build: Callable[..., Carry] = Carry
-        initialize(self, get_examples, carry=build(**given), **settings)
-
-    # spaCy checks the block against the signature.
-    vars(initialize_with_carry)["__signature__"] = signature.replace(parameters=[*own, *keys])
-    return initialize_with_carry
 
 
 class Head(CheckedFiles, Generic[ScoresT]):

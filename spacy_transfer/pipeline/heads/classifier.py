@@ -19,14 +19,16 @@ from ...checks import BELOW_ONE, NOT_NEGATIVE, SHARE, require
 from ...corpora.example_info import may_train
 from ...errors import Errors
 from ...heads.calibration import LabelDecisions
+from ...heads.label_texts import label_texts
 from ...heads.losses import Focus, balanced_weights, binary_cross_entropy, cross_entropy
 from ...heads.maxent import Evidence, weigh
 from ...types import Floats, GetExamples, Pipe
+from ..argument_groups import takes
 from ..labels.carry import Carry
-from .base import Head, takes_carry
+from .base import Head
 from .categories import Cats, categories_of, check_scored, check_trained, other_classifiers, warn_of_unknown
 from .distillation import Answer, SoftTargets, Teacher, label_loss, taught_labels
-from .maxent_start import check_start, start_from_maxent
+from .maxent_start import Start, start_from_maxent
 
 ClassWeights = Literal["balanced"] | dict[str, float] | None
 
@@ -204,15 +206,14 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             check_scored(self.name, example, categories_of(example, labels))
         return super().score(examples, **kwargs)
 
-    @takes_carry
+    @takes(start=Start, carry=Carry)
     def initialize(
         self,
         get_examples: GetExamples,
         *,
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
-        fit: str | None = None,
-        strength: float | None = None,
+        start: Start,
         carry: Carry,
     ) -> None:
         """Find the labels and build the head. Labels and class weights come from the whole corpus: rare labels may come
@@ -221,15 +222,12 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
-        fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to
-            start it from zeros.
-        strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed
-            loss; None to choose it by cross-validation.
+        start (Start): How the output layer starts; the fields of `Start` are keys of the block.
         carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        check_start(self, nlp, fit, strength)
-        carry.check(self.name, fit)
+        start.check(self, nlp)
+        carry.check(self.name, start.fit)
         self._others, self._has_warned = other_classifiers(nlp, self), False
         n_examples, n_labelled, is_taught, own = 0, 0, False, self.own_examples(get_examples)
         found: dict[str, None] = dict.fromkeys(labels or ())
@@ -244,12 +242,17 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             is_taught |= bool(taught)
             if labels is None:
                 found |= dict.fromkeys((*cats, *taught))
+        if not (found or self.given_labels):
+            found = dict.fromkeys(start.described)
+        texts = label_texts(self.name, start.label_texts, {**dict.fromkeys(self.given_labels), **found}, self.exclusive)
         self.start_fresh(found)
-        if not (n_labelled or is_taught) or not self.labels:
+        if start.label_texts is not None and not self.labels:
+            raise ValueError(Errors.T924.format(name=self.name))
+        if not (n_labelled or is_taught or texts) or not self.labels:
             raise ValueError(Errors.T307.format(name=self.name))
         if self.exclusive and len(self.labels) < 2:
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))
-        if fit is not None and self.sees_only_sample(nlp, n_examples):
+        if start.fit is not None and self.sees_only_sample(nlp, n_examples):
             raise ValueError(Errors.T324.format(name=self.name, count=n_examples))
         if self.cfg["class_weights"] == "balanced" and self.sees_only_sample(nlp, n_examples):
             raise ValueError(Errors.T311.format(name=self.name, count=n_examples))
@@ -258,8 +261,8 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         sample = list(islice((eg for eg in own() if len(eg.reference)), 10)) or list(islice(own(), 10))
         truths, _ = self._examples_to_truth(sample)
         self.model.initialize(X=[eg.reference for eg in sample], Y=truths)
-        if fit is not None:
-            start_from_maxent(self, own, nlp, n_labelled, strength)
+        if start.fit is not None:
+            start_from_maxent(self, own, nlp, n_labelled, start, texts)
         carry.into(self, nlp)
 
     def _check_thresholds(self) -> None:

@@ -1,6 +1,7 @@
 """`fit = "maxent"`: the optimum of a classifier's output layer on frozen rows, before training begins."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
@@ -14,9 +15,11 @@ from spacy.util import logger
 from thinc.api import Model
 from tqdm import tqdm
 
-from ...errors import Errors
+from ...checks import POSITIVE, require
+from ...errors import Errors, Warnings
+from ...heads.label_texts import LabelTexts, check_label_texts
 from ...heads.maxent import Evidence, Solution, solve_maxent
-from ...types import Floats, GetExamples, Pipe
+from ...types import Bools, Floats, GetExamples, Pipe
 
 BATCH = 128
 """Docs whose rows are held at the same time."""
@@ -30,27 +33,57 @@ class FittedPipe(Protocol):
     name: str
     model: Model
 
+    @property
+    def labels(self) -> Sequence[str]: ...
     def weigh(self, examples: Iterable[Example]) -> Evidence: ...
 
 
-def check_start(pipe: FittedPipe, nlp: Language | None, fit: str | None, strength: float | None) -> None:
-    """Check the settings before anything is computed.
+@dataclass(frozen=True)
+class Start:
+    """How the output layer starts: keys of `[initialize.components.NAME]`.
 
-    fit (Optional[str]): "maxent" or None.
+    fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to start it
+        from zeros.
+    strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed loss;
+        None to choose it by cross-validation.
+    label_texts (Union["names", Dict[str, Union[str, List[str]]], None]): More examples for fit = "maxent": the names of
+        the labels that read like words, or one or several descriptions by label.
+    label_text_weight (float): How many examples each of them counts.
     """
-    if fit not in (None, "maxent"):
-        raise ValueError(Errors.T320.format(name=pipe.name, found=fit))
-    if strength is not None and not 0.0 < strength < numpy.inf:
-        raise ValueError(Errors.T321.format(name=pipe.name, found=strength))
-    if fit is None:
-        if strength is not None:
-            raise ValueError(Errors.T322.format(name=pipe.name, found=strength))
-        return
-    if pipe.model.attrs.get("states") is None:
-        raise ValueError(Errors.T323.format(name=pipe.name, found=pipe.model.name))
-    for node in pipe.model.walk():
-        if nlp is None and isinstance(node, Tok2VecListener):
-            raise ValueError(Errors.T326.format(name=pipe.name, upstream=node.upstream_name))
+
+    fit: str | None = None
+    strength: float | None = None
+    label_texts: LabelTexts = None
+    label_text_weight: float = 1.0
+
+    def check(self, pipe: FittedPipe, nlp: Language | None) -> None:
+        """Check the settings before anything is computed."""
+        name = pipe.name
+        if self.fit not in (None, "maxent"):
+            raise ValueError(Errors.T320.format(name=name, found=self.fit))
+        if self.strength is not None and not 0.0 < self.strength < numpy.inf:
+            raise ValueError(Errors.T321.format(name=name, found=self.strength))
+        check_label_texts(name, self.label_texts)
+        require(f"initialize.components.{name}", POSITIVE, label_text_weight=self.label_text_weight)
+        if self.fit is None:
+            if self.strength is not None:
+                raise ValueError(Errors.T322.format(name=name, found=self.strength))
+            if self.label_texts is not None:
+                raise ValueError(Errors.T920.format(name=name, lacks="fit is null", way='Set fit = "maxent"'))
+            return
+        if pipe.model.attrs.get("states") is None:
+            raise ValueError(Errors.T323.format(name=name, found=pipe.model.name))
+        for node in pipe.model.walk():
+            if nlp is None and isinstance(node, Tok2VecListener):
+                raise ValueError(Errors.T326.format(name=name, upstream=node.upstream_name))
+        if nlp is None and self.label_texts is not None:
+            lacks, way = "there is no pipeline to tokenize them", "Call nlp.initialize(), or pass nlp=nlp"
+            raise ValueError(Errors.T920.format(name=name, lacks=lacks, way=way))
+
+    @property
+    def described(self) -> list[str]:
+        """RETURNS (List[str]): Labels that have descriptions: the label set, where no text has a label."""
+        return list(self.label_texts) if isinstance(self.label_texts, dict) else []
 
 
 def start_from_maxent(
@@ -58,30 +91,51 @@ def start_from_maxent(
     get_examples: GetExamples,
     nlp: Language | None,
     n_labelled: int,
-    strength: float | None,
+    start: Start,
+    texts: dict[str, list[str]],
 ) -> None:
     """Solve the output layer, and write the optimum into it. Hidden layers and the query of attention pooling stay as
     they were initialised.
 
     nlp (Optional[Language]): The pipeline, initialised up to this component.
-    strength (Optional[float]): Of the prior; None to choose it by cross-validation.
+    texts (Dict[str, List[str]]): Labels by text: see `heads.label_texts`.
     """
     upstream = _upstream(pipe.name, nlp)
-    batches, parts = [], []
     with tqdm(total=n_labelled, desc=f"Rows for {pipe.name}", delay=BAR_AFTER, leave=False, disable=None) as bar:
-        for examples in _batches(get_examples()):
-            evidence = pipe.weigh(examples)
-            batches.append(_states(pipe, upstream, examples))
-            parts.append(evidence)
-            bar.update(len(examples))
-    evidence = _joined(parts)
+        parts = [_part(pipe, upstream, examples, bar) for examples in _batches(get_examples())]
+        has_example = numpy.zeros(len(pipe.labels), dtype=bool)
+        for part in parts:
+            has_example |= part.evidence.holds.any(axis=0)
+        if nlp is not None:
+            described = _batches(_described(nlp, pipe.labels, texts))
+            parts += [_part(pipe, upstream, examples, bar, start.label_text_weight) for examples in described]
+    if start.label_texts is not None:
+        _say_what_lacks(pipe, has_example, texts)
+    evidence = _joined([part.evidence for part in parts], len(texts))
     if not evidence.positive.any() and (evidence.negative is None or not evidence.negative.any()):
         raise ValueError(Errors.T325.format(name=pipe.name, count=n_labelled))
-    solution = solve_maxent(numpy.concatenate(batches), evidence, strength)
+    solution = solve_maxent(numpy.concatenate([part.states for part in parts]), evidence, start.strength)
     output, xp = pipe.model.get_ref("output"), pipe.model.ops.xp
     output.set_param("W", xp.asarray(solution.W, dtype="f"))
     output.set_param("b", xp.asarray(solution.b, dtype="f"))
-    _report(pipe.name, solution, n_labelled, strength)
+    _report(pipe.name, solution, n_labelled, len(texts), start.strength)
+
+
+def _described(nlp: Language, labels: Sequence[str], texts: dict[str, list[str]]) -> Iterator[Example]:
+    """Examples of label texts. A label that a text is not given for does not hold, in a multilabel head too: otherwise
+    nothing would speak against a label without an example."""
+    for text, holders in texts.items():
+        yield Example.from_dict(nlp.make_doc(text), {"cats": {label: float(label in holders) for label in labels}})
+
+
+def _say_what_lacks(pipe: FittedPipe, has_example: Bools, texts: dict[str, list[str]]) -> None:
+    described = {label for holders in texts.values() for label in holders}
+    without = [label for label, has in zip(pipe.labels, has_example, strict=True) if not has]
+    if zero_shot := [label for label in without if label in described]:
+        count = len(zero_shot)
+        logger.info("%s: %d labels have no example, only their label texts: %s", pipe.name, count, zero_shot)
+    if nothing := [label for label in without if label not in described]:
+        logger.warning(Warnings.W920.format(name=pipe.name, labels=nothing))
 
 
 def _upstream(name: str, nlp: Language | None) -> list[Pipe]:
@@ -103,6 +157,24 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows and labels of a batch."""
+
+    states: Floats
+    evidence: Evidence
+
+
+def _part(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example], bar: tqdm, weight: float = 1.0) -> _Part:
+    evidence = pipe.weigh(examples)
+    if weight != 1.0:
+        negative = None if evidence.negative is None else weight * evidence.negative
+        evidence = replace(evidence, positive=weight * evidence.positive, negative=negative)
+    states = _states(pipe, upstream, examples)
+    bar.update(len(examples))
+    return _Part(states, evidence)
+
+
 def _states(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example]) -> Floats:
     """The input of the output layer. Rows are on copies of the docs, which live as long as the batch."""
     docs: list[Doc] = [example.predicted.copy() for example in examples]
@@ -116,17 +188,16 @@ def _states(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example]) -> 
     return states
 
 
-def _joined(parts: list[Evidence]) -> Evidence:
+def _joined(parts: list[Evidence], n_texts: int) -> Evidence:
     negatives = [part.negative for part in parts if part.negative is not None]
     positive, holds = (numpy.concatenate([getattr(part, name) for part in parts]) for name in ("positive", "holds"))
-    return Evidence(positive, numpy.concatenate(negatives) if negatives else None, holds)
+    return Evidence(positive, numpy.concatenate(negatives) if negatives else None, holds, n_texts)
 
 
-def _report(name: str, solution: Solution, n_docs: int, given: float | None) -> None:
+def _report(name: str, solution: Solution, n_docs: int, n_texts: int, given: float | None) -> None:
     if solution.accuracy is not None:
         how = f"held-out accuracy {solution.accuracy:.1%}, log-likelihood {solution.log_likelihood:.3f}"
     else:
         how = "as given" if given is not None else "labels are too rare for cross-validation"
-    logger.info(
-        "%s: maxent on %d docs, strength %.3g (%s), %.1f s", name, n_docs, solution.strength, how, solution.seconds
-    )
+    what = f"{n_docs} docs" + (f" and {n_texts} label texts" if n_texts else "")
+    logger.info("%s: maxent on %s, strength %.3g (%s), %.1f s", name, what, solution.strength, how, solution.seconds)

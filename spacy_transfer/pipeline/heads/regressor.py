@@ -20,8 +20,9 @@ from ...heads import regression as losses_of
 from ...heads.regression import Places
 from ...types import Config as Settings
 from ...types import Floats, GetExamples, Ints, pipes_of
+from ..argument_groups import takes
 from ..labels.carry import Carry
-from .base import Head, takes_carry
+from .base import Head
 from .targets import Targets, check_bounds, declare
 
 DEFAULT_MODEL = """
@@ -197,7 +198,7 @@ class TransferRegressor(Head[Floats]):
         loss = losses_of.mean_squared_error if self.loss == "mse" else losses_of.pearson_loss
         return loss(xp, values, truths, mask)
 
-    @takes_carry
+    @takes(carry=Carry)
     def initialize(
         self,
         get_examples: GetExamples,

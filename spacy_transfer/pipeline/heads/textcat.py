@@ -17,9 +17,10 @@ from ...errors import Errors
 from ...heads.calibration import LabelDecisions
 from ...heads.thresholds import fit_thresholds
 from ...types import Config, GetExamples
+from ..argument_groups import takes
 from ..labels.carry import Carry
-from .base import takes_carry
 from .classifier import Classifier, LossSettings
+from .maxent_start import Start
 
 DEFAULT_MODEL = """
 [model]
@@ -125,7 +126,7 @@ def make_textcat_multilabel(
 class TransferTextCat(Classifier):
     """Labels that exclude each other; see `make_textcat`."""
 
-    @takes_carry
+    @takes(start=Start, carry=Carry)
     def initialize(
         self,
         get_examples: GetExamples,
@@ -133,16 +134,15 @@ class TransferTextCat(Classifier):
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
         positive_label: str | None = None,
-        fit: str | None = None,
-        strength: float | None = None,
+        start: Start,
         carry: Carry,
     ) -> None:
         """Find the labels and build the head.
 
         positive_label (Optional[str]): The label to score, of two.
-        get_examples, nlp, labels, fit, strength, carry: See `Classifier`.
+        get_examples, nlp, labels, start, carry: See `Classifier`.
         """
-        super().initialize(get_examples, nlp=nlp, labels=labels, fit=fit, strength=strength, **vars(carry))
+        super().initialize(get_examples, nlp=nlp, labels=labels, **vars(start), **vars(carry))
         if positive_label is not None and (positive_label not in self.labels or len(self.labels) != 2):
             raise ValueError(Errors.T310.format(name=self.name, label=positive_label, labels=list(self.labels)))
         self.cfg["positive_label"] = positive_label

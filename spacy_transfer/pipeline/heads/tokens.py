@@ -20,8 +20,9 @@ from ...heads.soft_losses import tag_marginals
 from ...heads.tagging.crf import Transitions
 from ...heads.tagging.tokens import TokenScores, transitions_of
 from ...types import Bools, Config, Floats, GetExamples, Ints
+from ..argument_groups import takes
 from ..labels.carry import Carry
-from .base import Head, takes_carry
+from .base import Head
 from .distillation import Answer, SoftTargets, Teacher, by_doc, check_tokens, tag_loss, taught_labels
 
 DEFAULT_MODEL = """
@@ -174,7 +175,7 @@ class TokenPipe(Head[TokenScores]):
         """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
         raise NotImplementedError
 
-    @takes_carry
+    @takes(carry=Carry)
     def initialize(
         self,
         get_examples: GetExamples,

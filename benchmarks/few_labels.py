@@ -1,0 +1,134 @@
+"""What few labelled texts give, on frozen MiniLM, without a step of training.
+
+    python benchmarks/few_labels.py solved --data BANKING77 [--shots 5 10] [--seeds 0 1 2]
+    python benchmarks/few_labels.py weights --data CLINC150 [--shots 5 10] [--seeds 0 1 2]
+
+solved: the head of `fit = "maxent"` on banking77, as it is, on the rows of three layers side by side, with the names of
+the labels, and with both; and with no labelled text, from the names alone. weights: the same on clinc150's validation
+data, for several values of `label_text_weight`; its default was chosen there.
+"""
+
+import argparse
+import gzip
+import random
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import srsly
+from accuracy import Pair, banking_draw
+from common import ROOT, bbc, print_rows
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.training.initialize import init_nlp
+from spacy.util import load_config
+
+Draw = Callable[[Path, int, int], tuple[list[Pair], list[Pair]]]
+WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of the backbone and of the head's start."""
+
+    layers: str | int = "last"
+    label_texts: str | None = None
+    weight: float | None = None
+    strength: float | None = None
+
+
+def clinc_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    """RETURNS (Tuple[List[Pair], List[Pair]]): Texts of each intent, and the validation texts."""
+    data = srsly.json_loads(gzip.decompress((folder / "data_full.json.gz").read_bytes()))
+    by_label: dict[str, list[str]] = {}
+    for text, label in data["train"]:
+        by_label.setdefault(label, []).append(text)
+    draw = random.Random(seed)
+    chosen = [(text, label) for label in sorted(by_label) for text in draw.sample(by_label[label], shots)]
+    return chosen, [(text, label) for text, label in data["val"]]
+
+
+class Test:
+    """Accuracy on the same texts: their rows are computed once for each kind of rows."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+        self._states: dict[str | int, numpy.ndarray] = {}
+
+    def score(self, nlp: Language, layers: str | int) -> float:
+        """RETURNS (float): Accuracy in percent of a head without hidden layers."""
+        pipe = nlp.get_pipe("transfer_textcat")
+        if layers not in self._states:
+            backbone, parts = nlp.get_pipe("transfer_backbone"), []
+            for begin in range(0, len(self.pairs), 128):
+                docs = [nlp.make_doc(text) for text, _ in self.pairs[begin : begin + 128]]
+                backbone.set_annotations(docs, backbone.predict(docs))
+                parts.append(pipe.model.attrs["states"](pipe.model, docs, False)[0])
+            self._states[layers] = numpy.concatenate(parts)
+        found = pipe.model.get_ref("output").predict(self._states[layers]).argmax(axis=1)
+        return 100 * sum(pipe.labels[i] == label for i, (_, label) in zip(found, self.pairs, strict=True)) / len(found)
+
+
+def fitted(pairs: Sequence[Pair], labels: Sequence[str], recipe: Recipe, shots: int) -> Language:
+    """RETURNS (Language): A pipeline that was initialised and not trained."""
+    config = load_config(ROOT / "configs" / "textcat_transformer.cfg")
+    config["components"]["transfer_backbone"].update(frozen=True)
+    config["components"]["transfer_backbone"]["model"]["layers"] = recipe.layers
+    start = {"fit": "maxent", "strength": recipe.strength, "label_texts": recipe.label_texts, "labels": list(labels)}
+    if recipe.weight is not None:
+        start["label_text_weight"] = recipe.weight
+    config["initialize"]["components"]["transfer_textcat"] = start
+    docs = bbc.to_docs(list(pairs) if shots else list(pairs[:1]), list(labels))
+    for doc in docs if not shots else ():
+        doc.cats = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "train.spacy")
+        DocBin(docs=docs).to_disk(path)
+        config["paths"].update({"train": path, "dev": path})
+        return init_nlp(config)
+
+
+def measure(draw: Draw, data: Path, recipes: dict[str, Recipe], shots: Sequence[int], seeds: Sequence[int]) -> None:
+    test, rows = Test(draw(data, 0, 1)[1]), []
+    for count in shots:
+        first = None
+        for name, recipe in recipes.items():
+            if not count and recipe.label_texts is None:
+                continue
+            found = []
+            for seed in seeds if count else [0]:
+                pairs, _ = draw(data, seed, max(count, 1))
+                labels = sorted({label for _, label in pairs})
+                found.append(test.score(fitted(pairs, labels, recipe, count), recipe.layers))
+                print(f"{count} a class, {name}, seed {seed}: {found[-1]:.2f}", flush=True)
+            mean = statistics.mean(found)
+            first = mean if first is None else first
+            each = ", ".join(f"{value:.1f}" for value in found)
+            what = f"{data.name}, {count} a class, frozen MiniLM, solved head: {name}"
+            rows.append((what, f"{mean:.1f} % ({each})", f"{mean - first:+.1f}"))
+    print_rows(rows)
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("what", choices=["solved", "weights"])
+    args.add_argument("--data", type=Path, required=True, help="folder of banking77, or of clinc150 for weights")
+    args.add_argument("--shots", type=int, nargs="+", default=[0, 5, 10], help="0: no labelled text")
+    args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    opts = args.parse_args()
+    if opts.what == "solved":
+        three, names = "rows of three layers", "names of the labels"
+        recipes = {"one layer": Recipe(), three: Recipe(3), names: Recipe(label_texts="names")}
+        recipes[f"{three}, {names}"] = Recipe(3, "names")
+        measure(banking_draw, opts.data, recipes, opts.shots, opts.seeds)
+    else:
+        recipes = {"without names": Recipe()}
+        recipes |= {f"names, weight {weight:g}": Recipe("last", "names", weight) for weight in WEIGHTS}
+        measure(clinc_draw, opts.data, recipes, opts.shots, opts.seeds)
+
+
+if __name__ == "__main__":
+    main()
