@@ -29,7 +29,7 @@ from spacy.training import Corpus
 from spacy.util import load_config
 from thinc.api import Config
 
-from spacy_transfer.cli.select import run
+from spacy_transfer.cli.choosing.select import run
 from spacy_transfer.heads.correlation import spearman
 from spacy_transfer.selection.estimators.linear_probe import build_linear_probe_v1
 from spacy_transfer.selection.ranking import Line, Settings

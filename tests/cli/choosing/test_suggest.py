@@ -7,12 +7,12 @@ import spacy
 from spacy.cli import app
 from typer.testing import CliRunner
 
-from spacy_transfer.cli.suggest import suggest_cli  # noqa: F401 (hangs the command on spaCy's)
+from spacy_transfer.cli.choosing.suggest import suggest_cli  # noqa: F401 (hangs the command on spaCy's)
 from spacy_transfer.selection.suggesting.scan import judges_of, scan
 from spacy_transfer.selection.suggesting.strategies import choose
 
-from ..pipeline.test_calibration import trained
-from ..pipelines import make_pipeline
+from ...pipeline.test_calibration import trained
+from ...pipelines import make_pipeline
 
 TEXTS = [f"{a} {b}" for a in ("aab", "xyz", "baa", "zyx") for b in ("aba", "yxz", "abab", "zzy", "don't")]
 

@@ -9,16 +9,16 @@ import typer
 from spacy import util
 from wasabi import msg
 
-from ..checks import COUNT, require
-from ..errors import Errors
-from ..integrity import write_whole
-from ..types import Config
-from .app import transfer_cli
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
+from ...checks import COUNT, require
+from ...errors import Errors
+from ...integrity import write_whole
+from ...types import Config
+from ..app import transfer_cli
+from ..common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
 
 if TYPE_CHECKING:
-    from ..selection.suggesting.scan import Over, Scan
-    from ..selection.suggesting.strategies import Strategy
+    from ...selection.suggesting.scan import Over, Scan
+    from ...selection.suggesting.strategies import Strategy
 
 SHOWN = 10
 _WIDTH = 60
@@ -125,8 +125,8 @@ def suggest(
         the name of each head.
     RAISES (ValueError): When there are fewer texts, or the pipeline has not what the strategy needs.
     """
-    from ..selection.suggesting.scan import judges_of, scan
-    from ..selection.suggesting.strategies import choose, measure_of
+    from ...selection.suggesting.scan import judges_of, scan
+    from ...selection.suggesting.strategies import choose, measure_of
 
     require("suggest", COUNT, n=n)
     texts = unlabelled(texts_path, exclude)
@@ -152,7 +152,7 @@ def unlabelled(path: Path, exclude: Path | None) -> list[str]:
 
     RAISES (ValueError): When none is left.
     """
-    from ..corpora.texts import read_texts
+    from ...corpora.texts import read_texts
 
     labelled = set() if exclude is None else set(read_texts(exclude, "--exclude"))
     texts = [text for text in dict.fromkeys(read_texts(path, "TEXTS")) if text not in labelled]

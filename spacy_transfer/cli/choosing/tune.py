@@ -11,16 +11,16 @@ import typer
 from spacy import util
 from wasabi import msg
 
-from ..integrity import write_whole
-from ..reports.search_page import OPTIMISTIC, Tried, make_search_page, show
-from ..selection.tune.importances import importances
-from ..selection.tune.search import Options, run
-from ..selection.tune.space import Range
-from ..selection.tune.space_file import read_space
-from ..selection.tune.study import ERROR, FIRST, LOST, SCORE, SamplerName, Search
-from ..types import Config
-from .app import transfer_cli
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
+from ...integrity import write_whole
+from ...reports.search_page import OPTIMISTIC, Tried, make_search_page, show
+from ...selection.tune.importances import importances
+from ...selection.tune.search import Options, run
+from ...selection.tune.space import Range
+from ...selection.tune.space_file import read_space
+from ...selection.tune.study import ERROR, FIRST, LOST, SCORE, SamplerName, Search
+from ...types import Config
+from ..app import transfer_cli
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -11,18 +11,18 @@ from spacy.util import load_model_from_config, registry
 from thinc.api import Config
 from wasabi import msg
 
-from .._compat import spacy_cli_parts
-from ..checks import COUNT, NOT_NEGATIVE
-from ..errors import Errors
-from ..extras import import_extra
-from ..integrity import write_whole
-from ..selection.candidates import distinct, from_file, from_sources, own_candidate
-from .app import transfer_cli
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from ..._compat import spacy_cli_parts
+from ...checks import COUNT, NOT_NEGATIVE
+from ...errors import Errors
+from ...extras import import_extra
+from ...integrity import write_whole
+from ...selection.candidates import distinct, from_file, from_sources, own_candidate
+from ..app import transfer_cli
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 if TYPE_CHECKING:
-    from ..selection.estimators.estimate import Estimator
-    from ..selection.ranking import Ranking, Settings
+    from ...selection.estimators.estimate import Estimator
+    from ...selection.ranking import Ranking, Settings
 
 DEFAULT = "LinearProbe"
 _ESTIMATORS = "spacy_transfer.selection.estimators"
@@ -76,10 +76,10 @@ def select_cli(
         check_files(output, picture, json_path)
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
     with errors_in_one_line():
-        from ..selection.feature_files import default_folder
-        from ..selection.ranking import Settings
-        from ..selection.selected import as_dict, as_text, draw
-        from ..selection.winner import with_candidate, write_config
+        from ...selection.feature_files import default_folder
+        from ...selection.ranking import Settings
+        from ...selection.selected import as_dict, as_text, draw
+        from ...selection.winner import with_candidate, write_config
 
         folder = None if cache == "-" else default_folder() if cache is None else Path(cache)
         settings = Settings(
@@ -109,8 +109,8 @@ def run(
     candidates (Optional[Path]): A file of named blocks.
     RETURNS (Tuple[str, Ranking]): Name of the backbone's component, and the result.
     """
-    from ..selection.head_tasks import backbone_name, find_heads, with_stand_in
-    from ..selection.ranking import rank
+    from ...selection.head_tasks import backbone_name, find_heads, with_stand_in
+    from ...selection.ranking import rank
 
     name = backbone_name(config)
     with spacy_cli_parts().show_validation_error(path, hint_fill=False):

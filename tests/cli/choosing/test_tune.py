@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import spacy_transfer.selection.tune.search as loop
 from spacy_transfer.backbones.transformer import transformer_shim
-from spacy_transfer.cli.tune import _settings
+from spacy_transfer.cli.choosing.tune import _settings
 
-from ..training import write_training
+from ...training import write_training
 
 SPACE = """
 [training.optimizer.learn_rate]

@@ -11,11 +11,11 @@ from spacy.cli.train import train
 from spacy.util import load_config
 from typer.testing import CliRunner
 
-from spacy_transfer.cli import select  # noqa: F401 (hangs the command on spaCy's)
-from spacy_transfer.cli.select import check_files, check_numbers, find_estimator
+from spacy_transfer.cli.choosing import select  # noqa: F401 (hangs the command on spaCy's)
+from spacy_transfer.cli.choosing.select import check_files, check_numbers, find_estimator
 from spacy_transfer.selection import costs, ranking
 
-from ..selection.tasks import config_of, write_texts
+from ...selection.tasks import config_of, write_texts
 
 KNN = ["--estimator", "spacy-transfer.NearestNeighbours.v1"]
 NAME = "transfer_backbone"

@@ -1,0 +1,1 @@
+"""Commands that choose: a backbone, settings, the texts to label next."""
