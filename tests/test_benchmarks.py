@@ -431,3 +431,9 @@ def test_pretraining_ends_with_its_time(script, tmp_path, objective):
 def test_sentences_of_a_file_with_tags(script, tmp_path):
     (tmp_path / "train.tsv").write_text("A\tO\ncat\tB\n\nNo\tO\n\n")
     assert script("pretraining").sentences(tmp_path) == ["A cat", "No"]
+
+
+def test_the_share_of_labels_that_reach_an_accuracy(script):
+    share = script("suggest").share_needed
+    assert share([50, 60, 80, 90], 70) == pytest.approx(2.5 / 4)
+    assert share([50, 60], 60) == 1.0 and share([50, 60], 40) == 0.5 and share([50, 60], 61) is None

@@ -7,7 +7,7 @@ import numpy
 from ...types import Floats, Ints
 
 _CHUNK = 4096
-"""Rows whose distances to all centers are in memory at once."""
+"""How many rows are looked at at once: distances of all to all centers would not fit into memory."""
 _ITERATIONS = 15
 
 
@@ -27,7 +27,7 @@ def spread(rows: Floats, n: int, weights: Floats, others: Floats, seed: int) -> 
         # Where all that is left has a weight or a distance of 0, any of it will do.
         odds = next(odds for odds in (nearest * weights * free, nearest * free, free) if odds.any()).astype("d")
         i = int(generator.choice(len(rows), p=odds / odds.sum()))
-        own = ((rows - rows[i]) ** 2).sum(axis=1)
+        own = _nearest(rows, rows[i : i + 1])[1]
         nearest = numpy.minimum(nearest, own) if chosen or len(others) else own
         free[i] = False
         chosen.append(i)
@@ -45,8 +45,9 @@ def k_means(rows: Floats, n: int, weights: Floats, seed: int) -> tuple[Ints, Int
     clusters, squares = _nearest(rows, centers)
     for _ in range(_ITERATIONS):
         mass = numpy.bincount(clusters, weights, minlength=n)
-        sums = numpy.zeros_like(centers)
-        numpy.add.at(sums, clusters, rows * weights[:, None])
+        sums = sum(
+            (weights[part] * (clusters[part] == numpy.arange(n)[:, None])) @ rows[part] for part in _chunks(len(rows))
+        )
         moved = mass > 0
         centers[moved] = sums[moved] / mass[moved, None]
         before = clusters
@@ -67,6 +68,10 @@ def _nearest(rows: Floats, centers: Floats) -> tuple[Ints, Floats]:
 
 def _distances(rows: Floats, centers: Floats) -> Iterator[Floats]:
     sizes = (centers**2).sum(axis=1)
-    for begin in range(0, len(rows), _CHUNK):
-        part = rows[begin : begin + _CHUNK]
+    for chunk in _chunks(len(rows)):
+        part = rows[chunk]
         yield numpy.maximum((part**2).sum(axis=1)[:, None] - 2.0 * part @ centers.T + sizes, 0.0)
+
+
+def _chunks(n_rows: int) -> Iterator[slice]:
+    return (slice(begin, begin + _CHUNK) for begin in range(0, n_rows, _CHUNK))

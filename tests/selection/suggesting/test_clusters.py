@@ -42,3 +42,10 @@ def test_clusters_are_at_rest(weights):
 def test_equal_rows_make_one_cluster():
     clusters, central = k_means(numpy.ones((6, 2)), 3, numpy.ones(6), 0)
     assert set(clusters) == {0} and len(central) == 1
+
+
+def test_chunks_change_nothing(monkeypatch):
+    whole = k_means(BLOBS, 4, numpy.ones(32), 1)
+    monkeypatch.setattr("spacy_transfer.selection.suggesting.clusters._CHUNK", 5)
+    for part, found in zip(k_means(BLOBS, 4, numpy.ones(32), 1), whole, strict=True):
+        assert part.tolist() == found.tolist()
