@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import spacy
 from accuracy import Pair, read_csv
@@ -64,7 +65,7 @@ def run(
     measured: Measured = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        overrides = {"system.seed": seed, **weights}
+        overrides: dict[str, Any] = {"system.seed": seed, **weights}
         for key, part in (("train", pairs), ("dev", dev)):
             DocBin(docs=bbc.to_docs(part, labels)).to_disk(folder / f"{key}.spacy")
             overrides[f"paths.{key}"] = str(folder / f"{key}.spacy")
