@@ -318,9 +318,8 @@ def test_one_block_differs_from_stock(name):
     if name == "textcat_dropin":
         assert ours == {"transformer.model"}
     else:
-        heads = {
-            f"{pipe}.model" for pipe in ("transfer_ner", "transfer_regressor", "transfer_tagger", "transfer_textcat")
-        }
+        kinds = ("ner", "regressor", "tagger", "textcat", "textcat_multilabel")
+        heads = {f"transfer_{kind}.model" for kind in kinds}
         assert ours <= {"transfer_backbone.model", *listeners, *heads}
     assert set(config["paths"]) >= {"train", "dev", "backbone"}
     assert backbone.get("source", backbone.get("name")) == "${paths.backbone}"
