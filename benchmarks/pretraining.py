@@ -1,6 +1,6 @@
 """What pretraining on raw texts is worth, by spaCy's own `pretrain` and `train`.
 
-    python benchmarks/pretraining.py scratch [--encoder cnn] [--seeds 0 1 2] [--seconds 120] [--shots 10 100]
+    python benchmarks/pretraining.py scratch [--encoder cnn] [--objective contrastive] [--seconds 120] [--shots 10 100]
     python benchmarks/pretraining.py domain --data NCBI_DISEASE [--seconds 300] [--lora]
     python benchmarks/pretraining.py speed --data NCBI_DISEASE
     python benchmarks/pretraining.py few --data BANKING77 [--objective contrastive denoising] [--seeds 0 1 2]
@@ -125,7 +125,9 @@ def accuracy(
 # From nothing
 
 
-def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[int]) -> None:
+def scratch(
+    encoder: str, objectives: Sequence[str], seeds: Sequence[int], seconds: float, shots: Sequence[int]
+) -> None:
     texts = read_reviews()
     raw, labelled = [text for text, _ in texts[:20000]], texts[20000:]
     test, pool = labelled[:1000], labelled[1000:]
@@ -138,7 +140,7 @@ def scratch(encoder: str, seeds: Sequence[int], seconds: float, shots: Sequence[
         few["components"]["transfer_backbone"]["model"] = pretrained["components"]["transfer_backbone"]["model"]
         for seed in seeds:
             files: dict[str, Path | None] = {"scratch": None}
-            for objective in OBJECTIVES[encoder]:
+            for objective in objectives or OBJECTIVES[encoder]:
                 config = timed(encoder, path, folder / f"{objective} {seed}", objective, seed, seconds, folder)
                 files[objective] = run_pretrain(config, folder / f"{objective} {seed}")
             for count in shots:
@@ -397,19 +399,19 @@ def main() -> None:
     args.add_argument("--shots", type=int, nargs="+", default=[10, 100])
     args.add_argument("--data", type=Path, help="folder of banking77 or ncbi_disease")
     args.add_argument("--clinc150", type=Path, help="its folder")
-    args.add_argument("--objective", nargs="+", default=["contrastive", "denoising"])
+    args.add_argument("--objective", nargs="+", default=[])
     args.add_argument("--lora", action="store_true")
     args.add_argument("--most", type=int, default=200000)
     args.add_argument("--rounds", type=int, default=3)
     opts = args.parse_args()
     if opts.what == "scratch":
-        scratch(opts.encoder, opts.seeds, opts.seconds, opts.shots)
+        scratch(opts.encoder, opts.objective, opts.seeds, opts.seconds, opts.shots)
     elif opts.what == "domain":
         domain(opts.data, opts.seconds, opts.lora)
     elif opts.what == "speed":
         speed(opts.data, opts.rounds)
     elif opts.what == "few":
-        few(opts.data, opts.objective, opts.seeds)
+        few(opts.data, opts.objective or ["contrastive", "denoising"], opts.seeds)
     elif opts.what == "match":
         match(opts.data, opts.clinc150, opts.seeds)
     else:
