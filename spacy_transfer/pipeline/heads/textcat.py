@@ -40,9 +40,9 @@ width = null
 """
 _MEANS = [f"{mean}_{score}" for mean in ("micro", "macro") for score in "prf"]
 _SHOWN = ["score_desc", *_MEANS, "macro_auc", "f_per_type", "ece"]
-# The likelihood decides where scores are alike: at 0.01, the smallest weight that spaCy does not round to 0, a
-# difference of 0.1 in it is worth 0.1 points of the score.
-_SCORES = {"cats_score": 0.99, **{f"cats_{name}": None for name in _SHOWN}, "cats_likelihood": 0.01}
+# The ready configs weigh the likelihood, to decide where scores are alike: at 0.01, the smallest weight that spaCy does
+# not round to 0, a difference of 0.1 in it is worth 0.1 points. Other configs weigh what they always did.
+_SCORES = {"cats_score": 1.0, **dict.fromkeys([f"cats_{name}" for name in (*_SHOWN, "likelihood")])}
 
 
 def _config(exclusive: bool, **thresholds: float | None) -> Config:
