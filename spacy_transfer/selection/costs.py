@@ -1,4 +1,4 @@
-"""What a backbone costs: speed, size, memory and training time, measured on the texts at hand."""
+"""Costs of a backbone: speed, size, memory and training time, measured on the texts at hand."""
 
 import contextlib
 import copy

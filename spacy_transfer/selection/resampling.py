@@ -1,4 +1,4 @@
-"""How certain a ranking is: scores of resampled documents, the same ones for all candidates."""
+"""The uncertainty of a ranking: scores of resampled documents, the same ones for all candidates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""How well a head would do on given rows, without training the backbone: one estimator a file."""
+"""Estimators of how good rows are for a head, without training the backbone: one a file."""

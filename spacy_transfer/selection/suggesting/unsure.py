@@ -1,4 +1,4 @@
-"""How unsure a head is of a text, between 0 (sure) and 1, by its probabilities."""
+"""The doubt of a head about a text, between 0 (sure) and 1, by its probabilities."""
 
 from typing import Literal, cast
 

@@ -1,4 +1,4 @@
-"""How much each setting of a search matters."""
+"""Importance of each setting of a search."""
 
 from .study import SCORE, Search, without_warnings
 

@@ -1,4 +1,4 @@
-"""What a search may change in a config: ranges, lists and alternative blocks by dotted keys."""
+"""The space of a search: ranges, lists and alternative blocks by dotted keys of a config."""
 
 import copy
 import hashlib
