@@ -11,13 +11,7 @@ from spacy_transfer.backbones.transformer.packed import can_pack
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 from spacy_transfer.types import Encoded
 
-TEXTS = ["the cat sings", "", "a dog, a cat.", "   ", "big words in a long line of words. " * 6, "x"]
-
-
-def build(source, **settings):
-    model = build_transformer_backbone_v1(source=str(source), **{"window": 32, "overlap": 8, **settings})
-    model.initialize()
-    return model
+from .small_windows import TEXTS, build
 
 
 @pytest.fixture

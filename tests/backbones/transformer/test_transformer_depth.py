@@ -25,8 +25,8 @@ from spacy_transfer.tuning.policy import Tuning
 from ...checkpoints import write_checkpoint
 from ...pipelines import backbone_config, make_pipeline, step
 from ...tiny_tokenizers import write_bert_tokenizer
+from .small_windows import TEXTS, build
 
-TEXTS = ["the cat sings", "", "a dog, a cat.", "   ", "big words in a long line of words. " * 6, "x"]
 # Families that end with a norm, which transformers' `hidden_states` of the lower layers lack.
 WITH_NORM = {"gpt2": "ln_f", "ModernBert": "final_norm"}
 KINDS = ["Bert", "Roberta", "Electra", "DistilBert", "MPNet", "DebertaV2", *WITH_NORM]
@@ -57,12 +57,6 @@ def states_of(whole, ids, kind):
     if kind in WITH_NORM:
         lower = [whole.get_submodule(WITH_NORM[kind])(states) for states in lower]
     return [*lower, output.last_hidden_state]
-
-
-def build(source, **settings):
-    model = build_transformer_backbone_v1(source=str(source), **{"window": 32, "overlap": 8, **settings})
-    model.initialize()
-    return model
 
 
 @pytest.fixture
