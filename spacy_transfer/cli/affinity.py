@@ -18,7 +18,7 @@ from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..integrity import write_picture, write_whole
 from .app import transfer_cli
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config, show_table
 
 if TYPE_CHECKING:
     from ..continual.task_affinity import Lookahead
@@ -179,7 +179,7 @@ def report(found: Affinity) -> None:
     ]
     header = ["step on", *tasks]
     msg.divider(f"{found['backbone']}: by how many percent the loss of each task falls")
-    msg.table(rows, header=header, divider=True, aligns=["l", *("r" for _ in tasks)])
+    show_table(rows, header=header, aligns="l" + "r" * len(tasks))
     broken = [task for i, task in enumerate(tasks) if (found["affinity"][i][i] or 0.0) < 0.0]
     if broken:
         msg.warn(Warnings.W661.format(tasks=", ".join(broken), length=found["length"]))

@@ -9,7 +9,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import transfer_cli
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
+from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table, split_names
 from .fit import check_output, save
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def _show(done: "list[Calibrated]") -> None:
         (each.name, each.n_decisions, f"{each.temperature:.3f}", *(f"{x:.4f}" for x in (*each.nll, *each.ece)))
         for each in done
     ]
-    msg.table(rows, header=header, divider=True, aligns=("l", *"rrrrrr"))
+    show_table(rows, header=header, aligns="lrrrrrr")
     for each in done:
         if each.thresholds:
             found = [(label, f"{value:.3f}") for label, value in each.thresholds.items()]
-            msg.table(found, header=(f"label of {each.name}", "threshold"), divider=True, aligns=("l", "r"))
+            show_table(found, header=(f"label of {each.name}", "threshold"), aligns="lr")

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from thinc.api import Config
 from wasabi import msg
 
 from .._compat import spacy_cli_parts
+from ..text_table import text_table
 
 # Beside arguments of their own, commands take overrides of the config: --training.max_steps 100
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -80,3 +81,8 @@ def warnings_in_one_line() -> Iterator[None]:
     for warning in caught:
         if str(warning.message).startswith("[W38"):
             msg.warn(str(warning.message))
+
+
+def show_table(rows: Collection[Sequence[object]], *, header: Sequence[str] = (), aligns: str = "") -> None:
+    """Print a table: see `text_table`."""
+    print(f"\n{text_table(rows, header=header, aligns=aligns)}\n")  # noqa: T201

@@ -18,7 +18,7 @@ from wasabi import msg
 from ..errors import Errors
 from ..types import Config as Block
 from .app import transfer_cli
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config, show_table
 
 FACTORIES = ["transfer_textcat", "transfer_textcat_multilabel"]
 _SHOWN = {"accuracy (micro F1)": "cats_micro_f", "macro F1": "cats_macro_f", "macro AUC": "cats_macro_auc"}
@@ -51,7 +51,7 @@ def fit_cli(
     if scores is None:
         msg.info("No dev corpus, so there are no scores. Give one: --paths.dev PATH")
     else:
-        msg.table({what: f"{scores[key]:.1%}" for what, key in _SHOWN.items() if scores.get(key) is not None})
+        show_table([(what, f"{scores[key]:.1%}") for what, key in _SHOWN.items() if scores.get(key) is not None])
     msg.good(f"Saved the pipeline to {output_path}")
 
 

@@ -12,7 +12,7 @@ from wasabi import msg
 from ..errors import Errors
 from ..installed import like
 from .app import transfer_cli
-from .common import errors_in_one_line
+from .common import errors_in_one_line, show_table
 from .fit import check_output, save
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def graft_cli(
             raise ValueError(Errors.T754.format(option="BASE HEAD... OUT", given=" ".join(pipelines), problem=problem))
         base, *heads, out = pipelines
         joined = graft_pipelines(base, heads, Path(out), names=_names(name or []), take=take or [])
-    msg.table(
+    show_table(
         [(one.head, one.component, one.name, one.backbone or "its own") for one in joined],
         header=("from", "component", "is now", "reads"),
     )

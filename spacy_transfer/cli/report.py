@@ -12,7 +12,7 @@ from ..errors import Errors
 from ..installed import like
 from ..integrity import write_whole
 from .app import transfer_cli
-from .common import CodePath, UseGpu, errors_in_one_line, prepare
+from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table
 
 
 @transfer_cli.command("report")
@@ -36,7 +36,7 @@ def report_cli(
         scores = report(pipeline, data_path, output_path, resamples=resamples, mistakes=mistakes)
     for title, rows in scores.items():
         msg.divider(title)
-        msg.table(rows)
+        show_table([*rows.items()])
     msg.good(f"Wrote {output_path}")
 
 

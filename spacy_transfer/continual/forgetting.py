@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy
 
 from ..errors import Errors
 from ..extras import import_extra
 from ..integrity import write_picture
+from ..text_table import text_table
 from ..types import Config, Floats
 
 
@@ -73,13 +73,10 @@ class ForgettingMatrix:
 
     def to_text(self) -> str:
         """RETURNS (str): A table: stages down, tasks across, scores times 100; under it what was forgotten."""
-        from wasabi import table
 
         rows = [(stage, *(_shown(v) for v in line)) for stage, line in zip(self.stages, self.scores, strict=True)]
         rows.append(("forgotten", *(_shown(value) for value in self.forgetting())))
-        aligns: list[Literal["l", "r"]] = ["l"]
-        aligns += ["r"] * len(self.tasks)
-        text = table(rows, header=("after", *self.tasks), divider=True, aligns=aligns).strip("\n")
+        text = text_table(rows, header=("after", *self.tasks), aligns="l" + "r" * len(self.tasks))
         facts = f"average forgetting {_shown(self.average_forgetting())}, backward transfer "
         return f"{text}\n{facts}{_shown(self.backward_transfer())}, average score {_shown(self.average())}"
 

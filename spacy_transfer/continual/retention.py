@@ -16,6 +16,7 @@ from spacy.training import Example
 from ..errors import Errors
 from ..pipeline.backbone.component import Backbone
 from ..random_state import same_random_state
+from ..text_table import text_table
 from ..types import Config
 from .forgetting import number
 from .old_data import Data, bare_doc, fingerprint, is_raw, own_answers, read_data
@@ -188,14 +189,13 @@ def as_rows(before: Scores, now: Scores) -> list[Row]:
 
 def as_text(rows: Iterable[Row]) -> str:
     """RETURNS (str): A table of several lines; scores times 100, differences with their sign."""
-    from wasabi import table
 
     lines = [
         (row.skill, row.score, f"{100 * row.before:.2f}", f"{100 * row.now:.2f}", f"{100 * row.difference:+.2f}")
         for row in rows
     ]
     header = ("skill", "score", "before", "now", "difference")
-    return table(lines, header=header, divider=True, aligns=("l", "l", "r", "r", "r")).strip("\n")
+    return text_table(lines, header=header, aligns="llrrr")
 
 
 def as_json(rows: Iterable[Row]) -> list[dict[str, str | float | None]]:

@@ -15,6 +15,7 @@ from thinc.api import Config, Model, fix_random_seed
 from ..backbones.pretrained_weights import PRETRAINING
 from ..corpora.raw_text import reader_of
 from ..errors import Errors
+from ..text_table import text_table
 from ..types import Config as Block
 from .objective import Measured, Pretraining
 from .to_source import require_pretraining
@@ -56,14 +57,13 @@ class Assessment:
 
     def as_text(self) -> str:
         """RETURNS (str): The table."""
-        from wasabi import table
 
         lines = [
             (row.name, f"{row.loss:.4f}", "" if row.perplexity is None else f"{row.perplexity:,.1f}", row.note)
             for row in self.rows
         ]
         header = ("", "loss", "perplexity", "")
-        text = table(lines, header=header, divider=True, aligns=("l", "r", "r", "l")).strip("\n")
+        text = text_table(lines, header=header, aligns="lrrl")
         return f"{text}\n\n{self.objective}: mean over each {self.unit}, {self.n_units} in {self.n_docs} held-out docs."
 
 

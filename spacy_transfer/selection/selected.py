@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from wasabi import table
-
 from ..integrity import write_picture
+from ..text_table import text_table
 from ..types import Config
 from .ranking import Line, Ranking
 
@@ -23,8 +22,8 @@ def as_text(found: Ranking) -> str:
     scores = [name for head in heads for name in (head, "reads")]
     rank = ["mean rank"] if len(heads) > 1 else []
     header = ("", "backbone", "depth", *rank, *scores, "words/s", "MB", "+memory", "frozen", "tuned")
-    aligns = ["l", "l", "r", *("r" for _ in rank), *(a for _ in heads for a in "rl"), *"rrrrr"]
-    text = table(rows, header=header, divider=True, aligns=aligns).strip("\n")
+    aligns = "llr" + "r" * len(rank) + "rl" * len(heads) + "rrrrr"
+    text = text_table(rows, header=header, aligns=aligns)
     left = len(found.lines) - len(shown)
     parts = [text, _legend(found, left), _recommendation(found), *found.notes]
     parts += [f"Not read: {one.name}: {one.reason}" for one in found.unread]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from wasabi.tables import table
+from ..text_table import text_table
 
 HEADER = ("group", "layers", "parameters", "trainable", "rate", "decay", "schedule")
 
@@ -35,7 +35,7 @@ class Row:
 def to_text(rows: Sequence[Row]) -> str:
     """RETURNS (str): The table, with a line below it that explains the layers, if there are any."""
     data = [_cells(row) for row in rows]
-    text = table(data, header=HEADER, divider=True, aligns=("l", "l", "r", "l", "r", "r", "l"), max_col=60).strip("\n")
+    text = text_table(data, header=HEADER, aligns="llrlrrl")
     if any(row.n_layers for row in rows):
         text += "\nLayers: 0 is the embeddings, 'top' what follows the last layer."
     return text

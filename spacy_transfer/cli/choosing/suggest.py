@@ -14,7 +14,7 @@ from ...errors import Errors
 from ...integrity import write_whole
 from ...types import Config
 from ..app import transfer_cli
-from ..common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
+from ..common import CodePath, UseGpu, errors_in_one_line, prepare, show_table, split_names
 
 if TYPE_CHECKING:
     from ...selection.suggesting.scan import Over, Scan
@@ -180,6 +180,6 @@ def _show(found: list[Config]) -> None:
         text = " ".join(each["text"].split())
         rows.append((text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}...", *map(str, meta.values())))
     names = [key for key in found[0]["meta"] if key != "strategy"]
-    msg.table(rows, header=("text", *names), divider=True)
+    show_table(rows, header=("text", *names))
     if len(found) > SHOWN:
         print(f"... and {len(found) - SHOWN} more")  # noqa: T201

@@ -20,7 +20,7 @@ from ...selection.tune.space_file import read_space
 from ...selection.tune.study import ERROR, FIRST, LOST, SCORE, SamplerName, Search
 from ...types import Config
 from ..app import transfer_cli
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config, show_table
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -86,7 +86,7 @@ def report(search: Search, facts: dict[str, str]) -> None:
     logs = {key for key, setting in search.space.named() if isinstance(setting, Range) and setting.log}
     page = make_search_page(tried, importances(search), logs, facts)
     write_whole(search.folder / "tune.html", page.encode("utf8", errors="replace"))
-    msg.table(_rows(tried), header=("trial", "score", "ended", "step", "s", "settings"), divider=True)
+    show_table(_rows(tried), header=("trial", "score", "ended", "step", "s", "settings"))
     msg.info(OPTIMISTIC)
     if best is not None:
         msg.good(f"The best pipeline is in {search.folder / 'best'}, its config in {search.folder / 'best.cfg'}")

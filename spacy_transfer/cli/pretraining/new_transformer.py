@@ -7,7 +7,7 @@ import typer
 from wasabi import msg
 
 from ..app import transfer_cli
-from ..common import errors_in_one_line
+from ..common import errors_in_one_line, show_table
 
 
 @transfer_cli.command("new-transformer")
@@ -42,5 +42,5 @@ def new_transformer_cli(
         ("parameters", f"{made['parameters']:,}"),
         ("size", f"{made['bytes'] / 1e6:.1f} MB"),
     ]
-    msg.table(rows)
+    show_table(rows)
     msg.good(f"Saved the transformer, which is not trained yet, to {output_path}")

@@ -10,7 +10,7 @@ from spacy import util
 from wasabi import msg
 
 from ..app import transfer_cli
-from ..common import errors_in_one_line
+from ..common import errors_in_one_line, show_table
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -121,8 +121,8 @@ def _show(trained: "TrainedVectors", nlp: "Language", *, carried_on: bool) -> No
         *([("of these added", f"{len(added):,}")] if carried_on else []),
         ("seconds", f"{trained.seconds:.1f}"),
     ]
-    msg.table(rows, aligns=("l", "r"))
+    show_table(rows, aligns="lr")
     # Neighbours of function words say little.
     telling = [word for word in added if word.isalpha() and not nlp.vocab[word].is_stop][:SHOWN] or added[:SHOWN]
     found = [(word, ", ".join(near for near, _ in vectors.most_similar(word, topn=5))) for word in telling]
-    msg.table(found, header=("added word" if carried_on else "word", "nearest"), divider=True)
+    show_table(found, header=("added word" if carried_on else "word", "nearest"))
