@@ -126,10 +126,10 @@ def accuracy(
 
 
 def scratch(
-    encoder: str, objectives: Sequence[str], seeds: Sequence[int], seconds: float, shots: Sequence[int]
+    encoder: str, objectives: Sequence[str], seeds: Sequence[int], seconds: float, shots: Sequence[int], dev: bool
 ) -> None:
     texts = read_reviews()
-    raw, labelled = [text for text, _ in texts[:20000]], texts[20000:]
+    raw, labelled = [text for text, _ in texts[:20000]], texts[21000 if dev else 20000 :]
     test, pool = labelled[:1000], labelled[1000:]
     found: dict[tuple[str, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -156,7 +156,7 @@ def scratch(
         ours = objective in ("contrastive", "next word")
         aim = "" if objective == "scratch" else f"{gain:+.1f}{' (aim: +5 at 10 or 100)' if ours else ''}"
         each = ", ".join(f"{value:.1f}" for value in values)
-        what = f"IMDb, {count} a class, hash embeddings + {encoder}, {objective}"
+        what = f"IMDb{' (dev)' if dev else ''}, {count} a class, hash embeddings + {encoder}, {objective}"
         rows.append((what, f"{statistics.mean(values):.1f} % ({each})", aim))
     print_rows(rows)
 
@@ -400,12 +400,13 @@ def main() -> None:
     args.add_argument("--data", type=Path, help="folder of banking77 or ncbi_disease")
     args.add_argument("--clinc150", type=Path, help="its folder")
     args.add_argument("--objective", nargs="+", default=[])
+    args.add_argument("--dev", action="store_true", help="scratch: other reviews in place of the test's, to choose by")
     args.add_argument("--lora", action="store_true")
     args.add_argument("--most", type=int, default=200000)
     args.add_argument("--rounds", type=int, default=3)
     opts = args.parse_args()
     if opts.what == "scratch":
-        scratch(opts.encoder, opts.objective, opts.seeds, opts.seconds, opts.shots)
+        scratch(opts.encoder, opts.objective, opts.seeds, opts.seconds, opts.shots, opts.dev)
     elif opts.what == "domain":
         domain(opts.data, opts.seconds, opts.lora)
     elif opts.what == "speed":
