@@ -8,7 +8,7 @@ optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anch
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
 and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label
-texts, T93x texts to label; W for warnings, by the same floors.
+texts, T93x texts to label, T96x and T97x texts to annotate; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1363,6 +1363,50 @@ class Errors(metaclass=_Coded):
         "initialize.components.{name}.label_texts: not one training text has a label, and no labels are given. Name "
         "them in initialize.components.{name}.labels."
     )
+    T960 = "INPUT {source} cannot be read: {error}. Give a file, a folder, or an address that fsspec opens."
+    T961 = "INPUT {file} has vanished since the job began. Put it back, and run the same command: what is done stays."
+    T962 = (
+        "INPUT {file} was changed since the job began: it had the size {was}, now {now}. Put the old file back, or "
+        "take a new output folder."
+    )
+    T963 = "INPUT {file} cannot be read: {error}. Repair it, or leave it out."
+    T964 = '{what} needs pyarrow, which is not installed. Run: pip install "spacy-transfer[parquet]"'
+    T965 = "INPUT {file} has no column {field!r}; its columns are: {names}. Name that of the text: --text-field NAME"
+    T966 = "--columns {name}: there is no such column. Near: {near}."
+    T967 = "--columns {name}: {why}. The pipeline has: {has}."
+    T968 = (
+        "{path} could not be written: {error}. Files that are whole stay. Make room, or see to the permissions, and "
+        "run the same command again: it goes on."
+    )
+    T969 = (
+        "OUTPUT {folder} holds another job: {what} differ. Take another folder, or what that job was begun with. It "
+        "was left as it is."
+    )
+    T970 = "OUTPUT {folder} is not empty, and holds no job of this command. It was left as it is: give another folder."
+    T971 = (
+        "Two rows have the id {id!r}: {one} and {other}. Make ids unique, or name another field: --id-field NAME  (if "
+        "no row has it, rows are numbered; {field!r} is metadata then)."
+    )
+    T972 = (
+        "The machine {host} sees {what}. All machines need the same pipeline, and input and output under the same "
+        "paths, on a disk that they share."
+    )
+    T973 = "--fail-fast: the row {id!r} broke: {error}. Shards that are whole stay; the same command goes on."
+    T974 = (
+        "A process of --n-process died: {error} It was killed, or memory ran out. Shards that are whole stay; the same "
+        "command goes on, with fewer processes as well."
+    )
+    T975 = '--engine ray needs Ray, which is not installed. Run: pip install "spacy-transfer[ray]"'
+    T976 = (
+        "--address {address}: no Ray cluster answers there: {error}. Start one (ray start --head), or leave --address "
+        "out."
+    )
+    T977 = (
+        "--n-process {actors} with --threads {threads}: the cluster has {free} processors. Ask for fewer, or add "
+        "machines."
+    )
+    T978 = "OUTPUT {folder}: another command is writing there. Wait for its end, or give another folder."
+    T979 = "{option} belongs to --engine ray. Add that, or leave it out."
 
 
 class Warnings(metaclass=_Coded):
@@ -1531,3 +1575,4 @@ class Warnings(metaclass=_Coded):
         "initialize.components.{name}: {labels} have neither an example nor a label text. They will not be predicted. "
         "Give them texts in label_texts, a dict of label: text."
     )
+    W960 = "{count} of {total} texts broke. They are in {path}, with the reasons; the first one: {error}"

@@ -61,6 +61,7 @@ SCHEDULES = {
 OPTIMIZERS = {f"spacy-transfer.{name}.v1" for name in ("AdamW", "SGD", "RMSprop", "Adafactor")}
 COMMANDS = {
     "transfer_affinity",
+    "transfer_annotate",
     "transfer_assess",
     "transfer_calibrate",
     "transfer_debug",

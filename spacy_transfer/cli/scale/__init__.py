@@ -1,0 +1,1 @@
+"""Commands for more texts than one sitting takes."""

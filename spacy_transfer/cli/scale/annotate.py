@@ -1,0 +1,196 @@
+"""`python -m spacy transfer annotate PIPELINE INPUT OUTPUT`: a pipeline over many texts, which goes on when killed."""
+
+import enum
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from tqdm import tqdm
+from wasabi import msg
+
+from ...checks import COUNT, require
+from ...errors import Errors, Warnings
+from ..app import transfer_cli
+from ..common import CodePath, UseGpu, errors_in_one_line, split_names
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from ...scale.job import Job
+    from ...scale.outputs import Format
+    from ...scale.worker import Options
+
+
+class FormatName(str, enum.Enum):
+    """Of the output."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+    spacy = "spacy"
+
+
+class EngineName(str, enum.Enum):
+    """What runs the pipeline."""
+
+    local = "local"
+    ray = "ray"
+
+
+@transfer_cli.command("annotate")
+def annotate_cli(
+    pipeline: Annotated[str, typer.Argument(help="Name or folder of a pipeline")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="Texts: .txt (a line a text), .jsonl, .csv, .tsv, .parquet, .spacy; a file, a folder, a pattern with "
+            "*, or an address that fsspec opens",
+        ),
+    ],
+    output_path: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the shards")],
+    output_format: Annotated[FormatName, typer.Option("--format", "-f", help="Of the shards")] = FormatName.jsonl,
+    columns: Annotated[
+        str, typer.Option(help="With commas between: text, labels, scores, entities, vectors ...; all but large ones")
+    ] = "",
+    text_field: Annotated[str, typer.Option(help="Key or column of the text")] = "text",
+    id_field: Annotated[str, typer.Option(help="Key or column of the id; rows without one get FILE:NUMBER")] = "id",
+    shard_size: Annotated[int, typer.Option(help="Texts in a shard")] = 10_000,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Texts in a batch")] = 64,
+    n_process: Annotated[
+        int | None, typer.Option("--n-process", "-n", help="Processes; of Ray actors; 1, with Ray as many as fit")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Of each process; of an actor 1")] = None,
+    engine: Annotated[EngineName, typer.Option(help="ray: on a Ray cluster")] = EngineName.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster: HOST:PORT, ray://HOST:PORT or auto; this machine without it")
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first text that breaks")] = False,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
+) -> None:
+    """
+    Run a pipeline over texts, and write shards with ids, metadata and the columns that were chosen.
+
+    The same command goes on after it was killed. Texts that break are in OUTPUT/errors.jsonl.
+    """
+    from ...scale.worker import Options
+
+    options = Options(batch_size, threads, fail_fast, code_path, use_gpu)
+    with errors_in_one_line():
+        require("annotate", COUNT, n_process=n_process, threads=threads, shard_size=shard_size, batch_size=batch_size)
+        if address is not None and engine is EngineName.local:
+            raise ValueError(Errors.T979.format(option="--address"))
+        done = annotate(
+            pipeline,
+            source,
+            output_path,
+            output_format=output_format.value,
+            columns=split_names(columns),
+            text_field=text_field,
+            id_field=id_field,
+            shard_size=shard_size,
+            options=options,
+            n_process=n_process,
+            use_ray=engine is EngineName.ray,
+            address=address,
+        )
+        if done.broken == done.total:
+            raise ValueError(
+                Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first)
+            )
+    if done.broken:
+        msg.warn(Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first))
+    msg.good(f"{done.total - done.broken:,} texts are in {done.shards:,} shards in {output_path}")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job came to: texts, those that broke, shards, and the file and first reason of those that broke."""
+
+    total: int
+    broken: int
+    shards: int
+    errors: Path
+    first: str
+
+
+def annotate(
+    pipeline: str,
+    source: str,
+    output_path: Path,
+    *,
+    output_format: "Format" = "jsonl",
+    columns: list[str] | None = None,
+    text_field: str = "text",
+    id_field: str = "id",
+    shard_size: int = 10_000,
+    options: "Options | None" = None,
+    n_process: int | None = None,
+    use_ray: bool = False,
+    address: str | None = None,
+) -> Done:
+    """Annotate texts, or go on with that.
+
+    source (str): A file, a folder, a pattern with *, or an address that fsspec opens.
+    columns (Optional[List[str]]): Of the output; None for all that are filled and not large.
+    n_process (Optional[int]): Processes, or actors.
+    address (Optional[str]): Of a Ray cluster.
+    RETURNS (Done): What it came to, with all that earlier calls did.
+    RAISES (ValueError): When input or output cannot be read or written, or belong to another job.
+    """
+    from ...extras import import_extra
+    from ...scale.columns import choose_columns
+    from ...scale.input_files import find_files
+    from ...scale.job import Settings, locked, open_job
+    from ...scale.outputs import check_parquet
+    from ...scale.rows import Fields
+    from ...scale.worker import Options, load_pipeline
+
+    options = options or Options()
+    if use_ray:
+        import_extra("ray", Errors.T975)
+    if output_format == "parquet":
+        check_parquet("--format parquet")
+    files = find_files(source)
+    nlp = load_pipeline(pipeline, options)
+    chosen = choose_columns(nlp, columns or [], docs=output_format == "spacy")
+    settings = Settings(output_format, chosen, Fields(text_field, id_field), shard_size)
+    with locked(output_path):
+        job = open_job(output_path, pipeline, files, settings, options.code)
+        try:
+            _run(job, options, nlp, n_process, use_ray=use_ray, address=address)
+        finally:
+            broken = job.gather_errors()
+    return _summary(job, broken)
+
+
+def _run(
+    job: "Job", options: "Options", nlp: "Language", n_process: int | None, *, use_ray: bool, address: str | None
+) -> None:
+    from ...scale.engine_local import run_here
+    from ...scale.engine_ray import run_on_ray
+
+    todo = job.todo()
+    total = sum(job.count(number) for number in range(len(job.shards)))
+    done = total - sum(job.count(number) for number in todo)
+    if not todo:
+        return
+    with tqdm(total=total, initial=done, desc="Annotating", unit=" texts", disable=None, smoothing=0.1) as bar:
+        if use_ray:
+            run_on_ray(job, todo, options, bar.update, address=address, actors=n_process)
+        else:
+            run_here(job, todo, options, nlp, n_process or 1, bar.update)
+
+
+def _summary(job: "Job", broken: int) -> Done:
+    from ...scale.job import ERRORS
+
+    path = job.folder / ERRORS
+    first = ""
+    if broken:
+        with path.open(encoding="utf8") as lines:
+            first = json.loads(next(lines))["error"]
+    total = sum(job.count(number) for number in range(len(job.shards)))
+    return Done(total, broken, len(job.shards), path, first)
