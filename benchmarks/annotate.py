@@ -1,0 +1,236 @@
+"""What `spacy transfer annotate` costs, and what is left of it after kill -9.
+
+    python benchmarks/annotate.py apply [--texts FILE] [--most 20000] [--rounds 3]
+    python benchmarks/annotate.py memory [--texts FILE] [--most 1000000]
+    python benchmarks/annotate.py ray [--texts FILE] [--most 6000] [--rounds 3]
+    python benchmarks/annotate.py kills [--rounds 10] [--ray]
+
+FILE holds one text a line; without it, the sentences of BBC News articles are taken. `apply` compares with `spacy
+apply` in one process, in turn; both load the pipeline and write .spacy. `ray` counts from the first shards on, when all
+processes are warm. `kills` kills at random moments, and looks for each id in the shards at the end.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import spacy
+from common import bbc_texts, initialized, our_config, print_rows, read_lines, speedup, time_in_turn
+from spacy.cli.apply import apply
+
+from spacy_transfer.cli.scale.annotate import annotate
+from spacy_transfer.scale.worker import Options
+
+Rows = list[tuple[str, str, str]]
+_WARM = 0.1  # Share of the texts after which memory must stay as it is.
+SLOW = """
+import time
+from spacy.language import Language
+
+@Language.component("slow")
+def slow(doc):
+    time.sleep(0.002)
+    return doc
+"""
+
+
+def sentences(path: Path | None, most: int) -> list[str]:
+    if path is not None:
+        return read_lines(path, most)
+    found = [line for text in bbc_texts(2000) for line in text.split(". ") if line.strip()]
+    return [" ".join(line.split()) for line in found][:most]
+
+
+def write_jsonl(path: Path, texts: Iterable[str]) -> Path:
+    with path.open("w", encoding="utf8") as file:
+        for i, text in enumerate(texts):
+            file.write(json.dumps({"id": f"t{i}", "text": text}) + "\n")
+    return path
+
+
+@contextmanager
+def sizes_of_memory() -> Iterator[list[float]]:
+    """YIELDS (List[float]): Resident memory of this process in MB, every half second."""
+    sizes, end, process = list[float](), threading.Event(), psutil.Process()
+
+    def look() -> None:
+        while not end.wait(0.5):
+            sizes.append(process.memory_info().rss / 2**20)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        end.set()
+        thread.join()
+
+
+def growth(sizes: list[float]) -> str:
+    warm = max(1, int(len(sizes) * _WARM))
+    start, most = max(sizes[:warm]), max(sizes[warm:], default=sizes[-1])
+    return f"{start:.0f} MB at most in the first tenth, {most:.0f} MB later: {100 * (most / start - 1):+.1f}%"
+
+
+def against_apply(texts: list[str], rounds: int, folder: Path) -> Rows:
+    initialized(our_config("textcat_transformer")).to_disk(folder / "model")
+    source, sizes = write_jsonl(folder / "in.jsonl", texts), list[list[float]]()
+
+    def ours() -> None:
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        with sizes_of_memory() as found:
+            annotate(str(folder / "model"), str(source), folder / "out", output_format="spacy")
+        sizes.append(found)
+
+    runners: dict[str, Callable[[], None]] = {
+        "annotate": ours,
+        "apply": lambda: apply(source, folder / "out.spacy", str(folder / "model"), "text", 64, 1),
+        "batch 1": lambda: apply(source, folder / "out.spacy", str(folder / "model"), "text", 1, 1),
+    }
+    seconds = time_in_turn(runners, rounds)
+    speed = {name: len(texts) / statistics.median(taken) for name, taken in seconds.items()}
+    measured = (
+        f"{speed['annotate']:,.0f} texts/s: {speedup(seconds, 'annotate', 'apply'):.2f} x `spacy apply -b 64` "
+        f"({speed['apply']:,.0f}), {speedup(seconds, 'annotate', 'batch 1'):.2f} x its default `-b 1` "
+        f"({speed['batch 1']:,.0f})"
+    )
+    what = f"annotate, one process, {len(texts):,} sentences, MiniLM textcat"
+    return [(what, measured, ">= 1.0 x"), (f"{what}: memory", growth(sizes[-1]), "flat")]
+
+
+def memory(texts: list[str], most: int, folder: Path) -> Rows:
+    initialized(our_config("textcat_vectors"), texts).to_disk(folder / "model")
+    short = [" ".join(text.split()[:8]) for text in texts]
+    # Numbers are words that no vocabulary has.
+    source = write_jsonl(folder / "in.jsonl", (f"{short[i % len(short)]} {i}" for i in range(most)))
+    start = time.perf_counter()
+    with sizes_of_memory() as sizes:
+        options = Options(batch_size=256)
+        annotate(str(folder / "model"), str(source), folder / "out", columns=["labels", "scores"], options=options)
+    speed = most / (time.perf_counter() - start)
+    return [(f"annotate, {most:,} short texts, GloVe textcat: memory ({speed:,.0f} texts/s)", growth(sizes), "<= +2%")]
+
+
+def from_first_shards(folder: Path, n_texts: int, workers: int) -> float:
+    """RETURNS (float): Texts per second from when the first shard of every worker was there."""
+    paths = sorted(folder.glob("shard-*"), key=lambda path: path.stat().st_mtime)
+    seconds = paths[-1].stat().st_mtime - paths[workers - 1].stat().st_mtime
+    return n_texts * (len(paths) - workers) / len(paths) / seconds
+
+
+def against_ray(texts: list[str], rounds: int, folder: Path) -> Rows:
+    initialized(our_config("textcat_transformer")).to_disk(folder / "model")
+    source, out = write_jsonl(folder / "in.jsonl", texts), folder / "out"
+    speeds: dict[str, list[float]] = {"ray": [], "plain": []}
+    for _ in range(rounds):
+        for name, found in speeds.items():
+            shutil.rmtree(out, ignore_errors=True)
+            command = "--engine ray -n 2 --threads 1" if name == "ray" else "--threads 2"
+            run_command(folder, source, out, *command.split(), "--shard-size", str(len(texts) // 20))
+            found.append(from_first_shards(out, len(texts), 2 if name == "ray" else 1))
+    ratio = statistics.median(a / b for a, b in zip(speeds["ray"], speeds["plain"], strict=True))
+    ray, plain = (statistics.median(found) for found in speeds.values())
+    measured = f"{ray:,.0f} texts/s: {ratio:.2f} x one process with 2 threads ({plain:,.0f}); start-up not counted"
+    return [(f"annotate by Ray, 2 actors with 1 thread, {len(texts):,} sentences", measured, ">= 0.8 x")]
+
+
+def run_command(folder: Path, source: Path, out: Path, *more: str) -> None:
+    subprocess.run(command(folder, source, out, *more), check=True, stdout=subprocess.DEVNULL)
+
+
+def command(folder: Path, source: Path, out: Path, *more: str) -> list[str]:
+    start = [sys.executable, "-m", "spacy", "transfer", "annotate"]
+    return [*start, str(folder / "model"), str(source), str(out), *more]
+
+
+def kills(rounds: int, with_ray: bool, folder: Path) -> Rows:
+    nlp = spacy.blank("en")
+    (folder / "slow.py").write_text(SLOW)
+    exec(SLOW, {})
+    nlp.add_pipe("slow")
+    nlp.to_disk(folder / "model")
+    n_texts, draw, wrong, killed = 4000, random.Random(0), 0, {"worker": 0, "driver": 0}
+    source = write_jsonl(folder / "in.jsonl", (f"text {i}" for i in range(n_texts)))
+    more = ["--code", str(folder / "slow.py"), "--shard-size", "100"]
+    more += ["--engine", "ray", "-n", "2"] if with_ray else []
+    for number in range(rounds):
+        out = folder / f"out{number}"
+        process = subprocess.Popen(command(folder, source, out, *more), stdout=subprocess.DEVNULL)
+        if with_ray and wait_for_shards(process, out, draw.randrange(1, 15)):
+            killed["worker"] += kill_actor(process)
+        if wait_for_shards(process, out, draw.randrange(16, 38)):
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGKILL)
+            killed["driver"] += 1
+            psutil.wait_procs(children, timeout=60)
+        process.wait()
+        left = len(list(out.glob("shard-*")))
+        run_command(folder, source, out, *more)
+        found = [json.loads(line)["id"] for path in sorted(out.glob("shard-*")) for line in path.open(encoding="utf8")]
+        wrong += found != [f"t{i}" for i in range(n_texts)]
+        print(f"{number}: {left} of 40 shards were there after the kill", file=sys.stderr, flush=True)
+    what = "a Ray worker, then the driver" if with_ray else "the plain process"
+    measured = (
+        f"{rounds - wrong} of {rounds} jobs have each of {n_texts:,} texts once, in order "
+        f"(killed: {killed['driver']} {'drivers' if with_ray else 'processes'}"
+        + (f", {killed['worker']} workers)" if with_ray else ")")
+    )
+    return [(f"annotate, kill -9 of {what}, and the same command again", measured, f"{rounds} of {rounds}")]
+
+
+def wait_for_shards(process: "subprocess.Popen[bytes]", out: Path, count: int) -> bool:
+    """RETURNS (bool): Whether so many shards are there while the process still runs."""
+    while process.poll() is None:
+        if len(list(out.glob("shard-*"))) >= count:
+            time.sleep(random.random() * 0.2)
+            return process.poll() is None
+        time.sleep(0.01)
+    return False
+
+
+def kill_actor(driver: "subprocess.Popen[bytes]") -> bool:
+    """Kill a process of Ray that annotates: their names begin with ray::MapWorker."""
+    for child in psutil.Process(driver.pid).children(recursive=True):
+        name = " ".join(child.cmdline())
+        if name.startswith("ray::") and "Annotator" in name:
+            os.kill(child.pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("part", choices=["apply", "memory", "ray", "kills"])
+    args.add_argument("--texts", type=Path)
+    args.add_argument("--most", type=int)
+    args.add_argument("--rounds", type=int)
+    args.add_argument("--ray", action="store_true")
+    opts = args.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if opts.part == "apply":
+            rows = against_apply(sentences(opts.texts, opts.most or 20_000), opts.rounds or 3, folder)
+        elif opts.part == "memory":
+            rows = memory(sentences(opts.texts, 20_000), opts.most or 1_000_000, folder)
+        elif opts.part == "ray":
+            rows = against_ray(sentences(opts.texts, opts.most or 6000), opts.rounds or 3, folder)
+        else:
+            rows = kills(opts.rounds or 10, opts.ray, folder)
+    print_rows(rows)
+
+
+if __name__ == "__main__":
+    main()

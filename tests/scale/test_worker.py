@@ -1,0 +1,88 @@
+"""One worker: each row once, in a shard or among the errors."""
+
+import pytest
+import spacy
+
+from spacy_transfer.scale import worker as workers
+from spacy_transfer.scale.input_files import find_files
+from spacy_transfer.scale.job import Settings, open_job
+from spacy_transfer.scale.rows import Fields
+from spacy_transfer.scale.worker import Options, Worker
+
+from .texts import BROKEN, breaks_on_some, pipeline, read_jsonl, write_jsonl  # noqa: F401 (a component)
+
+
+@pytest.fixture
+def job(tmp_path):
+    nlp = pipeline()
+    nlp.add_pipe("breaks_on_some")
+    nlp.to_disk(tmp_path / "model")
+    path = write_jsonl(tmp_path / "in.jsonl", 60)
+    lines = path.read_text().splitlines()
+    lines[7], lines[40] = "{", f'{{"id": "bad", "text": "{BROKEN}", "k": 1}}'
+    path.write_text("\n".join(lines))
+    (tmp_path / "out").mkdir()
+    settings = Settings("jsonl", ["text", "entities"], Fields(), 25)
+    return open_job(tmp_path / "out", str(tmp_path / "model"), find_files(str(path)), settings)
+
+
+def test_rows_that_break_are_written_and_the_rest_goes_on(job):
+    done = []
+    worker = Worker(job, Options(batch_size=3), on_rows=done.append)
+    assert [worker(number) for number in range(3)] == [1, 1, 0] and sum(done) == 60
+    assert job.gather_errors() == 2
+    errors = read_jsonl(job.folder, "errors.jsonl")
+    assert [(row["id"], row["text"]) for row in errors] == [("in.jsonl:8", ""), ("bad", BROKEN)]
+    assert "no such text" in errors[1]["error"] and errors[1]["meta"] == {"k": 1}
+    rows = read_jsonl(job.folder)
+    assert [row["id"] for row in rows] == [f"r{i}" for i in range(60) if i not in (7, 40)]
+    nlp = spacy.load(job.pipeline)
+    for row in rows:
+        assert [ent["start"] for ent in row["entities"]] == [ent.start_char for ent in nlp(row["text"]).ents]
+    assert sorted(path.name for path in job.work.iterdir() if path.suffix == ".part") == []
+
+
+def test_a_text_that_the_pipeline_refuses(job):
+    worker = Worker(job, Options())
+    worker._nlp.max_length = 10
+    assert worker(2) == 10
+    assert "E088" in (job.errors(2)).read_text()
+
+
+def test_a_shard_that_is_there_stays(job):
+    job.shard(0).write_text("as it was")
+    assert Worker(job, Options())(0) == 0 and job.shard(0).read_text() == "as it was"
+
+
+def test_errors_of_an_earlier_try_are_forgotten(job):
+    job.errors(2).write_text("{}\n")
+    Worker(job, Options())(2)
+    assert not job.errors(2).exists()
+
+
+def test_stop_at_the_first(job):
+    with pytest.raises(ValueError, match=r"\[T973\].*'in.jsonl:8'.*no JSON"):
+        Worker(job, Options(fail_fast=True))(0)
+    assert not job.shard(0).exists() and not list(job.work.glob("*.part"))
+
+
+def test_what_another_machine_sees(job, tmp_path):
+    with pytest.raises(ValueError, match=r"\[T972\].*no job in"):
+        Worker.in_folder(tmp_path / "elsewhere", Options())
+    assert Worker.in_folder(job.folder, Options())(2) == 0
+    pipeline().to_disk(job.pipeline)
+    with pytest.raises(ValueError, match=r"\[T972\].*another pipeline"):
+        Worker.in_folder(job.folder, Options())
+
+
+def test_the_vocabulary_does_not_grow(job):
+    worker = Worker(job, Options())
+    before = len(worker._nlp.vocab), len(worker._nlp.vocab.strings)
+    for number in range(3):
+        worker(number)
+    assert (len(worker._nlp.vocab), len(worker._nlp.vocab.strings)) == before
+
+
+def test_no_pipeline_of_that_name():
+    with pytest.raises(ValueError, match=r"\[T372\] PIPELINE"):
+        workers.load_pipeline("no_such_pipeline", Options())
