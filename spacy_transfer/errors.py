@@ -1394,7 +1394,7 @@ class Errors(metaclass=_Coded):
     T973 = "--fail-fast: the row {id!r} broke: {error}. Shards that are whole stay; the same command goes on."
     T974 = (
         "A process of --n-process died: {error} It was killed, or memory ran out. Shards that are whole stay; the same "
-        "command goes on, with fewer processes as well."
+        "command goes on, with fewer processes too."
     )
     T975 = '--engine ray needs Ray, which is not installed. Run: pip install "spacy-transfer[ray]"'
     T976 = (

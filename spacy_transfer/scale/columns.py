@@ -96,11 +96,12 @@ def getters(nlp: Language, names: Sequence[str]) -> dict[str, Get]:
 
 def _is_filled(nlp: Language, name: str) -> bool:
     needs = COLUMNS[name].needs
-    if name == "vectors":
-        return bool(nlp.vocab.vectors_length or len(nlp("a").vector))
+    if name == "vectors" and nlp.vocab.vectors_length:
+        return True
     if name == "numbers":
         return bool(_numbered(nlp))
-    assigned = {value for pipe in nlp.pipe_names for value in nlp.get_pipe_meta(pipe).assigns}
+    pipes = [name for name, pipe in nlp.pipeline if needs != "doc.tensor" or getattr(pipe, "keep_rows", True)]
+    assigned = {value for pipe in pipes for value in nlp.get_pipe_meta(pipe).assigns}
     # The parser and the senter name the attribute, the sentencizer the sentences.
     if name == "sentences":
         return bool({"token.is_sent_start", "doc.sents"} & assigned)

@@ -14,10 +14,11 @@ from typing import Any
 
 from ..errors import Errors
 from ..extras import import_extra
-from .job import Job
+from .job import WORK, Job
 from .worker import Options, Worker
 
 _SECONDS = 10  # For an address to answer.
+_TRIES = 4  # Of a shard.
 _BLOCKS = 2000  # Most blocks of shards: a block is what Ray Data hands out, and repeats.
 
 
@@ -34,10 +35,23 @@ class Annotator:
             if self._worker is None:
                 self._worker = Worker.in_folder(self._folder, self._options)
             for number in numbers:
+                self._count_try(number)
                 self._worker(number)
         except (ValueError, ImportError, OSError) as error:
             failed = str(error)
         return {"shard": numbers, "failed": [failed] * len(numbers)}
+
+    def _count_try(self, number: int) -> None:
+        """Ray would try for ever with a text on which the process dies."""
+        path = _tries(self._folder, number)
+        with path.open("ab") as file:
+            file.write(b".")
+        if path.stat().st_size > _TRIES:
+            raise ValueError(Errors.T974.format(error=f"shard {number} was tried {_TRIES} times."))
+
+
+def _tries(folder: Path, number: int) -> Path:
+    return folder / WORK / f"tries-{number:06d}"
 
 
 def run_on_ray(
@@ -58,6 +72,8 @@ def run_on_ray(
     RAISES (ValueError): When there is no cluster, or a shard cannot be read or written.
     """
     threads = options.threads or 1
+    for number in todo:
+        _tries(job.folder, number).unlink(missing_ok=True)
     with cluster(address, None if actors is None else actors * threads) as ray:
         free = int(ray.cluster_resources().get("CPU", 0)) // threads
         actors = min(actors or free, len(todo))

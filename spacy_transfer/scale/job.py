@@ -175,16 +175,29 @@ def open_job(folder: Path, pipeline: str, files: list[InputFile], settings: Sett
     code (Optional[Path]): A file of Python that the pipeline needs.
     RAISES (ValueError): When the folder holds another job, or the input cannot be read.
     """
+    # Other processes have other working folders.
+    pipeline = str(Path(pipeline).resolve()) if Path(pipeline).exists() else pipeline
     known_by = fingerprints(pipeline, files, settings, code)
-    job = load_job(folder)
-    if job is not None:
-        others = [key for key, value in known_by.items() if job.known_by.get(key) != value]
-        if others:
-            raise ValueError(Errors.T969.format(folder=folder, what=" and ".join(others)))
-        return job
-    job = Job(folder, pipeline, known_by, settings, files, plan(files, settings))
-    job.save()
+    old = load_job(folder)
+    if old is not None:
+        _check_same(old, known_by, files)
+    shards = plan(files, settings) if old is None else old.shards
+    # The same files may lie elsewhere now.
+    job = Job(folder, pipeline, known_by, settings, files, shards)
+    if job != old:
+        job.save()
+    for part in job.work.glob("shard-*.part"):
+        part.unlink(missing_ok=True)
     return job
+
+
+def _check_same(old: Job, known_by: dict[str, str], files: Sequence[InputFile]) -> None:
+    others = [key for key, value in known_by.items() if old.known_by.get(key) != value]
+    if "input" in others:
+        before, now = ({(file.name, file.size, file.stamp) for file in each} for each in (old.files, files))
+        others[others.index("input")] = f"input ({min(before ^ now)[0]})"
+    if others:
+        raise ValueError(Errors.T969.format(folder=old.folder, what=" and ".join(others)))
 
 
 def fingerprints(pipeline: str, files: Sequence[InputFile], settings: Settings, code: Path | None) -> dict[str, str]:

@@ -29,6 +29,8 @@ def test_an_actor_sends_errors_to_the_driver(job):
     assert job.todo() == [1, 2, 4]
     (job.folder.parent / "in.jsonl").unlink()
     assert "[T961]" in actor({"item": numpy.array([1])})["failed"][0]
+    (job.folder / ".job" / "tries-000002").write_bytes(b"....")
+    assert "[T974]" in actor({"item": numpy.array([2])})["failed"][0]
     assert "[T972]" in Annotator(str(job.folder / "x"), Options())({"item": numpy.array([1])})["failed"][0]
 
 

@@ -45,8 +45,13 @@ def test_every_row_is_in_one_shard(given, size):
 def test_a_job_goes_on_without_a_new_plan(given, monkeypatch):
     job = begin(given)
     job.shard(1).touch()
+    (job.work / "shard-000002.jsonl.0.part").touch()
     monkeypatch.setattr(jobs, "plan", None)
     assert begin(given) == job == load_job(given / "out") and begin(given).todo() == [0, 2]
+    assert not list(job.work.glob("*.part"))
+    (given / "in").rename(given / "elsewhere")
+    (given / "in").symlink_to(given / "elsewhere")
+    assert begin(given).todo() == [0, 2]
 
 
 def test_another_job_is_refused(given):
@@ -61,7 +66,7 @@ def test_another_job_is_refused(given):
     with pytest.raises(ValueError, match=r"\[T969\].*pipeline differ"):
         begin(given)
     (given / "in" / "e.txt").write_text("more")
-    with pytest.raises(ValueError, match=r"\[T969\].*pipeline and input differ"):
+    with pytest.raises(ValueError, match=r"\[T969\].*pipeline and input \(e.txt\) differ"):
         begin(given)
     assert (given / "out" / ".job" / "job.json").read_bytes() == before
 

@@ -77,7 +77,8 @@ def annotate_cli(
     """
     from ...scale.worker import Options
 
-    options = Options(batch_size, threads, fail_fast, code_path, use_gpu)
+    code = None if code_path is None else code_path.resolve()
+    options = Options(batch_size, threads, fail_fast, code, use_gpu)
     with errors_in_one_line():
         require("annotate", COUNT, n_process=n_process, threads=threads, shard_size=shard_size, batch_size=batch_size)
         if address is not None and engine is EngineName.local:

@@ -64,7 +64,7 @@ def test_texts_that_break_are_counted(places):
     assert len(read_jsonl(places / "out")) == 2 and len(read_jsonl(places / "out", "errors.jsonl")) == 1
     (places / "all.txt").write_text(f"{BROKEN}\n")
     code, printed = call(places, source="all.txt")
-    assert code == 1 and "[T969]" in printed and "input differ" in printed
+    assert code == 1 and "[T969]" in printed and "input (all.txt) differ" in printed
     assert call(places, "--fail-fast", source="in.txt")[0] == 0, "how a job is run may change"
 
 
