@@ -37,6 +37,7 @@ class Annotator:
             for number in numbers:
                 self._count_try(number)
                 self._worker(number)
+                _tries(self._folder, number).unlink(missing_ok=True)
         except (ValueError, ImportError, OSError) as error:
             failed = str(error)
         return {"shard": numbers, "failed": [failed] * len(numbers)}
