@@ -136,7 +136,9 @@ class DocWriter:
                 doc.spans.clear()
             if not {"labels", "scores"} & set(self._columns):
                 doc.cats = {}
-            doc.user_data |= {"id": row.id, "meta": json.loads(as_line(row.meta))}
+            # msgpack has no place for what JSON cannot say, nor for halves of characters.
+            meta = json.dumps(row.meta, ensure_ascii=False, default=str).encode("utf8", "replace")
+            doc.user_data |= {"id": row.id, "meta": json.loads(meta)}
             self._docs.add(doc)
 
     def close(self) -> None:

@@ -96,10 +96,9 @@ def _of_jsonl(source: _Source) -> Iterator[Row]:
         row = _decoded(source.row(number, at), line)
         if not row.error:
             try:
-                found = json.loads(row.text)
+                row = _filled(row, json.loads(row.text), source.fields)
             except (ValueError, RecursionError) as error:
-                found = f"no JSON: {error}"
-            row = _filled(row, found, source.fields)
+                row.error, row.meta, row.text = f"it is no JSON: {error}", {"row": row.text[:_MOST]}, ""
         yield row
 
 
