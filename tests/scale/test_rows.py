@@ -84,7 +84,8 @@ def test_rows_that_break_do_not_end_the_file(tmp_path):
     found = rows(find_files(str(tmp_path / "a.jsonl"))[0])
     assert [bool(row.error) for row in found] == [False, True, True, True, True, True, False]
     assert (
-        "no JSON" in found[1].error
+    assert "no JSON" in found[1].error and found[1].meta == {"row": "{\n"}
+    assert "of type int" in found[3].error and "not UTF-8" in found[4].error
         and found[1].meta == {"row": "{\n"}
         and "of type int" in found[3].error
         and "not UTF-8" in found[4].error
