@@ -2,6 +2,7 @@
 
     python benchmarks/annotate.py apply [--texts FILE] [--most 20000] [--rounds 3]
     python benchmarks/annotate.py memory [--texts FILE] [--most 1000000]
+    python benchmarks/annotate.py plan [--texts FILE] [--most 20000]
     python benchmarks/annotate.py ray [--texts FILE] [--most 6000] [--rounds 3]
     python benchmarks/annotate.py kills [--rounds 10] [--ray]
 
@@ -35,6 +36,9 @@ from common import bbc_texts, initialized, our_config, print_rows, read_lines
 from spacy.cli.apply import apply
 
 from spacy_transfer.cli.scale.annotate import annotate
+from spacy_transfer.scale.input_files import find_files
+from spacy_transfer.scale.job import Settings, plan
+from spacy_transfer.scale.rows import Fields
 from spacy_transfer.scale.worker import Options
 
 Rows = list[tuple[str, str, str]]
@@ -141,6 +145,16 @@ def memory(texts: list[str], most: int, folder: Path) -> Rows:
     return [(what, growth(sizes), "<= +2%")]
 
 
+def planning(texts: list[str], folder: Path) -> Rows:
+    """What the driver does alone: it reads all input once, to say where shards begin, and that no id stands twice."""
+    files = find_files(str(write_jsonl(folder / "in.jsonl", texts)))
+    start = time.process_time()
+    shards = plan(files, Settings("jsonl", ["labels"], Fields(), 10_000))
+    speed = len(texts) / (time.process_time() - start)
+    size = len(json.dumps(shards)) / len(shards)
+    return [(f"annotate, planning of {len(texts):,} sentences", f"{speed:,.0f} texts/s, {size:.0f} bytes a shard", "-")]
+
+
 def from_first_shards(folder: Path, n_texts: int, workers: int) -> float:
     """RETURNS (float): Texts per second from when the first shard of every worker was there."""
     paths = sorted(folder.glob("shard-*"), key=lambda path: path.stat().st_mtime)
@@ -240,7 +254,7 @@ def kill_actor(driver: Process) -> bool:
 
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("part", choices=["apply", "memory", "ray", "kills"])
+    args.add_argument("part", choices=["apply", "memory", "plan", "ray", "kills"])
     args.add_argument("--texts", type=Path)
     args.add_argument("--most", type=int)
     args.add_argument("--rounds", type=int)
@@ -254,6 +268,8 @@ def main() -> None:
             rows = against_apply(sentences(opts.texts, opts.most or 20_000), opts.rounds or 3, folder)
         elif opts.part == "memory":
             rows = memory(sentences(opts.texts, 20_000), opts.most or 1_000_000, folder)
+        elif opts.part == "plan":
+            rows = planning(sentences(opts.texts, opts.most or 20_000), folder)
         elif opts.part == "ray":
             rows = against_ray(sentences(opts.texts, opts.most or 6000), opts.rounds or 3, folder)
         else:

@@ -37,6 +37,7 @@ TABLES = {
         "loading": "loading.py",
         "annotate": "annotate.py apply",
         "annotate_memory": "annotate.py memory",
+        "annotate_plan": "annotate.py plan",
         "annotate_ray": "annotate.py ray",
         "annotate_kills": "annotate.py kills",
         "annotate_kills_ray": "annotate.py kills --ray",
