@@ -1398,8 +1398,8 @@ class Errors(metaclass=_Coded):
     )
     T975 = '--engine ray needs Ray, which is not installed. Run: pip install "spacy-transfer[ray]"'
     T976 = (
-        "--address {address}: no Ray cluster answers there: {error}. Start one (ray start --head), or leave --address "
-        "out."
+        "--engine ray: no cluster answers at {address}: {error}. Start one (ray start --head), or leave --address out "
+        "to use this machine alone."
     )
     T977 = (
         "--n-process {actors} with --threads {threads}: the cluster has {free} processors. Ask for fewer, or add "

@@ -115,8 +115,8 @@ def cluster(address: str | None, processors: int | None) -> Iterator[Any]:
         if address:
             _knock(address)
         ray.init(**({"address": address} if address else here), logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise ValueError(Errors.T976.format(address=address, error=error)) from error
+    except Exception as error:  # Ray raises Exception itself when it does not start in time.
+        raise ValueError(Errors.T976.format(address=address or "this machine", error=error)) from error
     try:
         yield ray
     finally:
