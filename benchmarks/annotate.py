@@ -20,15 +20,15 @@ import random
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
+from typing import Any
 
 import psutil
 import spacy
@@ -166,25 +166,47 @@ def against_ray(texts: list[str], rounds: int, folder: Path) -> Rows:
     initialized(our_config("textcat_transformer")).to_disk(folder / "model")
     source, out = write_jsonl(folder / "in.jsonl", texts), folder / "out"
     speeds: dict[str, list[float]] = {"ray": [], "plain": []}
-    for _ in range(rounds):
-        for name, found in speeds.items():
-            shutil.rmtree(out, ignore_errors=True)
-            command = "--engine ray -n 2 --threads 1" if name == "ray" else "--threads 2"
-            run_command(folder, source, out, *command.split(), "--shard-size", str(len(texts) // 20))
-            found.append(from_first_shards(out, len(texts), 2 if name == "ray" else 1))
+    with ray_cluster() as address:
+        for _ in range(rounds):
+            for name, found in speeds.items():
+                shutil.rmtree(out, ignore_errors=True)
+                options = Options(threads=1 if name == "ray" else 2)
+                more = {"use_ray": True, "address": address, "n_process": 2} if name == "ray" else {}
+                process = start(folder / "model", source, out, shard_size=len(texts) // 20, options=options, **more)
+                process.join()
+                found.append(from_first_shards(out, len(texts), 2 if name == "ray" else 1))
     ratio = statistics.median(a / b for a, b in zip(speeds["ray"], speeds["plain"], strict=True))
     ray, plain = (statistics.median(found) for found in speeds.values())
     measured = f"{ray:,.0f} texts/s: {ratio:.2f} x one process with 2 threads ({plain:,.0f}); start-up not counted"
     return [(f"annotate by Ray, 2 actors with 1 thread, {len(texts):,} sentences", measured, ">= 0.8 x")]
 
 
-def run_command(folder: Path, source: Path, out: Path, *more: str) -> None:
-    subprocess.run(command(folder, source, out, *more), check=True, stdout=subprocess.DEVNULL)
+@contextmanager
+def ray_cluster() -> Iterator[str]:
+    """YIELDS (str): The address of a cluster with two processors, on this machine."""
+    importlib.import_module("ray.data")  # What is imported here is not imported again in forked processes.
+    from ray.cluster_utils import Cluster
+
+    for left in range(4, -1, -1):
+        try:
+            cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+            break
+        except Exception as error:  # Ray waits for 30 s, which is too short where much else runs.
+            print(f"{error}", file=sys.stderr, flush=True)
+            if not left:
+                raise
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
 
 
-def command(folder: Path, source: Path, out: Path, *more: str) -> list[str]:
-    start = [sys.executable, "-m", "spacy", "transfer", "annotate"]
-    return [*start, str(folder / "model"), str(source), str(out), *more]
+def start(model: Path, source: Path, out: Path, **settings: Any) -> Process:
+    """RETURNS (Process): A process that annotates."""
+    given = (str(model), str(source), out)
+    process = multiprocessing.get_context("fork").Process(target=annotate, args=given, kwargs=settings)
+    process.start()
+    return process
 
 
 def kills(rounds: int, with_ray: bool, folder: Path) -> Rows:
@@ -195,37 +217,26 @@ def kills(rounds: int, with_ray: bool, folder: Path) -> Rows:
     nlp.to_disk(folder / "model")
     n_texts, draw, wrong, killed = 4000, random.Random(0), 0, {"worker": 0, "driver": 0}
     source = write_jsonl(folder / "in.jsonl", (f"text {i}" for i in range(n_texts)))
-    if with_ray:
-        importlib.import_module("ray.data")
-
-    def start(out: Path) -> Process:
-        options = Options(code=folder / "slow.py")
-        more = {"use_ray": True, "n_process": 2} if with_ray else {}
-        given = {"shard_size": 100, "options": options, **more}
-        # What is imported here is not imported again.
-        process = multiprocessing.get_context("fork").Process(
-            target=annotate, args=(str(folder / "model"), str(source), out), kwargs=given
-        )
-        process.start()
-        return process
-
-    for number in range(rounds):
-        out = folder / f"out{number}"
-        process = start(out)
-        if with_ray and wait_for_shards(process, out, draw.randrange(1, 15)):
-            killed["worker"] += kill_actor(process)
-        if wait_for_shards(process, out, draw.randrange(16, 38)):
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-            killed["driver"] += 1
-            psutil.wait_procs(children, timeout=60)
-        process.join()
-        left = len(list(out.glob("shard-*")))
-        process = start(out)
-        process.join()
-        found = [json.loads(line)["id"] for path in sorted(out.glob("shard-*")) for line in path.open(encoding="utf8")]
-        wrong += process.exitcode != 0 or found != [f"t{i}" for i in range(n_texts)]
-        print(f"{number}: {left} of 40 shards were there after the kill", file=sys.stderr, flush=True)
+    with ray_cluster() if with_ray else nullcontext() as address:
+        more = {"use_ray": True, "address": address, "n_process": 2} if with_ray else {}
+        more |= {"shard_size": 100, "options": Options(code=folder / "slow.py")}
+        for number in range(rounds):
+            out = folder / f"out{number}"
+            process = start(folder / "model", source, out, **more)
+            if with_ray and wait_for_shards(process, out, draw.randrange(1, 15)):
+                killed["worker"] += kill_actor()
+            if wait_for_shards(process, out, draw.randrange(16, 38)):
+                process.kill()
+                killed["driver"] += 1
+            process.join()
+            left = len(list(out.glob("shard-*")))
+            process = start(folder / "model", source, out, **more)
+            process.join()
+            lines = (line for path in sorted(out.glob("shard-*")) for line in path.open(encoding="utf8"))
+            wrong += process.exitcode != 0 or [json.loads(line)["id"] for line in lines] != [
+                f"t{i}" for i in range(n_texts)
+            ]
+            print(f"{number}: {left} of 40 shards were there after the kill", file=sys.stderr, flush=True)
     what = "a Ray worker, then the driver" if with_ray else "the plain process"
     measured = f"{rounds - wrong} of {rounds} jobs have each of {n_texts:,} texts once; {killed['driver']} were killed"
     measured += f", and {killed['worker']} workers before" if with_ray else ""
@@ -242,9 +253,9 @@ def wait_for_shards(process: Process, out: Path, count: int) -> bool:
     return False
 
 
-def kill_actor(driver: Process) -> bool:
+def kill_actor() -> bool:
     """Kill a process of Ray that annotates: their names begin with ray::MapWorker."""
-    for child in psutil.Process(driver.pid).children(recursive=True):
+    for child in psutil.Process().children(recursive=True):
         name = " ".join(child.cmdline())
         if name.startswith("ray::") and "Annotator" in name:
             os.kill(child.pid, signal.SIGKILL)
