@@ -17,8 +17,8 @@ def test_columns_that_a_pipeline_fills():
 
 
 def test_names_that_are_not_there():
-    with pytest.raises(ValueError, match=r"\[T966\].*entitys.*entities"):
-        choose_columns(pipeline(), ["entitys"], docs=False)
+    with pytest.raises(ValueError, match=r"\[T966\].*entity.*entities"):
+        choose_columns(pipeline(), ["entity"], docs=False)
     with pytest.raises(ValueError, match=r"\[T967\].*labels.*doc.cats.*text, entities, sentences, tokens"):
         choose_columns(pipeline(), ["labels"], docs=False)
 
