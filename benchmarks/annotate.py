@@ -88,8 +88,8 @@ def sizes_of_memory() -> Iterator[list[float]]:
 
 def growth(sizes: list[float]) -> str:
     warm = max(1, int(len(sizes) * _WARM))
-    start, most = max(sizes[:warm]), max(sizes[warm:], default=sizes[-1])
-    return f"{start:.0f} MB at most in the first tenth, {most:.0f} MB later: {100 * (most / start - 1):+.1f}%"
+    start, most = sizes[min(warm, len(sizes) - 1)], max(sizes[warm:], default=sizes[-1])
+    return f"{start:.0f} MB after a tenth of the time, {most:.0f} MB at most later: {100 * (most / start - 1):+.1f}%"
 
 
 def against_apply(texts: list[str], rounds: int, folder: Path) -> Rows:
