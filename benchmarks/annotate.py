@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 from typing import Any
@@ -184,21 +185,31 @@ def against_ray(texts: list[str], rounds: int, folder: Path) -> Rows:
 @contextmanager
 def ray_cluster() -> Iterator[str]:
     """YIELDS (str): The address of a cluster with two processors, on this machine."""
-    importlib.import_module("ray.data")  # What is imported here is not imported again in forked processes.
+    importlib.import_module("ray.cluster_utils")  # What is imported here is not imported again in forked processes.
+    importlib.import_module("ray.data")
+    ours, theirs = multiprocessing.Pipe()
+    # In a process of its own: a process that talks to Ray cannot be forked.
+    host = multiprocessing.get_context("fork").Process(target=host_cluster, args=(theirs,))
+    host.start()
+    try:
+        yield ours.recv()
+    finally:
+        ours.send("end")
+        host.join()
+
+
+def host_cluster(connection: Connection) -> None:
     from ray.cluster_utils import Cluster
 
-    for left in range(4, -1, -1):
+    for _ in range(5):
         try:
             cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
             break
         except Exception as error:  # Ray waits for 30 s, which is too short where much else runs.
             print(f"{error}", file=sys.stderr, flush=True)
-            if not left:
-                raise
-    try:
-        yield cluster.address
-    finally:
-        cluster.shutdown()
+    connection.send(cluster.address)
+    connection.recv()
+    cluster.shutdown()
 
 
 def start(model: Path, source: Path, out: Path, **settings: Any) -> Process:
