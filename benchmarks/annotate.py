@@ -38,8 +38,8 @@ from spacy.cli.apply import apply
 
 from spacy_transfer.cli.scale.annotate import annotate
 from spacy_transfer.scale.input_files import find_files
+from spacy_transfer.scale.input_rows import Fields
 from spacy_transfer.scale.job import Settings, plan
-from spacy_transfer.scale.rows import Fields
 from spacy_transfer.scale.worker import Options
 
 Rows = list[tuple[str, str, str]]

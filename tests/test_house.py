@@ -27,7 +27,18 @@ FLOORS = {
 }
 MOST_FILES = 16
 # Two sides of one thing: arrays and component, projection and gradients, work and command.
-TWICE = {"assess", "calibration", "distillation", "graft", "pcgrad", "retention", "textcat", "to_source", "tokens"}
+TWICE = {
+    "annotate",
+    "assess",
+    "calibration",
+    "distillation",
+    "graft",
+    "pcgrad",
+    "retention",
+    "textcat",
+    "to_source",
+    "tokens",
+}
 
 
 def modules():

@@ -17,8 +17,8 @@ from ..errors import Errors
 from ..integrity import read_checked, write_checked, write_whole
 from ..types import Config
 from .input_files import InputFile
+from .input_rows import Fields, Row, read_rows
 from .outputs import Format
-from .rows import Fields, Row, read_rows
 
 WORK = ".job"
 """Folder in the output for what the job needs: its file, files that are being written, errors by shard."""
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     """Rows of one file that go into a shard.
 
     file (int): Its index.
-    number (int), offset (int): Of the first row; see `rows.Row`.
+    number (int), offset (int): Of the first row; see `input_rows.Row`.
     size (int): How many.
     """
 

@@ -14,7 +14,7 @@ from ..errors import Errors
 from ..extras import import_extra
 from ..types import Config
 from .columns import COLUMNS, Get
-from .rows import Row
+from .input_rows import Row
 
 if TYPE_CHECKING:
     import pyarrow

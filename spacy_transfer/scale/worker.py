@@ -15,9 +15,9 @@ from ..errors import Errors
 from ..pipeline.labels.carry import load
 from ..types import Config
 from .columns import getters
+from .input_rows import Row
 from .job import Job, load_job, pipeline_fingerprint
 from .outputs import as_line, make_writer, whole_file
-from .rows import Row
 
 _BATCHES = 8  # Batches that go through the pipeline at once.
 

@@ -5,8 +5,8 @@ import pytest
 from spacy_transfer.scale import engine_local
 from spacy_transfer.scale.engine_local import run_here
 from spacy_transfer.scale.input_files import find_files
+from spacy_transfer.scale.input_rows import Fields
 from spacy_transfer.scale.job import Settings, open_job
-from spacy_transfer.scale.rows import Fields
 from spacy_transfer.scale.worker import Options
 
 from .texts import pipeline, read_jsonl, write_jsonl

@@ -8,8 +8,8 @@ import pytest
 
 from spacy_transfer.scale.engine_ray import Annotator, run_on_ray
 from spacy_transfer.scale.input_files import find_files
+from spacy_transfer.scale.input_rows import Fields
 from spacy_transfer.scale.job import Settings, open_job
-from spacy_transfer.scale.rows import Fields
 from spacy_transfer.scale.worker import Options
 
 from .texts import pipeline, read_jsonl, write_jsonl

@@ -8,8 +8,8 @@ from spacy.vocab import Vocab
 
 from spacy_transfer.scale import job as jobs
 from spacy_transfer.scale.input_files import find_files
+from spacy_transfer.scale.input_rows import Fields, read_rows
 from spacy_transfer.scale.job import Settings, load_job, locked, open_job
-from spacy_transfer.scale.rows import Fields, read_rows
 
 from .texts import write_jsonl
 

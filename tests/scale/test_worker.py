@@ -5,8 +5,8 @@ import spacy
 
 from spacy_transfer.scale import worker as workers
 from spacy_transfer.scale.input_files import find_files
+from spacy_transfer.scale.input_rows import Fields
 from spacy_transfer.scale.job import Settings, open_job
-from spacy_transfer.scale.rows import Fields
 from spacy_transfer.scale.worker import Options, Worker
 
 from .texts import BROKEN, breaks_on_some, pipeline, read_jsonl, write_jsonl  # noqa: F401 (a component)

@@ -144,9 +144,9 @@ def annotate(
     from ...extras import import_extra
     from ...scale.columns import choose_columns
     from ...scale.input_files import find_files
+    from ...scale.input_rows import Fields
     from ...scale.job import Settings, locked, open_job
     from ...scale.outputs import check_parquet
-    from ...scale.rows import Fields
     from ...scale.worker import Options, load_pipeline
 
     options = options or Options()

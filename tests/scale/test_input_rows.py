@@ -13,7 +13,7 @@ from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
 from spacy_transfer.scale.input_files import find_files
-from spacy_transfer.scale.rows import Fields, read_rows
+from spacy_transfer.scale.input_rows import Fields, read_rows
 
 TEXTS = ["one", "", 'say "two",\nor\r\nthree', "vier\x0cfünf\u2028", "😀 \x85", " x "]
 OBJECTS = [{"id": f"i{n}", "text": text, "kind": "k\t,"} for n, text in enumerate(TEXTS)]
