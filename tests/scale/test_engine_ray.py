@@ -2,10 +2,12 @@
 
 import socket
 import sys
+from contextlib import nullcontext
 
 import numpy
 import pytest
 
+from spacy_transfer.scale import engine_ray
 from spacy_transfer.scale.engine_ray import Annotator, run_on_ray
 from spacy_transfer.scale.input_files import find_files
 from spacy_transfer.scale.input_rows import Fields
@@ -38,6 +40,19 @@ def test_without_ray(job, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"\[T975\].*spacy-transfer\[ray\]"):
         run_on_ray(job, [0], Options(), print)
+
+
+class Small:
+    """A cluster with one processor."""
+
+    def cluster_resources(self):
+        return {"CPU": 1.0}
+
+
+def test_more_actors_than_processors(job, monkeypatch):
+    monkeypatch.setattr(engine_ray, "cluster", lambda address, processors: nullcontext(Small()))
+    with pytest.raises(ValueError, match=r"\[T977\] --n-process 2 with --threads 1: the cluster has 1 processors"):
+        run_on_ray(job, job.todo(), Options(), print, actors=2)
 
 
 def test_an_address_that_does_not_answer(job):

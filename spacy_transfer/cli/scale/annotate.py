@@ -97,12 +97,9 @@ def annotate_cli(
             use_ray=engine is EngineName.ray,
             address=address,
         )
-        if done.broken == done.total:
-            raise ValueError(
-                Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first)
-            )
     if done.broken:
-        msg.warn(Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first))
+        said = Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first)
+        msg.warn(said, exits=1 if done.broken == done.total else None)
     msg.good(f"{done.total - done.broken:,} texts are in {done.shards:,} shards in {output_path}")
 
 
