@@ -18,14 +18,13 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
@@ -267,10 +266,11 @@ def wait_for_shards(process: Process, out: Path, count: int) -> bool:
 def kill_actor() -> bool:
     """Kill a process of Ray that annotates: their names begin with ray::MapWorker."""
     for child in psutil.Process().children(recursive=True):
-        name = " ".join(child.cmdline())
-        if name.startswith("ray::") and "Annotator" in name:
-            os.kill(child.pid, signal.SIGKILL)
-            return True
+        with suppress(psutil.Error):  # One that has ended has no command line.
+            name = " ".join(child.cmdline())
+            if name.startswith("ray::") and "Annotator" in name:
+                child.kill()
+                return True
     return False
 
 
