@@ -266,7 +266,8 @@ class Errors(metaclass=_Coded):
     )
     T323 = (
         'initialize.components.{name}.fit = "maxent" needs to know what the output layer reads, and components.{name}.'
-        "model is {found!r}, which does not tell. Use 'spacy-transfer.TextCatHead.v1', or set fit = null."
+        "model is {found!r}, which does not tell. Use 'spacy-transfer.TextCatHead.v1' for texts and "
+        "'spacy-transfer.TokenHead.v1' for tokens, or set fit = null."
     )
     T324 = (
         'initialize.components.{name}.fit = "maxent" saw only the first {count} examples: spaCy passes no more to '
@@ -276,7 +277,7 @@ class Errors(metaclass=_Coded):
     T325 = (
         'initialize.components.{name}.fit = "maxent": of {count} training texts with labels not one says enough to '
         "learn from. Where labels exclude each other, their values must add up to 1 in a text ({{label: 1.0}} will "
-        "do). Correct doc.cats in the file of [paths] train."
+        "do); a token must have one tag. Correct the annotations in the file of [paths] train."
     )
     T326 = (
         'initialize.components.{name}.fit = "maxent" needs the pipeline to compute rows: the head reads the backbone '

@@ -1,4 +1,4 @@
-"""`python -m spacy transfer fit CONFIG OUT`: a classifier without training, by `fit = "maxent"`."""
+"""`python -m spacy transfer fit CONFIG OUT`: heads without training, by `fit = "maxent"`."""
 
 import logging
 import tempfile
@@ -20,8 +20,16 @@ from ..types import Config as Block
 from .app import transfer_cli
 from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config, show_table
 
-FACTORIES = ["transfer_textcat", "transfer_textcat_multilabel"]
-_SHOWN = {"accuracy (micro F1)": "cats_micro_f", "macro F1": "cats_macro_f", "macro AUC": "cats_macro_auc"}
+CLASSIFIERS = ["transfer_textcat", "transfer_textcat_multilabel"]
+FACTORIES = [*CLASSIFIERS, "transfer_ner", "transfer_tagger"]
+_SHOWN = {
+    "accuracy (micro F1)": "cats_micro_f",
+    "macro F1": "cats_macro_f",
+    "macro AUC": "cats_macro_auc",
+    "entities, F1": "ents_f",
+    "tags, accuracy": "tag_acc",
+    "parts of speech, accuracy": "pos_acc",
+}
 
 
 @transfer_cli.command("fit", context_settings=OVERRIDES)
@@ -36,8 +44,8 @@ def fit_cli(
     use_gpu: UseGpu = -1,
 ) -> None:
     """
-    Solve the classifiers of a pipeline on the rows of its backbone as they are, and save it: seconds, and no
-    training. The backbone does not move.
+    Solve the heads of a pipeline (classifiers, entities, tags) on the rows of its backbone as they are, and save it:
+    seconds, and no training. The backbone does not move.
 
     Scores on the dev corpus are shown if there is one. Override settings of the config as with 'spacy train':
     --paths.train train.spacy. Nothing is written before all is done; a pipeline in OUTPUT_PATH is replaced.
@@ -58,9 +66,10 @@ def fit_cli(
 def fit(
     config: Config, path: Path, output_path: Path, *, label_texts: str | None = None, use_gpu: int = -1
 ) -> Block | None:
-    """Initialise a pipeline with `fit = "maxent"` for every classifier in it, evaluate it, and save it.
+    """Initialise a pipeline with `fit = "maxent"` for every head in it that takes it, evaluate it, and save it.
 
-    label_texts (Optional[str]): "names" to learn from the labels' names too; None for what the config says.
+    label_texts (Optional[str]): "names", and classifiers learn from the labels' names too; None for what the config
+        says.
     use_gpu (int): Id of a GPU, or -1.
     RETURNS (Optional[Dict[str, Any]]): Scores on the dev corpus; None if there is none.
     """
@@ -69,7 +78,7 @@ def fit(
     settings = config.setdefault("initialize", {}).setdefault("components", {})
     for name in _heads(config):
         settings.setdefault(name, {})["fit"] = "maxent"
-        if label_texts is not None:
+        if label_texts is not None and config["components"][name]["factory"] in CLASSIFIERS:
             settings[name]["label_texts"] = label_texts
     dev = config["training"]["dev_corpus"]
     has_dev = _can_be_read(config, dev)
@@ -97,7 +106,7 @@ def check_output(path: Path) -> None:
 
 
 def _heads(config: Config) -> list[str]:
-    """Names of the classifiers that are initialised with this pipeline."""
+    """Names of the heads that are initialised with this pipeline."""
     pipeline = config["nlp"]["pipeline"]
     components, frozen = config["components"], config.interpolate()["training"].get("frozen_components", [])
     names = [name for name in pipeline if components.get(name, {}).get("factory") in FACTORIES and name not in frozen]

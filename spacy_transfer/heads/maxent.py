@@ -29,18 +29,20 @@ FALLBACK = 0.01
 
 @dataclass(frozen=True)
 class Evidence:
-    """The labels of a corpus, as weights in the log-likelihood.
+    """The labels of a corpus, as weights in the log-likelihood. For heads of tokens each row is a token, not a doc.
 
     positive (Floats): Of log p for every doc and label, shape (n_docs, n_labels).
     negative (Optional[Floats]): Of log (1 - p); None where labels exclude each other.
     holds (Bools): Which labels a doc has: where they exclude each other, the likeliest.
     n_texts (int): The last so many docs are texts of labels. No fold holds them out.
+    groups (Optional[Ints]): Rows with the same number are held out together, as the tokens of a doc: shape (n_docs,).
     """
 
     positive: Floats
     negative: Floats | None
     holds: Bools
     n_texts: int = 0
+    groups: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _cross_validate(problem: Problem, evidence: Evidence, seed: int) -> _Choice:
     import torch
 
     n_docs = len(evidence.holds) - evidence.n_texts
-    folds = stratified_folds(rarest_labels(evidence.holds[:n_docs]), seed)
+    folds = _folds(evidence.holds[:n_docs], evidence.groups, seed)
     fold_of, has = (
         torch.as_tensor(array)
         for array in (numpy.pad(folds, (0, evidence.n_texts), constant_values=-1), evidence.holds)
@@ -156,6 +158,17 @@ def _cross_validate(problem: Problem, evidence: Evidence, seed: int) -> _Choice:
             break
         strength /= STEP
     return best
+
+
+def _folds(holds: Bools, groups: Ints | None, seed: int) -> Ints:
+    """A fold for every row: stratified by the rarest label of the row, or of its group."""
+    if groups is None:
+        return stratified_folds(rarest_labels(holds), seed)
+    numbers, own = numpy.unique(groups, return_inverse=True)
+    together = numpy.zeros((len(numbers), holds.shape[1]), dtype=bool)
+    numpy.logical_or.at(together, own, holds)
+    folds: Ints = stratified_folds(rarest_labels(together), seed)[own]
+    return folds
 
 
 def stratified_folds(groups: Ints, seed: int, n_folds: int = N_FOLDS) -> Ints:

@@ -1,4 +1,4 @@
-"""`python -m spacy transfer fit`: a classifier that is saved whole, or not at all."""
+"""`python -m spacy transfer fit`: a pipeline that is saved whole, or not at all."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import spacy
 from spacy.cli import app
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
 from spacy.util import registry
 from typer.testing import CliRunner
 
@@ -64,6 +64,20 @@ def test_names_of_labels(data, tmp_path, tiny_bert):
     assert fitted[0].config["initialize"]["components"]["transfer_textcat"]["label_texts"] == "names"
     result = run(config, tmp_path / "out", data, tiny_bert, "--label-texts", "nmaes")
     assert result.exit_code == 1 and "T921" in result.output and not (tmp_path / "out").exists()
+
+
+def test_entities(tmp_path, tiny_bert):
+    nlp, docs = spacy.blank("en"), []
+    for word, label in (("cat", "PET"), ("dog", "PET"), ("van", "CAR"), ("bus", "CAR")):
+        doc = nlp.make_doc(f"the {word} is in town")
+        doc.ents = [Span(doc, 1, 2, label)]
+        docs.append(doc)
+    DocBin(docs=docs).to_disk(tmp_path / "train.spacy")
+    config, data = CONFIGS / "ner_crf.cfg", tmp_path / "train.spacy"
+    result = run(config, tmp_path / "out", data, tiny_bert, "--paths.dev", str(data))
+    assert result.exit_code == 0, result.output
+    assert "entities, F1 100.0%" in " ".join(result.output.split()), result.output
+    assert [ent.label_ for ent in spacy.load(tmp_path / "out")(docs[0].text).ents] == ["PET"]
 
 
 def test_without_a_dev_corpus(data, tmp_path, tiny_bert):

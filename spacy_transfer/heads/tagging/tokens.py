@@ -100,7 +100,7 @@ def build_token_head_v1(
         layers=all_layers,
         refs=refs,
         dims={"nO": nO},
-        attrs={"decoder": decoder, "resize_output": resize_output, "temperature": 1.0},
+        attrs={"decoder": decoder, "resize_output": resize_output, "states": states, "temperature": 1.0},
     )
 
 
@@ -112,26 +112,37 @@ def build_transitions() -> AnyModel:
 
 def forward(model: HeadT, docs: list[Doc], is_train: bool) -> tuple[TokenScores, Callable[[TokenScores], object]]:
     """Logits; the callback takes their gradients and those of the scores of neighbours."""
-    tok2vec, context, hidden, output = model.layers[:4]
-    rows, back_rows = tok2vec(docs, is_train)
-    rows, back_context = context(rows, is_train)
-    lengths = numpy.array([len(row) for row in rows], dtype="int64")
-    given = rows[0] if len(rows) == 1 else model.ops.xp.concatenate(rows)
-    inputs, back_hidden = hidden(given, is_train)
-    logits, back_output = output(inputs, is_train)
+    inputs, back_inputs = states(model, docs, is_train)
+    lengths = numpy.array([len(doc) for doc in docs], dtype="int64")
+    logits, back_output = model.get_ref("output")(inputs, is_train)
     node = model.get_ref("transitions") if model.has_ref("transitions") else None
 
     def backprop(d_scores: TokenScores) -> object:
         if node is not None and d_scores.transitions is not None:
             for part in PARTS:
                 node.inc_grad(part, node.ops.asarray_f(getattr(d_scores.transitions, part)))
-        d_rows = back_hidden(back_output(d_scores.logits))
-        ends = numpy.cumsum(lengths).tolist()
-        parts = [d_rows[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+        return back_inputs(back_output(d_scores.logits))
+
+    return TokenScores(logits, lengths, None if node is None else transitions_of(node)), backprop
+
+
+def states(model: HeadT, docs: list[Doc], is_train: bool) -> tuple[Floats2d, Callable[[Floats2d], object]]:
+    """The input of the output layer, of the tokens of all docs: shape (n_tokens, width). The callback takes its
+    gradient."""
+    tok2vec, context, hidden = model.layers[:3]
+    rows, back_rows = tok2vec(docs, is_train)
+    rows, back_context = context(rows, is_train)
+    given = rows[0] if len(rows) == 1 else model.ops.xp.concatenate(rows)
+    inputs, back_hidden = hidden(given, is_train)
+    ends = numpy.cumsum([len(row) for row in rows]).tolist()
+
+    def backprop(d_inputs: Floats2d) -> object:
+        d_rows = back_hidden(d_inputs)
+        parts = [d_rows[end - len(row) : end] for end, row in zip(ends, rows, strict=True)]
         d_docs: object = back_rows(back_context(parts))
         return d_docs
 
-    return TokenScores(logits, lengths, None if node is None else transitions_of(node)), backprop
+    return inputs, backprop
 
 
 def transitions_of(node: AnyModel) -> Transitions:

@@ -137,6 +137,10 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         inputs, _ = self.model.attrs["states"](self.model, list(docs), False)
         return self.model.ops.to_numpy(self.model.get_ref("output").predict(inputs))
 
+    def is_labelled(self, example: Example) -> bool:
+        """RETURNS (bool): Whether a text says anything to `fit = "maxent"`."""
+        return bool(example.reference.cats)
+
     def weigh(self, examples: Iterable[Example]) -> Evidence:
         """RETURNS (Evidence): Labels of examples in the weights of this loss, shape (n_examples, n_labels)."""
         truths, mask = (self.model.ops.to_numpy(part) for part in self._examples_to_truth(examples))

@@ -1,4 +1,4 @@
-"""`fit = "maxent"`: the optimum of a classifier's output layer on frozen rows, before training begins."""
+"""`fit = "maxent"`: the optimum of a head's output layer on frozen rows, before training begins."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from ...checks import POSITIVE, require
 from ...errors import Errors, Warnings
 from ...heads.label_texts import LabelTexts, check_label_texts
 from ...heads.maxent import Evidence, Solution, solve_maxent
-from ...types import Bools, Floats, GetExamples, Pipe
+from ...types import Floats, GetExamples, Ints, Pipe
 
 BATCH = 128
 """Docs whose rows are held at the same time."""
@@ -28,33 +28,29 @@ BAR_AFTER = 5.0
 
 
 class FittedPipe(Protocol):
-    """A classifier, as far as this start needs it."""
+    """A head of texts or tokens, as far as this start needs it."""
 
     name: str
     model: Model
 
     @property
     def labels(self) -> Sequence[str]: ...
-    def weigh(self, examples: Iterable[Example]) -> Evidence: ...
+    def is_labelled(self, example: Example) -> bool: ...
+    def weigh(self, examples: list[Example]) -> Evidence: ...
 
 
 @dataclass(frozen=True)
-class Start:
+class Fit:
     """How the output layer starts: keys of `[initialize.components.NAME]`.
 
     fit (Optional["maxent"]): Solve the output layer to its optimum on the rows of all training texts; None to start it
         from zeros.
     strength (Optional[float]): Of the prior of fit = "maxent", which adds strength / 2 * ||W||^2 to the summed loss;
         None to choose it by cross-validation.
-    label_texts (Union["names", Dict[str, Union[str, List[str]]], None]): More examples for fit = "maxent": the names of
-        the labels that read like words, or one or several descriptions by label.
-    label_text_weight (float): How many examples each of them counts.
     """
 
     fit: str | None = None
     strength: float | None = None
-    label_texts: LabelTexts = None
-    label_text_weight: float = 1.0
 
     def check(self, pipe: FittedPipe, nlp: Language | None) -> None:
         """Check the settings before anything is computed."""
@@ -63,20 +59,38 @@ class Start:
             raise ValueError(Errors.T320.format(name=name, found=self.fit))
         if self.strength is not None and not 0.0 < self.strength < numpy.inf:
             raise ValueError(Errors.T321.format(name=name, found=self.strength))
-        check_label_texts(name, self.label_texts)
-        require(f"initialize.components.{name}", POSITIVE, label_text_weight=self.label_text_weight)
         if self.fit is None:
             if self.strength is not None:
                 raise ValueError(Errors.T322.format(name=name, found=self.strength))
-            if self.label_texts is not None:
-                raise ValueError(Errors.T920.format(name=name, lacks="fit is null", way='Set fit = "maxent"'))
             return
         if pipe.model.attrs.get("states") is None:
             raise ValueError(Errors.T323.format(name=name, found=pipe.model.name))
         for node in pipe.model.walk():
             if nlp is None and isinstance(node, Tok2VecListener):
                 raise ValueError(Errors.T326.format(name=name, upstream=node.upstream_name))
-        if nlp is None and self.label_texts is not None:
+
+
+@dataclass(frozen=True)
+class Start(Fit):
+    """The same for classifiers.
+
+    label_texts (Union["names", Dict[str, Union[str, List[str]]], None]): More examples for fit = "maxent": the names of
+        the labels that read like words, or one or several descriptions by label.
+    label_text_weight (float): How many examples each of them counts.
+    """
+
+    label_texts: LabelTexts = None
+    label_text_weight: float = 1.0
+
+    def check(self, pipe: FittedPipe, nlp: Language | None) -> None:
+        """Check the settings before anything is computed."""
+        name = pipe.name
+        check_label_texts(name, self.label_texts)
+        require(f"initialize.components.{name}", POSITIVE, label_text_weight=self.label_text_weight)
+        super().check(pipe, nlp)
+        if self.label_texts is not None and self.fit is None:
+            raise ValueError(Errors.T920.format(name=name, lacks="fit is null", way='Set fit = "maxent"'))
+        if self.label_texts is not None and nlp is None:
             lacks, way = "there is no pipeline to tokenize them", "Call nlp.initialize(), or pass nlp=nlp"
             raise ValueError(Errors.T920.format(name=name, lacks=lacks, way=way))
 
@@ -91,26 +105,23 @@ def start_from_maxent(
     get_examples: GetExamples,
     nlp: Language | None,
     n_labelled: int,
-    start: Start,
-    texts: dict[str, list[str]],
+    start: Fit,
+    texts: dict[str, list[str]] | None = None,
 ) -> None:
     """Solve the output layer, and write the optimum into it. Hidden layers and the query of attention pooling stay as
     they were initialised.
 
     nlp (Optional[Language]): The pipeline, initialised up to this component.
-    texts (Dict[str, List[str]]): Labels by text: see `heads.label_texts`.
+    texts (Optional[Dict[str, List[str]]]): Labels by text: see `heads.label_texts`.
     """
+    texts = texts or {}
     upstream = _upstream(pipe.name, nlp)
     with tqdm(total=n_labelled, desc=f"Rows for {pipe.name}", delay=BAR_AFTER, leave=False, disable=None) as bar:
-        parts = [_part(pipe, upstream, examples, bar) for examples in _batches(get_examples())]
-        has_example = numpy.zeros(len(pipe.labels), dtype=bool)
-        for part in parts:
-            has_example |= part.evidence.holds.any(axis=0)
-        if nlp is not None:
-            described = _batches(_described(nlp, pipe.labels, texts))
+        parts = [_part(pipe, upstream, examples, bar) for examples in _batches(pipe, get_examples())]
+        if nlp is not None and isinstance(start, Start) and start.label_texts is not None:
+            _say_what_lacks(pipe, parts, texts)
+            described = _batches(pipe, _described(nlp, pipe.labels, texts))
             parts += [_part(pipe, upstream, examples, bar, start.label_text_weight) for examples in described]
-    if start.label_texts is not None:
-        _say_what_lacks(pipe, has_example, texts)
     evidence = _joined([part.evidence for part in parts], len(texts))
     if not evidence.positive.any() and (evidence.negative is None or not evidence.negative.any()):
         raise ValueError(Errors.T325.format(name=pipe.name, count=n_labelled))
@@ -128,8 +139,11 @@ def _described(nlp: Language, labels: Sequence[str], texts: dict[str, list[str]]
         yield Example.from_dict(nlp.make_doc(text), {"cats": {label: float(label in holders) for label in labels}})
 
 
-def _say_what_lacks(pipe: FittedPipe, has_example: Bools, texts: dict[str, list[str]]) -> None:
+def _say_what_lacks(pipe: FittedPipe, parts: "list[_Part]", texts: dict[str, list[str]]) -> None:
     described = {label for holders in texts.values() for label in holders}
+    has_example = numpy.zeros(len(pipe.labels), dtype=bool)
+    for part in parts:
+        has_example |= part.evidence.holds.any(axis=0)
     without = [label for label, has in zip(pipe.labels, has_example, strict=True) if not has]
     if zero_shot := [label for label in without if label in described]:
         count = len(zero_shot)
@@ -151,8 +165,8 @@ def _upstream(name: str, nlp: Language | None) -> list[Pipe]:
     return found[::-1]
 
 
-def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    labelled = (example for example in examples if example.reference.cats)
+def _batches(pipe: FittedPipe, examples: Iterable[Example]) -> Iterator[list[Example]]:
+    labelled = (example for example in examples if pipe.is_labelled(example))
     while batch := list(islice(labelled, BATCH)):
         yield batch
 
@@ -170,12 +184,12 @@ def _part(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example], bar: 
     if weight != 1.0:
         negative = None if evidence.negative is None else weight * evidence.negative
         evidence = replace(evidence, positive=weight * evidence.positive, negative=negative)
-    states = _states(pipe, upstream, examples)
+    states = _states(pipe, upstream, examples, evidence.groups)
     bar.update(len(examples))
     return _Part(states, evidence)
 
 
-def _states(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example]) -> Floats:
+def _states(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example], groups: Ints | None) -> Floats:
     """The input of the output layer. Rows are on copies of the docs, which live as long as the batch."""
     docs: list[Doc] = [example.predicted.copy() for example in examples]
     for component in upstream:
@@ -184,14 +198,22 @@ def _states(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example]) -> 
     states = pipe.model.ops.to_numpy(states)
     finite = numpy.isfinite(states).all(axis=1)
     if not finite.all():
-        raise ValueError(Errors.T327.format(name=pipe.name, text=docs[int(finite.argmin())].text[:60]))
+        row = int(finite.argmin())
+        text = docs[row if groups is None else int(groups[row])].text
+        raise ValueError(Errors.T327.format(name=pipe.name, text=text[:60]))
     return states
 
 
 def _joined(parts: list[Evidence], n_texts: int) -> Evidence:
     negatives = [part.negative for part in parts if part.negative is not None]
     positive, holds = (numpy.concatenate([getattr(part, name) for part in parts]) for name in ("positive", "holds"))
-    return Evidence(positive, numpy.concatenate(negatives) if negatives else None, holds, n_texts)
+    groups, n_docs = list[Ints](), 0
+    for part in parts:
+        if part.groups is not None:
+            groups.append(part.groups + n_docs)
+            n_docs = int(groups[-1].max(initial=n_docs - 1)) + 1
+    of_docs = numpy.concatenate(groups) if groups else None
+    return Evidence(positive, numpy.concatenate(negatives) if negatives else None, holds, n_texts, of_docs)
 
 
 def _report(name: str, solution: Solution, n_docs: int, n_texts: int, given: float | None) -> None:

@@ -212,9 +212,7 @@ class TransferNER(TokenPipe):
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient. Tokens without annotation, and those of entities that cross tokens,
         allow every tag."""
-        iob, labels = self._gold(examples)
-        mask = self.scheme.mask(iob, labels, first_tokens(scores.lengths))
-        self._open(mask, iob, examples, scores.lengths)
+        mask = self.gold_mask(examples)
         logits, transitions = self.model.ops.to_numpy(scores.logits), self.transitions(scores, self.allowed)
         d_transitions = None
         if scores.transitions is None:
@@ -227,6 +225,14 @@ class TransferNER(TokenPipe):
             loss, d_logits = loss + more, d_logits + d_wrong
             d_transitions = None if d_transitions is None else d_transitions.plus(d_between)
         return loss, self.gradient(scores, d_logits, d_transitions)
+
+    def gold_mask(self, examples: Sequence[Example]) -> Bools:
+        """RETURNS (Array): Which tags the references allow each token, shape (n_tokens, n_tags)."""
+        lengths = numpy.array([len(eg.predicted) for eg in examples])
+        iob, labels = self._gold(examples)
+        mask = self.scheme.mask(iob, labels, first_tokens(lengths))
+        self._open(mask, iob, examples, lengths)
+        return mask
 
     def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Floats]:
         """RETURNS (Tuple[TokenScores, Floats2d]): Scores, and logits that are -inf where a tag may not be."""

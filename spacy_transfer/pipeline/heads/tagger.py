@@ -152,17 +152,14 @@ class TransferTagger(TokenPipe):
 
     def gold_loss(self, examples: Sequence[Example], scores: TokenScores) -> tuple[float, TokenScores]:
         """Summed loss of a batch, and its gradient."""
-        gold = self._gold(examples)
-        known, logits = numpy.flatnonzero(gold >= 0), self.model.ops.to_numpy(scores.logits)
-        mask = numpy.ones(logits.shape, dtype=bool)
-        mask[known] = False
-        mask[known, gold[known]] = True
+        mask, logits = self.gold_mask(examples), self.model.ops.to_numpy(scores.logits)
         if scores.transitions is not None:
             transitions = self.transitions(scores, self.allowed)
             loss, d_logits, d_transitions = crf_loss(logits, scores.lengths, transitions, mask)
             return loss, self.gradient(scores, d_logits, d_transitions)
         loss, d_logits = softmax_loss(logits, mask)
         if self.label_smoothing:
+            known = numpy.flatnonzero(mask.sum(axis=1) == 1)
             loss = self._smooth(logits[known], mask[known], known, d_logits)
         return loss, self.gradient(scores, d_logits, None)
 
@@ -174,9 +171,12 @@ class TransferTagger(TokenPipe):
         d_logits[known] = numpy.exp(logs) - targets
         return float(-(targets * logs).sum())
 
-    def _gold(self, examples: Sequence[Example]) -> Ints:
-        """Indices of labels, -1 where a token has none or its parts have several, shape (n_tokens,)."""
-        return self.index_labels(self._gold_ids(examples), examples)
+    def gold_mask(self, examples: Sequence[Example]) -> Bools:
+        """RETURNS (Array): Which tags the references allow each token: all where it has none, or its parts have
+        several. Shape (n_tokens, n_tags)."""
+        gold = self.index_labels(self._gold_ids(examples), examples)
+        mask: Bools = (gold[:, None] < 0) | (gold[:, None] == numpy.arange(len(self.labels)))
+        return mask
 
     def _gold_ids(self, examples: Sequence[Example]) -> Ints:
         name, parts = self.attribute.upper(), []

@@ -16,6 +16,8 @@ from thinc.api import Model
 from ...backbones.listeners import name_head
 from ...errors import Errors, Warnings
 from ...heads.calibration import Decisions
+from ...heads.losses import smooth
+from ...heads.maxent import Evidence
 from ...heads.soft_losses import tag_marginals
 from ...heads.tagging.crf import Transitions
 from ...heads.tagging.tokens import TokenScores, transitions_of
@@ -24,6 +26,7 @@ from ..argument_groups import takes
 from ..labels.carry import Carry
 from .base import Head
 from .distillation import Answer, SoftTargets, Teacher, by_doc, check_tokens, tag_loss, taught_labels
+from .maxent_start import Fit, start_from_maxent
 
 DEFAULT_MODEL = """
 [model]
@@ -48,6 +51,7 @@ class TokenPipe(Head[TokenScores]):
     what = ""
     """What a text must have to be learned from, for messages."""
     takes_soft = "tags"
+    label_smoothing = 0.0
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None) -> None:
         if not model.has_ref("output") or "decoder" not in model.attrs:
@@ -175,13 +179,35 @@ class TokenPipe(Head[TokenScores]):
         """RETURNS (Dict[str, int]): How often each label is in the references of examples."""
         raise NotImplementedError
 
-    @takes(carry=Carry)
+    def gold_mask(self, examples: Sequence[Example]) -> Bools:
+        """RETURNS (Array): Which tags the references allow each token: one, or all where nothing is known. Shape
+        (n_tokens, n_tags), tokens as predicted."""
+        raise NotImplementedError
+
+    def is_labelled(self, example: Example) -> bool:
+        """RETURNS (bool): Whether a text has tokens, for `fit = "maxent"`."""
+        return len(example.predicted) > 0
+
+    def weigh(self, examples: Sequence[Example]) -> Evidence:
+        """The tags of tokens in the weights of this loss, for `fit = "maxent"`. A token with more than one possible tag
+        counts nothing. Neighbours do not count either: a CRF starts with scores of 0 for them.
+
+        RETURNS (Evidence): Shape (n_tokens, n_tags); tokens of a text are held out together.
+        """
+        mask = self.gold_mask(examples)
+        holds = mask & (mask.sum(axis=1) == 1)[:, None]
+        known = holds.any(axis=1, keepdims=True)
+        docs = numpy.repeat(numpy.arange(len(examples)), [len(eg.predicted) for eg in examples])
+        return Evidence(known * smooth(holds.astype("f"), self.label_smoothing, True), None, holds, groups=docs)
+
+    @takes(start=Fit, carry=Carry)
     def initialize(
         self,
         get_examples: GetExamples,
         *,
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
+        start: Fit,
         carry: Carry,
     ) -> None:
         """Find the labels, compare them with those of the texts, and build the head.
@@ -189,15 +215,22 @@ class TokenPipe(Head[TokenScores]):
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
         nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
+        start (Fit): How the output layer starts; the fields of `Fit` are keys of the block.
         carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        start.check(self, nlp)
         carry.check(self.name)
         own = self.own_examples(get_examples)
         taught = {label: 0 for example in own() for label in taught_labels(example, self.name)}
         self._take_labels(taught | self.count_labels(own()), labels)
         sample = [eg.reference for eg in islice(own(), 10)]
         self.model.initialize(X=sample, Y=self.model.ops.alloc2f(1, len(self.tags)))
+        if start.fit is not None:
+            n_texts = sum(1 for example in own() if self.is_labelled(example))
+            if self.sees_only_sample(nlp, n_texts):
+                raise ValueError(Errors.T324.format(name=self.name, count=n_texts))
+            start_from_maxent(self, own, nlp, n_texts, start)
         carry.into(self, nlp)
 
     def _take_labels(self, found: dict[str, int], labels: Iterable[str] | None) -> None:
