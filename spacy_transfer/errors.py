@@ -1447,6 +1447,15 @@ class Warnings(metaclass=_Coded):
         "Span._.confidence is somebody else's extension here, and is left alone. The probabilities of entities are in "
         "doc.spans[{key!r}].attrs['scores']."
     )
+    W624 = (
+        "components.{name} stays frozen: the rate of the optimizer is {rate}, which is known to destroy a transformer. "
+        "Only the heads are trained. frozen = true says the same without this warning. To train the encoder as well, "
+        "take @optimizers = 'spacy-transfer.AdamW.v1' with learn_rate = 0.00005 for it (docs/tuning.md, Rates)."
+    )
+    W625 = (
+        "components.{name} is trained at a rate of {rate}{group} without warm-up: the first steps can destroy what it "
+        "has learned. Set frozen = true, or take 0.00005 or less (docs/tuning.md, Rates)."
+    )
     W661 = (
         "A step on {tasks} alone makes its own loss rise: it was too long to say anything (--length {length}). Try a "
         "tenth of it."
