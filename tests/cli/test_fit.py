@@ -37,7 +37,7 @@ def run(config, out, data, tiny_bert, *more):
 
 
 def leftovers(folder):
-    return [path.name for path in folder.iterdir() if path.name.startswith(".transfer-fit-")]
+    return [path.name for path in folder.iterdir() if path.name.startswith(".transfer-")]
 
 
 def test_a_whole_classifier_and_its_scores(data, tmp_path, tiny_bert):

@@ -25,6 +25,7 @@ from ...errors import Errors
 from ...tuning.weighing import TaskWeights
 from ...types import BackboneT, Encoded, GetExamples, Losses, hooks_of
 from ..checksums import CheckedFiles
+from .complaints import named, no_examples, warn_of_deaf
 from .gradients import PendingGradients
 from .listened import ListenedTok2Vec
 from .rates import fails_with, planned_optimizer
@@ -255,7 +256,7 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         most = None if hooks_of(self.model).reads_corpus else 10
         docs = [example.x for example in islice(get_examples(), most)]
         if not docs:
-            raise ValueError(Errors.T404.format(name=self.name))
+            raise ValueError(no_examples(self.name, nlp))
         if self._is_open and nlp is not None:
             planned = planned_optimizer(nlp)
             self._freeze(planned is not None and fails_with(self.model, planned))
@@ -263,8 +264,10 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
             raise ValueError(Errors.T619.format(name=self.name))
         if nlp is not None:
             self._check_order(nlp)
+            warn_of_deaf(self, nlp)
         self.tasks.check(self.listener_map)
-        self.model.initialize(X=docs)
+        with named(self.name):
+            self.model.initialize(X=docs)
         if pretrained is not None:
             load_pretrained(self.model, Path(pretrained), f"initialize.components.{self.name}.pretrained")
         self.tasks.check_passes(self)
