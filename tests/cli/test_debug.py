@@ -1,6 +1,7 @@
 """`spacy debug transfer`: the table, each warning with its key and way out, the exit code."""
 
 import re
+from collections import Counter
 
 import pytest
 import spacy
@@ -8,6 +9,7 @@ from spacy.cli import app
 from typer.testing import CliRunner
 
 import spacy_transfer.cli.debug  # noqa: F401  (hangs the command on spaCy's)
+from spacy_transfer.cli.data_checks import _rows, _warnings
 
 from ..training import ADAMW, write_training
 
@@ -165,3 +167,10 @@ def test_what_would_not_start(tiny_bert, tmp_path, expected, optimizer, override
 
 def test_it_is_there_without_an_import():
     assert any("transfer" in str(module) for module in spacy.registry.cli.get_all().values())
+
+
+def test_labels_that_cannot_be_learned_and_many_labels():
+    first, second = _warnings("ner", Counter(A=9, B=2), Counter(A=1, C=1))
+    assert re.match(r"\[W439\] components\.ner: .*: C\.", first) and re.match(r"\[W440\] .*: B\. ", second)
+    rows = _rows("ner", Counter({f"L{i:02}": 50 - i for i in range(22)}), Counter(L21=3))
+    assert len(rows) == 21 and rows[0] == ("ner", "L00", 50, 0) and rows[-1] == ("ner", "(2 more)", 59, 3)

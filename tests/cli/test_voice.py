@@ -2,7 +2,6 @@
 
 import re
 
-import click
 import pytest
 import typer
 from spacy import registry
@@ -19,7 +18,7 @@ NO_GPU = {"new-transformer", "vectors"}
 
 
 def options(command):
-    return {name for param in command.params for name in param.opts if isinstance(param, click.Option)}
+    return {name for param in command.params for name in param.opts if param.param_type_name == "option"}
 
 
 def invoke(*arguments):
@@ -40,7 +39,7 @@ def test_each_command_has_a_line_an_example_and_the_same_options(name):
     assert name in NO_GPU or {"--code", "-c", "--gpu-id", "-g"} <= own
     for param in command.params:
         if "-n" in param.opts:
-            assert isinstance(param.type, click.types.IntParamType | click.types.IntRange)
+            assert param.type.name.startswith("int")
         if "-o" in param.opts:
             assert "--output" in param.opts
         assert param.name != "seed" or "--seed" in param.opts

@@ -35,7 +35,7 @@ def named(name: str) -> Iterator[None]:
 
 def no_examples(name: str, nlp: Language | None) -> str:
     """RETURNS (str): Why there is no example: most often the path is that of another kind of file."""
-    paths = {} if nlp is None else nlp.config.interpolate().get("paths", {})
+    paths = {} if nlp is None else nlp.config.get("paths", {})
     path = str(paths.get("train") or "")
     if not Path(path).suffix or path.endswith(".spacy"):
         return Errors.T404.format(name=name)

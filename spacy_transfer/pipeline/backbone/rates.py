@@ -24,7 +24,9 @@ STOCK = ("Adam.v1", "RAdam.v1", "SGD.v1")
 
 def planned_optimizer(nlp: Language) -> Optimizer | None:
     """RETURNS (Optional[Optimizer]): The optimizer of `[training]`, if it is one of Thinc's."""
-    block = nlp.config.interpolate().get("training", {}).get("optimizer") or {}
+    block = nlp.config.get("training", {}).get("optimizer") or {}
+    if "${" in str(block):
+        block = nlp.config.interpolate()["training"]["optimizer"]
     return registry.resolve({"optimizer": block})["optimizer"] if block.get("@optimizers") in STOCK else None
 
 

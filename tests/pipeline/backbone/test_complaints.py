@@ -29,7 +29,7 @@ def test_a_stock_head_with_an_encoder_of_its_own(tiny_bert):
     ("path", "code"), [("data/train.csv", r"\[T438\].*a \.csv .*init data/train\.csv"), ("train.spacy", r"\[T404\]")]
 )
 def test_no_example(path, code, nlp):
-    nlp.config["paths"] = {"train": path}
+    nlp.config["paths"]["train"] = path
     with pytest.raises(ValueError, match=code):
         raise ValueError(no_examples("transfer_backbone", nlp))
 
