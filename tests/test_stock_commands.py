@@ -108,9 +108,7 @@ def test_debug_data_passes_our_heads_over_and_debug_transfer_counts_their_labels
 
 
 def test_debug_model_shows_the_backbone(trained):
-    assert "transfer_transformer" in run(
-        "debug", "model", trained / "filled.cfg", "transfer_backbone", "-P0"
-    )
+    assert "transfer_transformer" in run("debug", "model", trained / "filled.cfg", "transfer_backbone", "-P0")
 
 
 def test_validate_asks_for_a_table_only(monkeypatch):

@@ -36,7 +36,8 @@ def show_labels(nlp: Language) -> list[str]:
         return []
     corpora = util.resolve_dot_names(nlp.config.interpolate(), [training["train_corpus"], training["dev_corpus"]])
     train, dev = ([example.reference for example in islice(corpus(nlp), MOST_TEXTS)] for corpus in corpora)
-    rows, found = [], []
+    rows: list[Sequence[object]] = []
+    found: list[str] = []
     for name, kind in heads.items():
         counts = [_count(docs, kind, getattr(nlp.get_pipe(name), "attribute", "tag")) for docs in (train, dev)]
         rows += _rows(name, *counts)

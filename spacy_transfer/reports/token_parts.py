@@ -102,8 +102,8 @@ def _by_label(names: Sequence[str], counts: NDArray) -> list[LabelScore]:
     found = []
     for name, (tp, fp, fn) in zip(names, counts.sum(axis=0).astype(int).tolist(), strict=True):
         parts = ((tp, tp + fp), (tp, tp + fn), (2 * tp, 2 * tp + fp + fn))
-        scores = [hits / total if total else math.nan for hits, total in parts]
-        found.append(LabelScore(name, *scores, n_gold=tp + fn, n_predicted=tp + fp))
+        precision, recall, f1 = (hits / total if total else math.nan for hits, total in parts)
+        found.append(LabelScore(name, precision, recall, f1, n_gold=tp + fn, n_predicted=tp + fp))
     return found
 
 

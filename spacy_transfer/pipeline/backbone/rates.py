@@ -27,7 +27,10 @@ def planned_optimizer(nlp: Language) -> Optimizer | None:
     block = nlp.config.get("training", {}).get("optimizer") or {}
     if "${" in str(block):
         block = nlp.config.interpolate()["training"]["optimizer"]
-    return registry.resolve({"optimizer": block})["optimizer"] if block.get("@optimizers") in STOCK else None
+    if block.get("@optimizers") not in STOCK:
+        return None
+    optimizer: Optimizer = registry.resolve({"optimizer": block})["optimizer"]
+    return optimizer
 
 
 def fails_with(model: Model, optimizer: Optimizer) -> bool:
