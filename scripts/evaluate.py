@@ -2,7 +2,8 @@
 
 python scripts/evaluate.py DATA.spacy METRICS_DIR TRAINED_DIR [TRAINED_DIR ...]
 
-Evaluates TRAINED_DIR/model-last and writes METRICS_DIR/NAME.json, NAME being the last part of TRAINED_DIR.
+Evaluates TRAINED_DIR/model-last and writes METRICS_DIR/NAME.json, NAME being the last part of TRAINED_DIR. A table of
+all ends it.
 """
 
 import sys
@@ -15,6 +16,10 @@ from spacy.cli.evaluate import evaluate
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
+
+from spacy_transfer.text_table import text_table
+
+SCORES = ("cats_score", "ents_f", "tag_acc")
 
 
 def show_progress(total: int) -> None:
@@ -34,9 +39,15 @@ def main() -> None:
     metrics.mkdir(parents=True, exist_ok=True)
     docs: list[Doc] = list(DocBin().from_disk(data).get_docs(spacy.blank("en").vocab))
     show_progress(len(docs))
+    rows = []
     for folder in trained:
         print(f"\nspacy evaluate {folder / 'model-last'} {data}", flush=True)
-        evaluate(str(folder / "model-last"), data, output=metrics / f"{folder.name}.json", silent=False)
+        scores = evaluate(str(folder / "model-last"), data, output=metrics / f"{folder.name}.json", silent=False)
+        rows.append(
+            (folder.name, *(f"{scores[key]:.1%}" for key in SCORES if key in scores), f"{scores['speed']:,.0f}")
+        )
+    header = ["pipeline", *(key for key in SCORES if key in scores), "words/s"]
+    print(f"\n{text_table(rows, header=header, aligns='l' + 'r' * (len(header) - 1))}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Errors(metaclass=_Coded):
     )
     T106 = (
         "source = {source!r} is not a folder, so it is taken for a hub id, and it is not on this machine while "
-        "{offline}. Download it once where there is network, or use a folder or 'package:NAME/path'."
+        "{offline}. Download it once where there is network, or use a folder or 'package:NAME/path'. {instead}"
     )
     T107 = "source = {source!r}: the encoder in {path} cannot be read. {error}"
     T108 = (
@@ -64,7 +64,8 @@ class Errors(metaclass=_Coded):
     )
     T112 = (
         "source = {source!r} is a pipeline with the components {pipes}, of which {found} hold a transformer. "
-        "There must be exactly one."
+        "There must be exactly one. For the tok2vec of a pipeline, take @architectures = "
+        "'spacy-transfer.PipelineBackbone.v1' with this source."
     )
     T113 = (
         "overlap = {overlap} with window = {window}: windows must move on by at least one piece, special tokens "
@@ -458,10 +459,12 @@ class Errors(metaclass=_Coded):
     )
     T402 = (
         "{head}: the backbone that it listens to (upstream = {upstream!r}) did not run on the doc {text!r}; there are "
-        "rows of: {found}. Enable {backbone!r}; if it is in [training] frozen_components, put it into "
-        "annotating_components too, or better: set frozen = true in its own block. A doc that was copied, or comes "
-        "from bytes or another pipeline, has none of its rows: run this pipeline on it. A head that was sourced needs "
-        "its backbone too, or its listener in 'replace_listeners'. Rehearse by 'spacy-transfer.Rehearsal.v1', not by "
+        "rows of: {found}. If {backbone!r} stands in the pipeline: enable it; if it is in [training] "
+        "frozen_components, put it into annotating_components too, or better: set frozen = true in its own block. If "
+        "it was removed, or not sourced with the head: source it too, or give the head a copy of its own while both "
+        "are there: nlp.replace_listeners({backbone!r}, {name!r}, ['model.tok2vec']); in a config: "
+        "replace_listeners = ['model.tok2vec'] beside 'source'. A doc that was copied, or comes from bytes or another "
+        "pipeline, has no rows: run this pipeline on it. Rehearse by 'spacy-transfer.Rehearsal.v1', not by "
         "nlp.rehearse."
     )
     T403 = (
@@ -507,6 +510,10 @@ class Errors(metaclass=_Coded):
         "{found}. Was the backbone renamed: correct 'upstream'. Was the head disabled when the pipeline was loaded: "
         "load it enabled, and switch it off by nlp.disable_pipe. Was it sourced without its backbone: source that too, "
         "or name the listener in 'replace_listeners' of its block."
+    )
+    T438 = (
+        "components.{name}: there is not one training example. {key} = {path!r}: a {suffix} is not read here. Make a "
+        "project of it by: python -m spacy transfer init {path}"
     )
     T411 = (
         "components.{name}.attribute = {attribute!r}: {place}._.{attribute} is declared already, with a getter, setter "
@@ -947,6 +954,10 @@ class Errors(metaclass=_Coded):
         "than {most:.0e}. Nothing was written. Please report the checkpoint ({source!r}) and the version of "
         "transformers."
     )
+    T722 = (
+        "{path} is not empty, and transformers did not write it (config.json). It was left as it is: give another "
+        "folder, or remove it."
+    )
     T723 = "training.optimizer.learn_rate is no number, or all rates are 0: there is no rate to raise. Set one above 0."
     T731 = (
         "There is nothing to report on: nlp.pipeline = {pipeline} has no component that sets doc.cats, doc.ents or "
@@ -967,8 +978,8 @@ class Errors(metaclass=_Coded):
         '(slower, larger): in a config, source it with replace_listeners = ["model.tok2vec"].'
     )
     T752 = (
-        "{head}: the component {name!r} is there already. Call it something else: --name {name}=OTHER (for one of "
-        "several pipelines: --name 2:{name}=OTHER), or leave it out: --take NAME for those that shall come."
+        "{head}: the component {name!r} is there already. Call it something else: --name {name}=OTHER (of the "
+        "second HEAD only: --name 2:{name}=OTHER), or leave it out: --take NAME for those that shall come."
     )
     T753 = "{base} has no backbone that heads listen to. Its components: {found}. Give a pipeline with one as BASE."
     T754 = "{option} {given!r}: {problem}"
@@ -1491,6 +1502,22 @@ class Warnings(metaclass=_Coded):
     W332 = (
         "Span._.confidence is somebody else's extension here, and is left alone. The probabilities of entities are in "
         "doc.spans[{key!r}].attrs['scores']."
+    )
+    W438 = (
+        "components.{head} does not listen to {name!r}: it has an encoder of its own, which starts from nothing. To "
+        "put it on the pretrained rows, set in components.{head}.model.tok2vec: @architectures = "
+        "'spacy-transfer.Listener.v1'; or take {instead}."
+    )
+    W439 = "components.{name}: no training text has these labels of the dev corpus, so they cannot be found: {labels}."
+    W440 = "components.{name}: fewer than {few} in the training data: {labels}. Label more, or merge labels."
+    W624 = (
+        "components.{name} stays frozen: the rate of the optimizer is {rate}, which is known to destroy a transformer. "
+        "Only the heads are trained. frozen = true says the same without this warning. To train the encoder as well, "
+        "take @optimizers = 'spacy-transfer.AdamW.v1' with learn_rate = 0.00005 for it (docs/tuning.md, Rates)."
+    )
+    W625 = (
+        "components.{name} is trained at a rate of {rate}{group} without warm-up: the first steps can destroy what it "
+        "has learned. Set frozen = true, or take 0.00005 or less (docs/tuning.md, Rates)."
     )
     W661 = (
         "A step on {tasks} alone makes its own loss rise: it was too long to say anything (--length {length}). Try a "

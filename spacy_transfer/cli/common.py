@@ -1,6 +1,7 @@
 """Parts of all commands: reading a config, and errors in one line."""
 
 import contextlib
+import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..text_table import text_table
 
 # Beside arguments of their own, commands take overrides of the config: --training.max_steps 100
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-ConfigPath = Annotated[Path, typer.Argument(help="Path to config file", exists=True, allow_dash=True)]
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Path to config file", exists=True, allow_dash=True)]
 CodePath = Annotated[
     Path | None,
     typer.Option("--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"),
@@ -68,8 +69,24 @@ def errors_in_one_line() -> Iterator[None]:
     """Print a coded error without its traceback, and leave with exit code 1."""
     try:
         yield
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         msg.fail(str(error), exits=1)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Within, write a new folder beside it, which takes its place in the end: a failure leaves the old one unchanged.
+
+    path (Path): The folder; it need not exist.
+    YIELDS (Path): The new folder, which does not exist yet.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".transfer-", dir=path.parent) as folder:
+        new, old = Path(folder) / "new", Path(folder) / "old"
+        yield new
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
 
 
 @contextlib.contextmanager

@@ -8,15 +8,15 @@ from thinc.api import Optimizer
 from ..backbones.shims.thinc_tuning import LayersShim
 from ..backbones.shims.tunable import Tunable, tunable_shims
 from ..errors import Errors, Warnings
+from ..pipeline.backbone.component import Backbone
+from ..pipeline.backbone.rates import risky_row
 from ..pipeline.parameter_table import change_points, overview
 from ..pipeline.parameters import has_weights
 from ..tuning.policy import Policy
+from ..tuning.risk import risky_rate
 from ..tuning.table import Row, show_rate
 from ..tuning.torch_optimizer import TorchOptimizer
 from ..types import Config, Pipe, pipes_of
-
-# From this rate on, and without warm-up, the first steps destroy the pretrained weights of a transformer.
-RISKY_RATE = 1e-4
 
 
 def check_config(config: Config) -> list[str]:
@@ -44,6 +44,7 @@ def check_pipeline(nlp: Language, training: Config, optimizer: Optimizer) -> lis
     if optimizer.use_radam and any(policy.tuning.layer_decay not in (None, 1.0) for _, policy in policies):
         raise ValueError(Errors.T618)
     return [
+        *_spared(pipes, optimizer),
         *_rates(rows, dict(policies), training["optimizer"]),
         *_stock_adam(rows, training["optimizer"]),
         *_averages(pipes, optimizer),
@@ -53,19 +54,20 @@ def check_pipeline(nlp: Language, training: Config, optimizer: Optimizer) -> lis
     ]
 
 
+def _spared(pipes: list[tuple[str, Pipe]], optimizer: Optimizer) -> Iterator[str]:
+    for name, pipe in pipes:
+        if isinstance(pipe, Backbone) and pipe.is_spared:
+            yield Warnings.W624.format(name=name, rate=show_rate(risky_rate(optimizer) or 0.0))
+
+
 def _rates(rows: list[Row], policies: dict[str, Policy], block: Config) -> Iterator[str]:
-    """Only for Adam, whose steps have the size of the rate. Adapters need such rates, and with `head_first` the heads
-    send no random gradients."""
+    """Only for Adam, whose steps have the size of the rate."""
     if not any(kind in block["@optimizers"] for kind in ("Adam.", "RAdam.", "AdamW.")):
         return
-    for row in rows:
-        policy = policies.get(row.component)
-        is_spared = policy is not None and (policy.tuning.adapter is not None or policy.tuning.head_first > 0)
-        has_warmup = row.highest is not None and row.rate < 0.5 * row.highest
-        if row.trainable != "no" and row.rate >= RISKY_RATE and not has_warmup and not is_spared:
-            key = f"training.optimizer.groups.{row.group}" if row.group else "training.optimizer"
-            yield Warnings.W721.format(name=row.component, key=key, rate=show_rate(row.rate))
-            return
+    row = risky_row(rows, policies)
+    if row is not None:
+        key = f"training.optimizer.groups.{row.group}" if row.group else "training.optimizer"
+        yield Warnings.W721.format(name=row.component, key=key, rate=show_rate(row.rate))
 
 
 def _stock_adam(rows: list[Row], block: Config) -> Iterator[str]:

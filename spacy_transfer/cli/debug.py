@@ -1,6 +1,7 @@
 """`python -m spacy debug transfer CONFIG`: trainable parameters, learning rates, and known faults of a config."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from spacy.util import registry
@@ -11,16 +12,23 @@ from .._compat import spacy_cli_parts
 from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 
-@spacy_cli_parts().debug_cli.command("transfer", context_settings=OVERRIDES)
+@spacy_cli_parts().debug_cli.command(
+    "transfer",
+    context_settings=OVERRIDES,
+    short_help="Show what a training would move, and what is known to fail",
+    epilog="Example: python -m spacy debug transfer CONFIG --paths.train train.spacy --paths.dev dev.spacy",
+)
 def debug_transfer_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
+    labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Count the labels in the corpora")] = True,
 ) -> None:
     """
     Show which parameters a training would move, in which layers, and at what rate; without training. Warns of
-    settings that are known to fail, each with its key in the config and the way out.
+    settings that are known to fail, each with its key in the config and the way out. With --labels, counts the labels
+    of our heads in the corpora: 'spacy debug data' knows spaCy's own factories only.
 
     The pipeline is initialised, so the training data must be there. Override settings of the config as with
     'spacy train': --training.optimizer.learn_rate 0.00005. The exit code is 0 with warnings, and 1 when
@@ -28,17 +36,19 @@ def debug_transfer_cli(
     """
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
     with errors_in_one_line():
-        debug_transfer(config, config_path, use_gpu=use_gpu)
+        debug_transfer(config, config_path, use_gpu=use_gpu, labels=labels)
 
 
-def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1) -> list[str]:
+def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1, labels: bool = False) -> list[str]:
     """Print the table and the warnings.
 
+    labels (bool): Count the labels in the corpora too.
     use_gpu (int): Id of a GPU, or -1.
     RAISES (ValueError): When the training would not start.
     """
     from ..pipeline.backbone.console_logger import planned_table
     from .config_checks import check_config, check_pipeline
+    from .data_checks import show_labels
 
     warnings = check_config(config.interpolate())
     for warning in warnings:
@@ -47,7 +57,7 @@ def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1) -> list[str
     training = nlp.config.interpolate()["training"]
     optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
     print(planned_table(nlp, optimizer))  # noqa: T201
-    found = check_pipeline(nlp, training, optimizer)
+    found = [*(show_labels(nlp) if labels else []), *check_pipeline(nlp, training, optimizer)]
     for warning in found:
         msg.warn(warning)
     warnings += found

@@ -1,7 +1,6 @@
 """`python -m spacy transfer fit CONFIG OUT`: heads without training, by `fit = "maxent"`."""
 
 import logging
-import tempfile
 import time
 from functools import reduce
 from operator import getitem
@@ -17,8 +16,18 @@ from wasabi import msg
 
 from ..errors import Errors
 from ..types import Config as Block
-from .app import transfer_cli
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config, show_table
+from .app import command
+from .common import (
+    OVERRIDES,
+    CodePath,
+    ConfigPath,
+    UseGpu,
+    errors_in_one_line,
+    initialise,
+    read_config,
+    replacing,
+    show_table,
+)
 
 CLASSIFIERS = ["transfer_textcat", "transfer_textcat_multilabel"]
 FACTORIES = [*CLASSIFIERS, "transfer_ner", "transfer_tagger"]
@@ -32,11 +41,11 @@ _SHOWN = {
 }
 
 
-@transfer_cli.command("fit", context_settings=OVERRIDES)
+@command("fit", context_settings=OVERRIDES)
 def fit_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
-    output_path: Annotated[Path, typer.Argument(help="Folder for the pipeline")],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pipeline")],
     label_texts: Annotated[
         str | None, typer.Option(help='"names": the names of the labels are examples too, see label_texts')
     ] = None,
@@ -48,7 +57,7 @@ def fit_cli(
     seconds, and no training. The backbone does not move.
 
     Scores on the dev corpus are shown if there is one. Override settings of the config as with 'spacy train':
-    --paths.train train.spacy. Nothing is written before all is done; a pipeline in OUTPUT_PATH is replaced.
+    --paths.train train.spacy. Nothing is written before all is done; a pipeline in OUT is replaced.
     """
     with errors_in_one_line():
         check_output(output_path)
@@ -59,6 +68,7 @@ def fit_cli(
     if scores is None:
         msg.info("No dev corpus, so there are no scores. Give one: --paths.dev PATH")
     else:
+        msg.info(f"Scores on {_dev_texts(config)}:")
         show_table([(what, f"{scores[key]:.1%}") for what, key in _SHOWN.items() if scores.get(key) is not None])
     msg.good(f"Saved the pipeline to {output_path}")
 
@@ -96,6 +106,15 @@ def fit(
         scores = None
     save(nlp, output_path)
     return scores
+
+
+def _dev_texts(config: Config) -> str:
+    """RETURNS (str): Which texts the scores are of."""
+    corpora, training = config.interpolate(), config["training"]
+    dev, train = (_swap(corpora, training[f"{part}_corpus"]).get("path") for part in ("dev", "train"))
+    if dev is not None and dev == train:
+        return f"the texts it was fitted on ({dev}); of others they say little: give --paths.dev"
+    return f"the dev corpus ({dev or training['dev_corpus']}), which it was not fitted on"
 
 
 def check_output(path: Path) -> None:
@@ -141,10 +160,5 @@ def save(nlp: Language, path: Path) -> None:
 
     path (Path): The folder; see `check_output`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".transfer-fit-", dir=path.parent) as folder:
-        new, old = Path(folder) / "new", Path(folder) / "old"
+    with replacing(path) as new:
         nlp.to_disk(new)
-        if path.exists():
-            path.rename(old)
-        new.rename(path)

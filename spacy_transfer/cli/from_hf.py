@@ -7,8 +7,8 @@ import typer
 from wasabi import msg
 
 from ..errors import Errors
-from .app import transfer_cli
-from .common import errors_in_one_line, warnings_in_one_line
+from .app import command
+from .common import CodePath, UseGpu, errors_in_one_line, prepare, warnings_in_one_line
 from .fit import check_output, save
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ PROBES = [
 ]
 
 
-@transfer_cli.command("from-hf")
+@command("from-hf")
 def from_hf_cli(
     source: Annotated[str, typer.Argument(help="Folder that transformers wrote, package:NAME/path, or hub id")],
-    output_path: Annotated[Path, typer.Argument(help="Folder for the pipeline")],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pipeline")],
     lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the pipeline")] = "en",
     labels: Annotated[
         str | None, typer.Option("--labels", help="Names of the labels, A,B,C, in the order of the output layer")
@@ -39,16 +39,19 @@ def from_hf_cli(
     task: Annotated[
         str | None, typer.Option("--task", "-t", help="What a token classifier becomes: ner or tagger (or: see labels)")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the pipeline, for its meta.json")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the pipeline, for its meta.json")] = None,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Make a pipeline of a classifier that transformers saved: backbone and head, with all weights.
 
     What was made is compared with transformers before it is written: the largest difference of logits on a few texts
     is shown. A token classifier becomes transfer_ner where its labels are entity tags (an "O", a "B-" or "I-"), or
-    transfer_tagger. Train it further by 'source = "OUTPUT_PATH"' in the blocks of both components
+    transfer_tagger. Train it further by 'source = "OUT"' in the blocks of both components
     (configs/textcat_hf.cfg, ner_hf.cfg, tagger_hf.cfg).
     """
+    prepare(code_path, use_gpu)
     with errors_in_one_line():
         check_output(output_path)
         names = None if labels is None else split(labels)

@@ -11,15 +11,15 @@ from wasabi import msg
 
 from ..errors import Errors
 from ..installed import like
-from .app import transfer_cli
-from .common import errors_in_one_line, show_table
+from .app import command
+from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table
 from .fit import check_output, save
 
 if TYPE_CHECKING:
     from ..pipeline.labels.graft import Graft
 
 
-@transfer_cli.command("graft")
+@command("graft")
 def graft_cli(
     pipelines: Annotated[
         list[str],
@@ -30,11 +30,13 @@ def graft_cli(
     ],
     name: Annotated[
         list[str] | None,
-        typer.Option("--name", "-n", help="A new name for a component, OLD=NEW; of the second HEAD only: 2:OLD=NEW"),
+        typer.Option("--name", help="A new name for a component, OLD=NEW; of the second HEAD only: 2:OLD=NEW"),
     ] = None,
     take: Annotated[
         list[str] | None, typer.Option("--take", "-t", help="Join this component, and of the others none; repeatable")
     ] = None,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Join the heads of several pipelines onto the backbone of the first. It runs once for all of them, and each head
@@ -44,6 +46,7 @@ def graft_cli(
     and writes nothing. A pipeline in OUT is replaced.
     """
     util.logger.setLevel(logging.INFO)
+    prepare(code_path, use_gpu)
     with errors_in_one_line():
         if len(pipelines) < 3:
             problem = "give the base, one head pipeline or more, and the folder to write"

@@ -23,7 +23,7 @@ from ..extras import import_extra
 from ..integrity import write_picture
 from ..tuning.lr_range import Divergence, Losses, Suggestion, rates_between, suggest
 from ..types import Config
-from .app import transfer_cli
+from .app import command
 from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 # Names of the highest rate in the schedules of Thinc and ours.
@@ -36,7 +36,7 @@ Step = tuple[list[Example], Config, bool | None]
 """What spaCy's training loop gives after each step: the batch, facts, and whether the score is the best so far."""
 
 
-@transfer_cli.command("lr-find", context_settings=OVERRIDES)
+@command("lr-find", context_settings=OVERRIDES)
 def lr_find_cli(
     ctx: typer.Context,
     config_path: ConfigPath,

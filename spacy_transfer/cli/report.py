@@ -11,15 +11,21 @@ from wasabi import msg
 from ..errors import Errors
 from ..installed import like
 from ..integrity import write_whole
-from .app import transfer_cli
+from .app import command
 from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table
 
 
-@transfer_cli.command("report")
+@command("report")
 def report_cli(
-    pipeline: Annotated[str, typer.Argument(help="Trained pipeline: a folder or an installed package")],
-    data_path: Annotated[Path, typer.Argument(help="Annotated texts: a .spacy file, or a folder of them")],
-    output_path: Annotated[Path, typer.Argument(help="The page: OUT.html. One that is there is replaced")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Trained pipeline: a folder or an installed package")
+    ],
+    data_path: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Annotated texts: a .spacy file, or a folder of them")
+    ],
+    output_path: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The page: OUT.html. One that is there is replaced")
+    ],
     resamples: Annotated[int, typer.Option("--resamples", "-n", help="Draws of the bootstrap", min=1)] = 1000,
     mistakes: Annotated[int, typer.Option("--mistakes", "-m", help="The most mistakes a head", min=0)] = 20,
     code_path: CodePath = None,

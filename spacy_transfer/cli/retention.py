@@ -8,7 +8,7 @@ import typer
 from wasabi import msg
 
 from ..errors import Errors
-from .app import transfer_cli
+from .app import command
 from .common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..types import Config
 
 
-@transfer_cli.command("retention")
+@command("retention")
 def retention_cli(
     before: Annotated[str, typer.Argument(help="The old pipeline: a folder or an installed package")],
     after: Annotated[str, typer.Argument(help="The pipeline that goes on from it")],

@@ -6,17 +6,20 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from .app import transfer_cli
-from .common import errors_in_one_line, warnings_in_one_line
+from ..errors import Errors
+from .app import command
+from .common import CodePath, UseGpu, errors_in_one_line, prepare, replacing, warnings_in_one_line
 
 
-@transfer_cli.command("to-hf")
+@command("to-hf")
 def to_hf_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
-    output_path: Annotated[Path, typer.Argument(help="Folder that does not exist yet")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder; one that transformers wrote is replaced")],
     component: Annotated[
         str | None, typer.Option("--component", help="Name of the component; needed where there are several")
     ] = None,
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Write a classifier of texts or tokens and its encoder as transformers does: config, weights, tokenizer.
@@ -27,11 +30,15 @@ def to_hf_cli(
 
     from ..huggingface.export import find_component, to_hf
 
+    prepare(code_path, use_gpu)
     with errors_in_one_line():
+        is_checkpoint = (output_path / "config.json").is_file()
+        if output_path.exists() and not is_checkpoint and (output_path.is_file() or any(output_path.iterdir())):
+            raise ValueError(Errors.T722.format(path=output_path))
         try:
             nlp = spacy.load(pipeline)
         except OSError as error:
             raise ValueError(str(error)) from error
-        with warnings_in_one_line():
-            to_hf(nlp, output_path, component)
+        with warnings_in_one_line(), replacing(output_path) as new:
+            to_hf(nlp, new, component)
     msg.good(f"Saved {find_component(nlp, component)!r} of {pipeline} for transformers to {output_path}")

@@ -7,7 +7,7 @@ from html import escape
 from spacy import displacy
 
 from .numbers import LEVEL, Confusion, Score
-from .parts import Entities, Mistake, Part
+from .parts import Entities, LabelScore, Mistake, Part
 from .pictures import by_length, reliability, scatter
 
 # Blue and orange of a palette for colour-blind people (Okabe and Ito 2008), lighter in the dark.
@@ -26,7 +26,7 @@ h3{font-size:1rem;margin:1.2rem 0 .4rem}p,dl{margin:.4rem 0}a{color:rgb(var(--bl
 dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--soft)}dd{margin:0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25rem .6rem;border-bottom:1px solid
 var(--rule);text-align:right;vertical-align:top}th{font-weight:600}.left,tbody th{text-align:left}
-.wide{overflow-x:auto;max-width:100%}
+table{overflow-wrap:normal}.wide{overflow-x:auto;max-width:100%}.confusion th,.confusion td{white-space:nowrap}
 .confusion td{background:rgba(var(--blue),calc(var(--share)*.55));min-width:2.6rem;text-align:center}
 
 .confusion td.hit{outline:2px solid rgb(var(--blue));outline-offset:-3px}
@@ -40,6 +40,8 @@ svg text{fill:var(--text);font-size:12px}svg .title{fill:var(--soft);font-size:1
 .mistake{border-left:3px solid var(--rule);padding-left:.8rem;margin:.8rem 0}.mistake .entities{line-height:2.3}
 .mistake b{font-weight:600}mark.entity{color:#111}
 """
+WRONG = " \u2717"
+"""Marks entities that only gold, or only the prediction has."""
 MOST_CHARACTERS = 500
 BEFORE = 150
 
@@ -85,6 +87,7 @@ def _section(number: int, part: Part) -> str:
         f'<section id="part{number}"><h2>{escape(part.title)}</h2>',
         f'<p class="soft">Component {escape(part.component)}; {part.n_docs:,} docs with gold annotation.</p>',
         _scores(part.scores),
+        _by_label(part.by_label) if part.by_label else "",
     ]
     pictures = []
     if part.calibration is not None:
@@ -113,6 +116,20 @@ def _scores(scores: Sequence[Score]) -> str:
     names = f'<th scope="col">value</th><th scope="col">{LEVEL:.0%} interval</th>'
     head = f'<tr><th scope="col" class="left">score</th>{names}</tr>'
     return f'<table class="scores"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+
+def _by_label(rows: Sequence[LabelScore]) -> str:
+    names = ("precision", "recall", "F1", "in gold", "predicted")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row.label)}</th><td>{_number(row.precision)}</td><td>{_number(row.recall)}</td>'
+        f"<td>{_number(row.f1)}</td><td>{row.n_gold:,}</td><td>{row.n_predicted:,}</td></tr>"
+        for row in rows
+    )
+    return (
+        '<h3>By type</h3><div class="wide" tabindex="0"><table class="types"><thead><tr><th scope="col" class="left">'
+        f"type</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def _number(value: float) -> str:
@@ -147,9 +164,10 @@ def _confusion(table: Confusion) -> str:
 def _mistake(mistake: Mistake) -> str:
     if mistake.gold_ents is not None and mistake.guess_ents is not None:
         start, end = _window(mistake)
-        drawn = [_draw(mistake.text, ents, start, end) for ents in (mistake.gold_ents, mistake.guess_ents)]
+        pairs = ((mistake.gold_ents, mistake.guess_ents), (mistake.guess_ents, mistake.gold_ents))
+        drawn = [_draw(mistake.text, own, start, end, set(own) - set(other)) for own, other in pairs]
         return (
-            f'<div class="mistake"><p class="soft">{escape(mistake.weight)}</p><b>gold</b> {drawn[0]}'
+            f'<div class="mistake"><p class="soft">{escape(mistake.weight)}; marked{WRONG}</p><b>gold</b> {drawn[0]}'
             f"<b>predicted</b> {drawn[1]}</div>"
         )
     text = mistake.text if len(mistake.text) <= MOST_CHARACTERS else mistake.text[:MOST_CHARACTERS] + " ..."
@@ -168,14 +186,19 @@ def _window(mistake: Mistake) -> tuple[int, int]:
     return start, min(len(mistake.text), start + MOST_CHARACTERS)
 
 
-def _draw(text: str, ents: Entities, start: int, end: int) -> str:
-    """displaCy's picture. It escapes the text, not the labels."""
+def _draw(text: str, ents: Entities, start: int, end: int, wrong: set[tuple[int, int, str]]) -> str:
+    """displaCy's picture. It escapes the text, not the labels.
+
+    wrong (Set[Tuple[int, int, str]]): Those that the other side does not have; they are marked.
+    """
     before, after = "... " if start else "", " ..." if end < len(text) else ""
     shift = len(before) - start
     inside = [
-        {"start": a + shift, "end": b + shift, "label": escape(label)}
+        {"start": a + shift, "end": b + shift, "label": escape(label) + WRONG * ((a, b, label) in wrong)}
         for a, b, label in ents
         if start <= a and b <= end
     ]
     shown = before + text[start:end] + after
-    return displacy.render({"text": shown, "ents": inside, "title": None}, style="ent", manual=True, jupyter=False)
+    colors = {str(ent["label"]).upper(): "#f2a97e" for ent in inside if str(ent["label"]).endswith(WRONG)}
+    drawn = {"text": shown, "ents": inside, "title": None}
+    return displacy.render(drawn, style="ent", manual=True, jupyter=False, options={"colors": colors})

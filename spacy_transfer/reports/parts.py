@@ -42,9 +42,25 @@ class Mistake:
     guess_ents: Entities | None = None
 
 
+@dataclass(frozen=True)
+class LabelScore:
+    """How one label fares; NaN where a score is not defined.
+
+    n_gold (int), n_predicted (int): How many there are, and how many are predicted.
+    """
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    n_gold: int
+    n_predicted: int
+
+
 @dataclass
 class Part:
-    """The results of one head. `by_length` holds shortest and longest doc, number of docs, and the first score."""
+    """The results of one head. `by_label` is filled for entities; `by_length` holds shortest and longest doc, number
+    of docs, and the first score."""
 
     title: str
     component: str
@@ -56,6 +72,7 @@ class Part:
     n_docs: int = 0
     scores: list[Score] = field(default_factory=list)
     by_length: list[tuple[int, int, int, Score]] = field(default_factory=list)
+    by_label: list[LabelScore] = field(default_factory=list)
 
 
 MakePart = Callable[[Sequence[Example], Options], Part | None]

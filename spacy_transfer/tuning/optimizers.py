@@ -45,7 +45,8 @@ def adamw_v1(
     def make(params: list[ParamGroup]) -> "Kernel":
         return torch.optim.AdamW(params, lr=0.0, betas=(beta1, beta2), eps=eps, weight_decay=0.0, fused=True)
 
-    return TorchOptimizer(make, Common(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups))
+    common = Common(learn_rate, weight_decay, no_decay, grad_clip, use_averages, groups)
+    return TorchOptimizer(make, common, is_adam=True)
 
 
 def sgd_v1(

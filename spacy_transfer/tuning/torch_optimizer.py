@@ -59,15 +59,19 @@ class TorchOptimizer(Optimizer):
     not occur decay with the others.)
 
     make (Callable): Makes the torch optimizer of a list of parameter groups.
+    is_adam (bool): Whether its steps have the size of the rate, whatever the gradient.
     """
 
-    def __init__(self, make: Callable[[list[ParamGroup]], "torch.optim.Optimizer"], common: Common) -> None:
+    def __init__(
+        self, make: Callable[[list[ParamGroup]], "torch.optim.Optimizer"], common: Common, *, is_adam: bool = False
+    ) -> None:
         require(PLACE, NOT_NEGATIVE, weight_decay=common.weight_decay, grad_clip=common.grad_clip)
         rate, schedule = first_rate(f"{PLACE}.learn_rate", common.learn_rate)
         super().__init__(rate, L2=0.0, grad_clip=0.0, use_averages=common.use_averages)
         if schedule is not None:
             self.schedules["learn_rate"] = cast(Any, schedule)
         self._make = make
+        self.is_adam = is_adam
         self._weight_decay = common.weight_decay
         self._no_decay = compile_pattern(f"{PLACE}.no_decay", common.no_decay) if common.no_decay else None
         self._max_norm = common.grad_clip

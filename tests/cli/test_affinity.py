@@ -131,7 +131,7 @@ def invoke(*arguments):
 
 def test_command_prints_and_writes(tiny_bert, tmp_path):
     config = write_training(tmp_path, tiny_bert)
-    code, out = invoke(config, "--steps", 6, "--every", 2, "--out", tmp_path / "deep" / "found")
+    code, out = invoke(config, "--steps", 6, "--every", 2, "--output", tmp_path / "deep" / "found")
     assert code == 0, out
     found = json.loads((tmp_path / "deep" / "found" / "affinity.json").read_text())
     assert found["tasks"] == ["tagger", "textcat"] and found["steps"] == 6
@@ -150,12 +150,12 @@ def test_what_is_wrong_is_said_before_the_work(tiny_bert, tmp_path, monkeypatch)
     for arguments, expected in (
         (("--steps", 1), "T770"),
         (("--length", 0), "T770"),
-        (("--out", config), "T772"),
+        (("--output", config), "T772"),
     ):
         code, out = invoke(config, *arguments)
         assert code == 1 and expected in out, out
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    code, out = invoke(config, "--out", tmp_path / "found")
+    code, out = invoke(config, "--output", tmp_path / "found")
     assert code == 1 and "T771" in out and "pip install" in out
 
 
@@ -174,7 +174,7 @@ def test_what_is_wrong_is_said_before_the_work(tiny_bert, tmp_path, monkeypatch)
 )
 def test_nothing_to_measure(tiny_bert, tmp_path, expected, arguments, overrides):
     config = write_training(tmp_path, tiny_bert, overrides=overrides)
-    code, out = invoke(config, "--out", "-", "--steps", 3, *arguments)
+    code, out = invoke(config, "--output", "-", "--steps", 3, *arguments)
     assert code == 1 and re.search(expected.replace(" ", ""), out.replace("]", "")), out
 
 

@@ -139,7 +139,7 @@ def test_names_that_clash(pipelines, tmp_path):
     assert result.exit_code == 1 and "T751" in result.output
     result = run(pipelines, "base", "base", tmp_path / "out")
     assert result.exit_code == 1 and "T752" in result.output and "--name ner=OTHER" in result.output
-    result = run(pipelines, "base", "base", "base", "-n", "1:ner=one", "-n", "2:ner=two", tmp_path / "out")
+    result = run(pipelines, "base", "base", "base", "--name", "1:ner=one", "--name", "2:ner=two", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert spacy.load(tmp_path / "out").pipe_names == ["transfer_backbone", "ner", "one", "two"]
     result = run(pipelines, "base", "two", "--take", "tagger", tmp_path / "out")
@@ -248,7 +248,7 @@ def test_initialize_blocks_come_along(pipelines, tmp_path, tiny_bert):
     nlp = make(tiny_bert, "tagger", steps=0)
     nlp.config["initialize"]["components"]["tagger"] = {"labels": ["A", "B", "C"]}
     nlp.to_disk(tmp_path / "one")
-    assert run(pipelines, "base", tmp_path / "one", tmp_path / "out", "-n", "tagger=tags").exit_code == 0
+    assert run(pipelines, "base", tmp_path / "one", tmp_path / "out", "--name", "tagger=tags").exit_code == 0
     config = Config().from_disk(tmp_path / "out" / "config.cfg")
     assert config["initialize"]["components"]["tags"] == {"labels": ["A", "B", "C"]}
     assert json.loads((tmp_path / "out" / "meta.json").read_text())["pipeline"][-1] == "tags"

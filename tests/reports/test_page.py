@@ -112,6 +112,13 @@ def test_entities_and_tags_are_counted(nlp_of_words):
     assert values["precision"] == pytest.approx(2 / 3) and values["recall"] == pytest.approx(2 / 4)
     assert {mistake.text for mistake in ents.mistakes} == {"B sees A", "C"}
     assert tags.scores[0].value == pytest.approx(4 / 8)
+    by_label = {row.label: row for row in ents.by_label}
+    assert (by_label["PER"].precision, by_label["PER"].recall) == (pytest.approx(1.0), pytest.approx(2 / 4))
+    assert (by_label["PLACE"].n_gold, by_label["PLACE"].n_predicted, by_label["PLACE"].f1) == (0, 1, 0.0)
+    html = make_page([ents], {}, resamples=20)
+    drawn = re.findall(r"<mark class=\"entity\".*?>\s*(\w+)\s*<span.*?>(.*?)</span>", html, re.DOTALL)
+    assert ("B", "PER \u2717") in drawn or ("A", "PER \u2717") in drawn
+    assert ("PLACE" + " \u2717") in {label for _, label in drawn}
     assert (tags.mistakes[0].gold, tags.mistakes[0].guess, tags.mistakes[0].weight) == ("Y", "X", "4 times")
 
 

@@ -17,7 +17,7 @@ from ...errors import Errors
 from ...extras import import_extra
 from ...integrity import write_whole
 from ...selection.candidates import distinct, from_file, from_sources, own_candidate
-from ..app import transfer_cli
+from ..app import command
 from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ DEFAULT = "LinearProbe"
 _ESTIMATORS = "spacy_transfer.selection.estimators"
 
 
-@transfer_cli.command("select", context_settings=OVERRIDES)
+@command("select", context_settings=OVERRIDES)
 def select_cli(
     ctx: typer.Context,
     config_path: ConfigPath,

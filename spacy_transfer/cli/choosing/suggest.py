@@ -13,7 +13,7 @@ from ...checks import COUNT, require
 from ...errors import Errors
 from ...integrity import write_whole
 from ...types import Config
-from ..app import transfer_cli
+from ..app import command
 from ..common import CodePath, UseGpu, errors_in_one_line, prepare, show_table, split_names
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class OverName(str, enum.Enum):
     mean = "mean"
 
 
-@transfer_cli.command("suggest")
+@command("suggest")
 def suggest_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a pipeline")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a pipeline")],
     texts_path: Annotated[
         Path,
         typer.Argument(metavar="TEXTS", help="Texts: .txt (a line a text), .jsonl, .spacy, or a folder"),

@@ -19,7 +19,7 @@ from ...selection.tune.space import Range
 from ...selection.tune.space_file import read_space
 from ...selection.tune.study import ERROR, FIRST, LOST, SCORE, SamplerName, Search
 from ...types import Config
-from ..app import transfer_cli
+from ..app import command
 from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config, show_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-@transfer_cli.command("tune", context_settings=OVERRIDES)
+@command("tune", context_settings=OVERRIDES)
 def tune_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
@@ -36,7 +36,7 @@ def tune_cli(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search; one that is there goes on")],
     trials: Annotated[int, typer.Option("--trials", "-n", help="Trials, those of earlier calls too", min=1)] = 30,
     minutes: Annotated[float | None, typer.Option("--minutes", "-m", help="Time of this call", min=0)] = None,
-    sampler: Annotated[SamplerName, typer.Option("--sampler", "-s", help="How settings are drawn")] = "tpe",
+    sampler: Annotated[SamplerName, typer.Option("--sampler", help="How settings are drawn")] = "tpe",
     n_startup: Annotated[int, typer.Option("--n-startup", help="Trials drawn at random before TPE", min=1)] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws; the config has that of the trainings")] = 0,
     prune: Annotated[bool, typer.Option("--prune/--no-prune", help="End hopeless trials early")] = True,

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from ..app import transfer_cli
+from ..app import command
 from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
 
 
-@transfer_cli.command("assess", context_settings=OVERRIDES)
+@command("assess", context_settings=OVERRIDES)
 def assess_cli(
     ctx: typer.Context,
     config_path: ConfigPath,

@@ -6,28 +6,28 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from ..app import transfer_cli
+from ..app import command
 from ..common import errors_in_one_line, show_table
 
 
-@transfer_cli.command("new-transformer")
+@command("new-transformer")
 def new_transformer_cli(
     texts: Annotated[Path, typer.Argument(help="Raw texts: .txt, .jsonl, .spacy, or a folder of them; .gz too")],
-    output_path: Annotated[Path, typer.Argument(help="Folder that does not exist yet")],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     width: Annotated[int, typer.Option("--width", help="Width of the rows", min=1)] = 256,
     layers: Annotated[int, typer.Option("--layers", help="Number of layers", min=1)] = 4,
     heads: Annotated[int, typer.Option("--heads", help="Attention heads; they divide the width", min=1)] = 4,
     vocab_size: Annotated[int, typer.Option("--vocab-size", help="Number of word pieces")] = 8000,
     window: Annotated[int, typer.Option("--window", "-w", help="Word pieces it can read at once", min=8)] = 128,
     lower: Annotated[bool, typer.Option("--lower/--no-lower", help="Lower-case the texts; accents are kept")] = True,
-    seed: Annotated[int, typer.Option("--seed", "-s", help="Seed of the random weights")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random weights")] = 0,
 ) -> None:
     """
     Make a transformer for a language or a field that has none: BERT with random weights, and a WordPiece tokenizer
     trained on your texts.
 
-    Its rows mean nothing before it is pretrained by 'spacy pretrain'. OUTPUT_PATH is a source of TransformerBackbone.v1
-    ('source = "OUTPUT_PATH"'; its window there must not be larger), and transformers loads it too. The same texts,
+    Its rows mean nothing before it is pretrained by 'spacy pretrain'. OUT is a source of TransformerBackbone.v1
+    ('source = "OUT"'; its window there must not be larger), and transformers loads it too. The same texts,
     options and seed give the same files.
     """
     from ...corpora.texts import read_texts

@@ -6,16 +6,16 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from ..app import transfer_cli
+from ..app import command
 from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
 
 
-@transfer_cli.command("to-source", context_settings=OVERRIDES)
+@command("to-source", context_settings=OVERRIDES)
 def to_source_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
     file: Annotated[Path, typer.Argument(help="What 'spacy pretrain' wrote, such as model-last.bin")],
-    output_path: Annotated[Path, typer.Argument(help="Folder that does not exist yet")],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
 ) -> None:

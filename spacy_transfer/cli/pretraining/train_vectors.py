@@ -9,7 +9,7 @@ import typer
 from spacy import util
 from wasabi import msg
 
-from ..app import transfer_cli
+from ..app import command
 from ..common import errors_in_one_line, show_table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Algorithm(str, enum.Enum):
     cbow = "cbow"
 
 
-@transfer_cli.command("vectors")
+@command("vectors")
 def vectors_cli(
     texts_path: Annotated[
         Path, typer.Argument(metavar="TEXTS", help="Raw texts: .txt (a line a text), .jsonl, .spacy, or a folder")

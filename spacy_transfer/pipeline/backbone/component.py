@@ -25,8 +25,10 @@ from ...errors import Errors
 from ...tuning.weighing import TaskWeights
 from ...types import BackboneT, Encoded, GetExamples, Losses, hooks_of
 from ..checksums import CheckedFiles
+from .complaints import named, no_examples, warn_of_deaf
 from .gradients import PendingGradients
 from .listened import ListenedTok2Vec
+from .rates import fails_with, planned_optimizer
 from .steps import Steps
 from .tasks import Surgery, check_moves
 
@@ -60,7 +62,7 @@ class HoldsAdapter(Protocol):
     assigns=["doc.tensor"],
     default_config={
         "model": Config().from_str(DEFAULT_CONFIG)["model"],
-        "frozen": False,
+        "frozen": None,
         "cache_mb": 512,
         "cache_disk_mb": 0,
         "cache_dtype": "float32",
@@ -73,7 +75,7 @@ def make_backbone(
     nlp: Language,
     name: str,
     model: BackboneT,
-    frozen: bool,
+    frozen: bool | None,
     cache_mb: int,
     cache_disk_mb: int,
     cache_dtype: CacheDtype,
@@ -84,7 +86,8 @@ def make_backbone(
     """Construct a backbone component.
 
     model (Model[List[Doc], List[Floats2d]]): One of our backbones, or any tok2vec.
-    frozen (bool): Leave the weights as they are, and compute each text once a training.
+    frozen (Optional[bool]): Leave the weights as they are, and compute each text once a training. null: train them,
+        but not with a rate that is known to destroy a transformer: one of Thinc's optimizers at 0.0001 or more.
     cache_mb (int): The most megabytes that are kept in memory between the epochs of a training: rows of a frozen
         backbone, or states at the boundary where its lower layers are frozen.
     cache_disk_mb (int): The most megabytes of them in a temporary file, once memory is full.
@@ -121,15 +124,15 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         model: Model,
         name: str = "transfer_backbone",
         *,
-        frozen: bool = False,
+        frozen: bool | None = False,
         cache: CacheSettings | None = None,
         keep_rows: bool = True,
         weighing: TaskWeights | None = None,
         surgery: Surgery | None = None,
     ) -> None:
-        check_moves(name, model, frozen, {"weighing": weighing, "surgery": surgery})
+        check_moves(name, model, frozen is True, {"weighing": weighing, "surgery": surgery})
         super().__init__(vocab, model, name, weighing, surgery)
-        self.frozen = frozen
+        self._is_open = frozen is None and weighing is None and surgery is None
         self.cache = cache or CacheSettings(512)
         self.keep_rows = keep_rows
         self.steps = Steps(self)
@@ -138,7 +141,7 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
             shim.serve(name, self.cache)
         # Looked up by nlp.replace_listeners.
         self.model.attrs["replace_listener"] = replace_listener
-        self.model.attrs["replace_listener_cfg"] = partial(replace_listener_config, frozen=frozen)
+        self._freeze(frozen is True)
 
     # Prediction
 
@@ -210,6 +213,22 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         is_frozen = hooks_of(self.model).is_frozen
         return self.frozen or (is_frozen is not None and is_frozen(self.model))
 
+    def _freeze(self, frozen: bool) -> None:
+        self.frozen = frozen
+        self.model.attrs["replace_listener_cfg"] = partial(replace_listener_config, frozen=frozen)
+
+    @property
+    def is_spared(self) -> bool:
+        """RETURNS (bool): Whether it is frozen only because the optimizer would destroy it."""
+        return self._is_open and self.frozen
+
+    def meet(self, optimizer: Optimizer) -> None:
+        """Where `frozen` is null, decide by an optimizer whether to train. What has arrived for a step that would
+        destroy the encoder is dropped."""
+        if self._is_open and self.frozen != fails_with(self.model, optimizer):
+            self._freeze(not self.frozen)
+            self.steps.drop()
+
     def finish_update(self, sgd: Optimizer) -> None:
         """The backward pass for the gradients of all heads, then the optimizer's step.
 
@@ -237,13 +256,18 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         most = None if hooks_of(self.model).reads_corpus else 10
         docs = [example.x for example in islice(get_examples(), most)]
         if not docs:
-            raise ValueError(Errors.T404.format(name=self.name))
+            raise ValueError(no_examples(self.name, nlp))
+        if self._is_open and nlp is not None:
+            planned = planned_optimizer(nlp)
+            self._freeze(planned is not None and fails_with(self.model, planned))
         if self.frozen and any(shim.tuning is not None for shim in tunable_shims(self.model)):
             raise ValueError(Errors.T619.format(name=self.name))
         if nlp is not None:
             self._check_order(nlp)
+            warn_of_deaf(self, nlp)
         self.tasks.check(self.listener_map)
-        self.model.initialize(X=docs)
+        with named(self.name):
+            self.model.initialize(X=docs)
         if pretrained is not None:
             load_pretrained(self.model, Path(pretrained), f"initialize.components.{self.name}.pretrained")
         self.tasks.check_passes(self)

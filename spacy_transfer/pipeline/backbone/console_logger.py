@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from spacy.language import Language
 from spacy.util import registry
@@ -46,7 +46,7 @@ def console_logger_v1(
             for _, pipe in nlp.components:
                 if isinstance(pipe, Backbone):
                     pipe.tasks.record_cosines()
-        log_row, finalize = setup_rows(nlp, stdout, stderr)
+        log_row, finalize = setup_rows(nlp, cast(IO, Columns(nlp, stdout)), stderr)
 
         def log_step(info: dict[str, object] | None) -> None:
             log_row(info)
@@ -57,6 +57,34 @@ def console_logger_v1(
         return log_step, finalize
 
     return setup
+
+
+class Columns:
+    """A stream in whose header columns can be told apart: spaCy's logger cuts both "Loss transfer_backbone" and "Loss
+    transfer_textcat" to "LOSS TRANS...".
+
+    nlp (Language): The pipeline.
+    stream (IO): Where it goes.
+    """
+
+    WIDTH = 13
+
+    def __init__(self, nlp: Language, stream: IO) -> None:
+        self._nlp, self._stream = nlp, stream
+
+    def write(self, text: str) -> int:
+        """Write a text; the names in a header are spelled out first."""
+        for name in self._nlp.pipe_names if "LOSS " in text else ():
+            long = f"LOSS {name.upper()}"
+            if len(long) > self.WIDTH:
+                short = name.removeprefix("transfer_").upper()
+                short = f"LOSS {short}" if len(short) + 5 <= self.WIDTH else short[: self.WIDTH]
+                text = text.replace(f"{long[: self.WIDTH - 3]}...", short.ljust(self.WIDTH), 1)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
 
 
 def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:

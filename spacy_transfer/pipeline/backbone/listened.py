@@ -11,6 +11,7 @@ from thinc.api import Model
 
 from ...backbones.links import BackboneRows
 from ...backbones.listeners import TransferListener, connect, disconnect, link_of
+from ...backbones.similarity import compare_by_rows
 from ...errors import Errors
 from ...tuning.weighing import TaskWeights
 from ...types import BackboneT, Encoded
@@ -74,6 +75,7 @@ class ListenedTok2Vec(Tok2Vec):
         for doc, of_doc in zip(docs, rows, strict=True):
             assert len(of_doc) == len(doc)
             doc.tensor = of_doc  # type: ignore[assignment]
+            compare_by_rows(doc)
         self.rows.put(docs, rows, documents, self._has_later_encoder)
 
     @property

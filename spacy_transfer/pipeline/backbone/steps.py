@@ -38,6 +38,12 @@ class Steps(Transient):
         self._delayed: Optimizer | None = None
         self._has_gradient = False
 
+    def drop(self) -> None:
+        """Drop all gradients, those in the encoder too."""
+        self.forget()
+        for shim in tunable_shims(self.pipe.model):
+            shim.drop_gradients()
+
     def start_batch(self, pending: PendingGradients, losses: Losses, optimizer: Optimizer | None) -> None:
         """Wait for the gradients of a batch.
 

@@ -14,6 +14,7 @@ from ...tuning.torch_optimizer import rates_of
 from ...types import Pipe
 from ..parameter_table import overview
 from ..parameters import parameters_of, register_names
+from .rates import warn_of_rate
 
 if TYPE_CHECKING:
     from .component import Backbone
@@ -56,6 +57,8 @@ class TrainingLog(Transient):
         if identity is not self._optimizer:
             self._optimizer, self._n_steps, self._trained = identity, 0, {}
             register_names(optimizer, self._pipes(backbone))
+            backbone.meet(optimizer)
+            warn_of_rate(backbone, optimizer)
         self._n_steps += 1
         self.rates = rates_of(optimizer)
         if self._n_steps == 2:

@@ -29,6 +29,7 @@ from .tokens import DEFAULT_MODEL, TokenPipe, first_tokens, part_of, write_attri
 @Language.factory(
     "transfer_ner",
     assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    requires=["doc.tensor"],
     default_config={
         "model": Config().from_str(DEFAULT_MODEL)["model"],
         "scheme": "bio",

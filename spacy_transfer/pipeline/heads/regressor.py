@@ -45,6 +45,7 @@ width = null
 
 @Language.factory(
     "transfer_regressor",
+    requires=["doc.tensor"],
     default_config={
         "model": Config().from_str(DEFAULT_MODEL)["model"],
         "attribute": "score",

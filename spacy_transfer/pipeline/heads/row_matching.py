@@ -21,7 +21,9 @@ from .tokens import DEFAULT_MODEL
 _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
 
 
-@Language.factory("transfer_rows", assigns=[], default_config={"model": _MODEL, "scorer": None})
+@Language.factory(
+    "transfer_rows", assigns=[], requires=["doc.tensor"], default_config={"model": _MODEL, "scorer": None}
+)
 def make_rows(
     nlp: Language, name: str, model: Model[list[Doc], TokenScores], scorer: Callable | None
 ) -> "TransferRows":

@@ -28,6 +28,7 @@ _MODEL = {**Config().from_str(DEFAULT_MODEL)["model"], "decoder": "softmax"}
 @Language.factory(
     "transfer_tagger",
     assigns=["token.tag", "token.pos"],
+    requires=["doc.tensor"],
     default_config={
         "model": _MODEL,
         "attribute": "tag",

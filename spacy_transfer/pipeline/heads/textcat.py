@@ -55,6 +55,7 @@ def _config(exclusive: bool, **thresholds: float | None) -> Config:
 @Language.factory(
     "transfer_textcat",
     assigns=["doc.cats"],
+    requires=["doc.tensor"],
     default_config=_config(True, threshold=0.0),
     default_score_weights=_SCORES,
 )
@@ -85,6 +86,7 @@ def make_textcat(
 @Language.factory(
     "transfer_textcat_multilabel",
     assigns=["doc.cats"],
+    requires=["doc.tensor"],
     default_config={**_config(False, threshold=0.5, thresholds=None), "focal_negative": None, "margin": 0.0},
     default_score_weights=_SCORES,
 )

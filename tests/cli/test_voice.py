@@ -1,0 +1,80 @@
+"""All commands speak alike: a line in the list, an example, the same options for the same things, exit codes."""
+
+import re
+
+import pytest
+import typer
+from spacy import registry
+from spacy.cli import app
+from typer.testing import CliRunner
+
+from spacy_transfer.cli.app import ABOUT
+
+registry.cli.get_all()
+GROUP = typer.main.get_command(app)
+COMMANDS = GROUP.commands["transfer"].commands
+# Nothing is loaded there that a file of Python or a GPU could matter for.
+NO_GPU = {"new-transformer", "vectors"}
+
+
+def options(command):
+    return {name for param in command.params for name in param.opts if param.param_type_name == "option"}
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(app, ["transfer", *map(str, arguments)])
+    return result.exit_code, re.sub(r"\x1b\[\d*m|\s+", " ", result.output)
+
+
+@pytest.mark.parametrize("name", sorted(ABOUT))
+def test_each_command_has_a_line_an_example_and_the_same_options(name):
+    command = COMMANDS[name]
+    assert len(command.short_help) <= 58 and "..." not in command.short_help
+    example = command.epilog.removeprefix("Example: python -m spacy transfer ").split()
+    assert example[0] == name and {word for word in example if word.startswith("-")} <= options(command) | {
+        "--paths.train"
+    }
+    own = options(command)
+    assert not {"--out", "--gpu", "-s"} & own
+    assert name in NO_GPU or {"--code", "-c", "--gpu-id", "-g"} <= own
+    for param in command.params:
+        if "-n" in param.opts:
+            assert isinstance(param.default, int)  # A number: how many.
+        if "-o" in param.opts:
+            assert "--output" in param.opts
+        assert param.name != "seed" or "--seed" in param.opts
+
+
+def test_no_line_of_the_list_is_cut():
+    code, out = invoke("--help")
+    assert code == 0 and "..." not in out.replace("[ARGS]...", "")
+    assert all(name in out for name in ABOUT)
+
+
+@pytest.mark.parametrize("name", sorted(set(ABOUT) - {"graft"}))
+def test_wrong_usage_is_2(name):
+    assert invoke(name)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "no/such", "no.spacy", "page.html"),
+        ("graft", "no/such", "no/such", "out"),
+        ("to-hf", "no/such", "out"),
+        ("from-hf", "no/such", "out"),
+        ("retention", "no/such", "no/such", "no.spacy"),
+        ("suggest", "no/such", "no.txt"),
+    ],
+)
+def test_a_mistake_is_1_and_one_line(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["transfer", *arguments])
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output and list(tmp_path.iterdir()) == []
+
+
+def test_what_transformers_did_not_write_stays(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    code, out = invoke("to-hf", "no/such", tmp_path)
+    assert code == 1 and "T722" in out and (tmp_path / "thesis.txt").read_text() == "mine"

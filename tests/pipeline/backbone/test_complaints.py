@@ -1,0 +1,60 @@
+"""What a backbone says when it is initialised: heads that do not listen, data not read, sources by component."""
+
+import io
+import warnings
+
+import pytest
+import spacy
+
+from spacy_transfer.pipeline.backbone.complaints import no_examples
+from spacy_transfer.pipeline.backbone.console_logger import Columns
+
+from ...pipelines import backbone_config, make_examples
+
+
+def test_a_stock_head_with_an_encoder_of_its_own(tiny_bert):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config=backbone_config(tiny_bert))
+    nlp.add_pipe("ner")
+    nlp.add_pipe("transfer_tagger")
+    examples = make_examples(nlp)
+    with pytest.warns(UserWarning, match=r"W438\] components\.ner .*'transfer_ner'"):
+        nlp.initialize(lambda: examples)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=r".*W438")
+        nlp.initialize(lambda: examples)  # It has weights by now: it may have been sourced so.
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("data/train.csv", r"\[T438\].*a \.csv .*init data/train\.csv"), ("train.spacy", r"\[T404\]")]
+)
+def test_no_example(path, code, nlp):
+    nlp.config["paths"]["train"] = path
+    with pytest.raises(ValueError, match=code):
+        raise ValueError(no_examples("transfer_backbone", nlp))
+
+
+def test_a_source_is_named_with_its_component_and_what_pip_has(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", name="mine", config={"model": {"source": "no/such"}})
+    examples = make_examples(nlp)
+    with pytest.raises(ValueError, match=r"T106\] components\.mine\.model\.source = 'no/such'.*pip install gt-all"):
+        nlp.initialize(lambda: examples)
+
+
+def test_columns_of_the_log_can_be_told_apart(nlp):
+    nlp.add_pipe("sentencizer", name="transfer_backbone")
+    nlp.add_pipe("sentencizer", name="transfer_textcat")
+    nlp.add_pipe("sentencizer", name="tagger")
+    out = io.StringIO()
+    header = "E    #       LOSS TRANS...  LOSS TRANS...  LOSS TAGGER  CATS_SCORE"
+    Columns(nlp, out).write(header)
+    found = out.getvalue()
+    assert found.split()[2:] == ["LOSS", "BACKBONE", "LOSS", "TEXTCAT", "LOSS", "TAGGER", "CATS_SCORE"]
+    assert len(found) == len(header)
+
+
+def test_what_heads_require_is_known(nlp):
+    nlp.add_pipe("transfer_ner")
+    assert nlp.analyze_pipes()["problems"]["transfer_ner"] == ["doc.tensor"]
