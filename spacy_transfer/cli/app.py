@@ -23,6 +23,7 @@ app.add_typer(transfer_cli)
 # For each command: its line in the list of commands, which has room for 58 characters, and an example.
 ABOUT = {
     "affinity": ("Measure which tasks help or harm which", "affinity CONFIG --paths.train train.spacy -o affinity"),
+    "annotate": ("Annotate many texts, whole or not at all", "annotate training/model-best texts.jsonl annotated"),
     "assess": ("Print the held-out loss of a pretraining", "assess pretrain.cfg pretrained/model-last.bin"),
     "calibrate": ("Make the scores of heads match how often they are right", "calibrate model dev.spacy -o calibrated"),
     "fit": ("Solve classifiers in seconds, without training", "fit CONFIG model --paths.train train.spacy"),

@@ -12,7 +12,7 @@ from wasabi import msg
 
 from ...checks import COUNT, require
 from ...errors import Errors, Warnings
-from ..app import transfer_cli
+from ..app import command
 from ..common import CodePath, UseGpu, errors_in_one_line, split_names
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class EngineName(str, enum.Enum):
     ray = "ray"
 
 
-@transfer_cli.command("annotate")
+@command("annotate")
 def annotate_cli(
     pipeline: Annotated[str, typer.Argument(help="Name or folder of a pipeline")],
     source: Annotated[
