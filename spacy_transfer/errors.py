@@ -1,14 +1,14 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
-Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
-T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor, T43x heads
-that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
-optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
-and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
-checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label
-texts, T93x texts to label; W for warnings, by the same floors.
+Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones, T254 to T270
+ranks; T3xx heads (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x
+heads that are carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429
+the regressor, T43x heads that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and
+rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and
+gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report,
+T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word
+vectors, T82x pretraining, T84x and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x
+tune, T92x label texts, T93x texts to label; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -213,6 +213,24 @@ class Errors(metaclass=_Coded):
         "The encoder of {source!r} has not been read yet. Call nlp.initialize(), train with 'spacy train', or load a "
         "saved pipeline."
     )
+    T254 = (
+        "WORLD_SIZE = {size}, but {missing} not set. Start the ranks by torch's launcher: "
+        "torchrun --nproc-per-node {size} -m spacy train CONFIG ..."
+    )
+    T255 = (
+        "initialize.after_init: rank {rank} differs from rank 0. {different}. All ranks need the same config, code, "
+        "versions, data and sources. (Only [paths] may differ.)"
+    )
+    T256 = "Rank {rank} has lost another one, and ends. {lost}. ({error})"
+    T257 = (
+        "Rank {rank}, step {step}: ranks have different {what}. The reader, its data, or a callback is not the same on "
+        "all, or uses random numbers without the seed (or the order of a set: set PYTHONHASHSEED)."
+    )
+    T258 = (
+        "Step {step}: the weights of the ranks are no longer equal. Use machines of one kind, and the same number of "
+        "threads; a callback may also have changed weights on one rank alone."
+    )
+    T259 = "training.seed is null. Ranks shuffle alike only with a seed: set a number."
     T301 = "components.{name}.label_smoothing = {found}: it must be at least 0 and less than 1."
     T302 = "components.{name}.model.exclusive_classes must be {wanted} for this component."
     T303 = (

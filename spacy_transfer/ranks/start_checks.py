@@ -1,0 +1,110 @@
+"""Ranks with different configs, code, versions, labels or weights are found before the training starts."""
+
+import hashlib
+import inspect
+import json
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.util import registry
+
+from ..errors import Errors
+from ..pipeline.parameters import parameters_of
+from ..types import pipes_of
+from .buckets import tensor_of
+from .process_group import ProcessGroup
+
+_PACKAGES = ("spacy", "thinc", "torch", "transformers", "numpy")
+# Data may lie elsewhere on another machine. Its texts are compared batch by batch.
+_OWN_SECTIONS = ("paths",)
+
+
+def check_start(nlp: Language, group: ProcessGroup) -> None:
+    """Compare the ranks.
+
+    RAISES (ValueError): When one differs from the first, with what differs.
+    """
+    _require_seed(nlp)
+    first, *others = group.exchange("start", facts_of(nlp))
+    for rank, other in enumerate(others, 1):
+        different = [key for key in {**first, **other} if first.get(key) != other.get(key)]
+        if different:
+            lines = [f"{key}: {first.get(key, '-')} / {other.get(key, '-')}" for key in different[:5]]
+            more = f", and {len(different) - 5} more" if len(different) > 5 else ""
+            raise ValueError(Errors.T255.format(rank=rank, different="; ".join(lines) + more))
+
+
+def _require_seed(nlp: Language) -> None:
+    if nlp.config.interpolate()["training"]["seed"] is None:
+        raise ValueError(Errors.T259)
+
+
+def facts_of(nlp: Language) -> dict[str, str]:
+    """What must be the same on all ranks.
+
+    RETURNS (Dict[str, str]): Values or checksums, by what they are of.
+    """
+    config = {key: value for key, value in nlp.config.items() if key not in _OWN_SECTIONS}
+    facts = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    facts |= {f"version of {name}": _version(name) for name in _PACKAGES}
+    facts |= {key: json.dumps(value, default=str) for key, value in _flat("", config)}
+    facts |= {f"code of {name}": code for name, code in _code(nlp)}
+    for name, pipe in pipes_of(nlp):
+        facts[f"labels of {name}"] = _digest(json.dumps([str(label) for label in getattr(pipe, "labels", ())]).encode())
+        crc = 0
+        for named in parameters_of(name, pipe):
+            crc = zlib.crc32(tensor_of(named.parameter.value).cpu().contiguous().numpy().tobytes(), crc)
+        facts[f"weights of {name}"] = f"{crc:08x}"
+    return facts
+
+
+def _flat(prefix: str, block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in block.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping) and value:
+            yield from _flat(name, value)
+        else:
+            yield name, value
+
+
+def _code(nlp: Language) -> Iterator[tuple[str, str]]:
+    """Checksums of this package, and of every file with a function that the config names."""
+    package = Path(__file__).parents[1]
+    yield "spacy_transfer", _digest(*(path.read_bytes() for path in sorted(package.rglob("*.py"))))
+    for key, value in _flat("", nlp.config):
+        kind, own = key.rpartition(".")[2], value
+        if not kind.startswith("@") or not hasattr(registry, kind[1:]):
+            continue
+        path = inspect.getsourcefile(inspect.unwrap(registry.get(kind[1:], str(own))))
+        if path is not None and package not in Path(path).parents:
+            yield str(own), _digest(Path(path).read_bytes())
+    yield from _factories(nlp)
+
+
+def _factories(nlp: Language) -> Iterator[tuple[str, str]]:
+    for name, component in nlp.components:
+        try:
+            path = inspect.getsourcefile(type(component))
+        except (OSError, TypeError):  # Compiled.
+            continue
+        if path is not None and Path(path).is_file():
+            yield name, _digest(Path(path).read_bytes())
+
+
+def _digest(*parts: bytes) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()[:16]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "-"
