@@ -1,7 +1,6 @@
 """Ranks with different configs, code, versions, labels or weights are found before the training starts."""
 
 import hashlib
-import inspect
 import json
 import sys
 import zlib
@@ -22,6 +21,7 @@ from .process_group import ProcessGroup
 _PACKAGES = ("spacy", "thinc", "torch", "transformers", "numpy")
 # Data may lie elsewhere on another machine. Its texts are compared batch by batch.
 _OWN_SECTIONS = ("paths",)
+_ROOT = Path(__file__).parents[1]
 
 
 def check_start(nlp: Language, group: ProcessGroup) -> None:
@@ -73,27 +73,18 @@ def _flat(prefix: str, block: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _code(nlp: Language) -> Iterator[tuple[str, str]]:
-    """Checksums of this package, and of every file with a function that the config names."""
-    package = Path(__file__).parents[1]
-    yield "spacy_transfer", _digest(*(path.read_bytes() for path in sorted(package.rglob("*.py"))))
+    """Checksums of this package, and of the file of every function and component of others that the config names."""
+    yield __package__.partition(".")[0], _digest(*(path.read_bytes() for path in sorted(_ROOT.rglob("*.py"))))
+    used: dict[str, object] = {name: type(component) for name, component in nlp.components}
     for key, value in _flat("", nlp.config):
-        kind, own = key.rpartition(".")[2], value
-        if not kind.startswith("@") or not hasattr(registry, kind[1:]):
-            continue
-        path = inspect.getsourcefile(inspect.unwrap(registry.get(kind[1:], str(own))))
-        if path is not None and package not in Path(path).parents:
-            yield str(own), _digest(Path(path).read_bytes())
-    yield from _factories(nlp)
-
-
-def _factories(nlp: Language) -> Iterator[tuple[str, str]]:
-    for name, component in nlp.components:
-        try:
-            path = inspect.getsourcefile(type(component))
-        except (OSError, TypeError):  # Compiled.
-            continue
-        if path is not None and Path(path).is_file():
-            yield name, _digest(Path(path).read_bytes())
+        kind = key.rpartition(".")[2]
+        if kind.startswith("@"):
+            used[str(value)] = registry.get(kind[1:], str(value))
+    for name, own in used.items():
+        module = sys.modules.get(getattr(own, "__module__", None) or "")
+        path = Path(getattr(module, "__file__", None) or "")
+        if path.is_file() and _ROOT not in path.parents:
+            yield name, _digest(path.read_bytes())
 
 
 def _digest(*parts: bytes) -> str:
