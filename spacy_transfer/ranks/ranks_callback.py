@@ -10,7 +10,6 @@ from thinc.api import NumpyOps, get_current_ops
 
 from .._compat import replace_next_training
 from ..checks import COUNT, require
-from ..random_state import same_random_state
 from .process_group import ProcessGroup, number_of_ranks
 from .shared_training import NAME, SharedTraining
 from .start_checks import check_start
@@ -73,18 +72,17 @@ def _train(
 
 
 def _first_logger(training: SharedTraining, block: dict[str, Any]) -> Callable[..., tuple[LogStep, Callable]]:
-    """The logger of the config. It leaves random numbers alone, since other ranks have none."""
+    """The logger of the config."""
     make = registry.resolve({"logger": block})["logger"]
 
     def setup(nlp: Language, *streams: Any) -> tuple[LogStep, Callable[[], None]]:
         nlp.config["training"]["logger"] = block  # What is saved has the config as it was written.
-        with same_random_state():
+        with training.alone():
             log, finalize = make(nlp, *streams)
 
         def log_step(info: dict[str, Any] | None) -> None:
-            with same_random_state():
+            with training.alone():
                 log(info)
-            training.end_log()
 
         return log_step, finalize
 

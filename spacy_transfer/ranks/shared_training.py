@@ -54,7 +54,6 @@ class SharedTraining:
             vars(self.nlp).pop(name, None)
 
     def _start_step(self, exclude: Collection[str]) -> None:
-        self._step += 1
         self._exclude = frozenset(exclude)
         self._losses: Losses = {}
         self._shares: list[tuple[Losses, float]] = []
@@ -82,6 +81,7 @@ class SharedTraining:
         batch, self._is_alone = list(examples), False
         remove_component(self.nlp, self._sum)
         if not self._shares:
+            self._step += 1
             self._start_step(list(exclude))
         self._losses = losses
         for example in batch:
@@ -112,9 +112,13 @@ class SharedTraining:
         found = self.group.give({k: v for k, v in scores.items() if isinstance(v, (int, float))})
         return scores if self.group.is_first else found
 
-    def end_log(self) -> None:
-        """What the first rank alone has done since it evaluated (it saves and logs) has not changed random numbers."""
-        self._later.close()
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, a logger runs, on the first rank alone: it may evaluate, and use random numbers. Afterwards these are
+        as on the other ranks, also where saving has used some."""
+        self._is_alone = True
+        with self._later, same_random_state():
+            yield
 
     def digest_of_weights(self) -> int:
         """RETURNS (int): A checksum of all weights, of 32 bits."""
