@@ -1,7 +1,7 @@
 """Gradients summed over ranks, in a few large buckets."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +59,25 @@ def slots_of(name: str, pipe: object, tasks: Sequence[str]) -> list[Slot]:
 
     tasks (Sequence[str]): Those of a backbone with PCGrad, in the order of the pipeline.
     """
-    parameters = [named for named in parameters_of(name, pipe) if not _is_frozen(named)]
+    parameters = trained_parameters(name, pipe)
     collected = collected_of(pipe)
     if collected is None:
         return [Slot(named) for named in parameters]
     return [Slot(named, kept) for kept in collected.places(tasks) for named in parameters]
+
+
+def trained_parameters(name: str, pipe: object) -> list[NamedParameter]:
+    """RETURNS (List[NamedParameter]): Those of a component that the coming step may change."""
+    if getattr(pipe, "frozen", False) is True:
+        return []
+    return [named for named in parameters_of(name, pipe) if not _is_frozen(named)]
+
+
+def digest_of_weights(parameters: Iterable[NamedParameter], start: int = 0) -> int:
+    """RETURNS (int): A checksum of all weights, of 32 bits, after that of others."""
+    for named in parameters:
+        start = zlib.crc32(tensor_of(named.parameter.value).cpu().contiguous().numpy().tobytes(), start)
+    return start
 
 
 def digest_of(slots: Sequence[Slot]) -> int:

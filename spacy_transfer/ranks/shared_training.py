@@ -19,7 +19,7 @@ from ..pipeline.parameters import flush, has_weights
 from ..random_state import same_random_state
 from ..tuning.weighing import Seen
 from ..types import Losses, Pipe, pipes_of
-from .buckets import digest_of, slots_of, sum_gradients
+from .buckets import digest_of, digest_of_weights, slots_of, sum_gradients, trained_parameters
 from .process_group import ProcessGroup
 from .stock_tok2vec import complete_backward
 
@@ -100,15 +100,18 @@ class SharedTraining:
         """
         if self._is_alone:  # Called by a logger or a callback, on the first rank alone.
             return self._evaluate(examples, **settings)
-        (is_same,) = self.group.agree(self.digest_of_weights())
+        digest = 0
+        for name, pipe in self._trained():
+            digest = digest_of_weights(trained_parameters(name, pipe), digest)
+        (is_same,) = self.group.agree(digest)
         if not is_same:
             raise ValueError(Errors.T258.format(step=self._step))
         scores: dict[str, Any] = {}
         if self.group.is_first:
             with same_random_state():
                 scores = self._evaluate(examples, **settings)
+            self._later.enter_context(same_random_state())
         self._is_alone = True
-        self._later.enter_context(same_random_state())
         found = self.group.give({k: v for k, v in scores.items() if isinstance(v, (int, float))})
         return scores if self.group.is_first else found
 
@@ -119,14 +122,6 @@ class SharedTraining:
         self._is_alone = True
         with self._later, same_random_state():
             yield
-
-    def digest_of_weights(self) -> int:
-        """RETURNS (int): A checksum of all weights, of 32 bits."""
-        digest = 0
-        for name, pipe in pipes_of(self.nlp):
-            for slot in slots_of(name, pipe, ()) if has_weights(pipe) else ():
-                digest = zlib.crc32(slot.like.cpu().contiguous().numpy().tobytes(), digest)
-        return digest
 
     # A step
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-import zlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +14,7 @@ from spacy.util import registry
 from ..errors import Errors
 from ..pipeline.parameters import parameters_of
 from ..types import pipes_of
-from .buckets import tensor_of
+from .buckets import digest_of_weights
 from .process_group import ProcessGroup
 
 _PACKAGES = ("spacy", "thinc", "torch", "transformers", "numpy")
@@ -56,10 +55,7 @@ def facts_of(nlp: Language) -> dict[str, str]:
     facts |= {f"code of {name}": code for name, code in _code(nlp)}
     for name, pipe in pipes_of(nlp):
         facts[f"labels of {name}"] = _digest(json.dumps([str(label) for label in getattr(pipe, "labels", ())]).encode())
-        crc = 0
-        for named in parameters_of(name, pipe):
-            crc = zlib.crc32(tensor_of(named.parameter.value).cpu().contiguous().numpy().tobytes(), crc)
-        facts[f"weights of {name}"] = f"{crc:08x}"
+        facts[f"weights of {name}"] = f"{digest_of_weights(parameters_of(name, pipe)):08x}"
     return facts
 
 
