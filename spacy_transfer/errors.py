@@ -231,6 +231,10 @@ class Errors(metaclass=_Coded):
         "threads; a callback may also have changed weights on one rank alone."
     )
     T259 = "training.seed is null. Ranks shuffle alike only with a seed: set a number."
+    T260 = (
+        "Rank {rank} has waited {timeout} seconds for all {size} ranks to start. See what the others print, or raise "
+        "initialize.after_init.timeout."
+    )
     T301 = "components.{name}.label_smoothing = {found}: it must be at least 0 and less than 1."
     T302 = "components.{name}.model.exclusive_classes must be {wanted} for this component."
     T303 = (

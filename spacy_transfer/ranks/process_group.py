@@ -1,9 +1,11 @@
 """The ranks of a training: what they exchange, and what happens when one of them ends."""
 
+import hashlib
 import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -47,7 +49,8 @@ class ProcessGroup:
 
         wait = timedelta(seconds=timeout)
         store, self.rank, self.size = next(rendezvous("env://", timeout=wait))
-        self._store: Store = dist.PrefixStore("spacy-transfer", store)
+        found = _agree_on_round(dist.PrefixStore("spacy-transfer", store), self.rank, self.size, timeout)
+        self._store: Store = dist.PrefixStore(f"spacy-transfer/{found}", store)
         backend = "cpu:gloo,cuda:nccl" if use_gpu else "gloo"
         given: dict[str, Any] = {"rank": self.rank, "world_size": self.size, "timeout": wait}
         dist.init_process_group(backend, store=dist.PrefixStore("group", self._store), **given)
@@ -154,3 +157,29 @@ class ProcessGroup:
             return "; ".join(f"rank {rank} ({places[rank]}): {word}" for rank, word in words.items()) or "unknown"
         except RuntimeError:
             return "rank 0, or the launcher that keeps the list of ranks"
+
+
+def _agree_on_round(store: "Store", rank: int, size: int, timeout: int) -> str:
+    """A name for this start of all ranks. The launcher keeps its store when it starts ranks again: what those
+    before have written must not be read, such as their addresses.
+
+    RETURNS (str): The name, the same on all ranks, and new at each start.
+    RAISES (ValueError): When a rank does not come.
+    """
+    own, end = uuid.uuid4().hex, time.monotonic() + timeout
+    store.set(f"hello/{rank}", own)
+    keys = [f"hello/{other}" for other in range(size)]
+    while time.monotonic() < end:
+        if rank == 0 and store.check(keys):
+            # The names of ranks that have not started again yet are old. Then nobody answers, and they are read anew.
+            store.set("round", ".".join(str(store.get(key), "utf8") for key in keys))
+        names = str(store.get("round"), "utf8").split(".") if store.check(["round"]) else []
+        if names[rank : rank + 1] == [own]:
+            found = hashlib.sha256(".".join(names).encode("utf8")).hexdigest()[:16]
+            store.set(f"{found}/{rank}", "")
+            if rank == 0 and store.check([f"{found}/{other}" for other in range(size)]):
+                store.set(f"{found}/go", "")
+            if store.check([f"{found}/go"]):
+                return found
+        time.sleep(0.02)
+    raise ValueError(Errors.T260.format(rank=rank, size=size, timeout=timeout))

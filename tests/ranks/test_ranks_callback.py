@@ -2,6 +2,7 @@
 
 import random
 import re
+import subprocess
 import sys
 
 import pytest
@@ -170,3 +171,32 @@ def test_settings_that_do_not_go(tiny_bert, tmp_path, monkeypatch):
         check_start(English.from_config(load_config(config, {"training.seed": None}), auto_fill=True), None)
     with pytest.raises(ValueError, match="T215.*after_init.timeout"):
         train(config, tmp_path / "out", overrides={"initialize.after_init.timeout": 0})
+
+
+DIES = """
+import os
+from spacy.util import registry
+
+@registry.callbacks("tests.DiesOnce.v1")
+def once():
+    def before(nlp, info):
+        if info["step"] == 2 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+            os.kill(os.getpid(), 9)
+
+    return before
+"""
+
+
+@pytest.mark.slow
+def test_torchs_launcher_starts_again_after_a_rank_was_killed(tiny_bert, tmp_path):
+    own = {"training.before_update": {"@callbacks": "tests.DiesOnce.v1"}, "training.max_steps": 4}
+    config = write_training(tmp_path, tiny_bert, overrides={**SETTINGS, **own})
+    (tmp_path / "dies.py").write_text(DIES)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launch += ["--max-restarts", "1", "-m", "spacy", "train", str(config)]
+    launch += ["--output", str(tmp_path / "out"), "--code", str(tmp_path / "dies.py")]
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"exitcode: -9.*local_rank: 1", done.stderr)
+    assert spacy.load(tmp_path / "out" / "model-last").pipe_names == ["transfer_backbone", "tagger", "textcat"]
