@@ -20,7 +20,7 @@ from ..pipelines import TEXTS, make_examples
 from ..training import write_training
 from .processes import run_ranks
 
-BLOCK = {"@callbacks": "spacy-transfer.Ranks.v1", "timeout": 60}
+BLOCK = {"@callbacks": "spacy-transfer.Ranks.v1", "timeout": 300}
 SETTINGS = {"initialize.after_init": BLOCK, "training.optimizer.learn_rate": 0.01}
 
 
