@@ -1,5 +1,6 @@
 """Every import of a private name of another library, in one place; each has a test in tests/test_compat.py."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
@@ -127,6 +128,23 @@ def insert_component(nlp: Language, index: int, name: str, component: object) ->
 def remove_component(nlp: Language, component: object) -> None:
     """Remove a component that `insert_component` put in, wherever it is."""
     nlp._components[:] = [entry for entry in nlp._components if entry[1] is not component]
+
+
+def replace_next_training(nlp: Language, instead: Callable[..., Any]) -> None:
+    """Have the command `spacy train` call something else in place of spaCy's training loop, once, for a pipeline.
+
+    instead (Callable): Gets the loop, and then its arguments.
+    """
+    from spacy.cli import train as _  # noqa: F401  The name is that of the command's module and of its function.
+
+    command = cast(Any, sys.modules["spacy.cli.train"])
+    loop = command.train_nlp
+
+    def train(trained: Language, *args: Any, **kwargs: Any) -> Any:
+        command.train_nlp = loop
+        return loop(trained, *args, **kwargs) if trained is not nlp else instead(loop, trained, *args, **kwargs)
+
+    command.train_nlp = train
 
 
 def has_hooks(module: "nn.Module") -> bool:

@@ -214,6 +214,28 @@ class Errors(metaclass=_Coded):
         "The encoder of {source!r} has not been read yet. Call nlp.initialize(), train with 'spacy train', or load a "
         "saved pipeline."
     )
+    T254 = (
+        "WORLD_SIZE = {size}, but {missing} not set. Start the ranks by torch's launcher: "
+        "torchrun --nproc-per-node {size} -m spacy train CONFIG ..."
+    )
+    T255 = (
+        "initialize.after_init: rank {rank} differs from rank 0. {different}. All ranks need the same config, code, "
+        "versions, data and sources. (Only [paths] may differ.)"
+    )
+    T256 = "Rank {rank} has lost another one, and ends. {lost}. ({error})"
+    T257 = (
+        "Rank {rank}, step {step}: ranks have different {what}. The reader, its data, or a callback is not the same on "
+        "all, or uses random numbers without the seed (or the order of a set: set PYTHONHASHSEED)."
+    )
+    T258 = (
+        "Step {step}: the weights of the ranks are no longer equal. Use machines of one kind, and the same number of "
+        "threads; a callback may also have changed weights on one rank alone."
+    )
+    T259 = "training.seed is null. Ranks shuffle alike only with a seed: set a number."
+    T260 = (
+        "Rank {rank} has waited {timeout} seconds for all {size} ranks to start. See what the others print, or raise "
+        "initialize.after_init.timeout."
+    )
     T301 = "components.{name}.label_smoothing = {found}: it must be at least 0 and less than 1."
     T302 = "components.{name}.model.exclusive_classes must be {wanted} for this component."
     T303 = (

@@ -20,6 +20,7 @@ FLOORS = {
     "pipeline": 3,
     "continual": 4,
     "huggingface": 4,
+    "ranks": 4,
     "reports": 4,
     "scale": 4,
     "selection": 4,

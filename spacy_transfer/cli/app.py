@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import typer
 from spacy.cli import app
 
+from ..ranks.own_gpu import take_own_gpu
+
 CommandT = TypeVar("CommandT", bound=Callable[..., None])
 
 transfer_cli = typer.Typer(
@@ -19,6 +21,7 @@ transfer_cli = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(transfer_cli)
+take_own_gpu()  # This file is read before any command of spaCy chooses a device.
 
 # For each command: its line in the list of commands, which has room for 58 characters, and an example.
 ABOUT = {

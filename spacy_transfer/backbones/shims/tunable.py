@@ -52,6 +52,14 @@ class Tunable:
             if parameters[name].raw_gradient is not None:
                 pull(parameters[name], cast(Floats, self._origin[name]), strength * self._n_docs)
 
+    @property
+    def n_docs(self) -> int:
+        """RETURNS (int): For how many docs the anchor pulls in the next step."""
+        return self._n_docs
+
+    def end_batch(self) -> None:
+        """All heads have run: no gradient of the last batch is to come."""
+
     def weigh_pull(self, n_docs: int) -> None:
         """Pull in the next step as for so many docs: 1 where a loss is a mean."""
         self._n_docs = n_docs

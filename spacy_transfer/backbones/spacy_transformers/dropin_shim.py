@@ -195,6 +195,9 @@ class DropInShim(TuningShim, HFShim):
         else:
             super().finish_update(optimizer)
 
+    def end_batch(self) -> None:
+        self._awaits_gradients = False
+
     def make_due_step(self) -> None:
         """Make the step that waited for gradients, if they have come."""
         if self._awaits_gradients or self._due_optimizer is None:

@@ -1,6 +1,6 @@
 """Gradients of a backbone's parameters task by task, and PCGrad on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, cast
 
@@ -64,6 +64,15 @@ class TaskGradients:
         """
         parameter.parameter.add_gradient(cast(FloatsXd, more))
         _take([parameter], self._rest)
+
+    def places(self, tasks: Sequence[str]) -> list[Gradients]:
+        """Where gradients are kept, by parameter: what is no task's, and what is each task's, in this order."""
+        self._tasks = {task: self._tasks.get(task, {}) for task in tasks}
+        return [self._rest, *self._tasks.values()]
+
+    def drop_empty(self) -> None:
+        """Forget tasks without a gradient."""
+        self._tasks = {task: own for task, own in self._tasks.items() if own}
 
     def of(self, task: str) -> Gradients:
         """RETURNS (Dict[str, Union[Tensor, FloatsXd]]): What has been collected of a task, by parameter."""

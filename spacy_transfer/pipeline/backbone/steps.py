@@ -108,6 +108,15 @@ class Steps(Transient):
             self._step(optimizer)
 
     @property
+    def has_gradient(self) -> bool:
+        """Whether the coming step has a gradient."""
+        return self._has_gradient
+
+    def agree(self, has_gradient: bool) -> None:
+        """All heads have run, and other processes as well: whether any of them has a gradient for the coming step."""
+        self.pending, self._losses, self._has_gradient = None, {}, has_gradient
+
+    @property
     def _waits_for_heads(self) -> bool:
         """Whether no head has read the rows of the last batch so far. Once a head has read them, all heads that send
         anything have sent it when the step comes."""

@@ -149,6 +149,11 @@ class Tasks:
 
     # A step
 
+    @property
+    def seen(self) -> dict[str, Seen]:
+        """Losses and gradients of the coming step, by task: what the weights learn from."""
+        return self._step
+
     def before_step(self, pipe: Pipe) -> None:
         """With PCGrad: project the gradients, and give them to the optimizer."""
         if not self.gradients:
