@@ -21,6 +21,7 @@ FLOORS = {
     "continual": 4,
     "huggingface": 4,
     "reports": 4,
+    "resume": 4,
     "selection": 4,
     "cli": 5,
 }

@@ -78,7 +78,9 @@ COMMANDS = {
     "transfer_tune",
     "transfer_vectors",
 }
-CALLBACKS = {f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters")}
+CALLBACKS = {
+    f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters", "Resume")
+}
 NAMES = {
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,
