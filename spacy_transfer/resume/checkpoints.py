@@ -4,20 +4,24 @@ import json
 import logging
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ..errors import Errors, Warnings
+from ..types import Config
 from .state import State
 from .whole_folders import copy_folder, remove, sync, sync_names
 
 logger = logging.getLogger("spacy")
 BEST = "model-best"
 _SUMS, _VALUES, _ARRAYS = "checksums.json", "state.json", "arrays.safetensors"
+_NUMBER = "__numpy__"
 _NAME = re.compile(r"checkpoint-\d{9}")
 
 
@@ -57,7 +61,7 @@ class Checkpoints:
             remove(new)
             new.mkdir(parents=True)
             (new / _ARRAYS).write_bytes(save(state.arrays))
-            (new / _VALUES).write_text(json.dumps(state.values), encoding="utf8")
+            (new / _VALUES).write_text(json.dumps(state.values, default=_to_json), encoding="utf8")
             if best is not None:
                 copy_folder(best, new / BEST, link=True)
             files = sorted(path for path in new.rglob("*") if path.is_file())
@@ -69,6 +73,7 @@ class Checkpoints:
             new.rename(path)
             sync_names(self.folder)
         except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
             raise OSError(Errors.T941.format(path=self.folder, error=error)) from error
 
     def read(self) -> Checkpoint | None:
@@ -77,7 +82,7 @@ class Checkpoints:
             try:
                 self._check(path)
                 arrays = load((path / _ARRAYS).read_bytes())
-                values = json.loads((path / _VALUES).read_text(encoding="utf8"))
+                values = json.loads((path / _VALUES).read_text(encoding="utf8"), object_hook=_from_json)
                 return Checkpoint(path, State(arrays, values))
             except (OSError, ValueError, SafetensorError) as error:
                 logger.warning(Warnings.W940.format(path=path, error=error))
@@ -110,3 +115,14 @@ class Checkpoints:
         for name, wanted in sums.items():
             if sha256((path / name).read_bytes()).hexdigest() != wanted:
                 raise ValueError(f"{name} does not match its checksum")
+
+
+def _to_json(value: object) -> object:
+    """Losses are NumPy's numbers in part, and are added up in the precision that they have."""
+    if isinstance(value, numpy.generic):
+        return {_NUMBER: str(value.dtype), "value": value.item()}
+    raise TypeError(f"{value!r} cannot be written as JSON")
+
+
+def _from_json(found: Config) -> object:
+    return numpy.dtype(found[_NUMBER]).type(found["value"]) if _NUMBER in found else found

@@ -8,13 +8,12 @@ gives the scores of the log, and nothing is written. At the end of the last step
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any, TypeAlias
 
-import numpy
 from spacy import registry
 from spacy.language import DisabledPipes, Language
 from spacy.training import Example
@@ -76,7 +75,7 @@ class Training:
         self._rows: list[Config] = []
         self._step, self._words, self._seconds = -1, 0, 0
         self._losses: Losses = {}
-        self._losses_before: Config | None = None
+        self._losses_before: Losses | None = None
         self._written = self._began = monotonic()
 
     @property
@@ -204,7 +203,7 @@ class Training:
             losses = kwargs.get("losses")
             if losses is not None:
                 if self._losses_before:
-                    losses.update({name: _as_number(saved) for name, saved in self._losses_before.items()})
+                    losses.update(self._losses_before)
                 self._losses_before, self._losses = None, losses
             return update(*args, **kwargs)
 
@@ -261,7 +260,7 @@ class Training:
             info = {**info, "words": self._words, "seconds": info["seconds"] + self._seconds}
             log_row(info)
             row = {key: value for key, value in info.items() if key not in _NOT_KEPT}
-            self._rows.append({**row, "losses": {n: _as_saved(value) for n, value in info["losses"].items()}})
+            self._rows.append({**row, "losses": dict(info["losses"])})
             self._losses = {}
         else:
             log_row(None)
@@ -277,7 +276,7 @@ class Training:
             "step": self._step,
             "rows": self._rows,
             "seconds": self._seconds + int(monotonic() - self._began),
-            "losses": {name: _as_saved(value) for name, value in self._losses.items()},
+            "losses": self._losses,
             "data": {**self._data, "stream": self._digest.value()},
             "config": self._flat,
             "environment": environment(),
@@ -293,9 +292,7 @@ class Training:
         if info is None:
             log_row(None)
         else:
-            row = self._rows[len(info["checkpoints"]) - 1]
-            losses = {name: _as_number(saved) for name, saved in row["losses"].items()}
-            log_row({**info, **row, "losses": losses})
+            log_row({**info, **self._rows[len(info["checkpoints"]) - 1]})
         if self._step == self._replayed.state.values["training"]["step"]:
             self._end_replay(self._replayed)
 
@@ -328,13 +325,3 @@ def _digest_of(examples: Iterable[Example]) -> str:
     digest = ExamplesDigest()
     digest.add(examples)
     return digest.value()
-
-
-def _as_saved(loss: Any) -> list[Any]:
-    """Losses are added up in the precision that they have."""
-    return [float(loss), str(loss.dtype) if isinstance(loss, numpy.generic) else None]
-
-
-def _as_number(saved: Sequence[Any]) -> Any:
-    value, kind = saved
-    return value if kind is None else numpy.dtype(kind).type(value)

@@ -1,4 +1,4 @@
-"""Small trainings of every kind: their configs, a tiny encoder with dropout, and data. benchmarks/resume.py has them too."""
+"""Small trainings of every kind: configs, a tiny encoder with dropout, data. benchmarks/resume.py has them too."""
 
 import json
 import random
@@ -27,9 +27,15 @@ batch_size = 64
 [corpora]
 [corpora.train]
 @readers = "spacy.Corpus.v1"
+gold_preproc = false
+max_length = 0
+limit = 0
 path = ${paths.train}
 [corpora.dev]
 @readers = "spacy.Corpus.v1"
+gold_preproc = false
+max_length = 0
+limit = 0
 path = ${paths.dev}
 [training]
 train_corpus = "corpora.train"
@@ -96,6 +102,9 @@ shuffle = 5
 trains = ["tagger"]
 [corpora.train.corpora.first.reader]
 @readers = "spacy.Corpus.v1"
+gold_preproc = false
+max_length = 0
+limit = 0
 path = ${paths.train}
 [corpora.train.corpora.first.reader.augmenter]
 @augmenters = "spacy.lower_case.v1"
@@ -104,7 +113,11 @@ level = 0.5
 trains = ["transfer_textcat"]
 [corpora.train.corpora.second.reader]
 @readers = "spacy.Corpus.v1"
+gold_preproc = false
+max_length = 0
+limit = 0
 path = ${paths.dev}
+augmenter = null
 [training]
 max_epochs = -1
 [training.batcher]
@@ -148,6 +161,7 @@ KINDS = {
         + '@misc = "spacy-transfer.TaskWeights.v1"\nrule = "dwa"\nwindow = 3\n[system]\nseed = null\n'
         + "[training.optimizer]\nuse_averages = true\n",
     ),
+    "full": (["transfer_textcat"], TEXTCAT),
     "gradual": (
         ["transfer_textcat"],
         TEXTCAT
@@ -160,11 +174,12 @@ KINDS = {
 
 
 def parse(text: str) -> Config:
-    """A part of a config. Confection wants a section for each parent."""
-    found = re.findall(r"^\[(.+)\]$", text, re.MULTILINE)
-    parents = {".".join(name.split(".")[:i]) for name in found for i in range(1, name.count(".") + 1)}
-    missing = "".join(f"[{name}]\n" for name in sorted(parents - set(found)))
-    return Config().from_str(missing + text, interpolate=False)
+    """A part of a config. Confection wants a section for each parent, before it."""
+    blocks = dict(re.findall(r"^\[(.+)\]\n((?:(?!\[).*\n)*)", text, re.MULTILINE))
+    parents = {".".join(name.split(".")[:i]) for name in blocks for i in range(1, name.count(".") + 1)}
+    blocks |= dict.fromkeys(parents - set(blocks), "")
+    order = sorted(blocks, key=lambda name: name.count("."))
+    return Config().from_str("".join(f"[{name}]\n{blocks[name]}" for name in order), interpolate=False)
 
 
 def write_encoder(folder: Path) -> str:
