@@ -88,7 +88,7 @@ class Keeper:
             "scalers": {p: {k: v.tolist() for k, v in grad_scaler_state(s).items()} for p, s in _shims(self._nlp)},
             "attributes": {place: _plain(node) for place, node in _nodes(self._nlp)},
             "strings": strings,
-            "performance": self._nlp.meta.get("performance", {}),
+            "performance": self._nlp.meta.get("performance"),
         }
         return State(arrays | found.arrays, values)
 
@@ -122,7 +122,8 @@ class Keeper:
             node.attrs.update(state.values["attributes"].get(place, {}))
         for string in state.values["strings"]:
             self._nlp.vocab.strings.add(string)
-        self._nlp.meta["performance"] = state.values["performance"]
+        if state.values["performance"] is not None:
+            self._nlp.meta["performance"] = state.values["performance"]
 
 
 # Weights

@@ -166,7 +166,7 @@ KINDS = {
         ["transfer_textcat"],
         TEXTCAT
         + TUNING
-        + "unfreeze_every = 5\n[training.optimizer]\n"
+        + "unfreeze = 5\n[training.optimizer]\n"
         + '@optimizers = "spacy-transfer.SGD.v1"\nmomentum = 0.9\n[training]\nmax_epochs = -1\n'
         + '[corpora.train.augmenter]\n@augmenters = "spacy.lower_case.v1"\nlevel = 0.5\n',
     ),

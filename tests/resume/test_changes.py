@@ -4,7 +4,9 @@ from spacy_transfer.resume.changes import as_lines, differences, environment, fl
 
 
 def test_differences_are_named_by_their_keys():
-    saved = flat({"training": {"max_steps": 3, "dropout": 0.1, "score_weights": {}}, "corpora": {"train": {"path": "a"}}})
+    saved = flat(
+        {"training": {"max_steps": 3, "dropout": 0.1, "score_weights": {}}, "corpora": {"train": {"path": "a"}}}
+    )
     now = flat({"training": {"max_steps": 9, "dropout": 0.2, "score_weights": {"x": 1}}, "corpora": {}})
     assert differences(saved, saved) == []
     assert differences(saved, now) == [

@@ -16,7 +16,7 @@ def draw_batches(draws, n, train):
         if i % 3 == 1:
             found.append(random.random())
         if i % 5 == 2:
-            found += [random.gauss(0, 1), numpy.random.normal()]
+            found += [random.gauss(0, 1), numpy.random.normal()]  # noqa: NPY002
         draws.end()
         train(i)
     return found
@@ -25,16 +25,16 @@ def draw_batches(draws, n, train):
 def train(i):
     random.random()
     if i % 4:
-        numpy.random.rand(3)
+        numpy.random.rand(3)  # noqa: NPY002
 
 
 def test_a_replay_draws_the_same():
     random.seed(1)
-    numpy.random.seed(1)
+    numpy.random.seed(1)  # noqa: NPY002
     live = Draws()
     drawn = draw_batches(live, 20, train)
     random.seed(1)
-    numpy.random.seed(1)
+    numpy.random.seed(1)  # noqa: NPY002
     again = Draws()
     again.replay(live.to_arrays())
     assert draw_batches(again, 20, lambda i: None) == drawn
@@ -51,9 +51,9 @@ def test_a_shuffle_at_the_end_of_an_epoch_needs_no_states_if_nothing_else_draws(
 def test_states_are_set_again():
     import torch
 
-    numpy.random.normal()  # Python and NumPy keep the second of two normal numbers.
+    numpy.random.normal()  # noqa: NPY002
     random.gauss(0, 1)
     states = take(0)
-    drawn = [(random.gauss(0, 1), numpy.random.normal(), torch.rand(1)) for _ in range(2)]
+    drawn = [(random.gauss(0, 1), numpy.random.normal(), torch.rand(1)) for _ in range(2)]  # noqa: NPY002
     give(states, 0)
-    assert [(random.gauss(0, 1), numpy.random.normal(), torch.rand(1)) for _ in range(2)] == drawn
+    assert [(random.gauss(0, 1), numpy.random.normal(), torch.rand(1)) for _ in range(2)] == drawn  # noqa: NPY002
