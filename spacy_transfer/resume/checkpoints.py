@@ -89,10 +89,11 @@ class Checkpoints:
         return None
 
     def forget(self, kept: Checkpoint | None = None) -> None:
-        """Remove all but one, or all: they are broken, or of steps that will be made again."""
-        for path in (*self._found(), self.folder / "new"):
-            if kept is None or path != kept.path:
+        """Remove what is broken or half-written: all that is later than the last one that is whole."""
+        for path in self._found():
+            if kept is None or path.name > kept.path.name:
                 remove(path)
+        remove(self.folder / "new")
 
     def _found(self) -> list[Path]:
         """The last one first."""

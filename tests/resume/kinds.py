@@ -22,7 +22,7 @@ backbone = null
 seed = 0
 gpu_allocator = null
 [nlp]
-lang = "en"
+lang = "xx"
 batch_size = 64
 [corpora]
 [corpora.train]
