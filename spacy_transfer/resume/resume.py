@@ -10,7 +10,7 @@ from spacy.language import Language
 from thinc.api import Config, Optimizer
 
 from ..errors import Errors
-from .training import Batcher, Logger, Settings, Training
+from .training import Batcher, BeforeUpdate, Logger, Settings, Training
 
 _NAME = "spacy-transfer.resume.{}"
 _trainings: dict[int, Training] = {}
@@ -75,14 +75,20 @@ class ResumeConfig(Config):
         found = Config(self, section_order=self.section_order, is_interpolated=self.is_interpolated).interpolate()
         if self.number in _trainings:
             blocks = found["training"]
-            for kind, key in _WRAPPED.items():
+            for key, kind in _WRAPPED.items():
                 blocks[key] = {f"@{kind}": _NAME.format(key), "inner": blocks.get(key), "number": self.number}
         return found
 
 
 # What spaCy resolves. These names stand in no file, so they have no entry points.
 
-_WRAPPED = {"batchers": "batcher", "optimizers": "optimizer", "loggers": "logger", "callbacks": "before_to_disk"}
+_WRAPPED = {
+    "batcher": "batchers",
+    "optimizer": "optimizers",
+    "logger": "loggers",
+    "before_update": "callbacks",
+    "before_to_disk": "callbacks",
+}
 
 
 def _batcher(inner: Batcher, number: int) -> Batcher:
@@ -101,7 +107,12 @@ def _before_to_disk(number: int, inner: Callable[[Language], Any] | None = None)
     return _trainings[number].wrap_before_to_disk(inner)
 
 
+def _before_update(number: int, inner: BeforeUpdate | None = None) -> BeforeUpdate:
+    return _trainings[number].wrap_before_update(inner)
+
+
 registry.batchers.register(_NAME.format("batcher"), func=_batcher)
 cast(Any, registry.optimizers).register(_NAME.format("optimizer"), func=_optimizer)
 registry.loggers.register(_NAME.format("logger"), func=_logger)
+registry.callbacks.register(_NAME.format("before_update"), func=_before_update)
 registry.callbacks.register(_NAME.format("before_to_disk"), func=_before_to_disk)

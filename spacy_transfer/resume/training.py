@@ -33,6 +33,7 @@ from .state import Keeper
 logger = logging.getLogger("spacy")
 
 Batcher: TypeAlias = Callable[[Iterable[Example]], Iterable[list[Example]]]
+BeforeUpdate: TypeAlias = Callable[[Language, dict[str, int]], None]
 LogStep: TypeAlias = Callable[[Config | None], None]
 Logger: TypeAlias = Callable[[Language, IO[str], IO[str]], tuple[LogStep, Callable[[], None]]]
 _RANDOM, _START = "random.", "start."
@@ -93,6 +94,18 @@ class Training:
     def wrap_batcher(self, inner: Batcher) -> Batcher:
         """RETURNS (Callable): A batcher whose batches are empty in a replay."""
         return lambda examples: self._batches(inner, examples)
+
+    def wrap_before_update(self, inner: BeforeUpdate | None) -> BeforeUpdate:
+        """RETURNS (Callable): Disables the pipeline for a step that is replayed: no component counts it."""
+
+        def before_update(nlp: Language, info: dict[str, int]) -> None:
+            names = nlp.pipe_names
+            if inner is not None:
+                inner(nlp, info)  # Anchor.v1 adds a component, which takes itself out at the end of the step.
+            if self.is_replay:
+                self._disabled = nlp.select_pipes(disable=names)
+
+        return before_update
 
     def wrap_before_to_disk(self, inner: Callable[[Language], Any] | None) -> Callable[[Language], Language]:
         """RETURNS (Callable): Gives a pipeline that is written whole, or not at all; in a replay it is not written."""
@@ -232,11 +245,7 @@ class Training:
                 self._digest.add(batch)
             self._words += sum(len(example) for example in batch)
             self._draws.end()
-            if self.is_replay:
-                self._disabled = self.nlp.select_pipes(disable=self.nlp.pipe_names)
-                yield []
-            else:
-                yield batch
+            yield [] if self.is_replay else batch
             self._enable()
             self._draws.begin()
 
