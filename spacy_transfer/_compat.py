@@ -1,9 +1,11 @@
 """Every import of a private name of another library, in one place; each has a test in tests/test_compat.py."""
 
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +16,7 @@ from .errors import Errors
 from .types import AnyModel, HFTokenizer
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -176,3 +179,60 @@ def drop_parser_dropout(model: AnyModel) -> None:
         return steps, backprop
 
     model._func = without_dropout
+
+
+def intercept_output(
+    clean: Callable[[Path | None], None], rmtree: Callable[..., None], copytree: Callable[..., object]
+) -> Callable[[], None]:
+    """Have `spacy train` call these for its output folder: what clears it before a training, and what it removes and
+    copies when it saves the best pipeline. spaCy removes the old one before it copies the new one, file by file.
+
+    clean (Callable[[Optional[Path]], None]): Gets the output folder, before the first step.
+    RETURNS (Callable[[], None]): Restores spaCy's own functions.
+    """
+    from spacy.training import loop
+
+    found: Any = loop
+    before = found.clean_output_dir, found.shutil
+    found.clean_output_dir, found.shutil = clean, SimpleNamespace(rmtree=rmtree, copytree=copytree)
+
+    def restore() -> None:
+        found.clean_output_dir, found.shutil = before
+
+    return restore
+
+
+def clean_output(path: Path | None) -> None:
+    """Remove the pipelines of an earlier training from an output folder, as `spacy train` does."""
+    from spacy.training.loop import clean_output_dir
+
+    clean_output_dir(path)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step, where the system can (Linux).
+
+    RETURNS (bool): Whether it was done.
+    """
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), swap) == 0)
+
+
+def grad_scaler_state(shim: object) -> "dict[str, torch.Tensor]":
+    """RETURNS (Dict[str, Tensor]): The loss scale of Thinc's own shim for torch; empty before the first step on a
+    GPU."""
+    scaler = getattr(shim, "_grad_scaler", None)
+    return {name: getattr(scaler, name) for name in ("_scale", "_growth_tracker") if hasattr(scaler, name)}
+
+
+def set_grad_scaler_state(shim: object, state: "Mapping[str, torch.Tensor]") -> None:
+    """Set what `grad_scaler_state` gave."""
+    scaler: Any = getattr(shim, "_grad_scaler", None)
+    for name, value in state.items():
+        setattr(scaler, name, value)

@@ -1380,6 +1380,30 @@ class Errors(metaclass=_Coded):
     )
     T936 = "--strategy {strategy}: the pipeline has no {missing}. Choose by what it has: --strategy {can}."
     T937 = "--output {path} is {what}. Name another file."
+    T940 = (
+        "The checkpoint {path} is of another training. Changed since: {changes}. Undo that, or remove the folder to "
+        "begin anew, or set despite_changes = true in [initialize.after_init] to go on all the same."
+    )
+    T941 = (
+        "{path} cannot be written: {error}. What was there before is whole. Make room, or allow writing, and type the "
+        "same command again."
+    )
+    T942 = (
+        "training.max_steps = {max_steps}, but the checkpoint {path} was written after step {step}. Set max_steps to "
+        "{step} or more, or remove the folder to begin anew."
+    )
+    T943 = (
+        "[initialize.after_init] every_steps = {every_steps}, minutes = {minutes}: both are 0 or more, and one is more "
+        "than 0."
+    )
+    T944 = (
+        "[initialize.after_init] path = null writes checkpoints into the output folder, and there is none. Train with "
+        "--output, or set path."
+    )
+    T946 = (
+        "The checkpoint does not fit this pipeline: {name} has the shape {found} here, and {saved} there. Use the "
+        "config and data that it was written with, or remove its folder to begin anew."
+    )
     T920 = "initialize.components.{name}.label_texts is set, but {lacks}. {way}, or remove label_texts."
     T921 = (
         'initialize.components.{name}.label_texts = {found!r}: it must be "names" (the names of the labels), a dict of '
@@ -1626,3 +1650,9 @@ class Warnings(metaclass=_Coded):
         "Give them texts in label_texts, a dict of label: text."
     )
     W960 = "{count} of {total} texts broke. They are in {path}, with the reasons; the first one: {error}"
+    W940 = "The checkpoint {path} is broken, and passed over: {error}"
+    W941 = "Going on from {path} in spite of what has changed: {changes}"
+    W942 = (
+        "The training was over at step {step}, before the last step of the checkpoint {path}. Nothing was written. "
+        "Make training.patience larger to go on from there."
+    )

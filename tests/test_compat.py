@@ -1,5 +1,8 @@
 """Private names of other libraries: still there, still meaning what we take them for."""
 
+import re
+from pathlib import Path
+
 import numpy
 import pytest
 import spacy
@@ -185,3 +188,45 @@ def test_the_dropout_of_parsers_is_where_we_turn_it_off():
     _compat.drop_parser_dropout(model)
     first = gradient()
     assert (gradient() == first).all() and first.any()
+
+
+def test_the_output_of_a_training_can_be_intercepted(tmp_path):
+    from spacy.training import loop
+
+    before, seen = (loop.clean_output_dir, loop.shutil), []
+    restore = _compat.intercept_output(seen.append, seen.append, lambda source, target: seen.append(target))
+    loop.clean_output_dir("clean")
+    loop.shutil.rmtree("remove")
+    loop.shutil.copytree("from", "to")
+    restore()
+    assert seen == ["clean", "remove", "to"] and (loop.clean_output_dir, loop.shutil) == before
+    (tmp_path / "model-best").mkdir()
+    _compat.clean_output(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_loop_of_spacy_uses_what_is_intercepted():
+    """Names that its functions look up in their module, and nothing else of shutil."""
+    from spacy.training import loop
+
+    assert "clean_output_dir" in loop.train.__code__.co_names
+    text = Path(loop.__file__).read_text(encoding="utf8")
+    assert set(re.findall(r"shutil\.(\w+)", text)) == {"rmtree", "copytree"}
+
+
+def test_two_folders_change_places(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("")
+    if _compat.exchange(tmp_path / "a", tmp_path / "b"):
+        assert (tmp_path / "a" / "b").exists() and (tmp_path / "b" / "a").exists()
+
+
+def test_the_loss_scale_of_thinc():
+    import torch
+    from thinc.api import PyTorchWrapper
+
+    shim = PyTorchWrapper(torch.nn.Linear(1, 1)).shims[0]
+    state = {name: value * 2 + 1 for name, value in _compat.grad_scaler_state(shim).items()}
+    _compat.set_grad_scaler_state(shim, state)
+    assert len(state) == 2 and _compat.grad_scaler_state(shim) == state and _compat.grad_scaler_state(object()) == {}

@@ -22,6 +22,7 @@ FLOORS = {
     "huggingface": 4,
     "ranks": 4,
     "reports": 4,
+    "resume": 4,
     "scale": 4,
     "selection": 4,
     "cli": 5,

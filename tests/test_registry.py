@@ -80,7 +80,8 @@ COMMANDS = {
     "transfer_vectors",
 }
 CALLBACKS = {
-    f"spacy-transfer.{name}.v1" for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters", "Ranks")
+    f"spacy-transfer.{name}.v1"
+    for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters", "Ranks", "Resume")
 }
 NAMES = {
     "spacy_factories": FACTORIES,

@@ -25,6 +25,7 @@ LogStep = Callable[[Info | None], None]
 SetUp = Callable[..., tuple[LogStep, Callable[[], None]]]
 KEY = "training.logger"
 START = "start"
+SCORES = "retention"
 SAME = 0.005
 """Scores that differ by no more may be those of the same pipeline."""
 
@@ -76,7 +77,10 @@ def retention_logger_v1(
         def log_step(info: Info | None) -> None:
             log_inner(info)
             if info is not None:
-                course.add(int(info["step"]), float(info["score"]), at_evaluation.take())
+                # Resume.v1 logs the rows of a training that was killed again: they have the scores.
+                if SCORES not in info:
+                    info[SCORES] = at_evaluation.take()
+                course.add(int(info["step"]), float(info["score"]), info[SCORES])
                 print(f"\n{as_text(as_rows(old.before, course.last))}\n", file=stdout, flush=True)
                 if output is not None:
                     course.write(Path(output))

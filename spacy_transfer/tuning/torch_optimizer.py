@@ -24,6 +24,8 @@ Place = tuple[int, str, bool]
 """Id of a node or shim, name of the parameter, and whether it is a shim's: ids of nodes and of shims overlap."""
 ParamGroup = dict[str, Any]
 """One of torch's parameter groups."""
+TorchState = dict[str, Any]
+"""What a torch optimizer remembers of one parameter: tensors and numbers."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class TorchOptimizer(Optimizer):
         self._group_of: dict[Place, ParamGroup] = {}
         self._pending: dict[Place, tuple[TorchParameter, Tensor]] = {}
         self._unchecked = bool(common.groups)
+        self._waiting: dict[Place, TorchState] = {}
 
     def learn_names(
         self,
@@ -192,6 +195,29 @@ class TorchOptimizer(Optimizer):
             self._torch.add_param_group({"params": [parameter], **settings})
             group = self._torch.param_groups[-1]
         self._group_of[place], self._entered[place] = group, parameter
+        if place in self._waiting:
+            state = {key: _to_device(key, v, parameter, group) for key, v in self._waiting.pop(place).items()}
+            cast("torch.optim.Optimizer", self._torch).state[parameter] = state
+
+    def torch_states(self) -> dict[Place, TorchState]:
+        """RETURNS (Dict[Place, TorchState]): What torch's optimizer remembers of each parameter, not copied."""
+        states = {} if self._torch is None else self._torch.state
+        return self._waiting | {place: dict(states[p]) for place, p in self._entered.items() if p in states}
+
+    def set_torch_states(self, states: Mapping[Place, TorchState], steps: int) -> None:
+        """Begin where another optimizer with the same settings was.
+
+        states (Dict[Place, TorchState]): What `torch_states` gives. It is installed once a parameter has a gradient.
+        steps (int): Number of steps made.
+        """
+        self._torch, self._steps, self._waiting = None, steps, dict(states)
+        for known in (self._parameters, self._entered, self._group_of, self._pending):
+            known.clear()
+
+    @property
+    def steps(self) -> int:
+        """RETURNS (int): Number of steps made."""
+        return self._steps
 
     def step(self) -> None:
         """Clip the collected gradients by their global norm, and step."""
@@ -280,6 +306,14 @@ class TorchOptimizer(Optimizer):
             kept = self.averages[key] = cast(FloatsXd, cast(Floats, torch2xp(parameter.detach())).copy() * 0)
         decay = min((1.0 + done) / (10.0 + done), 0.9999)
         xp2torch(kept).lerp_(parameter.detach(), 1.0 - decay)
+
+
+def _to_device(key: str, value: Any, parameter: "TorchParameter", group: ParamGroup) -> Any:
+    """As torch loads states: counts of steps stay on the CPU, except for kernels that want them on the device."""
+    import torch
+
+    stays = key == "step" and not (group.get("fused") or group.get("capturable"))
+    return value.to(parameter.device) if isinstance(value, torch.Tensor) and not stays else value
 
 
 def settings_of(optimizer: Optimizer, name: str, scale: float = 1.0) -> ParameterSettings:

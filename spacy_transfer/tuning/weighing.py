@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import Errors
 
@@ -126,6 +126,14 @@ class Weights:
         """
         self._learn({task: found for task, found in seen.items() if found.is_finite})
 
+    def training_state(self) -> dict[str, Any]:
+        """RETURNS (Dict[str, Any]): What has been learned, for JSON."""
+        return {name: value for name, value in vars(self).items() if name != "settings"}
+
+    def set_training_state(self, state: Mapping[str, Any]) -> None:
+        """Begin with what `training_state` gave."""
+        vars(self).update(state)
+
     def _learn(self, seen: Mapping[str, Seen]) -> None:
         """Given weights do not change."""
 
@@ -157,6 +165,14 @@ class WeightAveraging(Weights):
         self._steps = 0
         self._window: dict[str, Seen] = {}
         self._means: dict[str, list[float]] = {}
+
+    def training_state(self) -> dict[str, Any]:
+        window = {task: [seen.loss, seen.count, seen.squares] for task, seen in self._window.items()}
+        return {**super().training_state(), "_window": window}
+
+    def set_training_state(self, state: Mapping[str, Any]) -> None:
+        window = {task: Seen(*numbers) for task, numbers in state["_window"].items()}
+        super().set_training_state({**state, "_window": window})
 
     def _learn(self, seen: Mapping[str, Seen]) -> None:
         for task, found in seen.items():

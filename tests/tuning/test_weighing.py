@@ -1,5 +1,6 @@
 """The rules against their closed forms and fixed points; PCGrad against vectors that are projected one by one."""
 
+import json
 import math
 from random import Random
 
@@ -235,3 +236,16 @@ def test_a_loss_that_is_not_finite_changes_nothing(name, broken):
         plain.learn(found)
         hit.learn({**found, "a": broken} if step == 3 else found)
         assert hit.factors == plain.factors and all(map(math.isfinite, hit.factors.values()))
+
+
+@pytest.mark.parametrize("rule", ["fixed", "uncertainty", "dwa", "gradnorm"])
+def test_weights_go_on_where_they_were(rule):
+    settings = build_task_weights_v1(rule=rule, window=2)
+    whole, first, second = start(settings), start(settings), start(settings)
+    steps = [{"a": Seen(4.0 / i, 2, 3.0 * i), "b": Seen(6.0, 1 + i, 1.0)} for i in range(1, 8)]
+    for i, seen in enumerate(steps):
+        whole.learn(seen)
+        if i == 4:
+            second.set_training_state(json.loads(json.dumps(first.training_state())))
+        (first if i < 4 else second).learn(seen)
+    assert second.factors == whole.factors and second.training_state() == whole.training_state()

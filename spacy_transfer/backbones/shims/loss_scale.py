@@ -23,6 +23,14 @@ class LossScale:
         self._growth, self._backoff, self._interval = growth, backoff, interval
         self._finite = 0
 
+    def training_state(self) -> list[float]:
+        """RETURNS (List[float]): The scale, and the finite steps since it changed."""
+        return [self.scale, self._finite]
+
+    def set_training_state(self, state: list[float]) -> None:
+        """Begin with what `training_state` gave."""
+        self.scale, self._finite = float(state[0]), int(state[1])
+
     def unscale(self, grads: "list[Tensor]", is_finite: bool) -> bool:
         """Divide gradients by the scale, in place, and choose the next scale.
 

@@ -105,6 +105,15 @@ class TuningShim(Tunable, SafetensorsShim):
         """RETURNS (Mapping[str, Tensor]): The pretrained weights, by the module's names, from the source."""
         raise NotImplementedError
 
+    def training_state(self) -> Config:
+        scale = None if self.loss_scale is None else self.loss_scale.training_state()
+        return {**super().training_state(), "loss_scale": scale}
+
+    def set_training_state(self, state: Config) -> None:
+        super().set_training_state(state)
+        if self.loss_scale is not None:
+            self.loss_scale.set_training_state(state["loss_scale"])
+
     def _forget(self) -> None:
         self._stage, self._cache, self._origin, self._n_docs = -1, None, {}, 0
 

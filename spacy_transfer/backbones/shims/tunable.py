@@ -8,7 +8,7 @@ from thinc.api import Model
 
 from ...tuning.anchors import pull
 from ...tuning.policy import Policy, Tuning
-from ...types import Floats
+from ...types import Config, Floats
 from ..row_cache import CacheSettings
 from .parameter import Parameter
 
@@ -63,6 +63,14 @@ class Tunable:
     def weigh_pull(self, n_docs: int) -> None:
         """Pull in the next step as for so many docs: 1 where a loss is a mean."""
         self._n_docs = n_docs
+
+    def training_state(self) -> Config:
+        """RETURNS (Dict[str, Any]): What a training that goes on needs besides weights, for JSON."""
+        return {"steps": self.steps}
+
+    def set_training_state(self, state: Config) -> None:
+        """Begin with what `training_state` gave."""
+        self.steps = state["steps"]
 
     def remember_origin(self) -> None:
         """Keep the present weights as those toward which the anchor pulls."""

@@ -24,6 +24,7 @@ from ...checks import COUNT_OR_NONE, require
 from ...errors import Errors
 from ...tuning.weighing import TaskWeights
 from ...types import BackboneT, Encoded, GetExamples, Losses, hooks_of
+from ...types import Config as ConfigBlock
 from ..checksums import CheckedFiles
 from .complaints import named, no_examples, warn_of_deaf
 from .gradients import PendingGradients
@@ -309,6 +310,14 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         """
         self._forget()
         return super().from_disk(path, exclude=exclude)
+
+    def training_state(self) -> ConfigBlock:
+        """RETURNS (Dict[str, Any]): What a training that goes on needs besides weights, for JSON."""
+        return self.tasks.training_state()
+
+    def set_training_state(self, state: ConfigBlock) -> None:
+        """Begin with what `training_state` gave."""
+        self.tasks.set_training_state(state)
 
     # Adapters
 

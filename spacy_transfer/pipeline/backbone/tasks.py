@@ -18,7 +18,7 @@ from ...corpora.example_info import training_mask
 from ...errors import Errors
 from ...tuning.pcgrad import cosines
 from ...tuning.weighing import Seen, TaskWeights, Weights, start
-from ...types import Losses, Pipe
+from ...types import Config, Losses, Pipe
 from ..parameters import parameters_of
 from .gradients import PendingGradients
 from .pcgrad import TaskGradients, check_passes
@@ -56,6 +56,20 @@ class Tasks:
         self._cosines: dict[tuple[str, str], list[float]] = {}
         if self.gradients is not None:
             self.gradients.forget()
+
+    def training_state(self) -> Config:
+        """RETURNS (Dict[str, Any]): What a training that goes on needs, for JSON."""
+        weights = None if self.weights is None else self.weights.training_state()
+        return {"weights": weights, "random": None if self._random is None else self._random.getstate()}
+
+    def set_training_state(self, state: Config) -> None:
+        """Begin with what `training_state` gave."""
+        if self.weights is not None:
+            self.weights.set_training_state(state["weights"])
+        if state["random"] is not None:
+            version, numbers, gauss = state["random"]
+            self._random = random.Random()
+            self._random.setstate((version, tuple(numbers), gauss))
 
     # Settings
 

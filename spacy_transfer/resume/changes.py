@@ -1,0 +1,53 @@
+"""What has changed since a checkpoint was written: config, data, weights at the start, versions."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from thinc.api import get_current_ops
+
+from ..types import Config
+
+# What may change freely: when a training ends, and when checkpoints are written.
+FREE = {
+    "training.max_steps",
+    "training.patience",
+    *(f"initialize.after_init.{key}" for key in ("path", "every_steps", "minutes", "despite_changes")),
+}
+FORMAT = 1
+_PACKAGES = ("spacy-transfer", "spacy", "thinc", "numpy", "torch", "transformers", "spacy-transformers")
+_MOST = 8
+
+
+def environment() -> dict[str, object]:
+    """RETURNS (Dict[str, object]): What numbers depend on besides config and data."""
+    found: dict[str, object] = {"format": FORMAT, "python": platform.python_version(), "device": get_current_ops().name}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def flat(block: Mapping[str, object], prefix: str = "") -> Config:
+    """RETURNS (Dict[str, Any]): The values of a config by dotted keys, for JSON."""
+    found: Config = {}
+    for key, value in block.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """RETURNS (List[str]): One line for each key whose value has changed."""
+    keys = [key for key in {**saved, **now} if key not in FREE and saved.get(key) != now.get(key)]
+    return [f"{key} was {saved.get(key)!r}, is {now.get(key)!r}" for key in keys]
+
+
+def as_lines(changes: list[str]) -> str:
+    """RETURNS (str): Changes for a message, not too many."""
+    more = [f"and {len(changes) - _MOST} more"] if len(changes) > _MOST else []
+    return "; ".join([*changes[:_MOST], *more])
