@@ -1,16 +1,15 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
-Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones, T227 to T239 bases
-of deltas; T3xx heads (T32x
-the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
-T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor, T43x heads
-that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
-optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
-and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T703 to T719
-shipping, T73x report, T74x calibrate, T75x graft, T76x
-checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label
-texts, T93x texts to label; W for warnings, by the same floors.
+Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones, T227 to T239
+bases of deltas; T3xx heads (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that
+change, T37x heads that are carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks,
+T411 to T429 the regressor, T43x heads that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x
+teachers and rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x
+anchors and gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x commands,
+T703 to T719 shipping, T73x report, T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x
+retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x and T85x its objectives, T86x pretrained
+files, T88x and T89x selection, T90x and T91x tune, T92x label texts, T93x texts to label; W for warnings, by the same
+floors.
 """
 
 from typing import Any
@@ -205,8 +204,8 @@ class Errors(metaclass=_Coded):
     )
     T227 = (
         "This pipeline is a delta: its encoder needs the base {source!r} (fingerprint {wanted}), and {problem}. "
-        "{install} (or name its folder: spacy.load(PIPELINE, config={{'components.NAME.model.source': FOLDER}})). Nothing is "
-        "downloaded, unless the environment has {variable}=1."
+        "{install} (or name its folder: spacy.load(PIPELINE, config={{'components.NAME.model.source': FOLDER}})). "
+        "Nothing is downloaded, unless the environment has {variable}=1."
     )
     T251 = (
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "

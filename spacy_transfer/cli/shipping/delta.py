@@ -28,8 +28,8 @@ def delta_cli(
     Save a pipeline without the weights that its encoder has from its source: heads, adapters and changed layers only.
 
     spacy.load finds the base where the config says, checks its sha256, and gives the same pipeline, bit for bit.
-    Several such pipelines in a process share the base's memory. 'python -m spacy package' makes a wheel of OUT that requires
-    the package of the base, where it came from one.
+    Several such pipelines in a process share the base's memory. 'python -m spacy package' makes a wheel of OUT that
+    requires the package of the base, where it came from one.
     """
     with errors_in_one_line():
         check_output(output_path)
