@@ -201,8 +201,8 @@ _MOST_SUMS = 2**16
 
 
 class _Predecessors:
-    """Finds the best score of each tag over all tags before it. Scores and transitions are added in one small buffer: an
-    array of all pairs would be many times as large as the scores, and slower than the sums."""
+    """Finds the best score of each tag over all tags before it. Scores and transitions are added in one small buffer:
+    an array of all pairs would be many times as large as the scores, and slower than the sums."""
 
     def __init__(self, matrix: Floats) -> None:
         by_tag = numpy.ascontiguousarray(matrix.T)

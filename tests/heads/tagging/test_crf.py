@@ -368,9 +368,9 @@ def test_a_nan_is_seen_in_the_loss():
 
 
 @pytest.mark.parametrize("labels", [1, 3, 6, 40])
-def test_tags_that_few_may_precede_get_the_best_of_all_before_them(labels, rng=numpy.random.default_rng(1)):
+def test_tags_that_few_may_precede_get_the_best_of_all_before_them(labels):
     """BIO: a plain loop over tokens and pairs of tags finds the same."""
-    n = 2 * labels + 1
+    rng, n = numpy.random.default_rng(1), 2 * labels + 1
     start, matrix, end = (rng.normal(size=shape).astype("f") for shape in ((n,), (n, n), (n,)))
     inner = numpy.arange(2, n, 2)
     kept = matrix[inner - 1, inner], matrix[inner, inner]
@@ -379,7 +379,7 @@ def test_tags_that_few_may_precede_get_the_best_of_all_before_them(labels, rng=n
     start[inner] = -numpy.inf
     lengths = numpy.array([3, 0, 7, 1, 7])
     scores = rng.normal(size=(int(lengths.sum()), n)).astype("f")
-    found = crf.viterbi(scores, lengths, crf.Transitions(start, matrix, end))
+    found = viterbi(scores, lengths, Transitions(start, matrix, end))
     for length, first in zip(lengths, numpy.cumsum(lengths) - lengths, strict=True):
         best, came_from = (scores[first] + start if length else scores[:0]), []
         for row in scores[first + 1 : first + length]:
