@@ -149,17 +149,22 @@ def encoder_shim(nlp: Language) -> Any:
 
 
 def time_in_turn(
-    runners: dict[str, Callable[[], Any]], rounds: int, prepare: Callable[[str], Any] = lambda name: None
+    runners: dict[str, Callable[[], Any]],
+    rounds: int,
+    prepare: Callable[[str], Any] = lambda name: None,
+    *,
+    warm: bool = True,
 ) -> dict[str, list[float]]:
-    """Time functions in turn, so that a slow spell of the machine falls on all. The first round is not counted.
+    """Time functions in turn, so that a slow spell of the machine falls on all.
 
     runners (Dict[str, Callable]): By name.
     rounds (int): How often each is timed.
     prepare (Callable): Called with the name before each run, outside of its time.
+    warm (bool): Run each once before the first round that counts.
     RETURNS (Dict[str, List[float]]): Seconds of every round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for counted in range(rounds + 1):
+    for counted in range(0 if warm else 1, rounds + 1):
         for name, run in runners.items():
             prepare(name)
             start = time.perf_counter()
@@ -211,13 +216,18 @@ def machine() -> str:
     )
 
 
+_PRINTED: list[bool] = []
+
+
 def print_rows(rows: Iterable[tuple[str, str, str]], *, timed: bool = True) -> None:
     """Print rows of what, measured, aim, and the machine above. Rows of a machine that others kept busy say so.
 
     timed (bool): Whether what was measured depends on how busy the machine is.
     """
     print(machine())
-    print("| what | measured | aim |\n|---|---|---|")
+    if not _PRINTED:  # One table, however often this is called.
+        print("| what | measured | aim |\n|---|---|---|")
+    _PRINTED.append(True)
     for what, measured, aim in rows:
         others = share_of_others()
         mark = f" (busy machine: others took {100 * others:.0f}% of it)" if timed and others > BUSY else ""
