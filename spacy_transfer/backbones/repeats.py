@@ -39,8 +39,10 @@ class RepeatedTexts:
 
         make (Callable[[List[Doc]], Encoded]): Encodes docs.
         """
-        if weights_version(self._model) != self._version:
-            self.__init__(self._model, self._most // 2**20)  # type: ignore[misc]
+        version = weights_version(self._model)
+        if version != self._version:
+            self._kept.clear()
+            self._version, self.used = version, 0
         keys = [doc_key(doc) for doc in docs]
         found = {key: self._kept[key] for key in keys if key in self._kept}
         missing = {key: doc for key, doc in zip(keys, docs, strict=True) if key not in found}
