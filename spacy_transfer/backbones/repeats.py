@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import cast
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -50,8 +49,7 @@ class RepeatedTexts:
         self.n_repeated += len(docs) - len(missing)
         made = make(list(missing.values())) if missing else None
         if made is not None:
-            made_of = dict(zip(missing, zip(made.rows, made.documents, strict=True), strict=True))
-            found |= cast("dict[bytes, tuple[Floats2d, Floats1d]]", made_of)
+            found |= dict(zip(missing, zip(made.rows, made.documents, strict=True), strict=True))
         self._keep(found)
         if made is not None and len(missing) == len(docs):
             return made
