@@ -5,6 +5,8 @@ Every script prints rows `| what | measured | aim |`; `benchmarks/run.py` writes
 
 import gzip
 import importlib.util
+import os
+import platform
 import statistics
 import sys
 import time
@@ -21,6 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 import bbc  # noqa: E402
 
+# From this share on, what others took of the processors is said beside what was measured.
+BUSY = 0.1
+# Instructions that matter for speed.
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 LABELS = ["A", "B", "C", "D", "E"]
 
 # spacy-transformers with the window and stride of its own quick start, and a stock head.
@@ -143,17 +149,22 @@ def encoder_shim(nlp: Language) -> Any:
 
 
 def time_in_turn(
-    runners: dict[str, Callable[[], Any]], rounds: int, prepare: Callable[[str], Any] = lambda name: None
+    runners: dict[str, Callable[[], Any]],
+    rounds: int,
+    prepare: Callable[[str], Any] = lambda name: None,
+    *,
+    warm: bool = True,
 ) -> dict[str, list[float]]:
-    """Time functions in turn, so that a slow spell of the machine falls on all. The first round is not counted.
+    """Time functions in turn, so that a slow spell of the machine falls on all.
 
     runners (Dict[str, Callable]): By name.
     rounds (int): How often each is timed.
     prepare (Callable): Called with the name before each run, outside of its time.
+    warm (bool): Run each once before the first round that counts.
     RETURNS (Dict[str, List[float]]): Seconds of every round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for counted in range(rounds + 1):
+    for counted in range(0 if warm else 1, rounds + 1):
         for name, run in runners.items():
             prepare(name)
             start = time.perf_counter()
@@ -168,8 +179,56 @@ def speedup(seconds: dict[str, list[float]], ours: str, other: str) -> float:
     return statistics.median(b / a for a, b in zip(seconds[ours], seconds[other], strict=True))
 
 
-def print_rows(rows: Iterable[tuple[str, str, str]]) -> None:
-    """Print rows of what, measured, aim."""
-    print("| what | measured | aim |\n|---|---|---|")
-    for row in rows:
-        print(f"| {' | '.join(row)} |", flush=True)
+def _processor_seconds() -> tuple[float, float, float]:
+    """RETURNS (Tuple[float, float, float]): Seconds until now: on the clock; of all processors' work, of any process;
+    and of this process and its children. Where there is no /proc/stat, others are not seen."""
+    own = sum(os.times()[:4])
+    try:
+        fields = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    except OSError:
+        return time.perf_counter(), own, own
+    # All but idle, waiting for disks, and guests, which count as user.
+    return time.perf_counter(), (sum(fields[:8]) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK"), own
+
+
+_BEGAN = _processor_seconds()
+
+
+def share_of_others() -> float:
+    """RETURNS (float): How much of the processors other processes took since this script began, from 0 to 1."""
+    passed, work, own = (now - then for now, then in zip(_processor_seconds(), _BEGAN, strict=True))
+    return max(0.0, (work - own) / (passed * (os.cpu_count() or 1)))
+
+
+def machine() -> str:
+    """RETURNS (str): The processor with the instructions that matter here, its load, and what others took of it."""
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        info = ""
+    found = dict(line.split("\t", 1) for line in info.split("\n\n")[0].split("\n") if "\t" in line)
+    flags = set(found.get("flags", "").lstrip("\t: ").split())
+    known = [flag for flag in FLAGS if flag in flags]
+    name, cores = found.get("model name", platform.processor()).lstrip("\t: "), os.cpu_count()
+    return (
+        f"{name}, {cores} cores, {' '.join(known) or 'instructions not known'}; "
+        f"load {os.getloadavg()[0]:.1f}; other processes took {100 * share_of_others():.0f}%"
+    )
+
+
+_PRINTED: list[bool] = []
+
+
+def print_rows(rows: Iterable[tuple[str, str, str]], *, timed: bool = True) -> None:
+    """Print rows of what, measured, aim, and the machine above. Rows of a machine that others kept busy say so.
+
+    timed (bool): Whether what was measured depends on how busy the machine is.
+    """
+    print(machine())
+    if not _PRINTED:  # One table, however often this is called.
+        print("| what | measured | aim |\n|---|---|---|")
+    _PRINTED.append(True)
+    for what, measured, aim in rows:
+        others = share_of_others()
+        mark = f" (busy machine: others took {100 * others:.0f}% of it)" if timed and others > BUSY else ""
+        print(f"| {what} | {measured}{mark} | {aim} |", flush=True)

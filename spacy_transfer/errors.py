@@ -202,6 +202,11 @@ class Errors(metaclass=_Coded):
         "{path} cannot be read as annotated docs: {error} The file is cut short, damaged, or no .spacy file: make it "
         "again with DocBin.to_disk or spacy convert."
     )
+    T227 = (
+        "This pipeline is a delta: its encoder needs the base {source!r} (fingerprint {wanted}), and {problem}. "
+        "{install} (or name its folder: spacy.load(PIPELINE, config={{'components.NAME.model.source': FOLDER}})). "
+        "Nothing is downloaded, unless the environment has {variable}=1."
+    )
     T251 = (
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."
@@ -966,6 +971,14 @@ class Errors(metaclass=_Coded):
         "{path} is not empty, and it is no saved pipeline (config.cfg and meta.json) either. It was left as it is: "
         "give another folder, or remove it."
     )
+    T703 = (
+        "A delta needs a component with 'spacy-transfer.TransformerBackbone.v1', and weights in it. The pipeline has "
+        "{found}. Ship it whole: with other encoders there is nothing to leave out."
+    )
+    T704 = (
+        "components.{name}: the base {source!r} does not fit: {problem}. Name the source that this encoder was read "
+        "from with --base, or ship the pipeline whole."
+    )
     T720 = (
         'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '
         "without: --output -)"
@@ -1475,6 +1488,10 @@ class Warnings(metaclass=_Coded):
         "reads the weights. Compare its rows with those that you expect."
     )
     W201 = "{path} holds {count} words more than once. Their first rows are kept."
+    W227 = (
+        "{source!r} is in no package. spacy.load looks for it under this name on every machine. With --base "
+        "package:NAME/path, the delta names a package, and its wheel requires it."
+    )
     W411 = (
         "initialize.components.{name}.labels has {unseen}, of which the training data has no value: they learn nothing."
     )

@@ -120,12 +120,14 @@ class BackboneHooks:
     is_frozen (Optional[Callable[[Model], bool]]): Whether all parameters are frozen in the next step.
     reads_empty (bool): A batch of empty docs can be encoded.
     reads_corpus (bool): `initialize` needs all training texts, not a sample.
+    is_costly (bool): To keep rows costs less than to compute them. They depend on text and tokens alone.
     """
 
     encode: Encode | None = None
     is_frozen: Callable[[BackboneT], bool] | None = None
     reads_empty: bool = False
     reads_corpus: bool = False
+    is_costly: bool = False
 
 
 def hooks_of(model: BackboneT) -> BackboneHooks:

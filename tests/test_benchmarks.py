@@ -437,3 +437,32 @@ def test_the_share_of_labels_that_reach_an_accuracy(script):
     share = script("suggest").share_needed
     assert share([50, 60, 80, 90], 70) == pytest.approx(2.5 / 4)
     assert share([50, 60], 60) == 1.0 and share([50, 60], 40) == 0.5 and share([50, 60], 61) is None
+
+
+def test_rows_of_a_busy_machine_say_so(script, monkeypatch, capsys):
+    common = script("common")
+    for others, timed, marked in ((0.05, True, False), (0.63, True, True), (0.63, False, False)):
+        monkeypatch.setattr(common, "share_of_others", lambda share=others: share)
+        common.print_rows([("a", "1", "2")], timed=timed)
+        printed = capsys.readouterr().out
+        assert ("| a | 1 (busy machine: others took 63% of it) | 2 |" in printed) == marked
+        assert f"load {common.os.getloadavg()[0]:.0f}"[:5] in printed
+    common.print_rows([("b", "1", "2")])
+    assert "| what |" not in capsys.readouterr().out  # One head, however often.
+
+
+def test_own_work_is_no_others(script):
+    common = script("common")
+    assert 0.0 <= common.share_of_others() <= 1.05
+
+
+def test_half_of_a_stream_repeats(script):
+    stream = script("repeats").stream(["a", "b", "c"], 100, 10)
+    assert len(stream) == 100 and len(set(stream)) == 50
+
+
+def test_decoding_of_many_labels_is_what_it_was(script):
+    module = script("many_labels")
+    for is_open in (True, False):
+        case = module.example(12, is_open=is_open)
+        assert (module.before(*case) == module.viterbi(*case)).all()

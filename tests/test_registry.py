@@ -68,6 +68,7 @@ COMMANDS = {
     "transfer_fit",
     "transfer_from_hf",
     "transfer_graft",
+    "transfer_delta",
     "transfer_lr_find",
     "transfer_new_transformer",
     "transfer_report",

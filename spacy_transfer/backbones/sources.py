@@ -65,10 +65,11 @@ def resolve_path(source: str) -> Path:
     return resolve_package(source) if source.startswith("package:") else Path(source).expanduser()
 
 
-def resolve_source(source: str) -> Source:
+def resolve_source(source: str, *, download: bool = True) -> Source:
     """Find the folder that a source stands for. Nothing is downloaded when it is on this machine.
 
     source (str): A folder, `package:NAME/path`, the name or folder of a spaCy pipeline, or a hub id.
+    download (bool): Whether the hub may be asked.
     RAISES (ValueError): When it cannot be found, holds no weights, or needs network while offline.
     """
     path = resolve_path(source)
@@ -81,7 +82,7 @@ def resolve_source(source: str) -> Source:
     if not _HUB_ID.match(source) or source.startswith((".", "/", "~")):
         tried = f"the folder {path.absolute()} and an installed spaCy pipeline"
         raise ValueError(Errors.T100.format(source=source, tried=tried) + like(source))
-    return _classify(_from_hub(source), source)
+    return _classify(_from_hub(source, download), source)
 
 
 @contextmanager
@@ -145,21 +146,23 @@ def _installed_pipeline(name: str) -> Path | None:
     return inner[0] if inner else None
 
 
-def _from_hub(source: str) -> Path:
+def _from_hub(source: str, download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
     try:
-        folder = Path(snapshot_download(source, allow_patterns=patterns))
-        if not next(folder.glob("*.safetensors"), None):
+        folder = Path(snapshot_download(source, allow_patterns=patterns, local_files_only=not download))
+        if download and not next(folder.glob("*.safetensors"), None):
             folder = Path(snapshot_download(source, allow_patterns=[*patterns, "pytorch_model*.bin"]))
         return folder
     except (RepositoryNotFoundError, HFValidationError) as error:
         tried = "a folder, an installed spaCy pipeline and an id on the hub"
         raise ValueError(Errors.T100.format(source=source, tried=tried) + like(source)) from error
     except (OSError, HfHubHTTPError, ValueError) as error:
-        offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
+        is_off = os.environ.get("HF_HUB_OFFLINE")
+        reached = "the hub cannot be reached" if download else "nothing may be downloaded"
+        offline = "HF_HUB_OFFLINE is set" if is_off else reached
         message = Errors.T106.format(source=source, offline=offline, instead=_instead(source))
         raise ValueError(message + like(source)) from error
 

@@ -29,6 +29,7 @@ ABOUT = {
     "annotate": ("Annotate many texts, whole or not at all", "annotate training/model-best texts.jsonl annotated"),
     "assess": ("Print the held-out loss of a pretraining", "assess pretrain.cfg pretrained/model-last.bin"),
     "calibrate": ("Make the scores of heads match how often they are right", "calibrate model dev.spacy -o calibrated"),
+    "delta": ("Save a pipeline without the weights of its base", "delta training/model-best small"),
     "fit": ("Solve classifiers in seconds, without training", "fit CONFIG model --paths.train train.spacy"),
     "from-hf": ("Make a pipeline of a transformers classifier", "from-hf checkpoint model"),
     "graft": ("Join the heads of several pipelines on one backbone", "graft base tagger ner joined"),

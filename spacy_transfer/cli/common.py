@@ -14,6 +14,8 @@ from thinc.api import Config
 from wasabi import msg
 
 from .._compat import spacy_cli_parts
+from ..errors import Errors
+from ..installed import like
 from ..text_table import text_table
 
 # Beside arguments of their own, commands take overrides of the config: --training.max_steps 100
@@ -62,6 +64,19 @@ def initialise(config: Config, path: Path, *, use_gpu: int) -> Language:
 
     with spacy_cli_parts().show_validation_error(path, hint_fill=False):
         return init_nlp(config, use_gpu=use_gpu)
+
+
+def load_pipeline(path: str) -> Language:
+    """RETURNS (Language): The pipeline in a folder or package.
+
+    RAISES (ValueError): When there is none.
+    """
+    import spacy
+
+    try:
+        return spacy.load(path)
+    except OSError as error:
+        raise ValueError(Errors.T756.format(path=path) + like(path)) from error
 
 
 @contextlib.contextmanager

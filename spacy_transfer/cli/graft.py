@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from spacy import util
-from spacy.language import Language
 from wasabi import msg
 
 from ..errors import Errors
-from ..installed import like
 from .app import command
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table
+from .common import CodePath, UseGpu, errors_in_one_line, load_pipeline, prepare, show_table
 from .fit import check_output, save
 
 if TYPE_CHECKING:
@@ -77,22 +75,13 @@ def graft_pipelines(
     from ..pipeline.labels.graft import graft
 
     check_output(output_path)
-    nlp = _load(base)
+    nlp = load_pipeline(base)
     called = [head if heads.count(head) == 1 else f"{head} ({i})" for i, head in enumerate(heads, 1)]
     joined = graft(
-        nlp, {name: _load(head) for name, head in zip(called, heads, strict=True)}, names=names, take=take or []
+        nlp, {name: load_pipeline(head) for name, head in zip(called, heads, strict=True)}, names=names, take=take or []
     )
     save(nlp, output_path)
     return joined
-
-
-def _load(path: str) -> Language:
-    import spacy
-
-    try:
-        return spacy.load(path)
-    except OSError as error:
-        raise ValueError(Errors.T756.format(path=path) + like(path)) from error
 
 
 def _names(given: list[str]) -> dict[str, str]:

@@ -120,6 +120,8 @@ class TorchParameter(Parameter):
         return self.value.clone()
 
     def put(self, value: "FloatsXd | torch.Tensor") -> None:
+        if hasattr(self.owner, "own_weights"):
+            self.owner.own_weights()
         self.value.copy_(self._as_tensor(value))
 
     @property

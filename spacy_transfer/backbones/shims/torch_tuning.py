@@ -119,9 +119,13 @@ class TuningShim(Tunable, SafetensorsShim):
 
     # A step
 
+    def own_weights(self) -> None:
+        """Called before weights change: one that shares them makes copies."""
+
     def prepare_step(self, n_docs: int) -> None:
         """Set training mode and gradients for the trained parameters of this step, and for no layer below them."""
         self._n_docs += n_docs
+        self.own_weights()
         module = self._model
         if self.policy is None:
             module.train()
@@ -211,6 +215,7 @@ class TuningShim(Tunable, SafetensorsShim):
         """Merge the adapter into the encoder's weights, in place."""
         if self.adapter is None or not has_adapter(self._model):
             raise ValueError(Errors.T648.format(name=self.owner, what="merge"))
+        self.own_weights()
         merge(self._model)
         self.adapter = None
         if self.tuning is not None:

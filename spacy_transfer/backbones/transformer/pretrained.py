@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from thinc.api import Model
@@ -14,6 +14,7 @@ from ..._compat import quiet_loading, spacy_transformers_parts
 from ...errors import Errors
 from ...tuning.adapters import has_adapter, merge
 from ...types import Config, HFTokenizer
+from ..bases import Base, of_bottom
 from ..shims.safetensors_shim import dump_state, read_metadata, read_state
 from ..sources import Source, check_unchanged, fingerprint, reading_again, resolve_source
 from ..spacy_transformers.pipeline_checks import check_pipeline
@@ -64,8 +65,11 @@ class Pretrained:
     fingerprint: str
     steps: int = 0
 
-    def to_metadata(self, steps: int = 0, adapter: Config | None = None) -> dict[str, str]:
-        """RETURNS (Dict[str, str]): All but the weights, for the header of safetensors."""
+    def to_metadata(self, steps: int = 0, adapter: Config | None = None, base: Base | None = None) -> dict[str, str]:
+        """All but the weights, for the header of safetensors.
+
+        base (Optional[Base]): For a delta: the base, which has the tokenizer.
+        """
         config = self.transformer.config.to_dict()
         config.pop("_name_or_path", None)  # Equal pipelines would differ by the folder of the source.
         parts = {
@@ -77,23 +81,26 @@ class Pretrained:
             "steps": steps,
             "adapter": adapter,
         }
+        if base is not None:
+            parts |= {"tokenizer": "", "base": asdict(base)}
         # One key, since safetensors writes several in random order.
         return {"encoder": json.dumps(parts, default=str, sort_keys=True)}
 
 
-def read_source(name: str, depth: int | None = None) -> Pretrained:
+def read_source(name: str, depth: int | None = None, *, download: bool = True) -> Pretrained:
     """Read encoder and tokenizer from a source.
 
     depth (Optional[int]): How many of the encoder's layers to read, from the bottom; null for all.
+    download (bool): Whether the hub may be asked.
     RAISES (ValueError): When the source cannot be found or read, or its weights do not match its config.
     """
-    source = resolve_source(name)
+    source = resolve_source(name, download=download)
     if source.kind == "pipeline":
         return _from_pipeline(source, depth)
     check_folder(source.path, name)
     transformer, is_cut = _read_transformer(source, depth)
     found = fingerprint(source.path)
-    return _pretrained(transformer, _read_tokenizer(source), _of_bottom(found, depth) if is_cut else found, name)
+    return _pretrained(transformer, _read_tokenizer(source), of_bottom(found, depth) if is_cut else found, name)
 
 
 def cut(pretrained: Pretrained, depth: int | None, where: str) -> None:
@@ -109,7 +116,7 @@ def cut(pretrained: Pretrained, depth: int | None, where: str) -> None:
     bottom = _checked(layers, depth, where)
     weights = {name: tensor for name, tensor in whole.state_dict().items() if not bottom.is_above(name)}
     pretrained.transformer = build_encoder(type(whole).__name__, config, weights)
-    pretrained.fingerprint = _of_bottom(pretrained.fingerprint, depth)
+    pretrained.fingerprint = of_bottom(pretrained.fingerprint, depth)
 
 
 def read_weights(name: str, wanted: str, depth: int | None = None) -> dict[str, Tensor]:
@@ -231,11 +238,6 @@ def _checked(layers: LayerLists | None, depth: int, where: str) -> LayerLists:
     return LayerLists(layers.paths, depth)
 
 
-def _of_bottom(whole: str, depth: int | None) -> str:
-    """The fingerprint of the bottom layers: neither rows nor adapters are those of the whole encoder."""
-    return hashlib.sha256(f"{whole} depth {depth}".encode()).hexdigest()
-
-
 def _check_loaded(transformer: "PreTrainedModel", info: Config, strict: bool) -> None:
     """Names must match, but if not strict, the pooler (which is not read) may be missing, and a head may be there."""
     own = {name for name, _ in transformer.named_children()}
@@ -286,6 +288,8 @@ def _from_pipeline(source: Source, depth: int | None) -> Pretrained:
         own = next((shim.pretrained for shim in shims if hasattr(shim, "pretrained")), None)
         peer = spacy_transformers_parts(model)
         if own is not None:
+            for shim in shims:
+                getattr(shim, "own_weights", lambda: None)()
             found[name] = own
         elif peer is not None:
             if not peer[1].is_fast:

@@ -60,12 +60,13 @@ def build_transformer_backbone_v1(
         raise ValueError(Errors.T113.format(overlap=overlap, window=window))
     if max_batch_items < window:
         raise ValueError(Errors.T114.format(items=max_batch_items, window=window))
+    hooks = BackboneHooks(encode, is_frozen, reads_empty=document == "cls", is_costly=True)
     return BackboneModel(
         "transfer_transformer",
         forward,
         init=init,
         dims={"nO": None},
-        attrs={"backbone": BackboneHooks(encode, is_frozen, reads_empty=document == "cls"), "fingerprint": ""},
+        attrs={"backbone": hooks, "fingerprint": ""},
         shims=[TransformerShim(settings)],
     )
 

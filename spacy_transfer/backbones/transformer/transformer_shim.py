@@ -19,6 +19,7 @@ from ...integrity import seal, unseal
 from ...tuning.adapters import has_adapter, merge, plain_name, save_adapter
 from ...tuning.policy import Tuning
 from ...types import Config
+from ..bases import Base
 from ..shims.loss_scale import LossScale
 from ..shims.retained_graph import is_graph_kept
 from ..shims.safetensors_shim import dump_tensors, load_tensors, read_shapes
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..row_cache import RowCache
     from .encoder import Encoder, Pass, Pieces
     from .pretrained import Pretrained
+    from .shared import SharedEncoder
 
 _ADAPTER = "adapter."  # The prefix of the adapter's names in saved files.
 _Rows = TypeVar("_Rows")
@@ -65,13 +67,24 @@ class TransformerShim(TuningShim):
 
     prefix = "transformer."
     pretrained: "Pretrained | None"
+    not_copied = (*TuningShim.not_copied, "shared", "saved_as")
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.tuning)
         self.settings = settings
         self.pretrained = None
+        self.shared: SharedEncoder | None = None
+        self.saved_as: tuple[Base, frozenset[str]] | None = None
         self._home = os.getpid()
         self._free_memory = FreeMemory()
+
+    def own_weights(self) -> None:
+        """Stop sharing the base's weights: they are about to change."""
+        if self.shared is not None:
+            from .shared import own_weights
+
+            own_weights(self._model)
+            self.shared = None
 
     @property
     def encoder(self) -> "Encoder":
@@ -124,6 +137,7 @@ class TransformerShim(TuningShim):
         self.prepare_encoder(pretrained.transformer, adapter)
         self.pretrained = pretrained
         parts = (pretrained.transformer, pretrained.prefix, pretrained.suffix, pretrained.pad_id)
+        self.shared = None
         self._model = Encoder(*parts, settings.layers).to(device).eval()
         if settings.precision != "fp32" and not can_pack(pretrained.transformer):
             check_autocast(pretrained.transformer, autocast_to(device, settings.precision), settings.precision)
@@ -239,10 +253,15 @@ class TransformerShim(TuningShim):
 
     def _dump(self, tensors: "dict[str, Tensor]", adapter: Config | None) -> bytes:
         """With this adapter, whose tensors may be another shim's."""
-        state = self._own_state() | {_ADAPTER + name: tensor for name, tensor in tensors.items()}
-        return seal(dump_tensors(state, cast("Pretrained", self.pretrained).to_metadata(self.steps, adapter)))
+        own, base = self.own_state(), None
+        if self.saved_as is not None:
+            base, unchanged = self.saved_as
+            own = {name: tensor for name, tensor in own.items() if name not in unchanged}
+        state = own | {_ADAPTER + name: tensor for name, tensor in tensors.items()}
+        metadata = cast("Pretrained", self.pretrained).to_metadata(self.steps, adapter, base)
+        return seal(dump_tensors(state, metadata))
 
-    def _own_state(self) -> "dict[str, Tensor]":
+    def own_state(self) -> "dict[str, Tensor]":
         """All tensors but the adapter's, under their plain names."""
         adapter = self.adapter_tensors()
         return {
@@ -253,11 +272,19 @@ class TransformerShim(TuningShim):
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
         from .pretrained import cut, rebuild
+        from .shared import read_base, rebuild_delta, shared_encoder
 
         if bytes_data:
-            pretrained, adapter, rest = rebuild(unseal(bytes_data, "The saved encoder"), self.prefix)
+            state, shared = unseal(bytes_data, "The saved encoder"), None
+            base = read_base(state)
+            if base is None:
+                pretrained, adapter, rest = rebuild(state, self.prefix)
+            else:
+                shared = shared_encoder(base, self.settings.source)
+                pretrained, adapter, rest = rebuild_delta(state, self.prefix, shared, self.settings.special_tokens)
             cut(pretrained, self.settings.depth, "the saved pipeline")
             self.install(pretrained, adapter)
+            self.shared = shared
             tensors = {n.removeprefix(_ADAPTER): t for n, t in rest.items() if n.startswith(_ADAPTER)}
             self.fill_adapter(tensors)
             if self.encoder.mix is not None:
@@ -273,7 +300,7 @@ class TransformerShim(TuningShim):
         state = unseal(data, "The pretrained encoder")
         header, shapes = read_header(state), read_shapes(state)
         saved = {name: shape for name, shape in shapes.items() if not name.startswith(_ADAPTER)}
-        own = {name: tuple(tensor.shape) for name, tensor in self._own_state().items()}
+        own = {name: tuple(tensor.shape) for name, tensor in self.own_state().items()}
         pretrained = cast("Pretrained", self.pretrained)
         kind, found = type(pretrained.transformer).__name__, []
         if header["class"] != kind:

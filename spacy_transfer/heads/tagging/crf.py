@@ -12,7 +12,7 @@ from typing import cast
 import numpy
 
 from ...types import Bools, Floats, Ints
-from .log_chain import LogChain, chunks, finite_max
+from .log_chain import LogChain, finite_max
 from .packing import Packing
 from .packing import Transitions as Transitions
 
@@ -179,11 +179,12 @@ def viterbi(scores: Floats, lengths: Ints, transitions: Transitions) -> Ints:
         part.astype(scores.dtype) for part in (transitions.start, transitions.matrix, transitions.end)
     )
     before: Floats | None = None
+    predecessors = _Predecessors(matrix)
     for a, b in packing.slices:
         if before is None:
             best[a:b] += start
         else:
-            best[a:b] += _best_before(before[: b - a], matrix)
+            best[a:b] += predecessors.best(before[: b - a])
         before = best[a:b]
     tags = numpy.zeros(packing.n_tokens, dtype="int64")
     after = tags[:0]
@@ -194,13 +195,40 @@ def viterbi(scores: Floats, lengths: Ints, transitions: Transitions) -> Ints:
     return cast(Ints, tags[packing.place])
 
 
-def _best_before(before: Floats, matrix: Floats) -> Floats:
-    """The best score of each tag over all tags before it, shape (n_sequences, n_tags). Only some of the tags before
-    stand beside all others at a time: an array of all pairs would be many times as large as the scores."""
-    found, scores = numpy.full(before.shape, -numpy.inf, before.dtype), before.T[:, :, None]
-    for part in chunks(len(matrix), before.size):
-        numpy.maximum(found, (scores[part] + matrix[part, None]).max(axis=0), out=found)
-    return found
+# Tags that so few tags may precede are treated apart: in BIO and BILUO, all but the first tags of entities.
+_FEW = 8
+_MOST_SUMS = 2**16
+
+
+class _Predecessors:
+    """Finds the best score of each tag over all tags before it. Scores and transitions are added in one small buffer:
+    an array of all pairs would be many times as large as the scores, and slower than the sums."""
+
+    def __init__(self, matrix: Floats) -> None:
+        by_tag = numpy.ascontiguousarray(matrix.T)
+        allowed = ~numpy.isneginf(by_tag)
+        counts = allowed.sum(axis=1)
+        few = (counts <= _FEW) & (len(matrix) > _FEW)
+        self._few, self._many = numpy.flatnonzero(few), numpy.flatnonzero(~few)
+        n_before = int(counts[few].max(initial=1))
+        self._before = numpy.argsort(~allowed[few], axis=1, kind="stable")[:, :n_before]
+        self._of_few = numpy.take_along_axis(by_tag[few], self._before, axis=1)
+        self._of_many = by_tag[self._many]
+        self._at_once = max(1, _MOST_SUMS // max(1, self._of_many.size))
+        self._sums = numpy.empty((self._at_once, *self._of_many.shape), matrix.dtype)
+
+    def best(self, before: Floats) -> Floats:
+        """RETURNS (Floats): Shape (n_sequences, n_tags).
+
+        before (Floats): Scores of the tags of the tokens before, of the same shape.
+        """
+        found = numpy.empty_like(before)
+        found[:, self._few] = (before[:, self._before] + self._of_few).max(axis=2)
+        for begin in range(0, len(before), self._at_once):
+            some = before[begin : begin + self._at_once]
+            sums = numpy.add(self._of_many, some[:, None], out=self._sums[: len(some)])
+            found[begin : begin + len(some), self._many] = sums.max(axis=2)
+        return found
 
 
 def crf_loss(

@@ -1,6 +1,6 @@
 """`transfer_backbone`: one pretrained encoder, shared by all heads that listen to it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
@@ -10,6 +10,7 @@ from typing import Protocol, SupportsIndex, cast
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import minibatch
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
@@ -17,6 +18,7 @@ from ...backbones.encode import CachedEncoder, encode
 from ...backbones.links import Batch
 from ...backbones.own_backbone import replace_listener, replace_listener_config
 from ...backbones.pretrained_weights import load_pretrained
+from ...backbones.repeats import RepeatedTexts
 from ...backbones.row_cache import CacheDtype, CacheSettings
 from ...backbones.shims.torch_tuning import TuningShim
 from ...backbones.shims.tunable import tunable_shims
@@ -89,8 +91,8 @@ def make_backbone(
     model (Model[List[Doc], List[Floats2d]]): One of our backbones, or any tok2vec.
     frozen (Optional[bool]): Leave the weights as they are, and compute each text once a training. null: train them,
         but not with a rate that is known to destroy a transformer: one of Thinc's optimizers at 0.0001 or more.
-    cache_mb (int): The most megabytes that are kept in memory between the epochs of a training: rows of a frozen
-        backbone, or states at the boundary where its lower layers are frozen.
+    cache_mb (int): The most megabytes that are kept in memory: between the epochs of a training, rows of a frozen
+        backbone, or states at the boundary where its lower layers are frozen; in `nlp.pipe`, rows of repeated texts.
     cache_disk_mb (int): The most megabytes of them in a temporary file, once memory is full.
     cache_dtype (str): Keep them as "float32", or as "float16" in half the room.
     keep_rows (bool): Leave the rows in `doc.tensor` after the last listener has read them.
@@ -157,6 +159,26 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         self._require_weights()
         self._connect_copies()
         return self._encoder.encode(self.model, docs)
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate a stream of docs. Texts that come again go through an encoder of transformers once, as long as their
+        rows fit into `cache_mb`.
+
+        stream (Iterable[Doc]): The docs.
+        batch_size (int): How many are encoded at a time.
+        YIELDS (Doc): The docs, in order.
+        """
+        if not (hooks_of(self.model).is_costly and self.cache.memory_mb and self.model.has_dim("nO")):
+            yield from super().pipe(stream, batch_size=batch_size)
+            return
+        self.steps.settle()
+        repeats, handle_error = RepeatedTexts(self.model, self.cache.memory_mb), self.get_error_handler()
+        for docs in minibatch(stream, size=batch_size):
+            try:
+                self.set_annotations(docs, repeats.encode(docs, self.predict))
+                yield from docs
+            except Exception as error:
+                handle_error(self.name, self, docs, error)
 
     def without_cache(self) -> AbstractContextManager[None]:
         """Predict without the cache: rows that it holds stay, and none is added."""

@@ -365,3 +365,28 @@ def test_a_nan_is_seen_in_the_loss():
     scores[4] = numpy.nan
     assert numpy.isnan(crf_loss(scores, LENGTHS, transitions, known)[0])
     assert numpy.isnan(soft_crf_loss(scores, LENGTHS, transitions, scores, transitions, 2.0, numpy.ones(6))[0])
+
+
+@pytest.mark.parametrize("labels", [1, 3, 6, 40])
+def test_tags_that_few_may_precede_get_the_best_of_all_before_them(labels):
+    """BIO: a plain loop over tokens and pairs of tags finds the same."""
+    rng, n = numpy.random.default_rng(1), 2 * labels + 1
+    start, matrix, end = (rng.normal(size=shape).astype("f") for shape in ((n,), (n, n), (n,)))
+    inner = numpy.arange(2, n, 2)
+    kept = matrix[inner - 1, inner], matrix[inner, inner]
+    matrix[:, inner] = -numpy.inf
+    matrix[inner - 1, inner], matrix[inner, inner] = kept
+    start[inner] = -numpy.inf
+    lengths = numpy.array([3, 0, 7, 1, 7])
+    scores = rng.normal(size=(int(lengths.sum()), n)).astype("f")
+    found = viterbi(scores, lengths, Transitions(start, matrix, end))
+    for length, first in zip(lengths, numpy.cumsum(lengths) - lengths, strict=True):
+        best, came_from = (scores[first] + start if length else scores[:0]), []
+        for row in scores[first + 1 : first + length]:
+            sums = best[:, None] + matrix
+            came_from.append(sums.argmax(axis=0))
+            best = sums.max(axis=0) + row
+        tags = [int((best + end).argmax())] if length else []
+        for pointers in reversed(came_from):
+            tags.insert(0, int(pointers[tags[0]]))
+        assert found[first : first + length].tolist() == tags
