@@ -8,7 +8,7 @@ optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anch
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
 and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label
-texts, T93x texts to label; W for warnings, by the same floors.
+texts, T93x texts to label, T98x, T99x and T168 to T190 projects and configs that are made; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -756,7 +756,10 @@ class Errors(metaclass=_Coded):
         "{key}: the scores ({kind}) of {name!r} in the teacher {source!r} are not all finite, for the text {text!r}. "
         "No student can learn from NaN. Take another teacher, or leave that text out."
     )
-    T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
+    T601 = (
+        "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step. (Where epochs "
+        "end the training, training.max_steps = 0: give total_steps a number.)"
+    )
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "
         "nearest names: {near}. (What is in [training] frozen_components does not count. In a pipeline without "
@@ -1363,6 +1366,9 @@ class Errors(metaclass=_Coded):
         "initialize.components.{name}.label_texts: not one training text has a label, and no labels are given. Name "
         "them in initialize.components.{name}.labels."
     )
+    T980 = "A schedule has total_steps = {found!r}. Give a number, or total_steps = ${{training.max_steps}}."
+    T981 = "`transfer config`: {problem}. Choose another."
+    T982 = "{option} {found} is not known. One of: {known}."
 
 
 class Warnings(metaclass=_Coded):

@@ -22,6 +22,7 @@ FLOORS = {
     "huggingface": 4,
     "reports": 4,
     "selection": 4,
+    "starting": 4,
     "cli": 5,
 }
 MOST_FILES = 16
