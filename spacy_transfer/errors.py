@@ -8,7 +8,7 @@ optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anch
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
 and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label
-texts, T93x texts to label, T98x, T99x and T168 to T190 projects and configs that are made; W for warnings, by the same floors.
+texts, T93x texts to label; T98x and T99x projects and configs that are made; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1378,8 +1378,8 @@ class Errors(metaclass=_Coded):
     T986 = "{option} {found!r} is no column of {name}. The columns: {columns}.{hint}"
     T987 = "{name}, {place}: {column!r} has {found!r}, which is no number. Mend it, or learn labels: --task textcat"
     T988 = (
-        "{path} {problem}. DATA is a .csv, .tsv, .jsonl, .json, .parquet or .xlsx file, CoNLL (.conll, .iob, .conllu), a "
-        ".spacy file, a folder with a folder of .txt files per label, a folder with train, dev and test files, or a "
+        "{path} {problem}. DATA is a .csv, .tsv, .jsonl, .json, .parquet or .xlsx file, CoNLL (.conll, .iob, .conllu), "
+        "a .spacy file, a folder with a folder of .txt files per label, a folder with train, dev and test files, or a "
         "saved dataset."
     )
     T989 = "--text and --label are for tables. This is {kind}, which says what is what. Leave them out."

@@ -11,9 +11,13 @@ from ..errors import Errors
 from .rows import Record, Row, Table
 
 TEXTS = (
-    "text sentence content review body document message tweet comment article utterance query question title".split()
+    *("text", "sentence", "content", "review", "body", "document", "message", "tweet", "comment", "article"),
+    *("utterance", "query", "question", "title"),
 )
-LABELS = "label labels category categories class target intent sentiment topic tag tags stars rating score y".split()
+LABELS = (
+    *("label", "labels", "category", "categories", "class", "target", "intent", "sentiment", "topic", "tag", "tags"),
+    *("stars", "rating", "score", "y"),
+)
 PAIRS = ("sentence1 sentence2", "premise hypothesis", "question1 question2", "text1 text2", "text_a text_b")
 SEPARATOR = " [SEP] "
 _MOST_CLASSES = 20
@@ -50,7 +54,7 @@ def guess(table: Table, text: str | None = None, label: str | None = None, task:
     if len(labels) > 1:
         return Columns(texts, labels, "multilabel")
     values = [value for record in table.records if not _is_empty(value := record.get(labels[0]))]
-    separator = _separator(values) if task in (None, "multilabel", "pair") else ""
+    separator = _separator(values, is_given=task == "multilabel") if task in (None, "multilabel", "pair") else ""
     found = task if task not in (None, "pair") else _guess_task(values, separator, labels[0], table)
     return Columns(texts, labels, str(found), separator if found == "multilabel" else "")
 
@@ -149,15 +153,19 @@ def _is_number(cell: Any) -> bool:
         return False
 
 
-def _separator(values: Sequence[Any]) -> str:
-    """RETURNS (str): What stands between labels, if cells have several labels that stand alone too."""
+def _separator(values: Sequence[Any], *, is_given: bool) -> str:
+    """RETURNS (str): What stands between labels, if cells have several labels that stand alone too.
+
+    is_given (bool): Whether it is known that there may be several.
+    """
     texts = [value for value in values if isinstance(value, str)]
     for sign in "|;,":
         parts = [[part.strip() for part in text.split(sign)] for text in texts]
         several = [each for each in parts if len(each) > 1]
         counts = Counter(part for each in parts for part in each)
         is_short = all(len(part) <= 40 for each in several for part in each)
-        if len(several) >= max(2, 0.05 * len(texts)) and is_short and len(counts) < 0.5 * sum(counts.values()):
+        is_usual = len(several) >= max(2, 0.05 * len(texts)) and len(counts) < 0.5 * sum(counts.values())
+        if several and is_short and (is_given or is_usual):
             return sign
     return ""
 

@@ -78,8 +78,8 @@ def _answer(row: Row, task: str) -> object:
 
 
 def _without_duplicates(rows: Sequence[Row], found: Findings, task: str) -> list[Row]:
-    """The first of those that have the same text and answer. Where answers differ, the one of most rows is kept; without
-    a majority none is, since nobody knows what is right. Sentences with tokens are kept: they repeat in real texts."""
+    """The first of those that have the same text and answer. Where answers differ, the one of most rows is kept;
+    without a majority none is. Sentences with tokens are all kept: they repeat in real texts."""
     if task in ("ner", "tagger"):
         again = len(rows) - len({row.text for row in rows})
         if again:

@@ -82,6 +82,9 @@ def _read(found: Prepared, given: Given) -> dict[str, list[Row]]:
     """RETURNS (Dict[str, List[Row]]): By split. Files of other splits are read as the first one."""
     source, found.left_out = read(given.data)
     parts, found.task, columns = rows_of(source, text=given.text, label=given.label, task=given.task)
+    if found.left_out:
+        count = f"{len(found.left_out)} ({places(row for row, _ in found.left_out)})"
+        found.lines.append(("rows that were rejected or skipped", count, "left out"))
     how = "given by --task" if given.task not in (None, "pair") else "--task for another"
     found.said.append(f"{given.data.name}: {source.kind}")
     found.said += source.notes
@@ -153,8 +156,6 @@ def describe(found: Prepared, pieces: Sequence[int], window: int) -> list[Line]:
     lines.append(("words a text", lengths(words), ""))
     if pieces:
         over = sum(count > window - 2 for count in pieces)
-        done = (
-            f"{over:,} texts are longer than the window of {window}: read in parts, nothing is cut off" if over else ""
-        )
+        done = f"longer than the window of {window}: {over:,}, read in parts, nothing is cut off" if over else ""
         lines.append(("word pieces a text", lengths(pieces), done))
     return lines

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spacy.tokens import Doc
+from thinc.api import Config
 
 from ..errors import Errors
 from .choice import Choice, in_words
@@ -51,14 +52,16 @@ commands:
   - name: evaluate
     help: "Score the best pipeline on the test texts, which it has never seen"
     script:
-      - "python -m spacy evaluate training/model-best data/test.spacy --output metrics/test.json --gpu-id ${{vars.gpu_id}}"
+      - "python -m spacy evaluate training/model-best data/test.spacy --output metrics/test.json \
+--gpu-id ${{vars.gpu_id}}"
     deps: [training/model-best, data/test.spacy]
     outputs: [metrics/test.json]
 
   - name: report
     help: "One page on what it gets right and wrong: metrics/report.html"
     script:
-      - "python -m spacy transfer report training/model-best data/test.spacy metrics/report.html --gpu-id ${{vars.gpu_id}}"
+      - "python -m spacy transfer report training/model-best data/test.spacy metrics/report.html \
+--gpu-id ${{vars.gpu_id}}"
     deps: [training/model-best, data/test.spacy]
     outputs: [metrics/report.html]
 
@@ -100,7 +103,8 @@ for doc in nlp.pipe(sys.argv[1:] or examples):
     {show}
 '''
 _SHOW = {
-    "textcat": 'print("  ->", *(f"{label} {score:.2f}" for label, score in sorted(doc.cats.items(), key=lambda x: -x[1])[:3]))',
+    "textcat": """for label, score in sorted(doc.cats.items(), key=lambda cat: -cat[1])[:3]:
+        print(f"  {score:.2f} {label}")""",
     "ner": 'print("  ->", *(f"{ent.text} [{ent.label_}]" for ent in doc.ents))',
     "tagger": 'print("  ->", *(f"{token.text}/{token.tag_}" for token in doc))',
     "regression": 'print(f"  -> {doc._.score:.3f}")',
@@ -121,7 +125,7 @@ The training takes about {time} on this machine. To do one step: `python -m spac
 | file | what it is |
 |---|---|
 | `config.cfg` | all settings of the training. Its first lines say why they were chosen |
-| `data/train.spacy`, `data/dev.spacy`, `data/test.spacy` | {n_train}, {n_dev} and {n_test} texts. No text is in two of them |
+| `data/train.spacy`, `data/dev.spacy`, `data/test.spacy` | {n_train}, {n_dev} and {n_test} texts, none in two files |
 | `data/left_out.jsonl` | {n_left_out} rows that were left out, each with the reason |
 | `data/found.txt` | what was found in the data |
 | `training/model-best` | the trained pipeline: `spacy.load("training/model-best")` |
@@ -214,10 +218,11 @@ def files_of(project: Project) -> dict[str, str]:
         "n_left_out": len(project.left_out),
         **counts,
     }
+    config = make_config(recipe)
     show = _SHOW.get(project.task, _SHOW["textcat"])
     return {
-        "config.cfg": config_of(project.choice),
-        "space.cfg": space_of(project.choice),
+        "config.cfg": config_of(project.choice, config),
+        "space.cfg": space_of(config),
         "project.yml": PROJECT.format(**words),
         "README.md": README.format(**words),
         "try.py": TRY.replace("{show}", show),
@@ -227,7 +232,7 @@ def files_of(project: Project) -> dict[str, str]:
     }
 
 
-def config_of(choice: Choice) -> str:
+def config_of(choice: Choice, config: Config) -> str:
     """RETURNS (str): The config, with the reasons for it as its first lines."""
     recipe = choice.recipe
     head = [
@@ -236,12 +241,11 @@ def config_of(choice: Choice) -> str:
         *(f"Why: {reason}." for reason in choice.reasons),
         f"Estimated time: {in_words(choice.seconds)}.",
     ]
-    return "\n".join(f"# {line}" for line in head) + f"\n\n{make_config(recipe).to_str()}\n"
+    return "\n".join(f"# {line}" for line in head) + f"\n\n{config.to_str()}\n"
 
 
-def space_of(choice: Choice) -> str:
-    """RETURNS (str): A space for `transfer tune` that fits the config."""
-    config = make_config(choice.recipe)
+def space_of(config: Config) -> str:
+    """RETURNS (str): A space for `transfer tune` that fits a config."""
     rate = config["training"]["optimizer"]["learn_rate"]
     inner, middle = (".learn_rate", rate["learn_rate"]) if isinstance(rate, dict) else ("", rate)
     return SPACE.format(rate=_RATE.format(inner=inner, low=f"{middle / 5:.1g}", high=f"{middle * 5:.1g}"))

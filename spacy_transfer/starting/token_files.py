@@ -46,7 +46,9 @@ def _converter(path: Path, text: str) -> tuple[str, Callable[[str], Iterable[Doc
         return "CoNLL-U", lambda found: converters.conllu_to_docs(found, n_sents=1, no_print=True)
     first = lines[0].split() if lines else []
     if first and all("|" in token for token in first):
-        return "IOB, a sentence on each line", lambda found: converters.iob_to_docs(found, n_sents=1, no_print=True)
+        return "IOB, a sentence on each line", lambda found: converters.iob_to_docs(
+            found.strip(), n_sents=1, no_print=True
+        )
     odd = next((line for line in lines if not _IOB.match(line.split()[-1]) and "-DOCSTART-" not in line), None)
     if odd is not None:
         raise ValueError(Errors.T983.format(path=path, error=f"the last column of {odd!r} is no IOB tag"))

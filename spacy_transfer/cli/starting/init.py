@@ -26,7 +26,9 @@ _MEASURED = 2000
 @transfer_cli.command("init")
 def init_cli(
     data: Annotated[Path, typer.Argument(help="Labelled data: a file, or a folder")],
-    out: Annotated[Path | None, typer.Argument(help="Folder of the project; default: the name of DATA")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder of the project; default: the name of DATA, without its ending")
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Column with the texts; A,B for pairs")] = None,
     label: Annotated[
         str | None, typer.Option("--label", help="Column with the labels; A,B,C: columns that say yes or no each")
@@ -82,7 +84,9 @@ def init(
     from ...starting.preparing import prepare
     from ...starting.project import Project, check_out, package_name, write_project
 
-    folder = out or Path(package_name(given.data))
+    name = name or package_name(given.data)
+    # Beside a folder of data, not into it.
+    folder = out or Path(f"{name}_project" if given.data.is_dir() else name)
     check_out(folder)
     source, nlp, gpu = check_backbone(backbone), _blank(lang), _gpu(use_gpu)
     found = prepare(nlp, given)
@@ -96,7 +100,7 @@ def init(
     _say_time(choice)
     examples = [row.text for row in found.rows["test"][:3]]
     project = Project(
-        name or package_name(given.data),
+        name,
         given.data.name,
         found.task,
         choice,
