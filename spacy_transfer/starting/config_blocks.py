@@ -66,7 +66,7 @@ def _optimizer(recipe: Recipe) -> Block:
     if recipe.kind == "vectors":
         return {**adam, "learn_rate": 0.02}
     if not recipe.trains_encoder:
-        return {**adam, "learn_rate": 0.0001 if recipe.task == "multilabel" else 0.003}
+        return {**adam, "learn_rate": 0.0001 if recipe.starts_solved else 0.003}
     if recipe.head == "spacy":
         return {**adam, "L2": 0.01, "learn_rate": _linear(1e-4, 0.025)}
     if recipe.kind == "imported":
@@ -160,7 +160,6 @@ def _start(recipe: Recipe) -> Block:
     """Settings of the head's initialisation."""
     if not recipe.is_classifier or recipe.kind == "imported":
         return {}
-    is_solved = recipe.tuning in ("lpft", "lora") or (recipe.task == "multilabel" and recipe.kind == "transformer")
-    if is_solved:
+    if recipe.starts_solved:
         return {"fit": "maxent", "strength": None}
     return {} if recipe.kind == "fresh" or recipe.context else {"fit": None, "strength": None}

@@ -15,6 +15,7 @@ from .reading import read, rows_of
 from .rows import Row
 from .splits import split
 
+FEW_TEST = 30
 _SHOWN, _MOVED = 20, 3
 
 
@@ -69,6 +70,9 @@ def prepare(nlp: Language, given: Given) -> Prepared:
     if found.task != "regression" and len(counts) < (2 if found.task == "textcat" else 1):
         raise ValueError(Errors.T996.format(path=given.data, labels=", ".join(counts) or "none", task=found.task))
     found.lines += rare_labels(counts)
+    n_test = len(found.rows["test"])
+    if n_test < FEW_TEST:
+        found.lines.append(("few test texts", str(n_test), "their score says little: label more, or give --test"))
     found.labels = sorted(counts)
     moved = list[Moved]()
     for name, rows in found.rows.items():

@@ -51,6 +51,7 @@ class Recipe:
     lang (str): Code of the language.
     window (int): Word pieces that the transformer reads at once.
     pairs (bool): Whether "[SEP]" stands between two texts.
+    solved (bool): Solve the head of a frozen encoder first (`fit = "maxent"`), as other trainings do anyway.
     steps (Optional[Steps]): None for those of the kind of training.
     """
 
@@ -63,6 +64,7 @@ class Recipe:
     lang: str = "en"
     window: int = 128
     pairs: bool = False
+    solved: bool = False
     steps: Steps | None = None
 
     @property
@@ -74,6 +76,15 @@ class Recipe:
     def is_classifier(self) -> bool:
         """RETURNS (bool): Whether it classifies whole texts."""
         return self.task in ("textcat", "multilabel")
+
+    @property
+    def starts_solved(self) -> bool:
+        """RETURNS (bool): Whether the head is solved before it is trained."""
+        return self.is_classifier and (self.solved or self.tuning in ("lpft", "lora") or self._is_multilabel)
+
+    @property
+    def _is_multilabel(self) -> bool:
+        return self.task == "multilabel" and self.kind == "transformer"
 
     @property
     def is_thinc(self) -> bool:

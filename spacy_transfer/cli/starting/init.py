@@ -98,6 +98,8 @@ def init(
     for reason in choice.reasons:
         print(f"  - {reason}")  # noqa: T201
     _say_time(choice)
+    if found.left_out:
+        msg.info(f"{len(found.left_out)} rows or entities were left out: see {folder / 'data' / 'left_out.jsonl'}")
     examples = [row.text for row in found.rows["test"][:3]]
     project = Project(
         name,
