@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..errors import Errors
-from .rows import Record, Row, Table
+from .labelled_rows import Record, Row, Table
 
 TEXTS = (
     *("text", "sentence", "content", "review", "body", "document", "message", "tweet", "comment", "article"),

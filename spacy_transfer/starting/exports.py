@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .rows import Found, Record, Row, SpanOf, Table
+from .labelled_rows import Found, Record, Row, SpanOf, Table
 
 LeftOut = tuple[Row, str]
 _TOKENS, _TAGS = ("tokens", "words"), ("ner_tags", "tags", "ner", "pos_tags", "upos", "pos", "labels", "label")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from .exports import LeftOut
+from .labelled_rows import Row, SpanOf
 from .near_duplicates import normalised
-from .rows import Row, SpanOf
 
 RARE = 3
 _SHOWN = 3

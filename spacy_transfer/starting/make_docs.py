@@ -6,7 +6,7 @@ from pathlib import Path
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 
-from .rows import Row
+from .labelled_rows import Row
 
 Moved = tuple[Row, str, str]
 """The row of an entity, how it was marked, and the tokens that it has now."""

@@ -10,9 +10,9 @@ from spacy.tokens import Doc
 from ..errors import Errors
 from .exports import LeftOut
 from .findings import Line, examine, label_counts, lengths, places, rare_labels
+from .labelled_rows import Row
 from .make_docs import Moved, to_docs
 from .reading import read, rows_of
-from .rows import Row
 from .splits import split
 
 FEW_TEST = 30

@@ -15,8 +15,8 @@ from ..errors import Errors
 from .choice import Choice, in_words
 from .config_blocks import make_config
 from .exports import LeftOut
+from .labelled_rows import Row
 from .make_docs import write_docs
-from .rows import Row
 
 MARK = "Made by `python -m spacy transfer init`"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import Errors
 from .columns import Columns, guess, has_columns, to_rows
 from .exports import LeftOut, read_export
-from .rows import Found, Row, Table
+from .labelled_rows import Found, Row, Table
 from .tables import DELIMITED, EXCEL, JSON, decode, is_saved_dataset, read_saved_dataset, read_table
 from .token_files import SUFFIXES, read_tokens
 

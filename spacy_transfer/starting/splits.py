@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy
 
 from ..errors import Errors
+from .labelled_rows import Row
 from .near_duplicates import groups_of
-from .rows import Row
 
 SHARE = 0.15
 LEAST = 6

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Errors
 from ..extras import import_extra
-from .rows import Table
+from .labelled_rows import Table
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON = {".jsonl", ".ndjson", ".json"}

@@ -10,7 +10,7 @@ from spacy.training import converters
 from spacy.vocab import Vocab
 
 from ..errors import Errors
-from .rows import Row
+from .labelled_rows import Row
 from .tables import decode
 
 SUFFIXES = {".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".ner", ".spacy"}

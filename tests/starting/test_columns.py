@@ -3,7 +3,7 @@
 import pytest
 
 from spacy_transfer.starting.columns import SEPARATOR, guess, to_rows
-from spacy_transfer.starting.rows import Table
+from spacy_transfer.starting.labelled_rows import Table
 
 
 def table(**columns):
@@ -61,8 +61,8 @@ def test_rows():
 
 
 def test_what_cannot_be():
-    with pytest.raises(ValueError, match="T986.*--label 'lable'.*label.*Did you mean 'label'"):
-        guess(table(text=LONG, label=list("abab")), label="lable")
+    with pytest.raises(ValueError, match="T986.*--label 'labels'.*label.*Did you mean 'label'"):
+        guess(table(text=LONG, label=list("abab")), label="labels")
     with pytest.raises(ValueError, match="T985.*--label"):
         guess(table(text=LONG, a=["k", "l", "m", "n"], b=["q", "r", "s", "t"]))
     odd = table(text=LONG, label=["1", "2", "x", "4"])

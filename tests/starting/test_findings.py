@@ -3,8 +3,8 @@
 import spacy
 
 from spacy_transfer.starting.findings import examine, label_counts, rare_labels
+from spacy_transfer.starting.labelled_rows import Row
 from spacy_transfer.starting.make_docs import to_docs
-from spacy_transfer.starting.rows import Row
 
 
 def examined(rows, task="textcat"):

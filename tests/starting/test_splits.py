@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from spacy_transfer.starting.labelled_rows import Row
 from spacy_transfer.starting.near_duplicates import ALIKE, jaccard, normalised, shingles
-from spacy_transfer.starting.rows import Row
 from spacy_transfer.starting.splits import SHARE, split, strata
 
 from .test_near_duplicates import make

@@ -171,3 +171,15 @@ def test_a_project_runs_to_the_wheel(tiny_bert):
     assert len(list(Path("reviews/packages").glob("en_reviews-0.0.1/dist/*.whl"))) == 1
     assert "cars" in done.stdout
     assert spacy.load("reviews/training/model-best")("the old van stops").cats.keys() == {"cars", "pets"}
+
+
+def test_the_tutorial_shows_what_is_printed(tiny_bert):
+    """All of its table but the word pieces, which are those of another encoder."""
+    page = (Path(__file__).parent.parent.parent.parent / "docs" / "init.md").read_text(encoding="utf8")
+    Path("reviews.csv").write_text(page.split("```csv\n")[1].split("```")[0])
+    result = run("reviews.csv", "--backbone", tiny_bert)
+    assert result.exit_code == 0, result.output
+    shown = next(block for block in page.split("```") if block.strip().startswith("found "))
+    for line in shown.strip().splitlines():
+        if not line.startswith("---"):
+            assert " ".join(line.split()) in said(result), line
