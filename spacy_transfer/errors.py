@@ -1397,6 +1397,7 @@ class Errors(metaclass=_Coded):
     T995 = "--lang {lang}: {error}"
     T996 = "{path}: there are too few labels for --task {task}: {labels}. Look at --label, or give another task."
     T997 = "--task pair: {path} has one column of texts. Name two: --text FIRST,SECOND"
+    T998 = "{kind} has no part named train, only: {names}. Give files one by one: DATA, --dev FILE, --test FILE"
 
 
 class Warnings(metaclass=_Coded):

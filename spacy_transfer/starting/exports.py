@@ -40,7 +40,11 @@ def _label_studio(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
     for place, record in zip(table.places, table.records, strict=True):
         data = record["data"]
         text = next((value for key, value in data.items() if key == "text"), None)
-        text = text if isinstance(text, str) else max((v for v in data.values() if isinstance(v, str)), key=len)
+        text = (
+            text
+            if isinstance(text, str)
+            else max((v for v in data.values() if isinstance(v, str)), key=len, default="")
+        )
         done = [each for each in record.get("annotations") or record.get("completions") or [] if isinstance(each, dict)]
         kept = [each for each in done if not each.get("was_cancelled")]
         results = [part for each in kept[:1] for part in each.get("result", [])]
@@ -140,7 +144,10 @@ def _tokens(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
     names = table.classes.get(found[1])
     is_ner = False
     for place, record in zip(table.places, table.records, strict=True):
-        words, tags = tuple(record[found[0]]), record[found[1]]
+        words, tags = tuple(record.get(found[0]) or ()), record.get(found[1]) or ()
+        if len(words) != len(tags):
+            left_out.append((Row(place, " ".join(words)), f"{len(words)} tokens, {len(tags)} tags"))
+            continue
         tags = tuple(names[tag] if names and isinstance(tag, int) else str(tag) for tag in tags)
         is_ner = is_ner or any(tag[:2] in ("B-", "I-") for tag in tags)
         spaces = (True,) * (len(words) - 1) + (False,)

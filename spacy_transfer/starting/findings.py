@@ -81,9 +81,9 @@ def _without_duplicates(rows: Sequence[Row], found: Findings, task: str) -> list
     """The first of those that have the same text and answer. Where answers differ, the one of most rows is kept;
     without a majority none is. Sentences with tokens are all kept: they repeat in real texts."""
     if task in ("ner", "tagger"):
-        again = len(rows) - len({row.text for row in rows})
-        if again:
-            found.lines.append(("texts that stand there again", str(again), "kept, all in one split"))
+        n_again = len(rows) - len({row.text for row in rows})
+        if n_again:
+            found.lines.append(("texts that stand there again", str(n_again), "kept, all in one split"))
         return list(rows)
     same = defaultdict[str, list[Row]](list)
     for row in rows:

@@ -56,7 +56,9 @@ def _folder(path: Path, left_out: list[LeftOut]) -> Found:
     inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     named = {_SPLITS[p.stem.lower()]: p for p in inside if p.stem.lower() in _SPLITS}
     if "train" in named:
-        return _merge("a folder of splits", {split: read(part)[0] for split, part in named.items()})
+        parts_read = {split: read(part) for split, part in named.items()}
+        left_out += [each for _, more in parts_read.values() for each in more]
+        return _merge("a folder of splits", {split: part for split, (part, _) in parts_read.items()})
     if any(p.suffix == ".spacy" for p in inside):
         rows, kind, task, notes = read_tokens(path)  # spaCy reads a folder of them as one corpus.
         return Found(kind, rows={"train": rows}, task=task, notes=notes)
@@ -102,6 +104,9 @@ def rows_of(
     text (Optional[str]), label (Optional[str]), task (Optional[str]): What is given; None to guess it.
     RETURNS (Tuple[Dict[str, List[Row]], str, Optional[Columns]]): Rows by split, the task, and the columns of tables.
     """
+    if "train" not in found.rows and "train" not in found.tables:
+        names = ", ".join([*found.rows, *found.tables])
+        raise ValueError(Errors.T998.format(kind=found.kind, names=names))
     if found.rows:
         if text or label:
             raise ValueError(Errors.T989.format(kind=found.kind))

