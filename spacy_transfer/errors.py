@@ -1367,7 +1367,7 @@ class Errors(metaclass=_Coded):
         "them in initialize.components.{name}.labels."
     )
     T980 = "A schedule has total_steps = {found!r}. Give a number, or total_steps = ${{training.max_steps}}."
-    T981 = "`transfer config`: {problem}. Choose another."
+    T981 = "{problem}. Choose another."
     T982 = "{option} {found} is not known. One of: {known}."
     T983 = "{path} cannot be read: {error}. Mend it, or give another file."
     T984 = "To read {kind} something is missing. Run: pip install {packages}  (or the extra `data` of spacy-transfer)"

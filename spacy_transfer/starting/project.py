@@ -205,10 +205,11 @@ def files_of(project: Project) -> dict[str, str]:
     recipe = project.choice.recipe
     counts = {f"n_{split}": f"{len(docs):,}" for split, docs in project.docs.items()}
     what = {"ner": "entities", "tagger": "tags", "regression": "numbers"}.get(project.task, "labels of texts")
+    source = project.source.replace('"', "'").replace("\\", "/")  # It stands between quotes of YAML.
     words = {
         "mark": MARK,
         "title": f"{project.name}: {what}",
-        "description": f"Learns {what} from {project.source}.",
+        "description": f"Learns {what} from {source}.",
         "name": project.name,
         "lang": recipe.lang,
         "package": f"{recipe.lang}_{project.name}",

@@ -84,7 +84,7 @@ def init(
     from ...starting.preparing import prepare
     from ...starting.project import Project, check_out, package_name, write_project
 
-    name = name or package_name(given.data)
+    name = package_name(Path(name) if name else given.data)
     # Beside a folder of data, not into it.
     folder = out or Path(f"{name}_project" if given.data.is_dir() else name)
     check_out(folder)
