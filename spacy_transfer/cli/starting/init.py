@@ -169,4 +169,4 @@ def _choose(
 def _say_time(choice: "Choice") -> None:
     from ...starting.choice import in_words
 
-    print(f"\nTraining will take about {in_words(choice.seconds)}.\n")  # noqa: T201
+    print(f"\nTraining will take about {in_words(choice.seconds)}, if nothing else runs on this machine.\n")  # noqa: T201
