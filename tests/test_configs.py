@@ -125,11 +125,11 @@ def test_the_last_step_is_evaluated(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_schedules_end_with_the_training(name):
-    """They are numbers: with ${training.max_steps} here, nlp.resume_training() of what was trained fails, since spaCy
-    makes the optimizer of a block whose variables are not filled in."""
+    """Whatever number of steps is given. (nlp.resume_training() leaves the variable as it is, which is read too.)"""
     config = spacy.util.load_config(CONFIGS / f"{name}.cfg")
-    steps = re.findall(r"total_steps = (.*)", config.to_str())
-    assert set(steps) <= {str(config["training"]["max_steps"])}
+    assert set(re.findall(r"total_steps = (.*)", config.to_str())) <= {"${training.max_steps}"}
+    shorter = spacy.util.load_config(CONFIGS / f"{name}.cfg", overrides={"training.max_steps": 7}, interpolate=True)
+    assert set(re.findall(r"total_steps = (.*)", shorter.to_str())) <= {"7"}
     assert spacy.registry.resolve({"optimizer": config["training"]["optimizer"]})["optimizer"].learn_rate is not None
 
 

@@ -26,6 +26,7 @@ FLOORS = {
     "resume": 4,
     "scale": 4,
     "selection": 4,
+    "starting": 4,
     "cli": 5,
 }
 MOST_FILES = 16

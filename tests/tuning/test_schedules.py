@@ -94,6 +94,26 @@ def test_rates_stay_where_they_end():
         assert min(rates) >= 0 and len(set(rates[20:])) == 1
 
 
+@pytest.mark.parametrize("make", [schedules.linear_v1, schedules.cosine_v1])
+def test_warm_up_by_share(make):
+    by_share = make(learn_rate=0.1, total_steps=STEPS, warmup_share=7 / STEPS + 1e-9)
+    by_number = make(learn_rate=0.1, total_steps=STEPS, warmup_steps=7, warmup_share=0.9)
+    assert list(itertools.islice(by_share, STEPS)) == list(itertools.islice(by_number, STEPS))
+    assert next(make(learn_rate=0.1, total_steps=2, warmup_share=0.1)) == 0.1
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "one_cycle", "slanted_triangular"])
+def test_a_loop_without_an_end(name):
+    """spaCy leaves the variable as it is in nlp.resume_training()."""
+    make = getattr(schedules, f"{name}_v1")
+    assert set(itertools.islice(make(learn_rate=0.1, total_steps="${training.max_steps}"), 50)) == {0.1}
+    warm = {"warmup_steps": 4} if name in ("linear", "cosine") else {}
+    rates = list(itertools.islice(make(learn_rate=0.1, total_steps="${training.max_steps}", **warm), 50))
+    assert (rates[0] == 0.0) == bool(warm) and set(rates[4:]) == {0.1}
+    with pytest.raises(ValueError, match="T980.*'100'"):
+        make(learn_rate=0.1, total_steps="100")
+
+
 def test_warm_up_that_cannot_be():
     with pytest.raises(ValueError, match=r"T601.*warmup_steps = 5.*total_steps = 5"):
         schedules.linear_v1(learn_rate=0.1, total_steps=5, warmup_steps=5)

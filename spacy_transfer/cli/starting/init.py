@@ -1,0 +1,170 @@
+"""`python -m spacy transfer init DATA [OUT]`: from labelled data to a project that trains, reports and packages."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from wasabi import msg
+
+from ...errors import Errors
+from ...text_table import text_table
+from ..app import command
+from ..common import errors_in_one_line
+from .config import TUNINGS, one_of
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from ...starting.choice import Choice
+    from ...starting.preparing import Given, Prepared
+    from ...starting.recipe import Task, Tuning
+
+TASKS = ("textcat", "multilabel", "ner", "tagger", "regression", "pair")
+_MEASURED = 2000
+
+
+@command("init")
+def init_cli(
+    data: Annotated[Path, typer.Argument(help="Labelled data: a file, or a folder")],
+    out: Annotated[
+        Path | None, typer.Argument(help="Folder of the project; default: the name of DATA, without its ending")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Column with the texts; A,B for pairs")] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="Column with the labels; A,B,C: columns that say yes or no each")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help=f"One of: {', '.join(TASKS)}")] = None,
+    dev: Annotated[Path | None, typer.Option("--dev", help="Data for evaluation while training")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Data for the test at the end")] = None,
+    backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="Its source; default: MiniLM")] = None,
+    tuning: Annotated[str | None, typer.Option("--tuning", help=f"One of: {', '.join(TUNINGS)}")] = None,
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Code of the language")] = "en",
+    name: Annotated[str | None, typer.Option("--name", help="Of the package; default: that of DATA")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the split and the training")] = 0,
+    use_gpu: Annotated[
+        int | None, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU; default: a GPU if there is one")
+    ] = None,
+) -> None:
+    """
+    Make a spaCy project out of labelled data: CSV, TSV, JSON lines, Parquet, Excel, CoNLL, IOB, CoNLL-U, exports of
+    Prodigy, Label Studio and doccano, a folder per label, a saved dataset, or .spacy. The data is checked and split,
+    and gets a config for its size and this machine.
+    """
+    from ...starting.preparing import Given
+
+    with errors_in_one_line():
+        one_of("--task", task, TASKS)
+        given = Given(data, dev, test, text, label, task, seed)
+        given_tuning = cast("Tuning | None", one_of("--tuning", tuning, TUNINGS))
+        folder = init(given, out, backbone=backbone, tuning=given_tuning, lang=lang, name=name, use_gpu=use_gpu)
+    msg.good(f"Wrote the project {folder}")
+    print(f"\nNext: cd {folder} && python -m spacy project run all\n")  # noqa: T201
+
+
+def init(
+    given: "Given",
+    out: Path | None = None,
+    *,
+    backbone: str | None = None,
+    tuning: "Tuning | None" = None,
+    lang: str = "en",
+    name: str | None = None,
+    use_gpu: int | None = None,
+) -> Path:
+    """Read, check, split, choose and write.
+
+    out (Optional[Path]): Folder of the project; None for the name of the data.
+    use_gpu (Optional[int]): Id of a GPU, or -1; None for a GPU if there is one.
+    RETURNS (Path): The folder of the project.
+    RAISES (ValueError): When something cannot be read, guessed or found.
+    """
+    from ...starting.choice import check_backbone
+    from ...starting.preparing import prepare
+    from ...starting.project import Project, check_out, package_name, write_project
+
+    name = package_name(Path(name) if name else given.data)
+    # Beside a folder of data, not into it.
+    folder = out or Path(f"{name}_project" if given.data.is_dir() else name)
+    check_out(folder)
+    source, nlp, gpu = check_backbone(backbone), _blank(lang), _gpu(use_gpu)
+    found = prepare(nlp, given)
+    for line in found.said:
+        msg.info(line)
+    choice, table = _choose(nlp, source, found, lang=lang, tuning=tuning, gpu=gpu, seed=given.seed)
+    print(f"\n{table}\n")  # noqa: T201
+    print(f"Task {found.task}, backbone {source}, training: {choice.recipe.tuning}")  # noqa: T201
+    for reason in choice.reasons:
+        print(f"  - {reason}")  # noqa: T201
+    _say_time(choice)
+    if found.left_out:
+        msg.info(f"{len(found.left_out)} rows or entities were left out: see {folder / 'data' / 'left_out.jsonl'}")
+    examples = [row.text for row in found.rows["test"][:3]]
+    project = Project(
+        name,
+        given.data.name,
+        found.task,
+        choice,
+        found.docs,
+        found.left_out,
+        examples,
+        table,
+        given.seed,
+        gpu,
+    )
+    write_project(project, folder)
+    return folder
+
+
+def _blank(lang: str) -> "Language":
+    import spacy
+
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        raise ValueError(Errors.T995.format(lang=lang, error=" ".join(str(error).split()))) from error
+
+
+def _gpu(use_gpu: int | None) -> int:
+    """RETURNS (int): The GPU to use, which is activated; -1 for none."""
+    import spacy
+    from thinc.api import require_gpu
+
+    if use_gpu is None:
+        return 0 if spacy.prefer_gpu() else -1
+    if use_gpu >= 0:
+        require_gpu(use_gpu)
+    return use_gpu
+
+
+def _choose(
+    nlp: "Language", source: str, found: "Prepared", *, lang: str, tuning: "Tuning | None", gpu: int, seed: int
+) -> tuple["Choice", str]:
+    """RETURNS (Tuple[Choice, str]): What is trained; and the table of what was found."""
+    import random
+
+    from ...starting.choice import choose, measure
+    from ...starting.preparing import describe
+
+    texts = [row.text for rows in found.rows.values() for row in rows]
+    sample = random.Random(seed).sample(texts, min(_MEASURED, len(texts)))
+    measured = measure(nlp, source, sample, gpu_id=gpu)
+    sizes = {name: len(rows) for name, rows in found.rows.items()}
+    choice = choose(
+        cast("Task", found.task),
+        source,
+        sizes["train"],
+        sizes["dev"],
+        max(1, len(found.labels)),
+        measured,
+        lang=lang,
+        pairs=found.pairs,
+        tuning=tuning,
+    )
+    lines = [*describe(found, measured.pieces, measured.window), *found.lines]
+    return choice, text_table(lines, header=("found", "how many", "what was done"))
+
+
+def _say_time(choice: "Choice") -> None:
+    from ...starting.choice import in_words
+
+    print(f"\nTraining will take about {in_words(choice.seconds)}, if nothing else runs on this machine.\n")  # noqa: T201

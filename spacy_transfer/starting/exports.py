@@ -1,0 +1,174 @@
+"""Records that say what they are: exports of Prodigy, Label Studio and doccano, and lists of tokens with tags."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .labelled_rows import Found, Record, Row, SpanOf, Table
+
+LeftOut = tuple[Row, str]
+_TOKENS, _TAGS = ("tokens", "words"), ("ner_tags", "tags", "ner", "pos_tags", "upos", "pos", "labels", "label")
+
+
+def read_export(table: Table, left_out: list[LeftOut]) -> Found | None:
+    """RETURNS (Optional[Found]): The rows of an export; None for any other table.
+
+    left_out (List[Tuple[Row, str]]): Gets the rows that were rejected or ignored, with a reason.
+    """
+    some = table.records[:50]
+    for name, is_kind, rows_of in _KINDS:
+        if any(is_kind(record) for record in some):
+            rows = list(rows_of(table, left_out))
+            task = _task(rows, table)
+            return Found(name, rows={"train": rows}, task=task, notes=list(table.notes))
+    return None
+
+
+def _task(rows: Sequence[Row], table: Table) -> str:
+    if any(row.spans for row in rows):
+        return "ner"
+    if any(row.tags for row in rows):
+        return "tagger"
+    is_choice = any(len(row.labels) > 1 or (row.is_annotated and not row.labels) for row in rows)
+    return "multilabel" if is_choice else "textcat"
+
+
+def _is_label_studio(record: Record) -> bool:
+    return isinstance(record.get("data"), dict) and any(key in record for key in ("annotations", "completions"))
+
+
+def _label_studio(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
+    for place, record in zip(table.places, table.records, strict=True):
+        data = record["data"]
+        text = next((value for key, value in data.items() if key == "text"), None)
+        text = (
+            text
+            if isinstance(text, str)
+            else max((v for v in data.values() if isinstance(v, str)), key=len, default="")
+        )
+        done = [each for each in record.get("annotations") or record.get("completions") or [] if isinstance(each, dict)]
+        kept = [each for each in done if not each.get("was_cancelled")]
+        results = [part for each in kept[:1] for part in each.get("result", [])]
+        values = [part.get("value", {}) for part in results]
+        labels = tuple(choice for value in values for choice in value.get("choices", []))
+        spans = tuple(
+            (int(v["start"]), int(v["end"]), str(label))
+            for v in values
+            for label in v.get("labels", [])
+            if "start" in v
+        )
+        numbers = [v.get("number", v.get("rating")) for v in values if "number" in v or "rating" in v]
+        row = Row(place, text, labels, float(numbers[0]) if numbers else None, spans, is_annotated=bool(kept))
+        if kept:
+            yield row
+        else:
+            left_out.append((row, "no annotation, or it was skipped"))
+
+
+def _is_prodigy(record: Record) -> bool:
+    marks = ("answer", "_task_hash", "_input_hash", "options", "accept")
+    return isinstance(record.get("text"), str) and (
+        any(mark in record for mark in marks) or _spans_of(record, "spans") is not None
+    )
+
+
+def _prodigy(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
+    names = {record["label"] for record in table.records if isinstance(record.get("label"), str)}
+    rejected = {record.get("answer") for record in table.records}
+    is_binary = len(names) == 1 and "reject" in rejected
+    for place, record in zip(table.places, table.records, strict=True):
+        answer = record.get("answer", "accept")
+        labels = tuple(map(str, record.get("accept", []))) or _texts(record.get("label"))
+        row = Row(place, str(record.get("text", "")), labels, spans=tuple(_spans_of(record, "spans") or ()))
+        if answer == "accept":
+            yield row
+        elif answer == "reject" and is_binary:
+            yield Row(place, row.text)
+        else:
+            left_out.append((row, f"its answer is {answer!r}"))
+
+
+def _is_doccano(record: Record) -> bool:
+    return any(_spans_of(record, key) is not None for key in ("label", "labels", "entities"))
+
+
+def _doccano(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
+    for place, record in zip(table.places, table.records, strict=True):
+        text = record.get("text", record.get("data", ""))
+        spans = [span for key in ("label", "labels", "entities") for span in _spans_of(record, key) or ()]
+        yield Row(place, str(text), spans=tuple(spans))
+
+
+def _spans_of(record: Record, key: str) -> list[SpanOf] | None:
+    """RETURNS (Optional[List[Tuple[int, int, str]]]): Spans under a key; None where it holds something else."""
+    found = record.get(key)
+    if not isinstance(found, list) or not found:
+        return None
+    spans = list[SpanOf]()
+    for each in found:
+        span = _span(each)
+        if span is None:
+            return None
+        spans.append(span)
+    return spans
+
+
+def _span(each: Any) -> SpanOf | None:
+    if isinstance(each, list | tuple) and len(each) == 3 and isinstance(each[0], int) and isinstance(each[1], int):
+        return each[0], each[1], str(each[2])
+    if isinstance(each, dict):
+        start = each.get("start", each.get("start_offset"))
+        end = each.get("end", each.get("end_offset"))
+        label = each.get("label", each.get("labels"))
+        label = label[0] if isinstance(label, list) and label else label
+        if isinstance(start, int) and isinstance(end, int) and label is not None:
+            return start, end, str(label)
+    return None
+
+
+def _pairs(record: Record) -> tuple[str, str] | None:
+    """RETURNS (Optional[Tuple[str, str]]): Names of the columns with tokens and with tags."""
+    for tokens in _TOKENS:
+        words = record.get(tokens)
+        if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
+            for tags in _TAGS:
+                if isinstance(record.get(tags), list) and len(record[tags]) == len(words):
+                    return tokens, tags
+    return None
+
+
+def _tokens(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
+    from spacy.training import iob_to_biluo
+    from spacy.training.iob_utils import tags_to_entities
+
+    found = next(pair for record in table.records if (pair := _pairs(record)))
+    names = table.classes.get(found[1])
+    is_ner = False
+    for place, record in zip(table.places, table.records, strict=True):
+        words, tags = tuple(record.get(found[0]) or ()), record.get(found[1]) or ()
+        if len(words) != len(tags):
+            left_out.append((Row(place, " ".join(words)), f"{len(words)} tokens, {len(tags)} tags"))
+            continue
+        tags = tuple(names[tag] if names and isinstance(tag, int) else str(tag) for tag in tags)
+        is_ner = is_ner or any(tag[:2] in ("B-", "I-") for tag in tags)
+        spaces = (True,) * (len(words) - 1) + (False,)
+        starts = [sum(len(word) + 1 for word in words[:i]) for i in range(len(words))]
+        spans = list[SpanOf]()
+        if all(tag == "O" or tag[1:2] == "-" for tag in tags):
+            for label, first, last in tags_to_entities(iob_to_biluo(tags)):
+                spans.append((starts[first], starts[last] + len(words[last]), label))
+        iob = all(tag == "O" or tag[1:2] == "-" for tag in tags)
+        yield Row(place, " ".join(words), (), None, tuple(spans), words, spaces, () if iob else tags)
+
+
+def _texts(found: Any) -> tuple[str, ...]:
+    if found is None or found == "":
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) else (str(found),)
+
+
+_KINDS = (
+    ("a Label Studio export", _is_label_studio, _label_studio),
+    ("a list of tokens with tags", lambda record: _pairs(record) is not None, _tokens),
+    ("a Prodigy export", _is_prodigy, _prodigy),
+    ("a doccano export", _is_doccano, _doccano),
+)

