@@ -1363,6 +1363,18 @@ class Errors(metaclass=_Coded):
         "initialize.components.{name}.label_texts: not one training text has a label, and no labels are given. Name "
         "them in initialize.components.{name}.labels."
     )
+    T925 = (
+        "{key} names {name!r}, which is no head to solve. Near it, or all that are: {near}. A head to solve is a "
+        'transfer_textcat or transfer_textcat_multilabel with fit = "maxent" in its block [initialize.components.NAME].'
+    )
+    T926 = (
+        "{key}: none of the components {names} is a head to solve. Give a transfer_textcat or "
+        'transfer_textcat_multilabel fit = "maxent" in its block [initialize.components.NAME].'
+    )
+    T927 = (
+        "components.{name}: of {count} training texts with a label, {what}. It learns from texts that share a label, "
+        "and from others that do not. Leave the component out, or give it more labelled texts."
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -1530,4 +1542,8 @@ class Warnings(metaclass=_Coded):
     W920 = (
         "initialize.components.{name}: {labels} have neither an example nor a label text. They will not be predicted. "
         "Give them texts in label_texts, a dict of label: text."
+    )
+    W925 = (
+        "components.{name}: a batch of {count} texts has {what}, so that there is little or nothing to learn from it. "
+        'Take @batchers = "spacy-transfer.LabelBatcher.v1" in [training.batcher], or larger batches.'
     )

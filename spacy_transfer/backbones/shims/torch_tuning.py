@@ -105,6 +105,10 @@ class TuningShim(Tunable, SafetensorsShim):
         """RETURNS (Mapping[str, Tensor]): The pretrained weights, by the module's names, from the source."""
         raise NotImplementedError
 
+    def own_parameters(self) -> dict[str, TorchParameter]:
+        """RETURNS (Dict[str, TorchParameter]): The parameters, by the module's names."""
+        return {name: TorchParameter(self, name) for name, _ in self._model.named_parameters()}
+
     def _forget(self) -> None:
         self._stage, self._cache, self._origin, self._n_docs = -1, None, {}, 0
 

@@ -265,6 +265,22 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             start_from_maxent(self, own, nlp, n_labelled, start, texts)
         carry.into(self, nlp)
 
+    def solve(self, get_examples: GetExamples, nlp: Language, start: Start) -> None:
+        """Solve the output layer again, on rows as they are now: see `spacy-transfer.SolveHead.v1`.
+
+        get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
+        nlp (Language): The pipeline that holds this component.
+        start (Start): The settings of `initialize`.
+        RAISES (ValueError): When no example has a label.
+        """
+        own = self.own_examples(get_examples)
+        texts = label_texts(self.name, start.label_texts, self.labels, self.exclusive)
+        n_labelled = 0
+        for example in own():
+            n_labelled += bool(example.reference.cats)
+            self._checked(example, set(self.labels))
+        start_from_maxent(self, own, nlp, n_labelled, start, texts)
+
     def _check_thresholds(self) -> None:
         for label in self.cfg.get("thresholds") or {}:
             if label not in self.labels:
