@@ -1547,3 +1547,7 @@ class Warnings(metaclass=_Coded):
         "components.{name}: a batch of {count} texts has {what}, so that there is little or nothing to learn from it. "
         'Take @batchers = "spacy-transfer.LabelBatcher.v1" in [training.batcher], or larger batches.'
     )
+    W926 = (
+        "components.{name}: {count} training texts come twice, with labels that exclude each other, such as {text!r} "
+        "with {one!r} and {other!r}. The head learns something in between. Correct the wrong one."
+    )

@@ -5,6 +5,7 @@ import copy
 import numpy
 import pytest
 import spacy
+from spacy.cli.train import train
 from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
@@ -88,6 +89,22 @@ def test_at_share_0_it_is_the_pipeline_before_training(tiny_bert, tmp_path):
         assert nlp(text).cats != pytest.approx(wanted, abs=1e-3)
 
 
+def test_the_strength_that_was_found_at_first_stays(tiny_bert, tmp_path):
+    """Cross-validation on the tuned rows would find another one."""
+    nlp = trained(tiny_bert, tmp_path, start={"fit": "maxent", "label_texts": "names"})
+    found = nlp.get_pipe("transfer_textcat").cfg["strength"]
+    solved = create_solve_head_v1()(nlp)
+    nlp.config["initialize"]["components"]["transfer_textcat"]["strength"] = found
+    assert solved.get_pipe("transfer_textcat").to_bytes() == (
+        create_solve_head_v1()(nlp).get_pipe("transfer_textcat").to_bytes()
+    )
+    nlp.get_pipe("transfer_textcat").cfg["strength"] = nlp.config["initialize"]["components"]["transfer_textcat"][
+        "strength"
+    ] = None
+    another = create_solve_head_v1()(nlp).get_pipe("transfer_textcat").model.get_ref("output").get_param("W")
+    assert abs(another - solved.get_pipe("transfer_textcat").model.get_ref("output").get_param("W")).max() > 1e-3
+
+
 def test_an_adapter_is_merged_where_weights_are_averaged(tiny_bert, tmp_path):
     nlp = trained(tiny_bert, tmp_path, adapter=LORA)
     old = encoder(trained(tiny_bert, tmp_path, n_steps=0))
@@ -104,6 +121,44 @@ def test_then_and_another_corpus(tiny_bert, tmp_path):
     assert seen == [found] and found is not nlp
     with pytest.raises(ValueError, match=r"T745.*training\.before_to_disk\.corpus.*corpora\.other"):
         create_solve_head_v1(corpus="corpora.other")(nlp)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_pairs_first_by_spacy_train(tiny_bert, tmp_path, alone):
+    """The configuration of docs/few_labels.md."""
+    nlp = trained(tiny_bert, tmp_path, n_steps=0)
+    config = nlp.config.copy()
+    config["nlp"]["pipeline"] += ["transfer_contrast"]
+    config["components"]["transfer_contrast"] = {"factory": "transfer_contrast", "temperature": 0.1}
+    weights = {"transfer_textcat": 0.0 if alone else 1.0, "transfer_contrast": 1.0}
+    config["components"]["transfer_backbone"]["weighing"] = {
+        "@misc": "spacy-transfer.TaskWeights.v1",
+        "weights": weights,
+    }
+    config["training"]["batcher"] = {"@batchers": "spacy-transfer.LabelBatcher.v1", "size": 8, "per_label": 2}
+    solve = {"@callbacks": "spacy-transfer.SolveHead.v1"}
+    leave = {"@callbacks": "spacy-transfer.LeaveOut.v1", "components": ["transfer_contrast"], "then": solve}
+    config["training"] |= {"before_to_disk": leave, "max_steps": 4, "eval_frequency": 4}
+    config["training"]["optimizer"] = {"@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": 0.003}
+    config.to_disk(tmp_path / "config.cfg")
+    train(tmp_path / "config.cfg", tmp_path / "out")
+    saved = spacy.load(tmp_path / "out" / "model-last")
+    assert saved.pipe_names == ["transfer_backbone", "transfer_textcat"]
+    assert any((encoder(saved)[name] != old).any() for name, old in encoder(nlp).items())
+    _, d_W, _, W = loss_and_gradient(saved, examples_of(saved))
+    assert abs(W).max() > 0.1 and abs(d_W + 0.1 * W).max() < 0.5
+
+
+def test_a_text_with_two_labels_is_reported(tiny_bert, tmp_path, caplog):
+    nlp = trained(tiny_bert, tmp_path, n_steps=0)
+    twice = [Example.from_dict(nlp.make_doc(TEXTS[0]), {"cats": cats}) for cats in (GOLD[-1], GOLD[-1], GOLD[0])]
+    for more, is_said in (([], False), (twice[2:], False), (twice, True)):
+        caplog.clear()
+        with caplog.at_level("WARNING", "spacy"):
+            examples = examples_of(nlp) + more
+            nlp.initialize(lambda examples=examples: examples)
+        assert ("W926" in caplog.text) == is_said
+    assert f"1 training texts come twice, with labels that exclude each other, such as '{TEXTS[0]}'" in caplog.text
 
 
 def test_nothing_to_solve(tiny_bert, tmp_path):
