@@ -7,7 +7,8 @@
 
 tuned: `spacy train` with configs/textcat_NAME.cfg, beside the frozen solved head, with wall time and processor time of
 the training, its start and saving included. Tested are the test texts of banking77, the validation texts of clinc150,
-the last tenth of mr, and the rest of BBC News.
+the last tenth of mr, and the rest of BBC News. "fewshot+deep" trains all layers, "fewshot+pairs" has a contrastive
+loss beside, and with "fewshot+pairs_first" that loss alone trains the encoder.
 
 solved: the head of `fit = "maxent"` on banking77, as it is, on the rows of three layers side by side, with the names of
 the labels, and with both; and with no labelled text, from the names alone. weights: the same on clinc150's validation
@@ -37,6 +38,7 @@ from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config
+from thinc.api import Config
 
 Draw = Callable[[Path, int, int], tuple[list[Pair], list[Pair]]]
 WEIGHTS = (0.5, 1.0, 2.0, 4.0)
@@ -152,16 +154,52 @@ class Trained:
     processor: float = 0.0
 
 
+def deep(config: Config) -> None:
+    """All layers are trained, not only the upper three."""
+    config["components"]["transfer_backbone"]["model"]["tuning"]["freeze"] = "embeddings"
+
+
+def pairs_beside(config: Config, weight: float = 1.0) -> None:
+    """100 steps of 64 texts with a contrastive loss beside the classifier's, as docs/few_labels.md has it."""
+    config["nlp"]["pipeline"].append("transfer_contrast")
+    config["components"]["transfer_contrast"] = {"factory": "transfer_contrast"}
+    weights = {"transfer_textcat": weight, "transfer_contrast": 1.0}
+    config["components"]["transfer_backbone"]["weighing"] = {
+        "@misc": "spacy-transfer.TaskWeights.v1",
+        "weights": weights,
+    }
+    training = config["training"]
+    training["batcher"] = {"@batchers": "spacy-transfer.LabelBatcher.v1", "size": 64, "per_label": 2}
+    leave = {"@callbacks": "spacy-transfer.LeaveOut.v1", "components": ["transfer_contrast"]}
+    training["before_to_disk"] = {**leave, "then": training["before_to_disk"]}
+    training |= {"max_steps": 100, "eval_frequency": 100}
+    for schedule in (training["optimizer"]["learn_rate"], training["optimizer"]["groups"]["heads"]["learn_rate"]):
+        schedule["total_steps"] = 100
+
+
+def pairs_first(config: Config) -> None:
+    """The contrastive loss alone, and the head after that."""
+    pairs_beside(config, 0.0)
+
+
+CHANGES: dict[str, Callable[[Config], None]] = {"deep": deep, "pairs": pairs_beside, "pairs_first": pairs_first}
+
+
 def tuned(pairs: Sequence[Pair], test: Sequence[Pair], name: str, seed: int) -> Trained:
-    """RETURNS (Trained): `model-last` of configs/textcat_NAME.cfg on the test texts."""
+    """RETURNS (Trained): `model-last` of configs/textcat_NAME.cfg, or of "NAME+CHANGE", on the test texts."""
+    name, _, change = name.partition("+")
+    config = load_config(ROOT / "configs" / f"textcat_{name}.cfg")
+    if change:
+        CHANGES[change](config)
     labels = sorted({label for _, label in pairs})
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "train.spacy", Path(folder) / "out"
         DocBin(docs=bbc.to_docs(list(pairs), labels)).to_disk(path)
+        config.to_disk(Path(folder) / "config.cfg")
         overrides = {"paths.train": str(path), "paths.dev": str(path), "system.seed": seed}
         wall, processor = time.perf_counter(), time.process_time()
         with contextlib.redirect_stdout(io.StringIO()):
-            train(ROOT / "configs" / f"textcat_{name}.cfg", out, overrides=overrides)
+            train(Path(folder) / "config.cfg", out, overrides=overrides)
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
         nlp = spacy.load(out / "model-last")
     docs = nlp.pipe((text for text, _ in test), batch_size=64)
@@ -188,7 +226,10 @@ def measure_tuned(opts: argparse.Namespace) -> None:
         for name, each in found.items():
             mean = statistics.mean(one.accuracy for one in each)
             wall, processor = (statistics.median(getattr(one, key) for one in each) for key in ("wall", "processor"))
-            what, seconds = f"textcat_{name}.cfg", f", {wall:.0f} s ({processor:.0f} s of processor time)"
+            what, seconds = (
+                f"textcat_{name}".replace("+", ".cfg, "),
+                f", {wall:.0f} s ({processor:.0f} s of processor time)",
+            )
             if name == "frozen":
                 what, seconds = "frozen MiniLM, solved head", ""
             shown = ", ".join(f"{one.accuracy:.1f}" for one in each)
@@ -204,7 +245,9 @@ def main() -> None:
     args.add_argument("--data", type=Path, default=Path(), help="folder of banking77, or of clinc150 for weights")
     args.add_argument("--shots", type=int, nargs="+", default=[0, 5, 10], help="0: no labelled text")
     args.add_argument("--set", choices=list(DRAWS), default="banking77", help="for tuned")
-    args.add_argument("--configs", nargs="+", default=["frozen", "fewshot"], help="for tuned: textcat_NAME.cfg")
+    args.add_argument(
+        "--configs", nargs="+", default=["frozen", "fewshot"], help="for tuned: textcat_NAME.cfg, or with a change"
+    )
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     opts = args.parse_args()
     if opts.what == "tuned":

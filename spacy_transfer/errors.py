@@ -7,8 +7,8 @@ that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x tea
 optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
 and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
 checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label
-texts, T93x texts to label; W for warnings, by the same floors.
+and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x few
+labels, T93x texts to label; W for warnings, by the same floors.
 """
 
 from typing import Any
