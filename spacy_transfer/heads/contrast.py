@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ..types import ArrayModule, Floats
+from ..types import AnyModel, ArrayModule, Floats
 from .layers import Activation, hidden_layers, init_rows, states
 from .pooling import PoolingKind, build_pooling, build_unit_length
 
@@ -31,7 +31,8 @@ def build_contrast_head_v1(
     dropout (Optional[float]): Before every layer in training; null for what [training] dropout says.
     RETURNS (Model[List[Doc], Floats2d]): Vectors, shape (n_docs, width).
     """
-    layers = [tok2vec, build_pooling(pooling), hidden_layers(hidden, activation, dropout, False), build_unit_length()]
+    between = hidden_layers(hidden, activation, dropout, False)
+    layers: list[AnyModel] = [tok2vec, build_pooling(pooling), between, build_unit_length()]
     return Model("transfer_contrast_head", forward, init=init_rows, layers=layers, refs={"tok2vec": tok2vec})
 
 

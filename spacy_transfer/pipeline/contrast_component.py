@@ -85,8 +85,8 @@ class TransferContrast(Head[Floats]):
             logger.warning(Warnings.W925.format(name=self.name, count=len(examples), what=what))
             self._has_warned = True
         xp = self.model.ops.xp
-        arrays = (xp.asarray(array, dtype="f") for array in (alike, known))
-        return supervised_contrast(xp, scores, *arrays, self.cfg["temperature"])
+        alike, known = xp.asarray(alike, dtype="f"), xp.asarray(known, dtype="f")
+        return supervised_contrast(xp, scores, alike, known, self.cfg["temperature"])
 
     def initialize(self, get_examples: GetExamples, *, nlp: Language | None = None) -> None:
         """Check that there are pairs.
