@@ -226,10 +226,9 @@ def measure_tuned(opts: argparse.Namespace) -> None:
         for name, each in found.items():
             mean = statistics.mean(one.accuracy for one in each)
             wall, processor = (statistics.median(getattr(one, key) for one in each) for key in ("wall", "processor"))
-            what, seconds = (
-                f"textcat_{name}".replace("+", ".cfg, "),
-                f", {wall:.0f} s ({processor:.0f} s of processor time)",
-            )
+            config, _, change = name.partition("+")
+            what = f"textcat_{config}.cfg" + (f", {change}" if change else "")
+            seconds = f", {wall:.0f} s ({processor:.0f} s of processor time)"
             if name == "frozen":
                 what, seconds = "frozen MiniLM, solved head", ""
             shown = ", ".join(f"{one.accuracy:.1f}" for one in each)
@@ -243,13 +242,14 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("what", choices=["tuned", "solved", "weights"])
     args.add_argument("--data", type=Path, default=Path(), help="folder of banking77, or of clinc150 for weights")
-    args.add_argument("--shots", type=int, nargs="+", default=[0, 5, 10], help="0: no labelled text")
+    args.add_argument("--shots", type=int, nargs="+", help="0, not for tuned: no labelled text")
     args.add_argument("--set", choices=list(DRAWS), default="banking77", help="for tuned")
     args.add_argument(
         "--configs", nargs="+", default=["frozen", "fewshot"], help="for tuned: textcat_NAME.cfg, or with a change"
     )
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     opts = args.parse_args()
+    opts.shots = opts.shots or ([1, 3, 5, 10, 30] if opts.what == "tuned" else [0, 5, 10])
     if opts.what == "tuned":
         measure_tuned(opts)
     elif opts.what == "solved":
