@@ -1,7 +1,14 @@
-"""What few labelled texts give, on frozen MiniLM, without a step of training.
+"""What few labelled texts give: on frozen MiniLM, without a step of training, and with fine-tuning.
 
+    python benchmarks/few_labels.py tuned --data BANKING77 [--shots 1 3 5 10 30] [--seeds 0 1 2] [--configs ...]
+    python benchmarks/few_labels.py tuned --set clinc150 --data CLINC150; --set mr --data MR; --set bbc
     python benchmarks/few_labels.py solved --data BANKING77 [--shots 5 10] [--seeds 0 1 2]
     python benchmarks/few_labels.py weights --data CLINC150 [--shots 5 10] [--seeds 0 1 2]
+
+tuned: `spacy train` with configs/textcat_NAME.cfg, beside the frozen solved head, with wall time and processor time of
+the training, its start and saving included. Tested are the test texts of banking77, the validation texts of clinc150,
+the last tenth of mr, and the rest of BBC News. "fewshot+deep" trains all layers, "fewshot+pairs" has a contrastive
+loss beside, and with "fewshot+pairs_first" that loss alone trains the encoder.
 
 solved: the head of `fit = "maxent"` on banking77, as it is, on the rows of three layers side by side, with the names of
 the labels, and with both; and with no labelled text, from the names alone. weights: the same on clinc150's validation
@@ -9,22 +16,29 @@ data, for several values of `label_text_weight`; its default was chosen there.
 """
 
 import argparse
+import contextlib
 import gzip
+import io
 import random
 import statistics
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
+import spacy
 import srsly
 from accuracy import Pair, banking_draw
 from common import ROOT, bbc, print_rows
+from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config
+from thinc.api import Config
 
 Draw = Callable[[Path, int, int], tuple[list[Pair], list[Pair]]]
 WEIGHTS = (0.5, 1.0, 2.0, 4.0)
@@ -49,6 +63,25 @@ def clinc_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pa
     draw = random.Random(seed)
     chosen = [(text, label) for label in sorted(by_label) for text in draw.sample(by_label[label], shots)]
     return chosen, [(text, label) for text, label in data["val"]]
+
+
+def mr_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    """RETURNS (Tuple[List[Pair], List[Pair]]): Sentences of each class from the first 4,265, and the last 533 of
+    each."""
+    draw, chosen, test = random.Random(seed), list[Pair](), list[Pair]()
+    for label in ("neg", "pos"):
+        lines = gzip.decompress((folder / f"{label}.txt.gz").read_bytes()).decode("latin-1").splitlines()
+        chosen += [(text, label) for text in draw.sample(lines[:4265], shots)]
+        test += [(text, label) for text in lines[-533:]]
+    return chosen, test
+
+
+def bbc_set(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    by_topic, test = bbc.split(bbc.read_articles(), seed, most=shots)
+    return [article for topic in by_topic.values() for article in topic], test
+
+
+DRAWS: dict[str, Draw] = {"banking77": banking_draw, "clinc150": clinc_draw, "mr": mr_draw, "bbc": bbc_set}
 
 
 class Test:
@@ -112,14 +145,114 @@ def measure(draw: Draw, data: Path, recipes: dict[str, Recipe], shots: Sequence[
     print_rows(rows)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """Accuracy in percent, and seconds."""
+
+    accuracy: float
+    wall: float = 0.0
+    processor: float = 0.0
+
+
+def deep(config: Config) -> None:
+    """All layers are trained, not only the upper three."""
+    config["components"]["transfer_backbone"]["model"]["tuning"]["freeze"] = "embeddings"
+
+
+def pairs_beside(config: Config, weight: float = 1.0) -> None:
+    """100 steps of 64 texts with a contrastive loss beside the classifier's, as docs/few_labels.md has it."""
+    config["nlp"]["pipeline"].append("transfer_contrast")
+    config["components"]["transfer_contrast"] = {"factory": "transfer_contrast"}
+    weights = {"transfer_textcat": weight, "transfer_contrast": 1.0}
+    config["components"]["transfer_backbone"]["weighing"] = {
+        "@misc": "spacy-transfer.TaskWeights.v1",
+        "weights": weights,
+    }
+    training = config["training"]
+    training["batcher"] = {"@batchers": "spacy-transfer.LabelBatcher.v1", "size": 64, "per_label": 2}
+    leave = {"@callbacks": "spacy-transfer.LeaveOut.v1", "components": ["transfer_contrast"]}
+    training["before_to_disk"] = {**leave, "then": training["before_to_disk"]}
+    training |= {"max_steps": 100, "eval_frequency": 100}
+    for schedule in (training["optimizer"]["learn_rate"], training["optimizer"]["groups"]["heads"]["learn_rate"]):
+        schedule["total_steps"] = 100
+
+
+def pairs_first(config: Config) -> None:
+    """The contrastive loss alone, and the head after that."""
+    pairs_beside(config, 0.0)
+
+
+CHANGES: dict[str, Callable[[Config], None]] = {"deep": deep, "pairs": pairs_beside, "pairs_first": pairs_first}
+
+
+def tuned(pairs: Sequence[Pair], test: Sequence[Pair], name: str, seed: int) -> Trained:
+    """RETURNS (Trained): `model-last` of configs/textcat_NAME.cfg, or of "NAME+CHANGE", on the test texts."""
+    name, _, change = name.partition("+")
+    config = load_config(ROOT / "configs" / f"textcat_{name}.cfg")
+    if change:
+        CHANGES[change](config)
+    labels = sorted({label for _, label in pairs})
+    with tempfile.TemporaryDirectory() as folder:
+        path, out = Path(folder) / "train.spacy", Path(folder) / "out"
+        DocBin(docs=bbc.to_docs(list(pairs), labels)).to_disk(path)
+        config.to_disk(Path(folder) / "config.cfg")
+        overrides = {"paths.train": str(path), "paths.dev": str(path), "system.seed": seed}
+        wall, processor = time.perf_counter(), time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()):
+            train(Path(folder) / "config.cfg", out, overrides=overrides)
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        nlp = spacy.load(out / "model-last")
+    docs = nlp.pipe((text for text, _ in test), batch_size=64)
+    hits = sum(max(doc.cats, key=doc.cats.__getitem__) == label for doc, (_, label) in zip(docs, test, strict=True))
+    return Trained(100 * hits / len(test), wall, processor)
+
+
+def measure_tuned(opts: argparse.Namespace) -> None:
+    draw, rows, test = DRAWS[opts.set], [], Test([])
+    for shots in opts.shots:
+        found: dict[str, list[Trained]] = {name: [] for name in opts.configs}
+        for seed in opts.seeds:
+            pairs, texts = draw(opts.data, seed, shots)
+            # Most sets have the same test texts in each draw.
+            test = test if test.pairs == texts else Test(texts)
+            for name, each in found.items():
+                if name == "frozen":
+                    labels = sorted({label for _, label in pairs})
+                    each.append(Trained(test.score(fitted(pairs, labels, Recipe(), shots), "last")))
+                else:
+                    each.append(tuned(pairs, texts, name, seed))
+                print(f"{shots} a class, seed {seed}, {name}: {each[-1]}", file=sys.stderr, flush=True)
+        base = statistics.mean(each.accuracy for each in found[opts.configs[0]])
+        for name, each in found.items():
+            mean = statistics.mean(one.accuracy for one in each)
+            wall, processor = (statistics.median(getattr(one, key) for one in each) for key in ("wall", "processor"))
+            config, _, change = name.partition("+")
+            what = f"textcat_{config}.cfg" + (f", {change}" if change else "")
+            seconds = f", {wall:.0f} s ({processor:.0f} s of processor time)"
+            if name == "frozen":
+                what, seconds = "frozen MiniLM, solved head", ""
+            shown = ", ".join(f"{one.accuracy:.1f}" for one in each)
+            rows.append(
+                (f"{opts.set}, {shots} a class, {what}", f"{mean:.1f} % ({shown}){seconds}", f"{mean - base:+.1f}")
+            )
+    print_rows(rows)
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("what", choices=["solved", "weights"])
-    args.add_argument("--data", type=Path, required=True, help="folder of banking77, or of clinc150 for weights")
-    args.add_argument("--shots", type=int, nargs="+", default=[0, 5, 10], help="0: no labelled text")
+    args.add_argument("what", choices=["tuned", "solved", "weights"])
+    args.add_argument("--data", type=Path, default=Path(), help="folder of banking77, or of clinc150 for weights")
+    args.add_argument("--shots", type=int, nargs="+", help="0, not for tuned: no labelled text")
+    args.add_argument("--set", choices=list(DRAWS), default="banking77", help="for tuned")
+    args.add_argument(
+        "--configs", nargs="+", default=["frozen", "fewshot"], help="for tuned: textcat_NAME.cfg, or with a change"
+    )
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     opts = args.parse_args()
-    if opts.what == "solved":
+    opts.shots = opts.shots or ([1, 3, 5, 10, 30] if opts.what == "tuned" else [0, 5, 10])
+    if opts.what == "tuned":
+        measure_tuned(opts)
+    elif opts.what == "solved":
         three, names = "rows of three layers", "names of the labels"
         recipes = {"one layer": Recipe(), three: Recipe(3), names: Recipe(label_texts="names")}
         recipes[f"{three}, {names}"] = Recipe(3, "names")

@@ -1513,6 +1513,18 @@ class Errors(metaclass=_Coded):
     T996 = "{path}: there are too few labels for --task {task}: {labels}. Look at --label, or give another task."
     T997 = "--task pair: {path} has one column of texts. Name two: --text FIRST,SECOND"
     T998 = "{kind} has no part named train, only: {names}. Give files one by one: DATA, --dev FILE, --test FILE"
+    T925 = (
+        "{key} names {name!r}, which is no head to solve. Near it, or all that are: {near}. A head to solve is a "
+        'transfer_textcat or transfer_textcat_multilabel with fit = "maxent" in its block [initialize.components.NAME].'
+    )
+    T926 = (
+        "{key}: none of the components {names} is a head to solve. Give a transfer_textcat or "
+        'transfer_textcat_multilabel fit = "maxent" in its block [initialize.components.NAME].'
+    )
+    T927 = (
+        "components.{name}: of {count} training texts with a label, {what}. It learns from texts that share a label, "
+        "and from others that do not. Leave the component out, or give it more labelled texts."
+    )
 
 
 class Warnings(metaclass=_Coded):
@@ -1707,4 +1719,11 @@ class Warnings(metaclass=_Coded):
     W942 = (
         "The training was over at step {step}, before the last step of the checkpoint {path}. Nothing was written. "
         "Make training.patience larger to go on from there."
+    W925 = (
+        "components.{name}: a batch of {count} texts has {what}, so that there is little or nothing to learn from it. "
+        'Take @batchers = "spacy-transfer.LabelBatcher.v1" in [training.batcher], or larger batches.'
+    )
+    W926 = (
+        "components.{name}: {count} training texts come twice, with labels that exclude each other, such as {text!r} "
+        "with {one!r} and {other!r}. The head learns something in between. Correct the wrong one."
     )

@@ -117,6 +117,14 @@ def test_recipes_of_finetuning_fit_their_config(script):
             assert check(config).frozen == (method == "probe")
 
 
+def test_changes_of_few_labels_fit_their_config(script):
+    few = script("few_labels")
+    for change in few.CHANGES.values():
+        config = spacy.util.load_config(ROOT / "configs" / "textcat_fewshot.cfg")
+        change(config)
+        assert not check(config).frozen
+
+
 def test_modes_of_labelling_fit_their_configs(script):
     labelling, runs = script("labelling"), script("runs")
     for task in labelling.TASKS.values():

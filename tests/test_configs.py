@@ -34,6 +34,7 @@ NAMES = [
     "textcat_cnn",
     "textcat_dense",
     "textcat_dropin",
+    "textcat_fewshot",
     "textcat_fresh",
     "textcat_gradual",
     "textcat_hf",

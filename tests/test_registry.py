@@ -18,6 +18,7 @@ FACTORIES = {
     "transfer_backbone",
     "transfer_ner",
     "transfer_regressor",
+    "transfer_contrast",
     "transfer_rows",
     "transfer_tagger",
     "transfer_textcat",
@@ -40,6 +41,7 @@ ARCHITECTURES = {
         "Listener",
         "DocumentListener",
         "TextCatHead",
+        "ContrastHead",
         "RegressionHead",
         "TokenHead",
         "MaskedWords",
@@ -49,7 +51,7 @@ ARCHITECTURES = {
 }
 SCORERS = {f"spacy-transfer.{name}Scorer.v1" for name in ("NER", "PerCorpus", "Regression", "Tagger", "TextCat")}
 READERS = {f"spacy-transfer.{name}.v1" for name in ("HeldOutCorpus", "MixedCorpus", "RawText", "Rehearsal", "Teacher")}
-BATCHERS = {"spacy-transfer.TaskBatcher.v1"}
+BATCHERS = {"spacy-transfer.LabelBatcher.v1", "spacy-transfer.TaskBatcher.v1"}
 LOGGERS = {"spacy-transfer.ConsoleLogger.v1", "spacy-transfer.RetentionLogger.v1"}
 MISC = {
     f"spacy-transfer.{name}.v1"
@@ -84,7 +86,7 @@ COMMANDS = {
 }
 CALLBACKS = {
     f"spacy-transfer.{name}.v1"
-    for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters", "Ranks", "Resume")
+    for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters", "Ranks", "Resume", "SolveHead")
 }
 NAMES = {
     "spacy_factories": FACTORIES,

@@ -1,13 +1,13 @@
 """HashEmbedBackbone.v1: an encoder with random weights, to be pretrained or trained from scratch."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from spacy.attrs import IDS
 from spacy.tokens import Doc
 from thinc.api import Model, to_numpy
-from thinc.types import Floats2d
+from thinc.types import Floats2d, FloatsXd
 
 from ..checks import COUNT, require
 from ..errors import Errors
@@ -102,6 +102,10 @@ class HashEmbedShim(LayersShim):
     def find_parts(self, model: Model) -> Sequence[Model]:
         """RETURNS (Sequence[Model]): Embeddings, context."""
         return model.layers
+
+    def read_origin(self) -> Mapping[str, FloatsXd]:
+        """RETURNS (Mapping[str, FloatsXd]): Nothing: there is no source."""
+        return {}
 
     def fingerprint(self) -> str:
         """RETURNS (str): sha256 of all parameters, 64 hex digits."""

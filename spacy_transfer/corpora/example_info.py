@@ -70,3 +70,8 @@ def set_soft(reference: Doc, name: str, targets: Config) -> None:
 def soft_of(examples: Sequence[Example], name: str) -> list[Config | None]:
     """RETURNS (List[Optional[Dict[str, Any]]]): A teacher's answer for a component to each example; None without."""
     return [eg.reference.user_data.get(SOFT, {}).get(name) for eg in examples]
+
+
+def labels_that_hold(example: Example) -> list[str]:
+    """RETURNS (List[str]): The gold categories that hold rather than not."""
+    return [label for label, value in example.reference.cats.items() if value > 0.5]

@@ -183,7 +183,15 @@ def states(model: AnyModel, docs: object, is_train: bool) -> tuple[Floats2d, Cal
 
 def init_pooled(model: AnyModel, X: object = None, Y: Floats2d | None = None) -> None:
     """Fill in widths from the backbone to the labels, without a forward pass: no doc has rows yet."""
-    tok2vec, pool, hidden, output = model.layers[:4]
+    init_output(model, model.layers[3], init_rows(model, X), Y)
+
+
+def init_rows(model: AnyModel, X: object = None, Y: object = None) -> int:
+    """Fill in widths from the backbone to the input of the output layer.
+
+    RETURNS (int): The width of that.
+    """
+    tok2vec, pool, hidden = model.layers[:3]
     context = model.maybe_get_ref("context")
     if context is not None and tok2vec.attrs.get("rows_per") == "document":
         raise ValueError(Errors.T351.format(found=context.name))
@@ -198,5 +206,4 @@ def init_pooled(model: AnyModel, X: object = None, Y: Floats2d | None = None) ->
         pool.set_dim("nI", width, force=True)
         pool.initialize()
         width = pool.get_dim("nO")
-    width = init_hidden(hidden, width)
-    init_output(model, output, width, Y)
+    return init_hidden(hidden, width)

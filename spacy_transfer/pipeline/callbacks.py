@@ -70,6 +70,17 @@ def create_leave_out_v1(
         copy = copy_of(nlp)
         for name in components:
             copy.remove_pipe(name)
+        for name in copy.component_names:
+            _forget_weights(copy.get_pipe_config(name), components)
         return copy if then is None else then(copy)
 
     return leave_out
+
+
+def _forget_weights(block: Config, components: list[str]) -> None:
+    """With weights of tasks that are not there, or of 0 for all, what is saved could not be trained."""
+    weighing = block.get("weighing") or {}
+    weights = weighing.get("weights") or {}
+    if left := set(weights) & set(components):
+        kept = {name: weight for name, weight in weights.items() if name not in left}
+        weighing["weights"] = kept if any(kept.values()) else {}

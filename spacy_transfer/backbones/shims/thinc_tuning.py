@@ -15,6 +15,7 @@ from ...integrity import unpack
 from ...tuning.anchors import strengths
 from ...tuning.policy import Policy, Tuning
 from ..blas import by_numpy
+from .parameter import Parameter
 from .thinc_weights import Weight
 from .tunable import Tunable
 
@@ -52,6 +53,10 @@ class LayersShim(Tunable, Shim):
     def read_origin(self) -> Mapping[str, FloatsXd]:
         """RETURNS (Mapping[str, FloatsXd]): The pretrained weights, from the source."""
         raise NotImplementedError
+
+    def own_parameters(self) -> Mapping[str, Parameter]:
+        """RETURNS (Mapping[str, Parameter]): The parameters, by name."""
+        return {name: weight.parameter for name, weight in self.weights.items()}
 
     # Setting up
 

@@ -114,6 +114,10 @@ class TuningShim(Tunable, SafetensorsShim):
         if self.loss_scale is not None:
             self.loss_scale.set_training_state(state["loss_scale"])
 
+    def own_parameters(self) -> dict[str, TorchParameter]:
+        """RETURNS (Dict[str, TorchParameter]): The parameters, by the module's names."""
+        return {name: TorchParameter(self, name) for name, _ in self._model.named_parameters()}
+
     def _forget(self) -> None:
         self._stage, self._cache, self._origin, self._n_docs = -1, None, {}, 0
 

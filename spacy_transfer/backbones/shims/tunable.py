@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from thinc.api import Model
+from thinc.types import FloatsXd
 
 from ...tuning.anchors import pull
 from ...tuning.policy import Policy, Tuning
@@ -75,6 +76,27 @@ class Tunable:
     def remember_origin(self) -> None:
         """Keep the present weights as those toward which the anchor pulls."""
         raise NotImplementedError
+
+    def read_origin(self) -> Mapping[str, object]:
+        """RETURNS (Mapping[str, Union[FloatsXd, Tensor]]): The pretrained weights, by name, from the source."""
+        raise NotImplementedError
+
+    def own_parameters(self) -> Mapping[str, Parameter]:
+        """RETURNS (Mapping[str, Parameter]): The parameters, by name."""
+        raise NotImplementedError
+
+    def average_with_origin(self, share: float) -> None:
+        """Move all weights onto the line from the pretrained ones to the present ones (WiSE-FT; Wortsman et al. 2022).
+        What is new, such as a mix of layers, stays.
+
+        share (float): How far from the pretrained ones: 1 changes nothing.
+        """
+        origin = self.read_origin()
+        for name, parameter in self.own_parameters().items():
+            if name in origin:
+                # Weights that never moved stay bit for bit.
+                pretrained = cast(Floats, origin[name])
+                parameter.put(cast(FloatsXd, pretrained + share * (cast(Floats, parameter.value) - pretrained)))
 
     def drop_gradients(self) -> None:
         """Drop the gradients of the next step."""

@@ -1,7 +1,7 @@
 """The base class of `transfer_textcat` and `transfer_textcat_multilabel`: labels, masked losses, initialisation."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
 from typing import Literal
@@ -189,7 +189,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         if self._others is not None and not self._has_warned:
             self._has_warned = warn_of_unknown(self.name, self.labels, self._others, examples)
 
-    def _check_all(self, examples: Sequence[Example]) -> None:
+    def _check_all(self, examples: Iterable[Example]) -> None:
         labels = set(self.labels)
         for example in examples:
             self._checked(example, labels)
@@ -224,7 +224,6 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         late.
 
         get_examples (Callable[[], Iterable[Example]]): Returns the training examples.
-        nlp (Optional[Language]): The pipeline.
         labels (Optional[Iterable[str]]): The labels, if they are known already.
         start (Start): How the output layer starts; the fields of `Start` are keys of the block.
         carry (Carry): What is taken from another pipeline; the fields of `Carry` are keys of the block.
@@ -266,8 +265,22 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         truths, _ = self._examples_to_truth(sample)
         self.model.initialize(X=[eg.reference for eg in sample], Y=truths)
         if start.fit is not None:
-            start_from_maxent(self, own, nlp, n_labelled, start, texts)
+            self.cfg["strength"] = start_from_maxent(self, own, nlp, n_labelled, start, texts)
         carry.into(self, nlp)
+
+    def solve(self, get_examples: GetExamples, nlp: Language, start: Start) -> None:
+        """Solve the output layer again, on rows as they are now: see `spacy-transfer.SolveHead.v1`.
+
+        nlp (Language): The pipeline that holds this component.
+        start (Start): The settings of `initialize`. Without a strength, the one that was found there counts: on rows
+            that have learned the labels, cross-validation would find a weaker one.
+        """
+        own = self.own_examples(get_examples)
+        self._check_all(own())
+        texts = label_texts(self.name, start.label_texts, self.labels, self.exclusive)
+        n_labelled = sum(bool(example.reference.cats) for example in own())
+        known = replace(start, strength=start.strength or self.cfg.get("strength"))
+        start_from_maxent(self, own, nlp, n_labelled, known, texts)
 
     def _check_thresholds(self) -> None:
         for label in self.cfg.get("thresholds") or {}:

@@ -16,6 +16,7 @@ from thinc.api import Model
 from tqdm import tqdm
 
 from ...checks import POSITIVE, require
+from ...corpora.example_info import labels_that_hold
 from ...errors import Errors, Warnings
 from ...heads.label_texts import LabelTexts, check_label_texts
 from ...heads.maxent import Evidence, Solution, solve_maxent
@@ -107,21 +108,23 @@ def start_from_maxent(
     n_labelled: int,
     start: Fit,
     texts: dict[str, list[str]] | None = None,
-) -> None:
+) -> float:
     """Solve the output layer, and write the optimum into it. Hidden layers and the query of attention pooling stay as
     they were initialised.
 
     nlp (Optional[Language]): The pipeline, initialised up to this component.
     texts (Optional[Dict[str, List[str]]]): Labels by text: see `heads.label_texts`.
+    RETURNS (float): The strength of the prior.
     """
     texts = texts or {}
     upstream = _upstream(pipe.name, nlp)
     with tqdm(total=n_labelled, desc=f"Rows for {pipe.name}", delay=BAR_AFTER, leave=False, disable=None) as bar:
-        parts = [_part(pipe, upstream, examples, bar) for examples in _batches(pipe, get_examples())]
+        examples = _report_contradictions(pipe, get_examples())
+        parts = [_part(pipe, upstream, batch, bar) for batch in _batches(pipe, examples)]
         if nlp is not None and isinstance(start, Start) and start.label_texts is not None:
             _say_what_lacks(pipe, parts, texts)
             described = _batches(pipe, _described(nlp, pipe.labels, texts))
-            parts += [_part(pipe, upstream, examples, bar, start.label_text_weight) for examples in described]
+            parts += [_part(pipe, upstream, batch, bar, start.label_text_weight) for batch in described]
     evidence = _joined([part.evidence for part in parts], len(texts))
     if not evidence.positive.any() and (evidence.negative is None or not evidence.negative.any()):
         raise ValueError(Errors.T325.format(name=pipe.name, count=n_labelled))
@@ -130,6 +133,7 @@ def start_from_maxent(
     output.set_param("W", xp.asarray(solution.W, dtype="f"))
     output.set_param("b", xp.asarray(solution.b, dtype="f"))
     _report(pipe.name, solution, n_labelled, len(texts), start.strength)
+    return solution.strength
 
 
 def _described(nlp: Language, labels: Sequence[str], texts: dict[str, list[str]]) -> Iterator[Example]:
@@ -150,6 +154,22 @@ def _say_what_lacks(pipe: FittedPipe, parts: "list[_Part]", texts: dict[str, lis
         logger.info("%s: %d labels have no example, only their label texts: %s", pipe.name, count, zero_shot)
     if nothing := [label for label in without if label not in described]:
         logger.warning(Warnings.W920.format(name=pipe.name, labels=nothing))
+
+
+def _report_contradictions(pipe: FittedPipe, examples: Iterable[Example]) -> Iterator[Example]:
+    """The examples as they are. At their end, a warning of texts that come twice, under labels that exclude each
+    other."""
+    labels, seen, found = set(pipe.labels), dict[str, str](), dict[str, tuple[str, str]]()
+    for example in examples:
+        holds = [label for label in labels_that_hold(example) if label in labels]
+        if not pipe.model.attrs.get("multi_label") and holds:
+            text = example.reference.text
+            if seen.setdefault(text, holds[0]) != holds[0]:
+                found[text] = seen[text], holds[0]
+        yield example
+    for text, (one, other) in list(found.items())[:1]:
+        facts = {"count": len(found), "text": text[:60], "one": one, "other": other}
+        logger.warning(Warnings.W926.format(name=pipe.name, **facts))
 
 
 def _upstream(name: str, nlp: Language | None) -> list[Pipe]:

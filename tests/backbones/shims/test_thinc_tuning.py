@@ -247,6 +247,21 @@ def test_the_step_has_the_pull_in_it(build, kind):
     assert any((found["pulled"][name] != found["free"][name]).any() for name in pulled)
 
 
+@pytest.mark.parametrize("kind", ["cnn", "pipeline", "hash"])
+def test_the_average_with_the_pretrained_weights(build, kind):
+    """What was not pretrained stays; all of it, where there is no source."""
+    nlp, examples = build(kind)
+    origin = state(nlp)
+    train(nlp, examples, Adam(0.01), 2)
+    tuned = state(nlp)
+    shim_of(nlp).average_with_origin(0.25)
+    averaged = {"cnn": {"embeddings.E"}, "pipeline": set(origin), "hash": set()}[kind]
+    for name, found in state(nlp).items():
+        expected = 0.75 * origin[name] + 0.25 * tuned[name] if name in averaged else tuned[name]
+        numpy.testing.assert_allclose(found, expected, atol=1e-6)
+    assert any((origin[name] != tuned[name]).any() for name in averaged or origin)
+
+
 @pytest.mark.parametrize("kind", ["vectors", "pipeline"])
 def test_an_anchor_whose_source_is_gone_or_changed(build, kind, tmp_path):
     nlp, examples = build(kind, anchor=0.05)

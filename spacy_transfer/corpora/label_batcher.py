@@ -1,0 +1,54 @@
+"""LabelBatcher.v1: batches with several texts of a label."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from spacy.training import Example
+
+from ..checks import COUNT, require
+from .example_info import labels_that_hold
+
+
+def create_label_batcher_v1(*, size: int, per_label: int = 2) -> Callable[[Iterable[Example]], Iterator[list[Example]]]:
+    """Batches in which texts stand together with others of their label, for losses that compare them
+    (`transfer_contrast`). Each example comes once in a pass. Those that find no partner come at its end: a label's only
+    text, or what is left of a label. So do texts without a label.
+
+    size (int): Examples in a batch.
+    per_label (int): How many of a label stand together.
+    RETURNS (Callable[[Iterable[Example]], Iterator[List[Example]]]): The batcher.
+    """
+    require("training.batcher", COUNT, size=size, per_label=per_label)
+
+    def batch(examples: Iterable[Example]) -> Iterator[list[Example]]:
+        found: list[Example] = []
+        for group in _groups(examples, min(per_label, size)):
+            if len(found) + len(group) > size:
+                yield found
+                found = []
+            found = found + group
+        if found:
+            yield found
+
+    return batch
+
+
+def _groups(examples: Iterable[Example], per_label: int) -> Iterator[list[Example]]:
+    """A group is given as soon as it is full. Of an example's labels the one whose group is fullest counts."""
+    waiting: dict[str, list[Example]] = {}
+    single: list[Example] = []
+    for example in examples:
+        labels = sorted(labels_that_hold(example))
+        if not labels:
+            single.append(example)
+            continue
+        label = max(labels, key=lambda label: len(waiting.get(label, ())))
+        group = waiting.setdefault(label, [])
+        group.append(example)
+        if len(group) == per_label:
+            yield waiting.pop(label)
+    for group in waiting.values():
+        if len(group) > 1:
+            yield group
+        else:
+            single += group
+    yield from ([example] for example in single)
