@@ -1719,6 +1719,7 @@ class Warnings(metaclass=_Coded):
     W942 = (
         "The training was over at step {step}, before the last step of the checkpoint {path}. Nothing was written. "
         "Make training.patience larger to go on from there."
+    )
     W925 = (
         "components.{name}: a batch of {count} texts has {what}, so that there is little or nothing to learn from it. "
         'Take @batchers = "spacy-transfer.LabelBatcher.v1" in [training.batcher], or larger batches.'
