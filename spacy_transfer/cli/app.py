@@ -34,7 +34,7 @@ ABOUT = {
     "fit": ("Solve classifiers in seconds, without training", "fit CONFIG model --paths.train train.spacy"),
     "from-hf": ("Make a pipeline of a transformers classifier", "from-hf checkpoint model"),
     "graft": ("Join the heads of several pipelines on one backbone", "graft base tagger ner joined"),
-    "init": ("Make a project of labelled data: CSV, JSONL, CoNLL ...", "init reviews.csv"),
+    "init": ("Make a project of labelled data: CSV, JSONL, CoNLL", "init reviews.csv"),
     "lr-find": ("Find a learning rate", "lr-find CONFIG --paths.train train.spacy"),
     "new-transformer": ("Make a transformer with random weights", "new-transformer texts.txt encoder --layers 4"),
     "report": ("Write a page on how good a pipeline is", "report training/model-best dev.spacy report.html"),

@@ -13,8 +13,8 @@ from spacy.tokens import Doc, DocBin
 from ..errors import Errors
 from ..extras import import_extra
 from ..types import Config
-from .columns import COLUMNS, Get
 from .input_rows import Row
+from .output_columns import COLUMNS, Get
 
 if TYPE_CHECKING:
     import pyarrow

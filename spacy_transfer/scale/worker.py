@@ -14,9 +14,9 @@ from .._compat import spacy_cli_parts
 from ..errors import Errors
 from ..pipeline.labels.carry import load
 from ..types import Config
-from .columns import getters
 from .input_rows import Row
 from .job import Job, load_job, pipeline_fingerprint
+from .output_columns import getters
 from .outputs import as_line, make_writer, whole_file
 
 _BATCHES = 8  # Batches that go through the pipeline at once.

@@ -6,8 +6,8 @@ import json
 import pytest
 from spacy.tokens import DocBin
 
-from spacy_transfer.scale.columns import getters
 from spacy_transfer.scale.input_rows import Row
+from spacy_transfer.scale.output_columns import getters
 from spacy_transfer.scale.outputs import as_line, check_parquet, make_writer, whole_file
 
 from .texts import pipeline

@@ -139,10 +139,10 @@ def annotate(
     RAISES (ValueError): When input or output cannot be read or written, or belong to another job.
     """
     from ...extras import import_extra
-    from ...scale.columns import choose_columns
     from ...scale.input_files import find_files
     from ...scale.input_rows import Fields
     from ...scale.job import Settings, locked, open_job
+    from ...scale.output_columns import choose_columns
     from ...scale.outputs import check_parquet
     from ...scale.worker import Options, load_pipeline
 

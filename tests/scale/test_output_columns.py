@@ -4,7 +4,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, Span
 
-from spacy_transfer.scale.columns import COLUMNS, choose_columns, getters
+from spacy_transfer.scale.output_columns import COLUMNS, choose_columns, getters
 
 from ..pipelines import make_pipeline
 from .texts import pipeline
