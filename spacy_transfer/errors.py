@@ -1,14 +1,14 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
-Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones; T3xx heads (T32x
-the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are carried,
-T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor, T43x heads
-that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and rehearsal; T60x schedules and
-optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights
-and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x
-checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x
-and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x tune, T92x label
-texts, T93x texts to label; W for warnings, by the same floors.
+Codes by floor: T1xx sources, windows and transformer backbones; T2xx vectors and pipeline backbones (T27x to T29x
+engines); T3xx heads (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change,
+T37x heads that are carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to
+T429 the regressor, T43x heads that are taught); T50x corpora, T51x and T52x several of them, T54x and T55x teachers
+and rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors
+and gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x
+report, T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers,
+T81x word vectors, T82x pretraining, T84x and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x
+and T91x tune, T92x label texts, T93x texts to label; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -1212,6 +1212,34 @@ class Errors(metaclass=_Coded):
         "context, with mix_directions = false if depth is more than 1."
     )
     T226 = "The backbone has no weights yet. Call nlp.initialize(), train with 'spacy train', or load a saved pipeline."
+    T271 = "The package {package} is not installed. Run: pip install 'spacy-transfer[onnx]'."
+    T272 = (
+        "This pipeline was exported for prediction, and its encoder cannot be trained. It was made from {original!r}: "
+        "train that one, and export it again with 'python -m spacy transfer speed-up'."
+    )
+    T273 = "The exported encoder cannot be run by onnxruntime {version}: {error}. Export it again with this version."
+    T274 = (
+        "{pipeline} has no encoder of transformers to make faster: there must be one component transfer_backbone with "
+        "the architecture spacy-transfer.TransformerBackbone.v1, and there is {found}."
+    )
+    T275 = (
+        "{path} has {count} texts, too few to see a loss of {most} points. Give at least {least}; better are thousands."
+    )
+    T276 = (
+        "No way is faster than the pipeline as it is and loses at most {most} points. Nothing was saved. Give a larger "
+        "--max-loss, or with --train-minutes time to distil an encoder with fewer layers."
+    )
+    T277 = "--ways {way}: it cannot be tried here: {reason}."
+    T278 = (
+        "This process was started without torch (spacy_transfer.no_torch), and {name} was asked for. Remove the import "
+        "of spacy_transfer.no_torch where a pipeline is trained, or needs torch or transformers."
+    )
+    T279 = "spacy_transfer.no_torch was imported after {name}, which is loaded. Import it first, before spacy."
+    T280 = (
+        "None of the pipeline's own scores can be computed on {path}. Give texts with the annotations that it was "
+        "trained on; [training.score_weights] of its config says which scores count."
+    )
+    T281 = "--ways {way}: there is no such way. There are: {ways}."
     T801 = "--width {width} cannot be divided by --heads {heads}. Give a multiple, such as --width 256 --heads 4."
     T802 = (
         "--vocab-size {found} is too small: the texts have {characters} characters, which alone take {least} word "

@@ -120,12 +120,14 @@ class BackboneHooks:
     is_frozen (Optional[Callable[[Model], bool]]): Whether all parameters are frozen in the next step.
     reads_empty (bool): A batch of empty docs can be encoded.
     reads_corpus (bool): `initialize` needs all training texts, not a sample.
+    before_training (Optional[Callable[[Model], None]]): Called before a batch of a training, with heads alone or not.
     """
 
     encode: Encode | None = None
     is_frozen: Callable[[BackboneT], bool] | None = None
     reads_empty: bool = False
     reads_corpus: bool = False
+    before_training: Callable[[BackboneT], None] | None = None
 
 
 def hooks_of(model: BackboneT) -> BackboneHooks:

@@ -19,6 +19,7 @@ FLOORS = {
     "pretraining": 3,
     "pipeline": 3,
     "continual": 4,
+    "engines": 4,
     "huggingface": 4,
     "reports": 4,
     "selection": 4,

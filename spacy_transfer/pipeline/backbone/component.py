@@ -181,6 +181,9 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "Backbone.update")
+        before_training = hooks_of(self.model).before_training
+        if before_training is not None:
+            before_training(self.model)
         self.steps.flush()
         self.steps.settle()
         self._require_weights()
