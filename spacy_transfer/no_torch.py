@@ -1,8 +1,8 @@
 """`import spacy_transfer.no_torch` before spacy: a process that predicts with an exported pipeline, without torch.
 
 spaCy's own library Thinc imports torch wherever it is installed, and spaCy imports every package that registers a
-component. Both take seconds. After this import, torch and transformers cannot be imported in this process: Thinc goes on
-without, and components of other packages that require them are not registered.
+component. Both take seconds. After this import, torch and transformers cannot be imported in this process: Thinc goes
+on without, and components of other packages that require them are not registered.
 """
 
 import re

@@ -43,10 +43,14 @@ class Scores:
 
     path (Path): The .spacy file.
     resamples (int): How often texts are drawn.
+    is_half (bool): Leave every other text to be learned from: `others`.
     """
 
-    def __init__(self, nlp: Language, path: Path, *, most_loss: float, least: int, resamples: int) -> None:
-        self.path = path
+    def __init__(
+        self, nlp: Language, path: Path, *, most_loss: float, least: int, resamples: int, is_half: bool = False
+    ) -> None:
+        self.path, self._every = path, 2 if is_half else 1
+        self.others = [example.text for example in read_examples(nlp, path)][1::2] if is_half else []
         examples = self._predict(nlp)
         if len(examples) < least:
             raise ValueError(Errors.T275.format(path=path, count=len(examples), most=most_loss, least=least))
@@ -55,7 +59,7 @@ class Scores:
         self._drawn = [random.integers(len(examples), size=len(examples)) for _ in range(resamples)]
         weights = nlp.config["training"]["score_weights"]
         found = _scores(nlp, examples)
-        self.keys = [key for key, weight in weights.items() if weight and isinstance(found.get(key), float)]
+        self.keys = [key for key, weight in weights.items() if weight and float(found.get(key) or 0) > 0]
         if not self.keys:
             raise ValueError(Errors.T280.format(path=path))
         self.before = {key: found[key] for key in self.keys}
@@ -74,7 +78,7 @@ class Scores:
         return sorted(losses, key=lambda loss: -loss.points)
 
     def _predict(self, nlp: Language) -> list[Example]:
-        examples = list(read_examples(nlp, self.path))
+        examples = list(read_examples(nlp, self.path))[:: self._every]
         docs = nlp.pipe([example.predicted for example in examples])
         return [Example(doc, example.reference) for doc, example in zip(docs, examples, strict=True)]
 

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy
@@ -10,11 +11,13 @@ from spacy.language import Language
 from spacy.util import logger
 
 from .._compat import cpu_has_bf16
+from ..backbones.transformer.layers.module_tree import find_layers
 from ..backbones.transformer.transformer_shim import TransformerShim
 from ..errors import Errors
 from .exports import export_onnx, find_encoder, with_settings
 from .measure import Loss, Scores, words_per_second
 from .onnx_graph import parts_of, why_no_graph
+from .students import cut_and_distil
 
 LEAST = 100
 """Texts to measure on: with fewer, one text is more than a point."""
@@ -78,8 +81,8 @@ def speed_up(
     resamples: int = 50,
     speed_texts: int = 500,
     rounds: int = 3,
-    least: int = LEAST,
     train_minutes: float = 0.0,
+    least: int = LEAST,
 ) -> Report:
     """Try the ways that this machine has.
 
@@ -89,13 +92,18 @@ def speed_up(
     max_loss (float): The most points of a score that may be lost.
     ways (Sequence[str]): Names of ways to try; all if empty.
     resamples (int): How often texts are drawn for the intervals.
+    train_minutes (float): How long an encoder with half the layers learns on every other text; the rest are measured
+        on. None where it is 0.
     speed_texts (int): How many of the first texts are timed, and `rounds` how often.
     RETURNS (Report): Nothing is saved.
     """
     name, shim = find_encoder(nlp, pipeline)
-    known = ways_for(nlp, name, shim, pipeline)
+    students = Students(nlp, name, shim.encoder.n_layers // 2, 60 * train_minutes)
+    known = ways_for(nlp, name, shim, pipeline, students)
     _check_names(known, ways)
-    scores = Scores(nlp, path, most_loss=max_loss, least=least, resamples=resamples)
+    is_half = train_minutes > 0
+    scores = Scores(nlp, path, most_loss=max_loss, least=least, resamples=resamples, is_half=is_half)
+    students.texts = scores.others
     texts = scores.texts[:speed_texts]
     tried = [Tried(AS_IT_IS, nlp, [], [])]
     for way in known:
@@ -110,27 +118,57 @@ def speed_up(
     return Report(tried, {way.name: way.reason for way in known if way.reason}, best)
 
 
-def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str) -> list[Way]:
+class Students:
+    """The pipeline with half the layers, distilled when it is first asked for."""
+
+    def __init__(self, nlp: Language, name: str, depth: int, seconds: float) -> None:
+        self.nlp, self.name, self.depth, self.seconds = nlp, name, depth, seconds
+        self.texts: list[str] = []
+
+    @property
+    def reason(self) -> str:
+        """RETURNS (str): Why there is none; empty where there is one."""
+        if self.depth < 1 or find_layers(find_encoder(self.nlp, "")[1].encoder.transformer) is None:
+            return "its layers cannot be cut"
+        return "" if self.seconds else "it takes training: give --train-minutes"
+
+    @cached_property
+    def student(self) -> Language:
+        """RETURNS (Language): The copy."""
+        return cut_and_distil(self.nlp, self.name, self.depth, self.texts, self.seconds)
+
+
+def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str, students: Students) -> list[Way]:
     """RETURNS (List[Way]): All ways, with what keeps each from being tried on this machine."""
-    transformer = shim.encoder.transformer
-    lacks = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
-    no_onnx = f"{' and '.join(lacks)} not installed: pip install 'spacy-transfer[onnx]'" if lacks else ""
-    if not no_onnx and shim.settings.layers != "last":
-        no_onnx = f"layers = {shim.settings.layers!r} of the backbone is not exported"
-    no_onnx = no_onnx or why_no_graph(transformer) or ""
+    no_onnx = _why_no_onnx(shim)
     no_bf16 = "" if cpu_has_bf16() else "processor has no bf16 (AVX512_BF16 or AMX)"
     if shim.settings.precision == "bf16":
         no_bf16 = "the pipeline has precision = 'bf16' as it is"
-    parts = [] if no_onnx else parts_of(transformer)
+    parts = [] if no_onnx else parts_of(shim.encoder.transformer)
+    cut = f"{students.depth}-layers"
 
     def int8(kept: Sequence[str]) -> Language:
         return export_onnx(nlp, name, pipeline, [part for part in parts if part not in kept])
+
+    def cut_int8(kept: Sequence[str]) -> Language:
+        return export_onnx(students.student, name, pipeline, parts[: 2 * students.depth])
 
     return [
         Way("bf16", no_bf16, lambda kept: with_settings(nlp, name, precision="bf16")),
         Way("onnx-fp32", no_onnx, lambda kept: export_onnx(nlp, name, pipeline)),
         Way("onnx-int8", no_onnx, int8, lambda texts: worst_parts(nlp, name, parts, texts[:_PROBES])),
+        Way(cut, students.reason, lambda kept: students.student),
+        Way(f"{cut}-onnx-int8", students.reason or no_onnx, cut_int8),
     ]
+
+
+def _why_no_onnx(shim: TransformerShim) -> str:
+    lacks = [package for package in ("onnx", "onnxruntime") if importlib.util.find_spec(package) is None]
+    if lacks:
+        return f"{' and '.join(lacks)} not installed: pip install 'spacy-transfer[onnx]'"
+    if shim.settings.layers != "last":
+        return f"layers = {shim.settings.layers!r} of the backbone is not exported"
+    return why_no_graph(shim.encoder.transformer) or ""
 
 
 def worst_parts(nlp: Language, name: str, parts: Sequence[str], texts: Sequence[str]) -> list[str]:

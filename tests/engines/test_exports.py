@@ -183,4 +183,4 @@ def test_a_process_without_torch(trained, tmp_path):
     late = subprocess.run(
         [sys.executable, "-c", "import thinc, spacy_transfer.no_torch"], capture_output=True, text=True
     )
-    assert "T279" in late.stderr
+    assert b"T279" in late.stderr

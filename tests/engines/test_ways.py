@@ -9,7 +9,7 @@ from spacy.tokens import DocBin
 from spacy_transfer.engines import ways as module
 from spacy_transfer.engines.exports import export_onnx, find_encoder
 from spacy_transfer.engines.measure import Loss, Scores
-from spacy_transfer.engines.ways import AS_IT_IS, Tried, Way, speed_up, ways_for, worst_parts
+from spacy_transfer.engines.ways import AS_IT_IS, Students, Tried, Way, speed_up, ways_for, worst_parts
 
 from ..pipelines import make_pipeline
 
@@ -50,7 +50,8 @@ def test_losses_are_those_of_the_scores_with_an_interval(trained, data):
     assert (same.points, same.low, same.high) == (0, 0, 0)
     other = make_other(trained)
     loss = scores.losses(other)[0]
-    assert loss.points == pytest.approx(100 * (scores.before["cats_score"] - loss.after)) > 0
+    assert loss.points == pytest.approx(100 * (scores.before["cats_score"] - loss.after))
+    assert loss.points > 0
     # The bootstrap, once more by hand.
     examples, others = (scores._predict(nlp) for nlp in (trained, other))
     random, found = numpy.random.default_rng(0), []
@@ -77,11 +78,18 @@ def make_other(nlp):
 def test_what_cannot_be_tried_has_a_reason(trained, monkeypatch):
     name, shim = find_encoder(trained, "")
     monkeypatch.setattr(module, "cpu_has_bf16", lambda: False)
-    reasons = {way.name: way.reason for way in ways_for(trained, name, shim, "")}
-    assert reasons == {"bf16": "processor has no bf16 (AVX512_BF16 or AMX)", "onnx-fp32": "", "onnx-int8": ""}
+
+    def reasons(seconds=0):
+        return {way.name: way.reason for way in ways_for(trained, name, shim, "", Students(trained, name, 1, seconds))}
+
+    found = reasons()
+    assert found.pop("bf16") == "processor has no bf16 (AVX512_BF16 or AMX)"
+    lacks_time = "it takes training: give --train-minutes"
+    cut = {"1-layers": lacks_time, "1-layers-onnx-int8": lacks_time}
+    assert found == {"onnx-fp32": "", "onnx-int8": "", **cut}
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: None)
-    reasons = {way.name: way.reason for way in ways_for(trained, name, shim, "")}
-    assert reasons["onnx-int8"].startswith("onnx and onnxruntime not installed: pip install 'spacy-transfer[onnx]'")
+    lacks = "onnx and onnxruntime not installed: pip install 'spacy-transfer[onnx]'"
+    assert {reason for key, reason in reasons(1).items() if "onnx" in key} == {lacks}
 
 
 def test_all_ways_are_measured_and_the_fastest_that_fits_is_best(trained, data, monkeypatch):
@@ -159,3 +167,19 @@ def test_texts_without_labels(trained, tmp_path):
     DocBin(docs=[trained.make_doc("a dog")] * 12).to_disk(tmp_path / "raw.spacy")
     with pytest.raises(ValueError, match="T280"):
         speed_up(trained, "x", tmp_path / "raw.spacy", least=10, resamples=2)
+
+
+def test_a_student_is_measured_on_texts_that_it_did_not_see(trained, data, monkeypatch):
+    seen = []
+
+    def distil(nlp, name, depth, texts, seconds):
+        seen.extend([depth, seconds, texts])
+        return module.with_settings(nlp, name, depth=depth)
+
+    monkeypatch.setattr(module, "cut_and_distil", distil)
+    monkeypatch.setattr(module, "words_per_second", speeds(AS_IT_IS, "1-layers", "1-layers-onnx-int8"))
+    ways = ["1-layers", "1-layers-onnx-int8"]
+    report = speed_up(trained, "x", data, ways=ways, train_minutes=0.5, max_loss=100, resamples=2, least=10)
+    assert seen[:2] == [1, 30.0] and len(seen[2]) == 20 and report.best.name == "1-layers-onnx-int8"
+    scores = Scores(trained, data, most_loss=0, least=10, resamples=2, is_half=True)
+    assert scores.others == seen[2] and len(scores.texts) == 20

@@ -17,8 +17,8 @@ def feed(ids: NDArray[numpy.int64], sizes: NDArray[numpy.int64], first_position:
     sizes (NDArray[int64]): Pieces of each window, shape (n_windows,).
     first_position (int): The number of a window's first position.
     RETURNS (Dict[str, NDArray]): `ids` and `positions`, shape (n,); `place`, where each piece is in the flat rectangle,
-        shape (n,); `piece`, which piece is at each place (any at padding), shape (n_windows * longest,); `mask`, what is
-        added to the scores of attention, shape (n_windows, 1, 1, longest).
+        shape (n,); `piece`, which piece is at each place, shape (n_windows * longest,); `mask`, what is added to
+        the scores of attention, shape (n_windows, 1, 1, longest).
     """
     longest, count = int(sizes.max()), len(sizes)
     inside = numpy.arange(len(ids)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)

@@ -209,6 +209,11 @@ class TransformerShim(TuningShim):
         with torch.no_grad():
             return self.encoder.piece_states(pieces, self._pass())
 
+    @property
+    def one_pass(self) -> "Pass":
+        """RETURNS (Pass): The settings of a pass of all layers."""
+        return self._pass()
+
     def _pass(self, n_lower: int = 0, cache: "RowCache | None" = None) -> "Pass":
         from .encoder import Pass
 
