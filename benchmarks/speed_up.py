@@ -104,7 +104,7 @@ def start_row(original: Path, export: Path, rounds: int) -> tuple[str, str, str]
     taken: dict[str, list[tuple[float, float]]] = {"torch": [], "export": []}
     for _ in range(rounds + 1):
         taken["torch"].append(start(original, ""))
-        taken["export"].append(start(export, "import spacy_transfer.no_torch"))
+        taken["export"].append(start(export, "import spacy_transfer; spacy_transfer.no_torch()"))
     (slow, slow_cpu), (fast, fast_cpu) = (
         [statistics.median(column) for column in zip(*taken[name][1:], strict=True)] for name in ("torch", "export")
     )

@@ -1231,10 +1231,10 @@ class Errors(metaclass=_Coded):
     )
     T277 = "--ways {way}: it cannot be tried here: {reason}."
     T278 = (
-        "This process was started without torch (spacy_transfer.no_torch), and {name} was asked for. Remove the import "
-        "of spacy_transfer.no_torch where a pipeline is trained, or needs torch or transformers."
+        "This process works without torch (spacy_transfer.no_torch), and {name} was asked for. Do not call no_torch "
+        "where a pipeline is trained, or needs torch or transformers."
     )
-    T279 = "spacy_transfer.no_torch was imported after {name}, which is loaded. Import it first, before spacy."
+    T279 = "spacy_transfer.no_torch was called after {name} was imported. Call it first, before spacy is imported."
     T280 = (
         "None of the pipeline's own scores can be computed on {path}. Give texts with the annotations that it was "
         "trained on; [training.score_weights] of its config says which scores count."

@@ -163,7 +163,8 @@ def test_another_precision_is_another_config(trained):
 
 SCRIPT = """
 import sys
-import spacy_transfer.no_torch
+import spacy_transfer
+spacy_transfer.no_torch()
 import spacy
 nlp = spacy.load(sys.argv[1])
 assert nlp("a dog sings").cats and nlp("a dog sings")[0].tag_
@@ -181,6 +182,6 @@ def test_a_process_without_torch(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "T278" in done.stdout
     late = subprocess.run(
-        [sys.executable, "-c", "import thinc, spacy_transfer.no_torch"], capture_output=True, text=True
+        [sys.executable, "-c", "import thinc, spacy_transfer; spacy_transfer.no_torch()"], capture_output=True, text=True
     )
     assert b"T279" in late.stderr

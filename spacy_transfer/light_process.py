@@ -1,9 +1,4 @@
-"""`import spacy_transfer.no_torch` before spacy: a process that predicts with an exported pipeline, without torch.
-
-spaCy's own library Thinc imports torch wherever it is installed, and spaCy imports every package that registers a
-component. Both take seconds. After this import, torch and transformers cannot be imported in this process: Thinc goes
-on without, and components of other packages that require them are not registered.
-"""
+"""A process without torch: exported pipelines predict, and nothing else does."""
 
 import re
 import sys
@@ -35,7 +30,15 @@ def _needs_torch(point: EntryPoint) -> bool:
     return not point.value.startswith("spacy_transfer.") and any(map(_REQUIRES.match, requires))
 
 
-def _keep_out() -> None:
+def no_torch() -> None:
+    """Call this before spacy is imported, in a process that predicts with an exported pipeline.
+
+    spaCy's own library Thinc imports torch wherever it is installed, and spaCy imports every package that registers a
+    component. Both take seconds. After this call torch and transformers cannot be imported in this process: Thinc goes
+    on without, and components of other packages that require them are not registered.
+
+    RAISES (ImportError): When one of them is imported later; and here, when it is too late.
+    """
     found = next((name for name in (*_HEAVY, "thinc") if name in sys.modules), None)
     if found is not None:
         raise ImportError(Errors.T279.format(name=found))
@@ -45,6 +48,3 @@ def _keep_out() -> None:
     factories = kept.get("spacy_factories", [])
     kept["spacy_factories"] = [point for point in factories if not _needs_torch(point)]
     catalogue.AVAILABLE_ENTRY_POINTS = kept
-
-
-_keep_out()
