@@ -71,9 +71,7 @@ def export_onnx(nlp: Language, name: str, original: str, int8: Collection[str] =
     cast(OnnxShim, model.shims[0]).install(exported)
     model.set_dim("nO", exported.width)
     model.attrs["fingerprint"] = hashlib.sha256(exported.graph).hexdigest()
-    for pipe in copy.pipeline:
-        if isinstance(pipe[1], Backbone):
-            pipe[1].cfg.update(cast(Backbone, nlp.get_pipe(pipe[0])).cfg)
+    cast(Backbone, copy.get_pipe(name)).cfg.update(cast(Backbone, nlp.get_pipe(name)).cfg)
     return copy
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 _SAVED = "The exported encoder"
+# Engines of the parent process: to free one in a child would wait for threads that are not there.
+_INHERITED: list[object] = []
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class OnnxShim(Shim):
         if self.exported is None:
             raise ValueError(Errors.T272.format(original=self.settings.original))
         if self._session is None or self._home != os.getpid():
+            _INHERITED.append(self._session)
             self._session, self._home = _start(self.exported.graph), os.getpid()
         return self._session
 
@@ -124,7 +127,7 @@ class OnnxShim(Shim):
     def _cut(self, docs: list[Doc]) -> Pieces:
         own, exported = self.settings, self.exported
         assert exported is not None
-        if os.getpid() != self._home or multiprocessing.parent_process() is not None:
+        if multiprocessing.parent_process() is not None:
             os.environ["TOKENIZERS_PARALLELISM"] = "false"
         with panics_are_errors(_SAVED):
             found = encode_texts(self._tokenizer, docs)
