@@ -1,7 +1,7 @@
 """Encoders with fewer layers that learn the rows of the whole one, on texts without labels."""
 
-import time
 from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy
@@ -40,8 +40,8 @@ def cut_and_distil(nlp: Language, name: str, depth: int, texts: Sequence[str], s
     weights = [weight for key, weight in encoder.named_parameters() if ".layer." in key]
     optimizer = torch.optim.AdamW(weights, lr=_RATE)
     random, order, steps, losses = numpy.random.default_rng(0), list[int](), 0, list[float]()
-    begin = time.monotonic()
-    while (left := 1 - (time.monotonic() - begin) / seconds) > 0:
+    begin = monotonic()
+    while (left := 1 - (monotonic() - begin) / seconds) > 0:
         if not order:
             order = random.permutation(len(texts)).tolist()
         docs = [nlp.make_doc(texts[order.pop()]) for _ in range(min(_BATCH, len(order)))]
