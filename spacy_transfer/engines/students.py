@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import logger
+from thinc.types import Floats2d
 from thinc.util import xp2torch
 
 from ..backbones.transformer.transformer_shim import TransformerShim
@@ -58,12 +59,14 @@ def cut_and_distil(nlp: Language, name: str, depth: int, texts: Sequence[str], s
 def _step(encoder: "nn.Module", shim: TransformerShim, teacher: Backbone, docs: list[Doc]) -> float:
     wanted = teacher.predict(docs)
     rows, documents = encoder(shim.cut(docs), shim.one_pass)
-    loss = _difference(rows, numpy.concatenate(wanted.rows)) + _difference(documents, wanted.documents)
+    loss = _difference(rows, cast(Floats2d, numpy.concatenate(cast(list[Any], wanted.rows)))) + _difference(
+        documents, wanted.documents
+    )
     loss.backward()
     return float(loss.detach())
 
 
-def _difference(found: "Tensor", wanted: numpy.ndarray) -> "Tensor":
+def _difference(found: "Tensor", wanted: Floats2d) -> "Tensor":
     return (found - xp2torch(wanted, device=found.device)).square().mean()
 
 

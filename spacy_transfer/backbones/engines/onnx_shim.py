@@ -105,7 +105,7 @@ class OnnxShim(Shim):
             self._session, self._home = _start(self.exported.graph), os.getpid()
         return self._session
 
-    def predict(self, docs: list[Doc]) -> tuple[Floats, Floats]:  # type: ignore[override]
+    def predict(self, docs: list[Doc]) -> tuple[Floats, Floats]:
         """RETURNS (Tuple[Array, Array]): Rows of all tokens, doc after doc, and of all docs."""
         session, pieces = self.session(), self._cut(docs)
         assert self.exported is not None
