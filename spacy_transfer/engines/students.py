@@ -58,10 +58,9 @@ def cut_and_distil(nlp: Language, name: str, depth: int, texts: Sequence[str], s
 
 def _step(encoder: "nn.Module", shim: TransformerShim, teacher: Backbone, docs: list[Doc]) -> float:
     wanted = teacher.predict(docs)
+    wanted_rows = cast(Floats2d, numpy.concatenate(cast(list[Any], wanted.rows)))
     rows, documents = encoder(shim.cut(docs), shim.one_pass)
-    loss = _difference(rows, cast(Floats2d, numpy.concatenate(cast(list[Any], wanted.rows)))) + _difference(
-        documents, wanted.documents
-    )
+    loss = _difference(rows, wanted_rows) + _difference(documents, wanted.documents)
     loss.backward()
     return float(loss.detach())
 
