@@ -22,6 +22,7 @@ _PLACES = {
     "skills_from": "continual.retention",
     "OldSkills": "continual.retention",
     "ForgettingMatrix": "continual.forgetting",
+    "no_torch": "light_process",
 }
 __all__ = [*_PLACES]
 

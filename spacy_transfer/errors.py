@@ -1262,6 +1262,34 @@ class Errors(metaclass=_Coded):
         "context, with mix_directions = false if depth is more than 1."
     )
     T226 = "The backbone has no weights yet. Call nlp.initialize(), train with 'spacy train', or load a saved pipeline."
+    T271 = "The package {package} is not installed. Run: pip install 'spacy-transfer[onnx]'."
+    T272 = (
+        "This pipeline was exported for prediction, and its encoder cannot be trained. It was made from {original!r}: "
+        "train that one, and export it again with 'python -m spacy transfer speed-up'."
+    )
+    T273 = "The exported encoder cannot be run by onnxruntime {version}: {error}. Export it again with this version."
+    T274 = (
+        "{pipeline} has no encoder of transformers to make faster: there must be one component transfer_backbone with "
+        "the architecture spacy-transfer.TransformerBackbone.v1, and there is {found}."
+    )
+    T275 = (
+        "{path} has {count} texts, too few to see a loss of {most} points. Give at least {least}; better are thousands."
+    )
+    T276 = (
+        "No way is faster than the pipeline as it is and loses at most {most} points. Nothing was saved. Give a larger "
+        "--max-loss, or with --train-minutes time to distil an encoder with fewer layers."
+    )
+    T277 = "--ways {way}: it cannot be tried here: {reason}."
+    T278 = (
+        "This process works without torch (spacy_transfer.no_torch), and {name} was asked for. Do not call no_torch "
+        "where a pipeline is trained, or needs torch or transformers."
+    )
+    T279 = "spacy_transfer.no_torch was called after {name} was imported. Call it first, before spacy is imported."
+    T280 = (
+        "None of the pipeline's own scores can be computed on {path}. Give texts with the annotations that it was "
+        "trained on; [training.score_weights] of its config says which scores count."
+    )
+    T281 = "--ways {way}: there is no such way. There are: {ways}."
     T801 = "--width {width} cannot be divided by --heads {heads}. Give a multiple, such as --width 256 --heads 4."
     T802 = (
         "--vocab-size {found} is too small: the texts have {characters} characters, which alone take {least} word "

@@ -121,6 +121,7 @@ class BackboneHooks:
     reads_empty (bool): A batch of empty docs can be encoded.
     reads_corpus (bool): `initialize` needs all training texts, not a sample.
     is_costly (bool): To keep rows costs less than to compute them. They depend on text and tokens alone.
+    before_training (Optional[Callable[[Model], None]]): Called before a batch of a training, with heads alone or not.
     """
 
     encode: Encode | None = None
@@ -128,6 +129,7 @@ class BackboneHooks:
     reads_empty: bool = False
     reads_corpus: bool = False
     is_costly: bool = False
+    before_training: Callable[[BackboneT], None] | None = None
 
 
 def hooks_of(model: BackboneT) -> BackboneHooks:

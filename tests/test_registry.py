@@ -28,6 +28,7 @@ ARCHITECTURES = {
     f"spacy-transfer.{name}.v1"
     for name in (
         "TransformerBackbone",
+        "OnnxBackbone",
         "TransformerModel",
         "Tok2VecTransformer",
         "VectorsBackbone",
@@ -78,6 +79,7 @@ COMMANDS = {
     "transfer_report",
     "transfer_retention",
     "transfer_select",
+    "transfer_speed_up",
     "transfer_suggest",
     "transfer_to_hf",
     "transfer_to_source",

@@ -9,8 +9,8 @@ from thinc.types import Floats1d, Floats2d
 
 from ..transient import Transient
 from ..types import BackboneT, Config, Encoded, Floats, hooks_of
-from .row_cache import CacheSettings, RowCache, doc_key, weights_version
-from .row_folder import shared_rows
+from .cached_rows.row_cache import CacheSettings, RowCache, doc_key, weights_version
+from .cached_rows.row_folder import shared_rows
 
 
 def encode(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Encoded, Callable[[Encoded], list[Doc]]]:

@@ -6,7 +6,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ..types import BackboneT, Config, Encoded
+from ..types import BackboneT, Config, Encoded, hooks_of
 from .encode import encode
 from .links import Backprop, Rows
 from .listeners import DocumentListener
@@ -41,7 +41,9 @@ def build_own_backbone_v1(
 
 def forward(model: OwnBackboneT, docs: list[Doc], is_train: bool) -> tuple[Rows, Backprop]:
     """Rows, and a backward pass that ends here when the backbone is frozen."""
-    frozen = model.attrs["frozen"]
+    frozen, before_training = model.attrs["frozen"], hooks_of(model.layers[0]).before_training
+    if is_train and before_training is not None:
+        before_training(model.layers[0])
     encoded, back = encode(model.layers[0], docs, is_train and not frozen)
     per_document = model.attrs["rows_per"] == "document"
 

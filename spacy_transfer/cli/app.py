@@ -40,6 +40,7 @@ ABOUT = {
     "report": ("Write a page on how good a pipeline is", "report training/model-best dev.spacy report.html"),
     "retention": ("Score what a pipeline has forgotten", "retention old new old_dev.spacy"),
     "select": ("Rank backbones for a config, on its own data", "select CONFIG -b package:NAME/path -b en_core_web_md"),
+    "speed-up": ("Find the fastest way to run a pipeline here", "speed-up training/model-best dev.spacy fast"),
     "suggest": ("Choose the texts to label next", "suggest model texts.jsonl -n 50 -o next.jsonl"),
     "to-hf": ("Write a classifier for transformers", "to-hf training/model-best checkpoint"),
     "to-source": (

@@ -11,9 +11,9 @@ from spacy.tokens import Doc
 from spacy.util import fix_random_seed, minibatch, registry
 from thinc.api import to_numpy
 
+from ..backbones.cached_rows.row_cache import doc_key
 from ..backbones.encode import encode
 from ..backbones.pretrained_weights import load_pretrained
-from ..backbones.row_cache import doc_key
 from ..backbones.transformer.transformer import LayerRows, rows_of_layers
 from ..integrity import has_checksum, read_checked, write_checked
 from ..types import BackboneT, Config, Floats, hooks_of

@@ -13,8 +13,8 @@ from spacy_transfer.cli.app import ABOUT
 registry.cli.get_all()
 GROUP = typer.main.get_command(app)
 COMMANDS = GROUP.commands["transfer"].commands
-# No pipeline is loaded or run there that a file of Python or a GPU could matter for.
-NO_GPU = {"config", "init", "new-transformer", "vectors"}
+# No pipeline is loaded there that a file of Python or a GPU could matter for, or it is for processors.
+NO_GPU = {"config", "init", "new-transformer", "speed-up", "vectors"}
 
 
 def options(command):

@@ -11,7 +11,7 @@ from ...tuning.adapters import has_adapter, inject, merge, plain_name, read_adap
 from ...tuning.anchors import strengths
 from ...tuning.policy import Depths, Policy, Tuning, check_layers
 from ...types import Config
-from ..row_cache import RowCache
+from ..cached_rows.row_cache import RowCache
 from .loss_scale import LossScale
 from .parameter import TorchParameter
 from .safetensors_shim import SafetensorsShim

@@ -10,7 +10,7 @@ from thinc.types import FloatsXd
 from ...tuning.anchors import pull
 from ...tuning.policy import Policy, Tuning
 from ...types import Config, Floats
-from ..row_cache import CacheSettings
+from ..cached_rows.row_cache import CacheSettings
 from .parameter import Parameter
 
 

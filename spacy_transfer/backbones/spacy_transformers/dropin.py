@@ -12,7 +12,7 @@ from thinc.types import Floats2d, Ragged
 from ...checks import COUNT_OR_NONE, Range, require
 from ...tuning.policy import Tuning
 from ...types import Config
-from ..row_cache import CacheDtype, CacheSettings
+from ..cached_rows.row_cache import CacheDtype, CacheSettings
 
 _NOTHING: Config = SimpleFrozenDict()
 

@@ -15,7 +15,7 @@ from ...errors import Errors
 from ...integrity import seal, unpack, write_whole
 from ...tuning.policy import Tuning
 from ...types import Config
-from ..row_cache import CacheSettings
+from ..cached_rows.row_cache import CacheSettings
 from ..sources import resolve_path, resolve_source
 from ..transformer.precision import Precision
 from ..transformer.source_checks import check_config, check_finite, check_folder, forget_code, read_config

@@ -19,7 +19,7 @@ from ...tuning.adapters import plain_name
 from ...tuning.policy import Tuning
 from ...tuning.torch_optimizer import TorchOptimizer
 from ...types import Config
-from ..row_cache import CacheSettings
+from ..cached_rows.row_cache import CacheSettings
 from ..shims.loss_scale import LossScale
 from ..shims.safetensors_shim import dump_tensors, read_state
 from ..shims.torch_tuning import TuningShim

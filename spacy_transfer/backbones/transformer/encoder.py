@@ -11,33 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
-from ..row_cache import RowCache, window_key
-from .alignment import Alignment
+from ..cached_rows.row_cache import RowCache, window_key
 from .layers.layer_split import can_split, find_ending, lower_states, upper_output
 from .layers.module_tree import find_layers
 from .packed import can_pack, packed_states
-from .portions import Portion, ranges
+from .pieces import Pieces, ranges
+from .portions import Portion
 from .precision import Precision, autocast_to
 from .probes import options, rows_depend_on_padding
-from .windows import Windows, batch_windows
+from .windows import batch_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Layers = Literal["last", "mix"] | int
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """A batch of docs as word pieces, cut into windows and aligned with tokens.
-
-    ids (NDArray[int64]): Ids of the pieces of all docs, without special tokens, shape (n_pieces,).
-    """
-
-    ids: NDArray[numpy.int64]
-    windows: Windows
-    alignment: Alignment
-    n_docs: int
 
 
 @dataclass(frozen=True)
@@ -131,7 +118,9 @@ class Encoder(nn.Module):
             without pieces are zeros.
         """
         states, state_at, sizes = self._states(pieces, how)
-        rows = _bags(states, self._state_of_piece(pieces, state_at)[pieces.alignment.pieces], pieces.alignment.offsets)
+        rows = _bags(
+            states, pieces.states(state_at, len(self.prefix))[pieces.alignment.pieces], pieces.alignment.offsets
+        )
         return rows, self._document_rows(states, pieces, state_at, sizes, how.document)
 
     def rows_of_depths(self, pieces: Pieces, how: Pass) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -141,7 +130,7 @@ class Encoder(nn.Module):
             each doc; states of its first special token.
         """
         wide, state_at, sizes = self._states(pieces, how)
-        at, windows = self._state_of_piece(pieces, state_at)[pieces.alignment.pieces], pieces.windows
+        at, windows = pieces.states(state_at, len(self.prefix))[pieces.alignment.pieces], pieces.windows
         empty, found = torch.from_numpy(windows.doc[windows.length == 0]), []
         for states in wide.split(self.layer_width, dim=1):
             states = states.contiguous()
@@ -159,12 +148,12 @@ class Encoder(nn.Module):
         """
         states, state_at, _ = self._states(pieces, how)
         states = states[:, -self.layer_width :]
-        return states[torch.from_numpy(self._state_of_piece(pieces, state_at)).to(states.device)]
+        return states[torch.from_numpy(pieces.states(state_at, len(self.prefix))).to(states.device)]
 
     def _states(self, pieces: Pieces, how: Pass) -> tuple[Tensor, NDArray[numpy.int64], NDArray[numpy.int64]]:
         """States of all windows, special tokens included; where those of each window begin; sizes of the windows."""
         device = next(self.parameters()).device
-        ids, begins, sizes = self._join_windows(pieces)
+        ids, begins, sizes = pieces.joined(self.prefix, self.suffix)
         state_at = numpy.zeros(len(sizes), dtype=numpy.int64)
         found, done = [], 0
         # Packing saves padding, but needs more calls, which take most of the time on a GPU.
@@ -189,19 +178,6 @@ class Encoder(nn.Module):
     @cached_property
     def _can_split(self) -> bool:
         return can_split(self.transformer)
-
-    def _join_windows(self, pieces: Pieces) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
-        """Ids of all windows in one array, with special tokens; where windows begin; their lengths."""
-        windows, n_prefix, n_suffix = pieces.windows, len(self.prefix), len(self.suffix)
-        sizes = windows.length + n_prefix + n_suffix
-        begins = numpy.cumsum(sizes) - sizes
-        ids = numpy.empty(int(sizes.sum()), dtype=numpy.int64)
-        ids[ranges(begins + n_prefix, windows.length)] = pieces.ids[ranges(windows.start, windows.length)]
-        for i, piece in enumerate(self.prefix):
-            ids[begins + i] = piece
-        for i, piece in enumerate(self.suffix):
-            ids[begins + sizes - n_suffix + i] = piece
-        return ids, begins, sizes
 
     def _packed(self, portion: Portion, how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
         def lower(part: Portion) -> Tensor:
@@ -274,13 +250,6 @@ class Encoder(nn.Module):
 
         kept = cache.gather([window_key(ids) for ids in portion.windows()], make)
         return torch.from_numpy(numpy.concatenate(kept)).to(portion.device)
-
-    def _state_of_piece(self, pieces: Pieces, state_at: NDArray) -> NDArray[numpy.int64]:
-        """For every piece its state in the window that owns it."""
-        owner = pieces.windows.owner
-        if not len(owner):
-            return owner
-        return state_at[owner] + len(self.prefix) + numpy.arange(len(owner)) - pieces.windows.start[owner]
 
     def _document_rows(
         self, states: Tensor, pieces: Pieces, state_at: NDArray, sizes: NDArray, document: str

@@ -44,6 +44,11 @@ def can_pack(transformer: "PreTrainedModel") -> bool:
     )
 
 
+def first_position(transformer: "PreTrainedModel") -> int:
+    """RETURNS (int): The number of the first position of a window, for an encoder that can be packed."""
+    return int(_FIRST_POSITION[type(transformer).__name__](cast("BertModel", transformer).embeddings))
+
+
 def packed_states(
     transformer: "PreTrainedModel",
     ids: Tensor,
@@ -89,7 +94,7 @@ def packed_states(
 def _embed(transformer: "BertModel", ids: Tensor, sizes: NDArray[numpy.int64], is_temporary: bool) -> Tensor:
     """States before the first layer; in a buffer where only the first layer needs them."""
     embeddings = transformer.embeddings
-    first = _FIRST_POSITION[type(transformer).__name__](embeddings)
+    first = first_position(transformer)
     begins = numpy.cumsum(sizes) - sizes
     places = numpy.arange(int(sizes.sum())) - numpy.repeat(begins, sizes) + first
     positions, types = torch.from_numpy(places).to(ids.device), torch.zeros_like(ids)

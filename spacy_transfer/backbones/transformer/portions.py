@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .pieces import ranges
+
 
 class Portion:
     """A batch of windows.
@@ -47,9 +49,3 @@ class Portion:
             mask[self.inside] = 1
             inputs["attention_mask"] = mask.view(shape)
         return inputs
-
-
-def ranges(begins: NDArray, lengths: NDArray) -> NDArray[numpy.int64]:
-    """begin, begin + 1, ... for every begin, `length` numbers each, in one array."""
-    total = int(lengths.sum())
-    return numpy.arange(total) + numpy.repeat(begins - (numpy.cumsum(lengths) - lengths), lengths)

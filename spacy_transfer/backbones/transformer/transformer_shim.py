@@ -1,15 +1,12 @@
 """The shim of TransformerBackbone.v1: it holds, trains and saves an encoder of transformers with its tokenizer."""
 
-import itertools
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
-import numpy
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.types import FloatsXd
 from thinc.util import get_torch_default_device, xp2torch
@@ -24,10 +21,9 @@ from ..shims.loss_scale import LossScale
 from ..shims.retained_graph import is_graph_kept
 from ..shims.safetensors_shim import dump_tensors, load_tensors, read_shapes
 from ..shims.torch_tuning import TuningShim
-from .alignment import align, token_spans
 from .memory import FreeMemory
+from .pieces import Pieces, cut_pieces, encode_texts
 from .tokenizer_checks import panics_are_errors
-from .windows import cut_windows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from ..row_cache import RowCache
-    from .encoder import Encoder, Pass, Pieces
+    from ..cached_rows.row_cache import RowCache
+    from .encoder import Encoder, Pass
     from .pretrained import Pretrained
     from .shared import SharedEncoder
 
@@ -158,32 +154,22 @@ class TransformerShim(TuningShim):
             if plain_name(name) in by_plain_name
         }
 
-    def cut(self, docs: list[Doc], read_empty: bool | None = None) -> "Pieces":
+    def cut(self, docs: list[Doc], read_empty: bool | None = None) -> Pieces:
         """Cut texts into word pieces.
 
         read_empty (Optional[bool]): Give texts without pieces a window of special tokens; null where the document row
             is that of the first one, so that a classifier that was trained on its state finds one.
         RETURNS (Pieces): Word pieces of docs, with windows and alignment.
         """
-        from .encoder import Pieces
-
-        encoder = self.encoder
+        encoder, own = self.encoder, self.settings
         self._stay_in_one_thread_of_a_child()
-        tokenizer = cast("Pretrained", self.pretrained).tokenizer
-        with panics_are_errors(self.settings.source):
-            encodings = tokenizer.encode_batch([doc.text for doc in docs], add_special_tokens=False)
-        counts = numpy.array([len(encoding) for encoding in encodings], dtype=numpy.int64)
-        ids = _flat([encoding.ids for encoding in encodings], 1)[:, 0]
-        spans = _flat([itertools.chain.from_iterable(encoding.offsets) for encoding in encodings], 2)
-        begin, end, doc_start = token_spans(docs)
-        shift = numpy.repeat(doc_start, counts)
-        alignment = align(begin, end, spans[:, 0] + shift, spans[:, 1] + shift, self.settings.pooling)
-        budget = self.settings.window - len(encoder.prefix) - len(encoder.suffix)
-        read_empty = self.settings.document == "cls" if read_empty is None else read_empty
-        windows = cut_windows(counts, budget, self.settings.overlap, read_empty=read_empty and bool(encoder.prefix))
-        return Pieces(ids, windows, alignment, len(docs))
+        with panics_are_errors(own.source):
+            found = encode_texts(cast("Pretrained", self.pretrained).tokenizer, docs)
+        budget = own.window - len(encoder.prefix) - len(encoder.suffix)
+        read_empty = own.document == "cls" if read_empty is None else read_empty
+        return cut_pieces(docs, found, budget, own.overlap, own.pooling, read_empty=read_empty and bool(encoder.prefix))
 
-    def predict(self, inputs: "Pieces") -> "tuple[Tensor, Tensor]":  # type: ignore[override]
+    def predict(self, inputs: Pieces) -> "tuple[Tensor, Tensor]":  # type: ignore[override]
         """RETURNS (Tuple[Tensor, Tensor]): Rows of tokens and docs, without autograd."""
         return self._predicting(lambda encoder: encoder(inputs, self._pass()), inputs)
 
@@ -193,7 +179,7 @@ class TransformerShim(TuningShim):
         how = replace(self._pass(), every_layer=True)
         return self._predicting(lambda encoder: encoder.rows_of_depths(inputs, how), inputs)
 
-    def _predicting(self, run: "Callable[[Encoder], _Rows]", inputs: "Pieces") -> "_Rows":
+    def _predicting(self, run: "Callable[[Encoder], _Rows]", inputs: Pieces) -> "_Rows":
         import torch
 
         encoder = self.encoder
@@ -205,7 +191,7 @@ class TransformerShim(TuningShim):
         return rows
 
     def begin_update(  # type: ignore[override]
-        self, inputs: "Pieces"
+        self, inputs: Pieces
     ) -> "tuple[tuple[Tensor, Tensor], Callable[[list[FloatsXd]], None]]":
         """RETURNS (Tuple[Tuple[Tensor, Tensor], Callable]): Rows of tokens and docs, and a callback that takes their
         gradients, and adds to those of the parameters."""
@@ -221,7 +207,7 @@ class TransformerShim(TuningShim):
 
         return outputs, backward
 
-    def piece_states(self, pieces: "Pieces", is_train: bool) -> "Tensor":
+    def piece_states(self, pieces: Pieces, is_train: bool) -> "Tensor":
         """States of all word pieces, for an objective that changes pieces: no states of lower layers are kept.
 
         pieces (Pieces): The batch.
@@ -236,6 +222,11 @@ class TransformerShim(TuningShim):
         self.encoder.eval()
         with torch.no_grad():
             return self.encoder.piece_states(pieces, self._pass())
+
+    @property
+    def one_pass(self) -> "Pass":
+        """RETURNS (Pass): The settings of a pass of all layers."""
+        return self._pass()
 
     def _pass(self, n_lower: int = 0, cache: "RowCache | None" = None) -> "Pass":
         from .encoder import Pass
@@ -354,8 +345,3 @@ def most_pieces(transformer: "PreTrainedModel") -> int | None:
         return int(positions.num_embeddings) - first
     most = getattr(transformer.config, "max_position_embeddings", None)
     return int(most) if isinstance(most, int) and most > 0 else None
-
-
-def _flat(runs: Iterable[Iterable[int]], width: int) -> NDArray[numpy.int64]:
-    """Numbers of all docs as one array of shape (n, width)."""
-    return numpy.fromiter(itertools.chain.from_iterable(runs), dtype=numpy.int64).reshape(-1, width)

@@ -14,12 +14,12 @@ from spacy.util import minibatch
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
+from ...backbones.cached_rows.repeats import RepeatedTexts
+from ...backbones.cached_rows.row_cache import CacheDtype, CacheSettings
 from ...backbones.encode import CachedEncoder, encode
 from ...backbones.links import Batch
 from ...backbones.own_backbone import replace_listener, replace_listener_config
 from ...backbones.pretrained_weights import load_pretrained
-from ...backbones.repeats import RepeatedTexts
-from ...backbones.row_cache import CacheDtype, CacheSettings
 from ...backbones.shims.torch_tuning import TuningShim
 from ...backbones.shims.tunable import tunable_shims
 from ...checks import COUNT_OR_NONE, require
@@ -207,6 +207,9 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "Backbone.update")
+        before_training = hooks_of(self.model).before_training
+        if before_training is not None:
+            before_training(self.model)
         self.steps.flush()
         self.steps.settle()
         self._require_weights()

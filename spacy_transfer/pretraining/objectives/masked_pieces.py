@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ...backbones.transformer.encoder import Pieces
+from ...backbones.transformer.pieces import Pieces
 from ...backbones.transformer.pretrained import Pretrained
 from ...backbones.transformer.transformer_shim import TransformerShim
 from ...corpora.raw_text import RawText

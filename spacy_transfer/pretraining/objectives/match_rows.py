@@ -13,8 +13,8 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from thinc.api import Model, get_torch_default_device, to_numpy, xp2torch
 
+from ...backbones.cached_rows.row_cache import CacheDtype, CacheSettings
 from ...backbones.encode import CachedEncoder, encode
-from ...backbones.row_cache import CacheDtype, CacheSettings
 from ...backbones.sources import resolve_source
 from ...checks import COUNT_OR_NONE, require
 from ...corpora.raw_text import RawText

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc
 
-from ...backbones.row_cache import CacheSettings
+from ...backbones.cached_rows.row_cache import CacheSettings
 from ...backbones.shims.tunable import tunable_shims
 from ...checks import Range, require
 from ...types import BackboneT

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...backbones.row_folder import rows_shared_in
+from ...backbones.cached_rows.row_folder import rows_shared_in
 from ...errors import Errors
 from .study import META, Claim, SamplerName, Search, make_sampler
 from .trial import Evaluation, train_trial

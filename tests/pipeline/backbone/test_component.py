@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import SGD, Adam
 
-from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, doc_key, weights_version
+from spacy_transfer.backbones.cached_rows.row_cache import CacheSettings, RowCache, doc_key, weights_version
 
 from ...pipelines import (
     HEADS,

@@ -12,11 +12,11 @@ from spacy.util import compile_infix_regex
 from thinc.api import Model, fix_random_seed
 
 from spacy_transfer.backbones import encode as encode_module
+from spacy_transfer.backbones.cached_rows.row_cache import CacheSettings
 from spacy_transfer.backbones.context import build_cnn_context_v1
 from spacy_transfer.backbones.encode import encode
 from spacy_transfer.backbones.hash_embed import build_hash_embed_backbone_v1
 from spacy_transfer.backbones.listeners import build_listener_v1
-from spacy_transfer.backbones.row_cache import CacheSettings
 from spacy_transfer.backbones.tok2vec import build_pipeline_backbone_v1
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 from spacy_transfer.backbones.vectors.vectors import build_vectors_backbone_v1

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...row_cache import RowCache, window_key
+from ...cached_rows.row_cache import RowCache, window_key
 from ..packed import can_pack
 from ..probes import are_close, options, predicting, rows_depend_on_padding, run, sample, undisturbed
 from .module_tree import find_layers

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from spacy_transfer.backbones.row_cache import CacheSettings, RowCache, window_key
+from spacy_transfer.backbones.cached_rows.row_cache import CacheSettings, RowCache, window_key
 from spacy_transfer.backbones.transformer.buffers import Buffers, can_buffer, can_buffer_embeddings
 from spacy_transfer.backbones.transformer.layers.layer_split import can_split, lower_states, upper_states
 from spacy_transfer.backbones.transformer.packed import can_pack, packed_states

@@ -14,8 +14,8 @@ from uuid import uuid4
 import numpy
 from thinc.api import Model, to_numpy
 
-from ..errors import Warnings
-from ..types import AnyModel, Config, Floats
+from ...errors import Warnings
+from ...types import AnyModel, Config, Floats
 
 _HEADER = struct.Struct("<16s16sII")
 """Key, checksum, rows and columns of what follows."""

@@ -15,9 +15,9 @@ from spacy.attrs import NORM, ORTH, SPACY
 from spacy.tokens import Doc
 from thinc.api import Model, to_numpy
 
-from ..errors import Warnings
-from ..transient import Transient
-from ..types import Floats
+from ...errors import Warnings
+from ...transient import Transient
+from ...types import Floats
 from .row_folder import RowFolder
 
 CacheDtype = Literal["float32", "float16"]

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from thinc.api import Linear
 
-from spacy_transfer.backbones.row_cache import CacheSettings, RowCache
-from spacy_transfer.backbones.row_folder import RowFolder, rows_shared_in, shared_rows
+from spacy_transfer.backbones.cached_rows.row_cache import CacheSettings, RowCache
+from spacy_transfer.backbones.cached_rows.row_folder import RowFolder, rows_shared_in, shared_rows
 
-from ..pipelines import backbone_config, make_examples
+from ...pipelines import backbone_config, make_examples
 
 KEYS = [bytes([i]) * 16 for i in range(20)]
 MOST = 2**20

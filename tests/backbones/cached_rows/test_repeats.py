@@ -6,10 +6,10 @@ import numpy
 import pytest
 import torch
 
-from spacy_transfer.backbones import repeats
+from spacy_transfer.backbones.cached_rows import repeats
 from spacy_transfer.backbones.encode import encode
 
-from ..pipelines import TEXTS, make_pipeline
+from ...pipelines import TEXTS, make_pipeline
 
 STREAM = [TEXTS[i] for i in (0, 1, 0, 2, 1, 0, 3, 3, 2)] + ["", "  ", ""]
 

@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats1d, Floats2d
 
-from ..types import Encoded
+from ...types import Encoded
 from .row_cache import doc_key, weights_version
 
 # A stream without repeated texts keeps no more than this. The bound grows as long as at least so many texts repeat.
