@@ -42,7 +42,7 @@ def split(rows: Sequence[Row], given: Split, seed: int) -> tuple[Split, int, int
 def strata(rows: Sequence[Row]) -> list[str]:
     """RETURNS (List[str]): What each row counts for: its rarest label, or the fifth of its number."""
     scores = [row.score for row in rows if row.score is not None]
-    edges = numpy.quantile(scores, numpy.linspace(0, 1, _BINS + 1)[1:-1]) if scores else []
+    edges = numpy.quantile(scores or [0.0], numpy.linspace(0, 1, _BINS + 1)[1:-1])
     labels = [{*row.labels, *(label for _, _, label in row.spans)} for row in rows]
     counts = Counter(label for each in labels for label in each)
     return [

@@ -1,9 +1,10 @@
 """Files with tokens, read by spaCy's own converters: CoNLL, IOB, CoNLL-U; and .spacy files."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 from spacy.tokens import Doc, DocBin
 from spacy.training import converters
@@ -69,7 +70,8 @@ def _docs(path: Path) -> Iterator[Doc]:
 def _of_docs(docs: Iterable[Doc], unit: str) -> Iterator[Row]:
     for number, doc in enumerate(docs, start=1):
         tags = tuple(token.tag_ for token in doc)
-        score = doc.user_data.get(("._.", _SCORE, None, None))
+        values = cast("Mapping[object, object]", doc.user_data)
+        score = values.get(("._.", _SCORE, None, None))
         yield Row(
             f"{unit} {number}",
             doc.text,
