@@ -25,6 +25,7 @@ GIVEN = {
     "TransformerBackbone": {"source": "x"},
     "VectorsBackbone": {"source": "x"},
     "PipelineBackbone": {"source": "x"},
+    "OnnxBackbone": {"original": "x"},
     "TransformerModel": {"name": "x", "get_spans": SPANS},
     "Tok2VecTransformer": {"name": "x", "get_spans": SPANS, "pooling": {"@layers": "reduce_mean.v1"}},
     "OwnBackbone": {"backbone": BACKBONE},

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from .._compat import quiet_loading
 from ..backbones.sources import resolve_source
-from ..backbones.transformer.source_checks import check_finite, check_folder, read_config
-from ..backbones.transformer.tokenizer_checks import as_transformers
+from ..backbones.transformer.reading.source_checks import check_finite, check_folder, read_config
+from ..backbones.transformer.reading.tokenizer_checks import as_transformers
 from ..errors import Errors, Warnings
 from ..integrity import seal_folder
 from ..types import Config, Floats, Ints

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..backbones.pretrained_weights import PRETRAINING, load_pretrained
 from ..backbones.shims.safetensors_shim import load_state
 from ..backbones.transformer.pretrained import Pretrained
-from ..backbones.transformer.tokenizer_checks import as_transformers
+from ..backbones.transformer.reading.tokenizer_checks import as_transformers
 from ..backbones.transformer.transformer_shim import TransformerShim, most_pieces
 from ..errors import Errors, Warnings
 from ..integrity import seal_folder

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from .exports import LeftOut
+from .annotation_exports import LeftOut
 from .labelled_rows import Row, SpanOf
 from .near_duplicates import normalised
 

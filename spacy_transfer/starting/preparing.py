@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..errors import Errors
-from .exports import LeftOut
+from .annotation_exports import LeftOut
 from .findings import Line, examine, label_counts, lengths, places, rare_labels
 from .labelled_rows import Row
 from .make_docs import Moved, to_docs

@@ -12,9 +12,9 @@ from spacy.tokens import Doc
 from thinc.api import Config
 
 from ..errors import Errors
+from .annotation_exports import LeftOut
 from .choice import Choice, in_words
 from .config_blocks import make_config
-from .exports import LeftOut
 from .labelled_rows import Row
 from .make_docs import write_docs
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Errors
+from .annotation_exports import LeftOut, read_export
 from .columns import Columns, guess, has_columns, to_rows
-from .exports import LeftOut, read_export
 from .labelled_rows import Found, Row, Table
 from .tables import DELIMITED, EXCEL, JSON, decode, is_saved_dataset, read_saved_dataset, read_table
 from .token_files import SUFFIXES, read_tokens

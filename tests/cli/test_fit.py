@@ -141,4 +141,4 @@ def test_the_command_is_found_by_spacy():
     """spaCy imports what stands in that registry."""
     assert registry.cli.get("transfer_fit").__name__ == "spacy_transfer.cli.fit"
     out = CliRunner().invoke(app, ["transfer", "fit", "--help"]).output
-    assert "OUTPUT_PATH" in out and "--gpu-id" in out and "--code" in out
+    assert "{OUT}" in out and "--gpu-id" in out and "--code" in out

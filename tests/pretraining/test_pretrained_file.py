@@ -125,7 +125,7 @@ def test_an_adapter_alone_moves_and_the_file_is_merged_without_it(tiny_bert, tmp
     file = run(tmp_path / "a", write_texts(tmp_path / "raw.txt"), backbone, OBJECTIVE, epochs=1)
     with_adapter = shim_of(tiny_bert, file, tuning=Tuning(adapter={"method": "lora", "r": 2}))
     source = shim_of(tiny_bert).encoder.state_dict()
-    base = with_adapter._own_state()
+    base = with_adapter.own_state()
     assert all(torch.equal(source[name], base[name]) for name in source)
     merged = shim_of(tiny_bert, file).encoder.state_dict()
     others = {name for name in source if not torch.equal(source[name], merged[name])}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import spacy
 import srsly
+from spacy.cli.init_config import init_config
 from spacy.cli.train import train
 from thinc.api import Config
 
@@ -135,7 +136,7 @@ def test_the_stock_command_after_a_kill(tmp_path):
     write_data(tmp_path)
     config = tmp_path / "tagger.cfg"
     block = {"@callbacks": "spacy-transfer.Resume.v1", "every_steps": 2, "minutes": 0}
-    spacy.cli.init_config.init_config(lang="en", pipeline=["tagger"]).to_disk(tmp_path / "full.cfg")
+    init_config(lang="en", pipeline=["tagger"]).to_disk(tmp_path / "full.cfg")
     full = Config().from_disk(tmp_path / "full.cfg", interpolate=False)
     full["initialize"]["after_init"] = block
     full["paths"].update(train=str(tmp_path / "train.spacy"), dev=str(tmp_path / "dev.spacy"))

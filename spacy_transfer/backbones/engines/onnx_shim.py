@@ -17,7 +17,7 @@ from ...integrity import seal, unpack
 from ...types import Floats
 from ..transformer.memory import FreeMemory
 from ..transformer.pieces import Pieces, cut_pieces, encode_texts, ranges
-from ..transformer.tokenizer_checks import panics_are_errors, read_tokenizer
+from ..transformer.reading.tokenizer_checks import panics_are_errors, read_tokenizer
 from ..transformer.windows import batch_windows
 from .batches import feed, mean_rows
 

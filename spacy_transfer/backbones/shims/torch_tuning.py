@@ -46,7 +46,7 @@ class TuningShim(Tunable, SafetensorsShim):
 
         install (Callable[[Optional[Config]], None]): Installs it with an adapter.
         """
-        from ..transformer.source_checks import check_finite
+        from ..transformer.reading.source_checks import check_finite
 
         adapter, tensors = None if self.tuning is None else self.tuning.adapter, None
         if adapter is not None and adapter.get("source"):

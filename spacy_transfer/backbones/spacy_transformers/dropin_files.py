@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...errors import Errors
 from ...types import HFTokenizer
-from ..transformer.source_checks import check_counts, forget_code, read_config
-from ..transformer.tokenizer_checks import panics_are_errors, read_tokenizer, refuse_own_tokenizer
+from ..transformer.reading.source_checks import check_counts, forget_code, read_config
+from ..transformer.reading.tokenizer_checks import panics_are_errors, read_tokenizer, refuse_own_tokenizer
 from .pipeline_checks import is_plain_name
 
 if TYPE_CHECKING:

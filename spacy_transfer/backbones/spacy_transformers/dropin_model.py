@@ -18,8 +18,8 @@ from ...types import Config
 from ..cached_rows.row_cache import CacheSettings
 from ..sources import resolve_path, resolve_source
 from ..transformer.precision import Precision
-from ..transformer.source_checks import check_config, check_finite, check_folder, forget_code, read_config
-from ..transformer.tokenizer_checks import check_ids, read_tokenizer, refuse_own_tokenizer
+from ..transformer.reading.source_checks import check_config, check_finite, check_folder, forget_code, read_config
+from ..transformer.reading.tokenizer_checks import check_ids, read_tokenizer, refuse_own_tokenizer
 from .dropin_shim import DropInShim
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from ..transformer.layers.layer_split import can_split, kept_states, upper_outpu
 from ..transformer.precision import Precision, autocast_to, check_precision
 from ..transformer.pretrained import build_encoder, read_weights
 from ..transformer.probes import check_autocast
-from ..transformer.source_checks import Fields, check_finite, check_forward, check_header
-from ..transformer.tokenizer_checks import check_ids
+from ..transformer.reading.source_checks import Fields, check_finite, check_forward, check_header
+from ..transformer.reading.tokenizer_checks import check_ids
 from .dropin_files import read_files, write_files
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import srsly
 
 from ...errors import Errors
 from ...types import Config
-from ..transformer.source_checks import check_config
+from ..transformer.reading.source_checks import check_config
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 

@@ -19,7 +19,7 @@ from ..shims.safetensors_shim import dump_state, read_metadata, read_state
 from ..sources import Source, check_unchanged, fingerprint, reading_again, resolve_source
 from ..spacy_transformers.pipeline_checks import check_pipeline
 from .layers.module_tree import LayerLists, cut_config, find_layers
-from .source_checks import (
+from .reading.source_checks import (
     Fields,
     check_finite,
     check_folder,
@@ -29,7 +29,7 @@ from .source_checks import (
     forget_code,
     make_config,
 )
-from .tokenizer_checks import check_ids, panics_are_errors, read_tokenizer, refuse_own_tokenizer
+from .reading.tokenizer_checks import check_ids, panics_are_errors, read_tokenizer, refuse_own_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

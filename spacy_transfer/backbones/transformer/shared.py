@@ -15,7 +15,7 @@ from ...types import Config
 from ..bases import Base, find_base, may_download, missing
 from ..shims.safetensors_shim import read_state
 from .pretrained import Pretrained, read_header, read_source
-from .source_checks import Fields, check_finite, check_header
+from .reading.source_checks import Fields, check_finite, check_header
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

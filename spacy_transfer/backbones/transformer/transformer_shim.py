@@ -23,7 +23,7 @@ from ..shims.safetensors_shim import dump_tensors, load_tensors, read_shapes
 from ..shims.torch_tuning import TuningShim
 from .memory import FreeMemory
 from .pieces import Pieces, cut_pieces, encode_texts
-from .tokenizer_checks import panics_are_errors
+from .reading.tokenizer_checks import panics_are_errors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from thinc.api import Model, deserialize_attr
 
 from ...errors import Errors
 from ...types import Config
-from ..transformer.tokenizer_checks import read_tokenizer
+from ..transformer.reading.tokenizer_checks import read_tokenizer
 
 Floats = NDArray[numpy.float32]
 MakeRow = Callable[[str], "Floats | None"]

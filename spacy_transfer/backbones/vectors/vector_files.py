@@ -20,7 +20,7 @@ from ...extras import import_extra
 from ...installed import like
 from ...types import Config
 from ..sources import resolve_path
-from ..transformer.tokenizer_checks import check_patterns
+from ..transformer.reading.tokenizer_checks import check_patterns
 from .word2vec import open_packed, read_word2vec
 
 Floats = NDArray[numpy.float32]

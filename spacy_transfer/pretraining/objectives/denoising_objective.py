@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...backbones.encode import encode
 from ...backbones.transformer.pretrained import Pretrained
-from ...backbones.transformer.tokenizer_checks import panics_are_errors
+from ...backbones.transformer.reading.tokenizer_checks import panics_are_errors
 from ...backbones.transformer.transformer import TransformerShim
 from ...corpora.raw_text import RawText
 from ...types import BackboneT, Config, Encoded

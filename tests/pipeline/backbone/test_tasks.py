@@ -53,7 +53,7 @@ def build(sources, tiny_bert):  # noqa: F811
         if name != "HashEmbedBackbone":
             model["source"] = tiny_bert if file is None else str(sources / file)
         nlp = spacy.blank("en")
-        nlp.add_pipe("transfer_backbone", config={"model": model, **settings})
+        nlp.add_pipe("transfer_backbone", config={"model": model, "frozen": False, **settings})
         for head in heads:
             factory = head.split()[-1]
             known = {**HEADS, **(models or {})}

@@ -217,7 +217,9 @@ def test_a_student_of_texts_alone_becomes_like_its_teacher(teachers, tiny_bert, 
         teacher, optimizer = spacy.load(teachers(kind)), Adam(0.1)
         assert sorted(pipe.labels) == sorted(teacher.get_pipe(name).labels)
         examples = list(reader(student))
-        for _ in range(100):
+        # A teacher of few steps is unsure of some tags: the last steps are small.
+        for rate in [0.1] * 100 + [0.01] * 100:
+            optimizer.learn_rate = rate
             step(student, examples, optimizer)
         for mine, other in zip(student.pipe(texts), teacher.pipe(texts), strict=True):
             assert mine.cats == pytest.approx(other.cats, abs=0.05)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..._compat import no_initial_weights
-from ...errors import Errors, Warnings
-from ...types import Config
+from ...._compat import no_initial_weights
+from ....errors import Errors, Warnings
+from ....types import Config
 
 if TYPE_CHECKING:
     from torch import Tensor

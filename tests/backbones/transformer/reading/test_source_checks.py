@@ -16,7 +16,7 @@ from spacy.tokens import Doc
 from spacy_transfer.backbones.shims.safetensors_shim import dump_tensors, read_metadata, read_state
 from spacy_transfer.backbones.sources import resolve_package, resolve_source
 from spacy_transfer.backbones.transformer.pretrained import rebuild
-from spacy_transfer.backbones.transformer.tokenizer_checks import read_tokenizer
+from spacy_transfer.backbones.transformer.reading.tokenizer_checks import read_tokenizer
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 from spacy_transfer.backbones.vectors.vector_files import read_vectors
 from spacy_transfer.huggingface.files import read_checkpoint

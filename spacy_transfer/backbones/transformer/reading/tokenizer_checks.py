@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ...errors import Errors
-from ...types import HFTokenizer
+from ....errors import Errors
+from ....types import HFTokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from .pretrained import Pretrained
+    from ..pretrained import Pretrained
 
 # At this length catastrophic backtracking reaches the limit of the library of regular expressions in half a second.
 _LONG = 64
