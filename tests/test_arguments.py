@@ -93,6 +93,7 @@ FINE = {
     "Cosine.warmup_share": [0],
     "OneCycle.warmup_share": [0],
     "SolveHead.share": [0],
+    "Resume.every_steps": [0],
     "VectorsBackbone.prune": [0],
     "InverseSqrt.warmup_steps": [],
 }

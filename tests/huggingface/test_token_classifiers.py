@@ -13,6 +13,7 @@ from spacy.training import Example
 from spacy_transfer.huggingface.convert import from_hf
 from spacy_transfer.huggingface.export import to_hf
 from spacy_transfer.huggingface.token_classifiers import token_logits
+from spacy_transfer.tuning.optimizers import adamw_v1
 
 from ..checkpoints import KINDS, POSITIONS, edit_config, write_checkpoint
 from ..pipelines import backbone_config, step
@@ -265,8 +266,8 @@ def test_it_learns_further(labels, tmp_path):
     output = nlp.get_pipe("transfer_ner").model.get_ref("output")
     lowest = encoder.transformer.embeddings.word_embeddings.weight
     old, old_lowest = output.get_param("W").copy(), lowest.detach().clone()
-    optimizer = nlp.resume_training()
-    optimizer.learn_rate = 0.01
+    # With an optimizer of Thinc's the encoder would stay frozen at this rate.
+    optimizer = nlp.resume_training(sgd=adamw_v1(learn_rate=0.01))
     losses = [step(nlp, examples, optimizer)["transfer_ner"]]
     assert abs(output.get_param("W") - old).max() > 1e-4
     assert (lowest.detach() - old_lowest).abs().max() > 1e-4

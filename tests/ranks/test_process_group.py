@@ -37,10 +37,12 @@ def restarts(rank, port):
 
     from torch.distributed import TCPStore
 
-    store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=30))
-    first = _agree_on_round(store, rank, 2, 30)
+    store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=120))
+    first = _agree_on_round(store, rank, 2, 120)
+    store.set(f"ended {rank}", "")
+    store.wait(["ended 0", "ended 1"])  # The launcher ends all ranks before it starts them again.
     time.sleep(0.3 * rank)
-    return first, _agree_on_round(store, rank, 2, 30)
+    return first, _agree_on_round(store, rank, 2, 120)
 
 
 def test_what_earlier_ranks_have_written_is_not_read():
