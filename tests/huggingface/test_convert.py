@@ -14,7 +14,6 @@ from spacy.training import Example
 
 from spacy_transfer.huggingface.convert import from_hf, logits
 from spacy_transfer.huggingface.export import to_hf
-from spacy_transfer.tuning.optimizers import adamw_v1
 
 from ..checkpoints import KINDS, LABELS, POSITIONS, edit_config, to_bin, write_checkpoint
 from ..pipelines import backbone_config, make_pipeline, step
@@ -198,14 +197,17 @@ def test_a_saved_pipeline_needs_no_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("kind", ["Bert", "Electra"])
 def test_it_learns_further(kind, tmp_path):
-    nlp = from_hf(write_checkpoint(tmp_path / kind, kind))
+    from_hf(write_checkpoint(tmp_path / kind, kind)).to_disk(tmp_path / "pipeline")
+    # Else the encoder would stay frozen, at this rate.
+    trained = {"components.transfer_backbone.frozen": False}
+    nlp = spacy.load(tmp_path / "pipeline", config=trained)
     texts = {"sport": "the cat wins", "trade": "a dog is sold", "art": "they paint birds"}
     examples = [
         Example.from_dict(nlp.make_doc(text), {"cats": {other: float(other == label) for other in LABELS}})
         for label, text in texts.items()
     ]
-    # With an optimizer of Thinc's the encoder would stay frozen at this rate.
-    optimizer = nlp.resume_training(sgd=adamw_v1(learn_rate=0.01))
+    optimizer = nlp.resume_training()
+    optimizer.learn_rate = 0.01
     model = nlp.get_pipe("transfer_textcat").model
     encoder = nlp.get_pipe("transfer_backbone").model.shims[0].encoder
     layers = [layer for layer in model.walk() if layer.has_param("W")]
