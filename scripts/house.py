@@ -2,7 +2,7 @@
 
     python scripts/house.py [--root FOLDER]
 
-A step is `nlp.update` on one batch with two heads on a tiny BERT, the third of a training; what is counted are calls
+A step is `nlp.update` on one batch with two heads on a tiny BERT, the fifth of a training; what is counted are calls
 of functions of the package, the files they stand in, and how often a call goes from one file to another.
 """
 
@@ -85,7 +85,7 @@ def trace(package: Path) -> dict[str, int]:
         examples.append(Example(nlp.make_doc(text), doc))
     nlp.initialize(lambda: examples)
     optimizer = spacy.registry.get("optimizers", "spacy-transfer.AdamW.v1")(learn_rate=1e-3)
-    for _ in range(2):
+    for _ in range(4):
         nlp.update(examples, sgd=optimizer)
     seen: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What the corpora of a config hold for the heads of this package, which `spacy debug data` does not know."""
+"""Labels and examples in the corpora of a config, for the heads that `spacy debug data` does not know."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

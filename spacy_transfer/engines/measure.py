@@ -1,4 +1,4 @@
-"""What a way to run a pipeline gives: words a second, and how much of the pipeline's own scores is lost."""
+"""Measures a way to run a pipeline: words a second, and the points of the pipeline's own scores that are lost."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""What has changed since a checkpoint was written: config, data, weights at the start, versions."""
+"""Changes since a checkpoint was written: config, data, weights at the start, versions."""
 
 import platform
 from collections.abc import Mapping

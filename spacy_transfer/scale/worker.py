@@ -1,4 +1,4 @@
-"""What every process does, whoever starts it: load the pipeline, annotate shards."""
+"""The work of each process, whatever starts it: load the pipeline, annotate shards."""
 
 import contextlib
 import socket

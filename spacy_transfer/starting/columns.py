@@ -1,4 +1,4 @@
-"""Which column holds the text, which the label, and what is to be learned: guessed, or as given."""
+"""The columns of the text and of the label, and the task: guessed, or as given."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What is wrong with rows, how often, and what was done about it. Nothing is dropped without a word."""
+"""Faults of labelled rows: their kinds, their counts, and what was done. Nothing is dropped without a word."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What DATA is: a file, a folder of splits, a folder per label, or a saved data set; read into rows by split."""
+"""Reads DATA into rows by split: a file, a folder of splits, a folder per label, or a saved data set."""
 
 from collections.abc import Sequence
 from pathlib import Path

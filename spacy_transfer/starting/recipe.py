@@ -1,4 +1,4 @@
-"""What a config is made for: task, backbone, tuning and head, and the numbers that go with them."""
+"""The choices that make a config: task, backbone, tuning and head, and the numbers that go with them."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, get_args

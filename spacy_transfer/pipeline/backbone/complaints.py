@@ -1,4 +1,4 @@
-"""What a backbone says when it is initialised, if a pipeline or its data are not what somebody thinks."""
+"""Errors and warnings at a backbone's initialisation: no texts, a pipeline without listeners, files of another kind."""
 
 import re
 import warnings
