@@ -1,4 +1,4 @@
-"""Errors and warnings at a backbone's initialisation: no texts, a pipeline without listeners, files of another kind."""
+"""Errors and warnings at a backbone's initialisation: no texts, heads that do not listen, a source with a fault."""
 
 import re
 import warnings
