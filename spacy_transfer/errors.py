@@ -1450,6 +1450,10 @@ class Errors(metaclass=_Coded):
         "The checkpoint does not fit this pipeline: {name} has the shape {found} here, and {saved} there. Use the "
         "config and data that it was written with, or remove its folder to begin anew."
     )
+    T947 = (
+        "initialize.after_init: spacy-transfer.Resume.v1 is for a training in one process, and there are {size} ranks "
+        "(WORLD_SIZE). Remove the block, or start the training without torchrun."
+    )
     T920 = "initialize.components.{name}.label_texts is set, but {lacks}. {way}, or remove label_texts."
     T921 = (
         'initialize.components.{name}.label_texts = {found!r}: it must be "names" (the names of the labels), a dict of '
