@@ -129,3 +129,7 @@ def test_every_public_name_is_in_the_reference():
         assert f"`{path.stem}`" in REFERENCE, path
     for name in spacy_transfer.__all__:
         assert f"`spacy_transfer.{name}`" in REFERENCE, name
+
+
+def test_the_citation_has_the_version():
+    assert f"version: {spacy_transfer.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf8")
