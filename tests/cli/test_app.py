@@ -1,6 +1,7 @@
 """All commands speak alike: a line in the list, an example, the same options for the same things, exit codes."""
 
 import re
+from typing import get_type_hints
 
 import pytest
 import typer
@@ -39,7 +40,8 @@ def test_each_command_has_a_line_an_example_and_the_same_options(name):
     assert name in NO_GPU or {"--code", "-c", "--gpu-id", "-g"} <= own
     for param in command.params:
         if "-n" in param.opts:
-            assert param.default is None or isinstance(param.default, int)  # A number: how many.
+            # A number: how many.
+            assert get_type_hints(command.callback)[param.name] in (int, int | None)
         if "-o" in param.opts:
             assert "--output" in param.opts
         assert param.name != "seed" or "--seed" in param.opts
