@@ -123,8 +123,9 @@ def run_kinds(args: argparse.Namespace) -> None:
 
 
 def kill_at_operation(number: int) -> None:
-    """From now on, kill this process at so many operations on files: opened, made, renamed, linked or removed."""
-    seen = 0
+    """From now on, kill this process at so many operations on files: opened, made, renamed, linked or removed. With 0
+    they are counted instead, in the file COUNT."""
+    seen, file = 0, os.open(COUNT, os.O_WRONLY | os.O_CREAT) if number == 0 else -1
 
     def hook(event: str, args: tuple[object, ...]) -> None:
         nonlocal seen
@@ -133,7 +134,8 @@ def kill_at_operation(number: int) -> None:
             seen += 1
             if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            COUNT.write_text(str(seen)) if number == 0 and event != "open" else None
+            if number == 0:
+                os.pwrite(file, str(seen).encode(), 0)  # To open the file here would be an operation of its own.
 
     sys.addaudithook(hook)
 
