@@ -220,6 +220,15 @@ def test_training_goes_on_while_the_labels_get_likelier(data, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_training_ends_where_the_likelihood_hardly_grows(data, tmp_path, capsys):
+    """The texts that are trained on get likelier with each step; gains below a hundredth do not count."""
+    steps = {"training.max_steps": 2000, "training.eval_frequency": 10, "training.patience": 30}
+    run("textcat_vectors", data, tmp_path / "out", **steps, **{"training.optimizer.learn_rate": 0.03})
+    evaluations = re.findall(r"^ *\d+ +(\d+) +\d", capsys.readouterr().out, re.MULTILINE)
+    assert 30 < int(evaluations[-1]) < 1000
+    assert spacy.load(tmp_path / "out" / "model-best").meta["performance"]["cats_likelihood"] > 0.9
+
+
 @pytest.mark.parametrize("surgery", [None, "pcgrad"])
 def test_several_tasks_are_in_the_log_each_on_its_own(surgery, data, tmp_path, capsys):
     """With its loss and weight; no text trains two, so they meet where parameters' gradients are compared."""

@@ -30,8 +30,9 @@ def create_textcat_scorer_v1(*, exclusive_classes: bool = True, bins: int = BINS
     component's cfg) count for precision, recall and F1.
 
     `cats_likelihood` is the likelihood of the gold labels: the geometric mean over the same decisions, between 0 and 1.
-    With a small weight it decides between pipelines whose labels are equally right. Else spaCy saves the latest of
-    them, and counts `patience` from the earliest. A score below 1e-7, or one that is not finite, counts as 1e-7.
+    With a small weight it decides between pipelines whose labels are equally right. It is rounded to two decimals:
+    spaCy saves the latest of equal scores, and counts `patience` from the earliest, so that smaller gains do not keep a
+    training going. A score below 1e-7, or one that is not finite, counts as 1e-7.
 
     exclusive_classes (bool): Labels exclude each other.
     bins (int): Of the calibration error.
@@ -137,7 +138,7 @@ def _likelihood(examples: Sequence[Example], labels: Sequence[str], exclusive: b
             found += [truth * _log(score) + (1.0 - truth) * _log(1.0 - score) for truth, score in given]
         elif cats and _is_known(gold):
             found.append(sum(truth * _log(cats.get(label, 0.0)) for label, truth in gold.items() if truth))
-    return math.exp(sum(found) / len(found)) if found else None
+    return round(math.exp(sum(found) / len(found)), 2) if found else None
 
 
 def _log(score: float) -> float:

@@ -265,10 +265,11 @@ def test_a_score_that_is_not_a_number_wins_nothing(nlp, exclusive):
     assert score_textcat(examples, exclusive_classes=exclusive, **settings)["cats_ece"] is None
 
 
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_the_likelihood_is_torchs(nlp, exclusive):
+def test_the_likelihood_is_torchs(nlp, exclusive, seed):
     """The mean cross-entropy by torch, for labels of one doc and soft labels; docs without gold do not count."""
-    labels, rng = ["pet", "car", "sun"], numpy.random.default_rng(0)
+    labels, rng = ["pet", "car", "sun"], numpy.random.default_rng(seed)
     logits = torch.tensor(rng.normal(size=(5, 3)))
     scores = logits.softmax(1) if exclusive else logits.sigmoid()
     gold = (
@@ -285,13 +286,12 @@ def test_the_likelihood_is_torchs(nlp, exclusive):
         nll = torch.nn.functional.cross_entropy(logits[:4], gold)
     else:
         nll = torch.nn.functional.binary_cross_entropy(scores[:4], gold)
-    assert score_textcat(examples, **settings)["cats_likelihood"] == pytest.approx(math.exp(-nll), rel=1e-9)
+    assert score_textcat(examples, **settings)["cats_likelihood"] == round(math.exp(-nll), 2)
     assert score_textcat(examples[4:], **settings)["cats_likelihood"] is None
     for wrong in (0.0, math.nan):
         examples[0].predicted.cats = dict.fromkeys(labels, wrong)
         examples[0].reference.cats = {"pet": 1.0, "car": 0.0, "sun": 0.0}
-        least = score_textcat(examples[:1], **settings)["cats_likelihood"]
-        assert 0.0 < least <= (1e-7 if exclusive or wrong else 5e-3) * 1.01
+        assert score_textcat(examples[:1], **settings)["cats_likelihood"] == 0.0
 
 
 def test_gold_that_is_not_a_number_is_refused(tiny_bert):
