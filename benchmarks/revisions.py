@@ -2,10 +2,10 @@
 
     python benchmarks/revisions.py REVISION --texts FILE [--most 500] [--rounds 5]
 
-FILE holds one text a line (.gz works). The other revision is built into a folder of its own by pip, without network. Each
-measurement is a process: MiniLM under one classifier predicts the texts, is fine-tuned on them by AdamW, and is trained
-with a frozen encoder whose rows are cached. Rows are the medians of the ratios of processes that ran one after the
-other; peak memory is that of a process. More than 1 is better for speed, less than 1 for memory.
+FILE holds one text a line (.gz works). The other revision is built into a folder of its own by pip, without network.
+Each measurement is a process: MiniLM under one classifier predicts the texts, is fine-tuned on them by AdamW, and is
+trained with a frozen encoder whose rows are cached. Rows are the medians of the ratios of processes that ran one after
+the other; peak memory is that of a process. More than 1 is better for speed, less than 1 for memory.
 """
 
 import argparse
