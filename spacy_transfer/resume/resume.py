@@ -1,7 +1,6 @@
 """Resume.v1: a `spacy train` that was killed goes on when the same command is typed again."""
 
 import math
-import os
 from collections.abc import Callable
 from itertools import count
 from typing import Any, cast
@@ -11,7 +10,10 @@ from spacy.language import Language
 from thinc.api import Config, Optimizer
 
 from ..errors import Errors
-from .training import Batcher, BeforeUpdate, Logger, Settings, Training
+from ..pretraining.running import running_pretraining
+from .resumed_pretraining import ResumedPretraining
+from .settings import Settings
+from .training import Batcher, BeforeUpdate, Logger, Training
 
 _NAME = "spacy-transfer.resume.{}"
 _trainings: dict[int, Training] = {}
@@ -38,19 +40,19 @@ def create_resume_v1(
     then (Optional[Callable[[Language], None]]): Another callback for `after_init`, which is called first: spaCy has one
         place for both.
     RETURNS (Callable[[Language], None]): The callback.
-    RAISES (ValueError): When neither steps nor minutes are given, or at its call in one of several ranks.
+    RAISES (ValueError): When neither steps nor minutes are given.
     """
     if every_steps < 0 or not 0 <= minutes < math.inf or not (every_steps or minutes):
         raise ValueError(Errors.T943.format(every_steps=every_steps, minutes=minutes))
     settings = Settings(path, every_steps, float(minutes), despite_changes)
 
     def prepare(nlp: Language) -> None:
-        size = os.environ.get("WORLD_SIZE", "1")
-        if size != "1":
-            # Only one rank knows the output folder, where checkpoints are.
-            raise ValueError(Errors.T947.format(size=size))
         if then is not None:
             then(nlp)
+        running = running_pretraining()
+        if running is not None:
+            ResumedPretraining(nlp, settings, running)
+            return
         number = next(_numbers)
         training = Training(nlp, settings, close=lambda: _trainings.pop(number, None))
         for old, other in list(_trainings.items()):
