@@ -1467,6 +1467,10 @@ class Errors(metaclass=_Coded):
         "initialize.after_init: Ranks.v1 shares a pretraining only with an objective of this package: others do not "
         "say what their loss is a mean over. Take one in pretraining.objective, or start without torchrun."
     )
+    T493 = (
+        "The checkpoint {path} was written by {other!r}. Give this command an output folder of its own, or another "
+        "path of Resume.v1."
+    )
     T920 = "initialize.components.{name}.label_texts is set, but {lacks}. {way}, or remove label_texts."
     T921 = (
         'initialize.components.{name}.label_texts = {found!r}: it must be "names" (the names of the labels), a dict of '

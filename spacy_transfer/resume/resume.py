@@ -1,4 +1,4 @@
-"""Resume.v1: a `spacy train` that was killed goes on when the same command is typed again."""
+"""Resume.v1: a `spacy train` or `spacy pretrain` that was killed goes on when the same command is typed again."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def create_resume_v1(
 ) -> Callable[[Language], None]:
     """For `[initialize.after_init]`: a training that was killed goes on when the same command is typed again, and ends
     with the same pipelines, byte for byte on a CPU. What is saved is whole or absent: model-best and model-last are
-    replaced in one step.
+    replaced in one step. `spacy pretrain` goes alike, and so does a training by ranks (`spacy-transfer.Ranks.v1`).
 
     path (Optional[str]): Folder of the checkpoints; null for `checkpoints` in the output folder.
     every_steps (int): Write a checkpoint every so many steps; 0 to go by minutes alone.

@@ -111,6 +111,8 @@ class ResumedPretraining:
         found = self._checkpoints.read()
         if found is None:
             return None
+        if _PART not in found.state.values:
+            raise ValueError(Errors.T493.format(path=found.path, other="spacy train"))
         saved = found.state.values[_PART]
         max_epochs = self._running.local("P")["max_epochs"]
         if saved["epoch"] >= max_epochs:

@@ -170,6 +170,8 @@ class Training:
 
     def _check(self, found: Checkpoint) -> None:
         values = found.state.values
+        if "training" not in values:
+            raise ValueError(Errors.T493.format(path=found.path, other="spacy pretrain"))
         saved = values["training"]
         max_steps = self._block["max_steps"]
         if max_steps and saved["step"] > max_steps:

@@ -10,6 +10,8 @@ from spacy.training.pretrain import pretrain
 
 from spacy_transfer.resume.checkpoints import Checkpoints
 from spacy_transfer.resume.resumed_pretraining import ResumedPretraining
+from spacy_transfer.resume.state import State
+from spacy_transfer.resume.whole_folders import remove
 
 from ..pretraining.pretrain import config as make_config
 from ..pretraining.pretrain import transformer, vectors_cnn, write_texts, write_vectors
@@ -120,6 +122,11 @@ def test_what_changed_is_refused_and_nothing_is_written(killed, caplog):
     with pytest.raises(ValueError, match=r"T940.*texts of pretraining\.corpus are others"):
         pretrain(config.copy(), output)
     assert contents(output) == before
+    kept = Checkpoints(output / "checkpoints")
+    kept.write(999, State({}, {"training": {}}), None)
+    with pytest.raises(ValueError, match=r"T493.*'spacy train'"):
+        pretrain(config.copy(), output)
+    remove(kept.folder / "checkpoint-000000999")
     raw.write_text("\n".join(raw.read_text().splitlines()[:30]))  # Fewer batches than were done.
     config["pretraining"]["max_epochs"] = 4
     config["initialize"]["after_init"]["despite_changes"] = True
