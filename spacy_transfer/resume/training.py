@@ -21,16 +21,16 @@ from thinc.api import Optimizer
 from .._compat import clean_output, intercept_output
 from ..errors import Errors, Warnings
 from ..ranks.shared_training import SharedTraining, shared_training_of
-from ..types import Config, Losses
+from ..types import Config
 from . import random_states
 from .agreement import Agreement
 from .changes import differences, environment, flat
 from .checkpoints import Checkpoint, Checkpoints
 from .draws import Draws
-from .examples_digest import ExamplesDigest
-from .saving import Saving, sorted_scores
+from .saving import Saving
 from .settings import Settings
 from .state import Keeper
+from .watched_pipeline import TrainingData, WatchedPipeline
 
 logger = logging.getLogger("spacy")
 
@@ -64,14 +64,11 @@ class Training:
         self._saving: Saving | None = None
         self._ranks: Agreement | None = None
         self._restore_spacy: Callable[[], None] = lambda: None
-        self._forget_pipeline: Callable[[], None] = lambda: None
-        self._draws, self._digest = Draws(), ExamplesDigest()
-        self._data: dict[str, str] = {}
+        self._watched: WatchedPipeline | None = None
+        self._draws, self._data = Draws(), TrainingData(settings)
         self._disabled: DisabledPipes | None = None
         self._rows: list[Config] = []
         self._step, self._words, self._seconds = -1, 0, 0
-        self._losses: Losses = {}
-        self._losses_before: Losses | None = None
         self._written = self._began = monotonic()
 
     @property
@@ -119,7 +116,7 @@ class Training:
 
         def setup(nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr) -> Any:
             log_row, finalize = self._logger_for_replay(inner)(nlp, stdout, stderr)
-            self._watch_pipeline(nlp)
+            self._watched = WatchedPipeline(nlp, self._data, self._rows)
 
             def log_step(info: Config | None) -> None:
                 self._step += 1
@@ -190,7 +187,7 @@ class Training:
 
     def _begin_replay(self, found: Checkpoint, output: Path | None) -> None:
         assert self._saving is not None
-        self._replayed = found
+        self._replayed = self._data.found = found
         saved = found.state.values["training"]
         self._rows, self._seconds = saved["rows"], saved["seconds"]
         self._draws.replay(found.state.arrays)
@@ -213,49 +210,18 @@ class Training:
             return inner
         return registry.resolve({"logger": block})["logger"]
 
-    def _watch_pipeline(self, nlp: Language) -> None:
-        """See losses in the course of a step, and development data. (Instances of Language have a __dict__.)"""
-        update, evaluate = nlp.update, nlp.evaluate
-        before: dict[str, Any] = {name: vars(nlp)[name] for name in ("update", "evaluate") if name in vars(nlp)}
-
-        def forget() -> None:
-            for name in ("update", "evaluate"):
-                vars(nlp).pop(name, None)
-            vars(nlp).update(before)
-
-        self._forget_pipeline = forget
-
-        def watched_update(*args: Any, **kwargs: Any) -> Any:
-            losses = kwargs.get("losses")
-            if losses is not None:
-                if self._losses_before:
-                    losses.update(self._losses_before)
-                self._losses_before, self._losses = None, losses
-            return update(*args, **kwargs)
-
-        def watched_evaluate(examples: Iterable[Example], **kwargs: Any) -> Config:
-            if "dev" not in self._data:
-                examples = list(examples)
-                self._compare("dev", _digest_of(examples))
-            if self.is_replay:
-                return dict(next(scores))
-            return sorted_scores(evaluate(examples, **kwargs))
-
-        scores = iter([row["other_scores"] for row in self._rows])
-        vars(nlp).update(update=watched_update, evaluate=watched_evaluate)
-
     # Batches
 
     def _batches(self, inner: Batcher, examples: Iterable[Example]) -> Iterator[list[Example]]:
         if self._draws.count == 0:
             self._draws.begin()
-        if self._block["max_epochs"] != -1 and "train" not in self._data:
+        if self._block["max_epochs"] != -1 and not self._data.has("train"):
             examples = examples if isinstance(examples, list) else list(examples)
-            self._compare("train", _digest_of(examples))
+            self._data.see("train", examples)
         for batch in inner(examples):
             if self._block["max_epochs"] == -1:
                 batch = list(batch)
-                self._digest.add(batch)
+                self._data.stream.add(batch)
             self._words += sum(len(example) for example in batch)
             self._draws.end()
             yield [] if self.is_replay else batch
@@ -267,31 +233,24 @@ class Training:
         if disabled is not None:
             disabled.restore()
 
-    def _compare(self, what: str, digest: str) -> None:
-        """Remember the checksum of data, and compare it with that in the checkpoint."""
-        self._data[what] = digest
-        if self._replayed is not None:
-            saved = self._replayed.state.values["training"]["data"].get(what)
-            if saved is not None and saved != digest:
-                self.settings.refuse([f"the examples of training.{what}_corpus are others"], self._replayed)
-
     # Steps
 
     def _log(self, info: Config | None, log_row: LogStep) -> None:
+        assert self._ranks is not None and self._watched is not None
         if info is not None:
             info = {**info, "words": self._words, "seconds": info["seconds"] + self._seconds}
             log_row(info)
             row = {key: value for key, value in info.items() if key not in _NOT_KEPT}
             self._rows.append({**row, "losses": dict(info["losses"])})
-            self._losses = {}
+            self._watched.losses = {}
         else:
             log_row(None)
-        assert self._ranks is not None
         if self.settings.is_due(self._ranks, self._step + 1, self._written):
             self._write()
 
     def _write(self) -> None:
         assert self._keeper is not None and self._optimizer is not None and self._ranks is not None
+        assert self._watched is not None
         self._written = monotonic()
         states = self._ranks.on_random_states(random_states.take(self._step))
         if self._checkpoints is None:  # Another rank writes.
@@ -301,8 +260,8 @@ class Training:
             "step": self._step,
             "rows": self._rows,
             "seconds": self._seconds + int(monotonic() - self._began),
-            "losses": self._losses,
-            "data": {**self._data, "stream": self._digest.value()},
+            "losses": self._watched.losses,
+            "data": self._data.values(),
             "config": self._flat,
             "environment": self._environment,
         }
@@ -324,14 +283,15 @@ class Training:
     def _end_replay(self, found: Checkpoint) -> None:
         """Set the state after the last step that is done."""
         assert self._keeper is not None and self._optimizer is not None and self._saving is not None
-        assert self._ranks is not None
+        assert self._ranks is not None and self._watched is not None
         saved = found.state.values["training"]
         if self._block["max_epochs"] == -1:
-            self._compare("stream", self._digest.value())
+            self._data.compare("stream", self._data.stream)
         self._enable()
         self._keeper.set(found.state, self._optimizer)
-        self._losses_before = saved["losses"]
-        self._replayed, self._draws.is_replay, self._saving.is_replay = None, False, False
+        self._watched.losses_before = saved["losses"]
+        self._replayed = self._data.found = None
+        self._draws.is_replay, self._saving.is_replay = False, False
         if self._shared is not None:
             self._shared.go_on(saved["step"])
         self._written = self._began = monotonic()
@@ -341,13 +301,8 @@ class Training:
         """The training is over, or has failed. spaCy still saves model-last."""
         self._restore_spacy()
         self._enable()
-        self._forget_pipeline()
+        if self._watched is not None:
+            self._watched.forget()
         if self._replayed is not None and sys.exc_info()[0] is None:
             logger.warning(Warnings.W942.format(step=self._step, path=self._replayed.path))
         self._close()
-
-
-def _digest_of(examples: Iterable[Example]) -> str:
-    digest = ExamplesDigest()
-    digest.add(examples)
-    return digest.value()
