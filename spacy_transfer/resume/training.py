@@ -143,6 +143,13 @@ class Training:
         """
         self._restore_spacy()
         self.nlp.config = self.config
+        try:
+            self._begin(output)
+        except BaseException:
+            self._close()
+            raise
+
+    def _begin(self, output: Path | None) -> None:
         self._keeper = Keeper(self.nlp, keeps_all=not self._is_seeded)
         self._saving = Saving(output)
         self._shared = shared_training_of(self.nlp)
