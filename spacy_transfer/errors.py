@@ -4,13 +4,14 @@ Codes by floor: T1xx sources, windows and transformer backbones (T144 to T160 si
 T227 to T253 bases of deltas, T254 to T270 ranks, T271 to T299 engines); T2xx vectors and pipeline backbones; T3xx heads
 (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are
 carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor,
-T43x heads that are taught, T438 to T449 what a pipeline lacks); T50x corpora, T51x and T52x several of them, T54x and
-T55x teachers and rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters,
-T65x anchors and gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x
-commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x retention; T80x new
-transformers, T81x word vectors, T82x pretraining, T84x and T85x its objectives, T86x pretrained files, T88x and T89x
-selection, T90x and T91x tune, T920 to T924 label texts, T925 to T929 few labels, T93x texts to label, T94x killed
-trainings, T96x and T97x texts to annotate, T98x and T99x new projects; W for warnings, by the same floors.
+T43x heads that are taught, T438 to T449 what a pipeline lacks, T49x ranks that go on); T50x corpora, T51x and T52x
+several of them, T54x and T55x teachers and rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and
+range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights and gradients of tasks, T68x and T69x
+importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and
+T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x and T85x its objectives, T86x
+pretrained files, T88x and T89x selection, T90x and T91x tune, T920 to T924 label texts, T925 to T929 few labels, T93x
+texts to label, T94x killed trainings, T96x and T97x texts to annotate, T98x and T99x new projects; W for warnings, by
+the same floors.
 """
 
 from typing import Any
@@ -1451,8 +1452,24 @@ class Errors(metaclass=_Coded):
         "config and data that it was written with, or remove its folder to begin anew."
     )
     T947 = (
-        "initialize.after_init: spacy-transfer.Resume.v1 is for a training in one process, and there are {size} ranks "
-        "(WORLD_SIZE). Remove the block, or start the training without torchrun."
+        "initialize.after_init has spacy-transfer.Resume.v1, but not spacy-transfer.Ranks.v1: the {size} processes "
+        "(WORLD_SIZE) would write the same files. Name Ranks.v1 in initialize.after_init.then, or start one process."
+    )
+    T490 = (
+        "Rank {rank} ({place}) cannot read the checkpoint {path}, which rank 0 goes on from: {error}. All machines "
+        "need a folder that they share, under one path. Name it in the path of Resume.v1, or remove it to begin anew."
+    )
+    T491 = (
+        "pretraining.max_epochs = {max_epochs}, but the checkpoint {path} was written in epoch {epoch} (from 0). Raise "
+        "max_epochs, or remove the folder of the checkpoints to begin anew."
+    )
+    T492 = (
+        "initialize.after_init: Ranks.v1 shares a pretraining only with an objective of this package: others do not "
+        "say what their loss is a mean over. Take one in pretraining.objective, or start without torchrun."
+    )
+    T493 = (
+        "The checkpoint {path} was written by {other!r}. Give this command an output folder of its own, or another "
+        "path of Resume.v1."
     )
     T920 = "initialize.components.{name}.label_texts is set, but {lacks}. {way}, or remove label_texts."
     T921 = (

@@ -23,11 +23,11 @@ FLOORS = {
     "huggingface": 4,
     "ranks": 4,
     "reports": 4,
-    "resume": 4,
+    "resume": 5,
     "scale": 4,
     "selection": 4,
     "starting": 4,
-    "cli": 5,
+    "cli": 6,
 }
 MOST_FILES = 16
 # Two sides of one thing: arrays and component, projection and gradients, work and command.

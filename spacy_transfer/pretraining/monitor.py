@@ -33,6 +33,11 @@ class Monitor:
         self._evaluated = -1
         self._start = self._epoch = 0.0
         self._total, self._count = 0.0, 0
+        self._is_silent = False
+
+    def silence(self) -> None:
+        """Say and write nothing: another process does."""
+        self._log, self._progress, self._is_silent = None, False, True
 
     def begin(self, pretraining: "Pretraining", reader: RawText | None) -> None:
         """At the first step, take the held-out docs and say their loss; at the first of an epoch, begin a bar.
@@ -42,7 +47,7 @@ class Monitor:
         """
         if self._pretraining is None:
             self._pretraining, self._reader, self._start = pretraining, reader, time.perf_counter()
-            self._docs = [] if reader is None else reader.held_out_docs()
+            self._docs = [] if reader is None or self._is_silent else reader.held_out_docs()
             self.evaluate()
             self._epoch = -1
         if reader is not None and reader.epoch != self._epoch:
@@ -52,6 +57,30 @@ class Monitor:
             self._bar = tqdm(
                 total=reader.n_docs, desc=f"Epoch {reader.epoch}", unit=" docs", leave=False, disable=hidden
             )
+
+    @property
+    def log(self) -> Path | None:
+        """RETURNS (Optional[Path]): The file of held-out losses."""
+        return self._log
+
+    def training_state(self) -> Config:
+        """RETURNS (Dict[str, Any]): What a pretraining that goes on needs, for JSON."""
+        first = None if self._first is None else [self._first.total, self._first.count]
+        seconds = time.perf_counter() - self._start
+        state = {"first": first, "evaluated": self._evaluated, "total": self._total, "count": self._count}
+        return {**state, "seconds": seconds}
+
+    def set_training_state(self, state: Config, pretraining: "Pretraining", reader: RawText | None) -> None:
+        """Begin with what `training_state` gave, as after the first step."""
+        from .objective import NOTHING, Measured
+
+        self._pretraining, self._reader, self._epoch = pretraining, reader, -1
+        self._docs = [] if reader is None or self._is_silent else reader.held_out_docs()
+        self._first = (
+            None if state["first"] is None else Measured(state["first"][0], state["first"][1], NOTHING.backprop)
+        )
+        self._evaluated, self._total, self._count = state["evaluated"], state["total"], state["count"]
+        self._start = time.perf_counter() - state["seconds"]
 
     def count(self, measured: "Measured", n_docs: int) -> None:
         """Add a training batch."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy
+from numpy.typing import NDArray
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
 from thinc.api import Model, Ops, Optimizer
@@ -34,11 +35,13 @@ class Measured:
     total (float): Its sum over all units.
     count (int): Number of units: masked words, texts, ...
     backprop (Callable[[], None]): Adds the gradient of the mean to the gradients of backbone and output layer.
+    is_of_all (bool): By ranks: whether this is the loss of the whole batch, and not of a rank's share.
     """
 
     total: float
     count: int
     backprop: Callable[[], None]
+    is_of_all: bool = False
 
     @property
     def mean(self) -> float:
@@ -48,6 +51,16 @@ class Measured:
 
 NOTHING = Measured(0.0, 0, lambda: None)
 """Of a batch with nothing to predict."""
+
+
+class Together(Protocol):
+    """The ranks of a pretraining by many processes (see `spacy-transfer.Ranks.v1`)."""
+
+    @property
+    def rank(self) -> int: ...
+
+    def gather_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        """RETURNS (List[NDArray]): The rows of each rank; they may have more or fewer."""
 
 
 class Objective(ABC):
@@ -61,6 +74,10 @@ class Objective(ABC):
     """What the loss is a mean over."""
     is_likelihood: ClassVar[bool] = True
     """Whether the loss is a negative log-likelihood, so that its exponential is a perplexity."""
+    together: Together | None = None
+    """The ranks, where there are several."""
+    needs_all: ClassVar[bool] = False
+    """Whether the loss of a text depends on the others of its batch: by ranks, rows are gathered."""
 
     def __init__(self, backbone: BackboneT) -> None:
         self.backbone = backbone
@@ -115,18 +132,49 @@ class Pretraining:
         # spaCy has just seeded it.
         self._draw = numpy.random.default_rng(random.getrandbits(32))
 
-    def step(self, docs: list[Doc]) -> Measured:
-        """RETURNS (Measured): The loss of a training batch."""
+    @property
+    def together(self) -> Together | None:
+        """RETURNS (Optional[Together]): The ranks; None in one process."""
+        return self.objective.together
+
+    @together.setter
+    def together(self, ranks: Together) -> None:
+        self.objective.together = ranks
+
+    def prepare(self, docs: list[Doc]) -> None:
+        """Before the first step make the output layer, and say the held-out loss.
+
+        docs (List[Doc]): The whole batch.
+        """
         reader = reader_of(docs)
         if self.settings is None:
             self.restore(self.objective.start(docs, reader), None)
         self.monitor.begin(self, reader)
-        measured = self.objective.measure(docs, self.output._model, self._draw, is_train=True)
+
+    @contextmanager
+    def drawing_as(self, rank: int) -> Iterator[None]:
+        """Within, random numbers are a rank's own. They follow from the common ones, which move on alike."""
+        common = self._draw
+        self._draw = numpy.random.default_rng([int(common.integers(2**32)), rank])
+        try:
+            yield
+        finally:
+            self._draw = common
+
+    def step(self, docs: list[Doc]) -> Measured:
+        """RETURNS (Measured): The loss of a training batch, or of a rank's share."""
+        is_alone = self.together is None
+        if is_alone:
+            self.prepare(docs)
+        measured = NOTHING
+        if docs or is_alone or self.objective.needs_all:
+            measured = self.objective.measure(docs, self.output._model, self._draw, is_train=True)
         if not math.isfinite(measured.total):
             facts = {"step": self.steps, "loss": measured.mean, "name": self.objective.name}
             raise ValueError(Errors.T823.format(**facts))
         self.steps += 1
-        self.monitor.count(measured, len(docs))
+        if is_alone:
+            self.monitor.count(measured, len(docs))
         return measured
 
     def held_out(self, docs: list[Doc], batch_size: int = 32) -> Measured:
@@ -143,6 +191,21 @@ class Pretraining:
         module = self.output._model
         weights = b"" if module is None else dump_state(module)
         return {"name": self.objective.name, "settings": self.settings, "weights": weights}
+
+    def training_state(self) -> Config:
+        """RETURNS (Dict[str, Any]): What a pretraining that goes on needs besides weights, for JSON."""
+        draw = self._draw.bit_generator.state
+        return {"settings": self.settings, "steps": self.steps, "draw": draw, "monitor": self.monitor.training_state()}
+
+    def set_training_state(self, state: Config, reader: RawText | None) -> None:
+        """Begin with what `training_state` gave. The output layer is there then, with fresh weights.
+
+        reader (Optional[RawText]): What gives the docs.
+        """
+        if state["settings"] is not None:
+            self.restore(state["settings"], None)
+        self.steps, self._draw.bit_generator.state = state["steps"], state["draw"]
+        self.monitor.set_training_state(state["monitor"], self, reader)
 
     def restore(self, settings: Config, weights: bytes | None) -> None:
         """Make the output layer, and fill it.

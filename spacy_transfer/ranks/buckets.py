@@ -85,9 +85,10 @@ def digest_of(slots: Sequence[Slot]) -> int:
     return zlib.crc32("\n".join(f"{slot.named.name} {tuple(slot.like.shape)}" for slot in slots).encode("utf8"))
 
 
-def sum_gradients(group: "ProcessGroup", slots: Sequence[Slot]) -> list[bool]:
+def sum_gradients(group: "ProcessGroup", slots: Sequence[Slot], scale: float = 1.0) -> list[bool]:
     """Sum the gradients of all ranks. A parameter gets one if any rank has one: then each steps it.
 
+    scale (float): How much this rank's gradients count.
     RETURNS (List[bool]): Of each slot, whether it has a gradient.
     """
     import torch
@@ -103,6 +104,8 @@ def sum_gradients(group: "ProcessGroup", slots: Sequence[Slot]) -> list[bool]:
         chosen = {i: rows[i].to(likes[i].device).nonzero().flatten() for i in bucket if i in rows}
         parts = [_part(found[i], likes[i], chosen.get(i)) for i in bucket]
         flat = torch.cat([part.reshape(-1) for part in parts])
+        if scale != 1.0:
+            flat *= scale
         group.sum(flat)
         for i, part in zip(bucket, flat.split([part.numel() for part in parts]), strict=True):
             slots[i].write(_whole(part, found[i], likes[i], chosen.get(i)))

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy
+from numpy.typing import NDArray
+
 from ..errors import Errors
 
 if TYPE_CHECKING:
@@ -82,6 +85,16 @@ class ProcessGroup:
 
         self._together(all_reduce, tensor, ReduceOp.MAX)
 
+    def gather(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+        """RETURNS (List[NDArray]): The array of each rank; all are of one shape and kind."""
+        import torch
+        from torch.distributed import all_gather
+
+        flat = torch.from_numpy(numpy.ascontiguousarray(array).reshape(-1).view("uint8").copy())
+        found = [torch.empty_like(flat) for _ in range(self.size)]
+        self._together(all_gather, found, flat)
+        return [one.numpy().view(array.dtype).reshape(array.shape) for one in found]
+
     def agree(self, *digests: int) -> list[bool]:
         """RETURNS (List[bool]): For each number of 32 bits whether it is the same on all ranks."""
         import torch
@@ -115,11 +128,13 @@ class ProcessGroup:
         self._store.set(f"{name}/{self.rank}", json.dumps(content))
         keys = [f"{name}/{rank}" for rank in range(self.size)]
         try:
-            return [json.loads(self._store.get(key)) for key in keys]
+            found = [json.loads(self._store.get(key)) for key in keys]
         except RuntimeError as error:
             raise ValueError(Errors.T256.format(rank=self.rank, lost=self._lost(), error=error)) from error
+        self.agree(0)  # The first rank keeps the store: it must not end before all have read.
+        return found
 
-    def _together(self, call: Any, tensor: "torch.Tensor", option: Any) -> None:
+    def _together(self, call: Any, tensor: "torch.Tensor | list[torch.Tensor]", option: Any) -> None:
         try:
             call(tensor, option)
         except RuntimeError as error:

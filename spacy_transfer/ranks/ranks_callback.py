@@ -1,4 +1,4 @@
-"""`spacy-transfer.Ranks.v1`: a callback that makes `spacy train` one of many ranks of a training."""
+"""`spacy-transfer.Ranks.v1`: a callback that makes `spacy train` or `spacy pretrain` one of many ranks."""
 
 import io
 from collections.abc import Callable
@@ -10,7 +10,9 @@ from thinc.api import NumpyOps, get_current_ops
 
 from .._compat import replace_next_training
 from ..checks import COUNT, require
+from ..pretraining.running import running_pretraining
 from .process_group import ProcessGroup, number_of_ranks
+from .shared_pretraining import SharedPretraining
 from .shared_training import NAME, SharedTraining
 from .start_checks import check_start
 
@@ -25,7 +27,7 @@ def create_ranks_v1(*, timeout: int = 1800, then: Callback | None = None) -> Cal
 
     Every process, a rank, gets its share of each batch. Gradients of all components are summed over the ranks before
     the step: so a step is that of one process with the whole batch. The first rank evaluates, logs and writes, and all
-    stop together. Without the launcher, or with one process, the callback does nothing.
+    stop together. Without the launcher, or with one process, the callback does nothing. `spacy pretrain` goes alike.
 
     timeout (int): For how many seconds a rank waits for the others. They wait while the first rank evaluates.
     then (Optional[Callable[[Language], object]]): Another callback, which is called first: spaCy has one place for
@@ -40,6 +42,10 @@ def create_ranks_v1(*, timeout: int = 1800, then: Callback | None = None) -> Cal
             then(nlp)
         if number_of_ranks() > 1:
             group = ProcessGroup(timeout, use_gpu=not isinstance(get_current_ops(), NumpyOps))
+            running = running_pretraining()
+            if running is not None:
+                SharedPretraining(nlp, group, running)
+                return
             try:
                 check_start(nlp, group)
             except BaseException as error:
@@ -73,12 +79,12 @@ def _train(
 
 def _first_logger(training: SharedTraining, block: dict[str, Any]) -> Callable[..., tuple[LogStep, Callable]]:
     """The logger of the config."""
-    make = registry.resolve({"logger": block})["logger"]
 
     def setup(nlp: Language, *streams: Any) -> tuple[LogStep, Callable[[], None]]:
         nlp.config["training"]["logger"] = block  # What is saved has the config as it was written.
         with training.alone():
-            log, finalize = make(nlp, *streams)
+            # Not before: a training that goes on removes a file of rows first.
+            log, finalize = registry.resolve({"logger": block})["logger"](nlp, *streams)
 
         def log_step(info: dict[str, Any] | None) -> None:
             with training.alone():

@@ -53,6 +53,10 @@ class SharedTraining:
         for name in ("update", "evaluate"):
             vars(self.nlp).pop(name, None)
 
+    def go_on(self, step: int) -> None:
+        """The next step is the one after this."""
+        self._step = step
+
     def _start_step(self, exclude: Collection[str]) -> None:
         self._exclude = frozenset(exclude)
         self._losses: Losses = {}
@@ -185,6 +189,12 @@ class SharedTraining:
                     pipe.tasks.seen[task] = seen
 
 
+def shared_training_of(nlp: Language) -> SharedTraining | None:
+    """RETURNS (Optional[SharedTraining]): The training by ranks that a pipeline is in; None in one process."""
+    found = getattr(vars(nlp).get("update"), "__self__", None)
+    return found if isinstance(found, SharedTraining) else None
+
+
 class GradientSum:
     """Stands first in the pipeline from an update to the step: `spacy train` calls its `finish_update` before any
     component has stepped. While components train, predict and are saved, it is not there."""
@@ -210,13 +220,18 @@ def share(batch: Sequence[Example], rank: int, size: int) -> list[Example]:
 
     RETURNS (List[Example]): Examples in the order of the batch; none where there are fewer than ranks.
     """
-    order = sorted(range(len(batch)), key=lambda i: -len(batch[i].predicted))
-    own = []
+    return [batch[i] for i in places_of_share([len(example.predicted) for example in batch], rank, size)]
+
+
+def places_of_share(lengths: Sequence[int], rank: int, size: int) -> list[int]:
+    """RETURNS (List[int]): Which texts of a batch are a rank's, by their lengths, ascending."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    own: list[int] = []
     for number, start in enumerate(range(0, len(order), size)):
         # Every other round goes backwards: who has the longest text of one round has the shortest of the next.
         place = start + (rank if number % 2 == 0 else size - 1 - rank)
         own += order[place : place + 1]
-    return [batch[i] for i in sorted(own)]
+    return sorted(own)
 
 
 @contextmanager

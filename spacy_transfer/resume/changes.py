@@ -1,6 +1,7 @@
 """Changes since a checkpoint was written: config, data, weights at the start, versions."""
 
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
@@ -9,19 +10,19 @@ from thinc.api import get_current_ops
 from ..types import Config
 
 # What may change freely: when a training ends, and when checkpoints are written.
-FREE = {
-    "training.max_steps",
-    "training.patience",
-    *(f"initialize.after_init.{key}" for key in ("path", "every_steps", "minutes", "despite_changes")),
-}
+_FREE = re.compile(
+    r"training\.(max_steps|patience)|pretraining\.max_epochs"
+    r"|initialize\.after_init(\.then)*\.(path|every_steps|minutes|despite_changes|timeout)"
+)
 FORMAT = 1
 _PACKAGES = ("spacy-transfer", "spacy", "thinc", "numpy", "torch", "transformers", "spacy-transformers")
 _MOST = 8
 
 
-def environment() -> dict[str, object]:
+def environment(n_ranks: int = 1) -> dict[str, object]:
     """RETURNS (Dict[str, object]): What numbers depend on besides config and data."""
     found: dict[str, object] = {"format": FORMAT, "python": platform.python_version(), "device": get_current_ops().name}
+    found["ranks"] = n_ranks
     for package in _PACKAGES:
         try:
             found[package] = version(package)
@@ -43,7 +44,7 @@ def flat(block: Mapping[str, object], prefix: str = "") -> Config:
 
 def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """RETURNS (List[str]): One line for each key whose value has changed."""
-    keys = [key for key in {**saved, **now} if key not in FREE and saved.get(key) != now.get(key)]
+    keys = [key for key in {**saved, **now} if not _FREE.fullmatch(key) and saved.get(key) != now.get(key)]
     return [f"{key} was {saved.get(key)!r}, is {now.get(key)!r}" for key in keys]
 
 

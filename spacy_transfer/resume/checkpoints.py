@@ -31,6 +31,8 @@ class Checkpoint:
 
     path: Path
     state: State
+    sums: str
+    """A checksum of all its files."""
 
     @property
     def best(self) -> Path | None:
@@ -80,13 +82,20 @@ class Checkpoints:
         """RETURNS (Optional[Checkpoint]): The last one that is whole; a broken one is passed over with a warning."""
         for path in self._found():
             try:
-                self._check(path)
-                arrays = load((path / _ARRAYS).read_bytes())
-                values = json.loads((path / _VALUES).read_text(encoding="utf8"), object_hook=_from_json)
-                return Checkpoint(path, State(arrays, values))
+                return self.read_one(path)
             except (OSError, ValueError, SafetensorError) as error:
                 logger.warning(Warnings.W940.format(path=path, error=error))
         return None
+
+    def read_one(self, path: Path) -> Checkpoint:
+        """RETURNS (Checkpoint): That in a folder.
+
+        RAISES (OSError, ValueError, SafetensorError): When it is not whole.
+        """
+        sums = self._check(path)
+        arrays = load((path / _ARRAYS).read_bytes())
+        values = json.loads((path / _VALUES).read_text(encoding="utf8"), object_hook=_from_json)
+        return Checkpoint(path, State(arrays, values), sums)
 
     def forget(self, kept: Checkpoint | None = None) -> None:
         """Remove what is broken or half-written: all that is later than the last one that is whole."""
@@ -109,13 +118,15 @@ class Checkpoints:
         return self._sums[key]
 
     @staticmethod
-    def _check(path: Path) -> None:
-        sums = json.loads((path / _SUMS).read_text(encoding="utf8"))
+    def _check(path: Path) -> str:
+        text = (path / _SUMS).read_text(encoding="utf8")
+        sums = json.loads(text)
         if not isinstance(sums, dict) or not {_ARRAYS, _VALUES} <= set(sums):
             raise ValueError(f"{_SUMS} lacks files")
         for name, wanted in sums.items():
             if sha256((path / name).read_bytes()).hexdigest() != wanted:
                 raise ValueError(f"{name} does not match its checksum")
+        return sha256(text.encode("utf8")).hexdigest()
 
 
 def _to_json(value: object) -> object:

@@ -31,6 +31,11 @@ class ExamplesDigest:
             if rest:
                 self._hash.update(srsly.msgpack_dumps(rest))
 
+    def add_docs(self, docs: Iterable[Doc]) -> None:
+        """Add the words of docs, without annotation."""
+        for doc in docs:
+            self._hash.update(doc.to_array(_WORDS).tobytes())
+
     def value(self) -> str:
         """RETURNS (str): The checksum so far."""
         return self._hash.hexdigest()

@@ -1,7 +1,6 @@
-"""Resume.v1: a `spacy train` that was killed goes on when the same command is typed again."""
+"""Resume.v1: a `spacy train` or `spacy pretrain` that was killed goes on when the same command is typed again."""
 
 import math
-import os
 from collections.abc import Callable
 from itertools import count
 from typing import Any, cast
@@ -11,7 +10,10 @@ from spacy.language import Language
 from thinc.api import Config, Optimizer
 
 from ..errors import Errors
-from .training import Batcher, BeforeUpdate, Logger, Settings, Training
+from ..pretraining.running import running_pretraining
+from .resumed_pretraining import ResumedPretraining
+from .settings import Settings
+from .training import Batcher, BeforeUpdate, Logger, Training
 
 _NAME = "spacy-transfer.resume.{}"
 _trainings: dict[int, Training] = {}
@@ -28,7 +30,7 @@ def create_resume_v1(
 ) -> Callable[[Language], None]:
     """For `[initialize.after_init]`: a training that was killed goes on when the same command is typed again, and ends
     with the same pipelines, byte for byte on a CPU. What is saved is whole or absent: model-best and model-last are
-    replaced in one step.
+    replaced in one step. `spacy pretrain` goes alike, and so does a training by ranks (`spacy-transfer.Ranks.v1`).
 
     path (Optional[str]): Folder of the checkpoints; null for `checkpoints` in the output folder.
     every_steps (int): Write a checkpoint every so many steps; 0 to go by minutes alone.
@@ -38,19 +40,19 @@ def create_resume_v1(
     then (Optional[Callable[[Language], None]]): Another callback for `after_init`, which is called first: spaCy has one
         place for both.
     RETURNS (Callable[[Language], None]): The callback.
-    RAISES (ValueError): When neither steps nor minutes are given, or at its call in one of several ranks.
+    RAISES (ValueError): When neither steps nor minutes are given.
     """
     if every_steps < 0 or not 0 <= minutes < math.inf or not (every_steps or minutes):
         raise ValueError(Errors.T943.format(every_steps=every_steps, minutes=minutes))
     settings = Settings(path, every_steps, float(minutes), despite_changes)
 
     def prepare(nlp: Language) -> None:
-        size = os.environ.get("WORLD_SIZE", "1")
-        if size != "1":
-            # Only one rank knows the output folder, where checkpoints are.
-            raise ValueError(Errors.T947.format(size=size))
         if then is not None:
             then(nlp)
+        running = running_pretraining()
+        if running is not None:
+            ResumedPretraining(nlp, settings, running)
+            return
         number = next(_numbers)
         training = Training(nlp, settings, close=lambda: _trainings.pop(number, None))
         for old, other in list(_trainings.items()):

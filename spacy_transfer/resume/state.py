@@ -5,7 +5,7 @@ process.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeAlias, cast
@@ -25,6 +25,7 @@ from ..tuning.torch_optimizer import Place, TorchOptimizer
 from ..types import Config
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
+Parts: TypeAlias = Sequence[tuple[str, Any]]
 _MOMENTS = ("mom1", "mom2", "averages")
 _COUNTS = ("nr_update", "last_seen")
 
@@ -49,12 +50,18 @@ class Keeper:
     """Takes and sets the state of a pipeline in training. Weights that are as they were at the start are not taken.
 
     keeps_all (bool): Take all weights: they would not be the same at another start.
+    parts (Optional[Sequence[Tuple[str, Any]]]): What is trained, if it is not the components of the pipeline: named
+        objects that have a `model`.
     """
 
-    def __init__(self, nlp: Language, keeps_all: bool) -> None:
-        self._nlp = nlp
+    def __init__(self, nlp: Language, keeps_all: bool, parts: Parts | None = None) -> None:
+        self._nlp, self._own_parts = nlp, parts
         self._n_strings = len(nlp.vocab.strings)
-        self._same = {} if keeps_all else {name: _digest(value) for name, value in _weights(nlp)}
+        self._same = {} if keeps_all else {name: _digest(value) for name, value in _weights(self._parts)}
+
+    @property
+    def _parts(self) -> Parts:
+        return self._nlp.components if self._own_parts is None else self._own_parts
 
     @property
     def unchanged(self) -> dict[str, str]:
@@ -64,29 +71,29 @@ class Keeper:
     def take(self, optimizer: Optimizer) -> State:
         """RETURNS (State): The state. Arrays are copied only where a GPU holds them."""
         arrays: Arrays = {}
-        for name, value in _weights(self._nlp):
+        for name, value in _weights(self._parts):
             array = _to_array(value)
             if name in self._same and self._same[name] != _digest(array):
                 del self._same[name]
             if name not in self._same:
                 arrays[f"weights.{name}"] = array
         zeros = []
-        for name, parameter in _parameters(self._nlp).items():
+        for name, parameter in _parameters(self._parts).items():
             gradient = parameter.raw_gradient
             if gradient is not None and not bool(gradient.any()):
                 zeros.append(name)
             elif gradient is not None:
                 arrays[f"gradient.{name}"] = _to_array(gradient)
-        found = _take_optimizer(optimizer, _parameters(self._nlp))
-        owners = {place: owner.training_state() for place, owner in _owners(self._nlp)}
+        found = _take_optimizer(optimizer, _parameters(self._parts))
+        owners = {place: owner.training_state() for place, owner in _owners(self._parts)}
         strings = list(islice(self._nlp.vocab.strings, self._n_strings, None))
         values = {
             "unchanged": self._same,
             "zeros": zeros,
             "optimizer": found.values,
             "owners": owners,
-            "scalers": {p: {k: v.tolist() for k, v in grad_scaler_state(s).items()} for p, s in _shims(self._nlp)},
-            "attributes": {place: _plain(node) for place, node in _nodes(self._nlp)},
+            "scalers": {p: {k: v.tolist() for k, v in grad_scaler_state(s).items()} for p, s in _shims(self._parts)},
+            "attributes": {place: _plain(node) for place, node in _nodes(self._parts)},
             "strings": strings,
             "performance": self._nlp.meta.get("performance"),
         }
@@ -97,7 +104,7 @@ class Keeper:
 
         RAISES (ValueError): When it is that of another pipeline. Nothing has changed then.
         """
-        own, given = dict(_weights(self._nlp)), _under("weights.", state.arrays)
+        own, given = dict(_weights(self._parts)), _under("weights.", state.arrays)
         for name, array in given.items():
             shape = tuple(own[name].shape) if name in own else None
             if shape != array.shape:
@@ -105,20 +112,20 @@ class Keeper:
         for name, array in given.items():
             _put(own[name], array)
         self._same = {name: digest for name, digest in self._same.items() if name not in given}
-        parameters = _parameters(self._nlp)
+        parameters = _parameters(self._parts)
         for name in state.values["zeros"]:
             parameters[name].set_gradient(cast(Any, parameters[name].value) * 0)
         for name, array in _under("gradient.", state.arrays).items():
             parameters[name].set_gradient(_like(parameters[name].value, array))
         _set_optimizer(optimizer, State(state.arrays, state.values["optimizer"]), parameters)
-        for place, owner in _owners(self._nlp):
+        for place, owner in _owners(self._parts):
             if place in state.values["owners"]:
                 owner.set_training_state(state.values["owners"][place])
-        for place, shim in _shims(self._nlp):
+        for place, shim in _shims(self._parts):
             saved = state.values["scalers"].get(place, {})
             now = grad_scaler_state(shim)
             set_grad_scaler_state(shim, {k: now[k].new_tensor(value) for k, value in saved.items() if k in now})
-        for place, node in _nodes(self._nlp):
+        for place, node in _nodes(self._parts):
             node.attrs.update(state.values["attributes"].get(place, {}))
         for string in state.values["strings"]:
             self._nlp.vocab.strings.add(string)
@@ -129,35 +136,35 @@ class Keeper:
 # Weights
 
 
-def _parameters(nlp: Language) -> dict[str, Parameter]:
-    return {p.name: p.parameter for name, pipe in nlp.components for p in parameters_of(name, pipe)}
+def _parameters(parts: Parts) -> dict[str, Parameter]:
+    return {p.name: p.parameter for name, pipe in parts for p in parameters_of(name, pipe)}
 
 
-def _weights(nlp: Language) -> Iterator[tuple[str, Any]]:
+def _weights(parts: Parts) -> Iterator[tuple[str, Any]]:
     """All parameters, and the buffers of torch's modules: arrays or tensors, not copied."""
-    for name, parameter in _parameters(nlp).items():
+    for name, parameter in _parameters(parts).items():
         yield name, parameter.value
-    for place, shim in _shims(nlp):
+    for place, shim in _shims(parts):
         named_buffers = getattr(getattr(shim, "_model", None), "named_buffers", None)
         for name, buffer in () if named_buffers is None else named_buffers():
             yield f"{place}.buffer.{name}", buffer
 
 
-def _nodes(nlp: Language) -> Iterator[tuple[str, Model]]:
-    for name, pipe in nlp.components:
+def _nodes(parts: Parts) -> Iterator[tuple[str, Model]]:
+    for name, pipe in parts:
         model = getattr(pipe, "model", None)
         for i, node in enumerate(model.walk() if isinstance(model, Model) else ()):
             yield f"{name}.{i}", node
 
 
-def _shims(nlp: Language) -> Iterator[tuple[str, object]]:
-    for place, node in _nodes(nlp):
+def _shims(parts: Parts) -> Iterator[tuple[str, object]]:
+    for place, node in _nodes(parts):
         for i, shim in enumerate(node.shims):
             yield f"{place}.{i}", shim
 
 
-def _owners(nlp: Language) -> Iterator[tuple[str, HasState]]:
-    for place, owner in (*nlp.components, *_shims(nlp)):
+def _owners(parts: Parts) -> Iterator[tuple[str, HasState]]:
+    for place, owner in (*parts, *_shims(parts)):
         if hasattr(owner, "training_state"):
             yield place, cast(HasState, owner)
 

@@ -9,7 +9,6 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any, TypeAlias
@@ -21,14 +20,17 @@ from thinc.api import Optimizer
 
 from .._compat import clean_output, intercept_output
 from ..errors import Errors, Warnings
-from ..types import Config, Losses
+from ..ranks.shared_training import SharedTraining, shared_training_of
+from ..types import Config
 from . import random_states
-from .changes import as_lines, differences, environment, flat
+from .agreement import Agreement
+from .changes import differences, environment, flat
 from .checkpoints import Checkpoint, Checkpoints
 from .draws import Draws
-from .examples_digest import ExamplesDigest
-from .saving import Saving, sorted_scores
+from .saving import Saving
+from .settings import Settings
 from .state import Keeper
+from .watched_pipeline import TrainingData, WatchedPipeline
 
 logger = logging.getLogger("spacy")
 
@@ -36,18 +38,8 @@ Batcher: TypeAlias = Callable[[Iterable[Example]], Iterable[list[Example]]]
 BeforeUpdate: TypeAlias = Callable[[Language, dict[str, int]], None]
 LogStep: TypeAlias = Callable[[Config | None], None]
 Logger: TypeAlias = Callable[[Language, IO[str], IO[str]], tuple[LogStep, Callable[[], None]]]
-_RANDOM, _START = "random.", "start."
+_START = "start."
 _NOT_KEPT = ("checkpoints", "output_path")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """See `create_resume_v1`."""
-
-    path: str | None
-    every_steps: int
-    minutes: float
-    despite_changes: bool
 
 
 class Training:
@@ -63,20 +55,20 @@ class Training:
         self._flat, self._block = flat(found), found["training"]
         # Without a seed the next random numbers, and the weights at the start, are not those of another start.
         self._is_seeded = self._block["seed"] is not None
+        self._shared: SharedTraining | None = None
         self._start = random_states.take(0)
         self._optimizer: Optimizer | None = None
         self._keeper: Keeper | None = None
         self._checkpoints: Checkpoints | None = None
         self._replayed: Checkpoint | None = None
         self._saving: Saving | None = None
+        self._ranks: Agreement | None = None
         self._restore_spacy: Callable[[], None] = lambda: None
-        self._draws, self._digest = Draws(), ExamplesDigest()
-        self._data: dict[str, str] = {}
+        self._watched: WatchedPipeline | None = None
+        self._draws, self._data = Draws(), TrainingData(settings)
         self._disabled: DisabledPipes | None = None
         self._rows: list[Config] = []
         self._step, self._words, self._seconds = -1, 0, 0
-        self._losses: Losses = {}
-        self._losses_before: Losses | None = None
         self._written = self._began = monotonic()
 
     @property
@@ -124,7 +116,7 @@ class Training:
 
         def setup(nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr) -> Any:
             log_row, finalize = self._logger_for_replay(inner)(nlp, stdout, stderr)
-            self._watch_pipeline(nlp)
+            self._watched = WatchedPipeline(nlp, self._data, self._rows)
 
             def log_step(info: Config | None) -> None:
                 self._step += 1
@@ -151,45 +143,58 @@ class Training:
         """
         self._restore_spacy()
         self.nlp.config = self.config
-        if output is None and self.settings.path is None:
-            raise ValueError(Errors.T944)
-        folder = Path(self.settings.path) if self.settings.path is not None else Path(str(output)) / "checkpoints"
+        try:
+            self._begin(output)
+        except BaseException:
+            self._close()
+            raise
+
+    def _begin(self, output: Path | None) -> None:
         self._keeper = Keeper(self.nlp, keeps_all=not self._is_seeded)
-        self._checkpoints = Checkpoints(folder)
         self._saving = Saving(output)
-        found = self._checkpoints.read()
-        if found is not None:
-            self._check(found)
+        self._shared = shared_training_of(self.nlp)
+        self._ranks = Agreement(None if self._shared is None else self._shared.group)
+        found = self._find(output) if self._ranks.is_first else None
+        found = self._ranks.on_checkpoint(found)
         self._saving.recover()
-        self._checkpoints.forget(found)
+        if self._checkpoints is not None:
+            self._checkpoints.forget(found)
         if found is None:
             clean_output(output)
         else:
             self._begin_replay(found, output)
         self._restore_spacy = intercept_output(clean_output, self._saving.keep, self._saving.copy_best)
 
+    def _find(self, output: Path | None) -> Checkpoint | None:
+        self._checkpoints = Checkpoints(self.settings.folder(output))
+        found = self._checkpoints.read()
+        if found is not None:
+            self._check(found)
+        return found
+
     def _check(self, found: Checkpoint) -> None:
         values = found.state.values
+        if "training" not in values:
+            raise ValueError(Errors.T493.format(path=found.path, other="spacy pretrain"))
         saved = values["training"]
         max_steps = self._block["max_steps"]
         if max_steps and saved["step"] > max_steps:
             raise ValueError(Errors.T942.format(max_steps=max_steps, step=saved["step"], path=found.path))
-        changes = differences(saved["environment"], environment()) + differences(saved["config"], self._flat)
+        changes = differences(saved["environment"], self._environment) + differences(saved["config"], self._flat)
         if self._is_seeded and self._keeper is not None:
             now = self._keeper.unchanged
             others = [name for name, digest in values["unchanged"].items() if now.get(name) != digest]
             changes += [f"the weights of {name} at the start are others" for name in others]
-        self._refuse(changes, found)
+        self.settings.refuse(changes, found)
 
-    def _refuse(self, changes: list[str], found: Checkpoint) -> None:
-        if changes and not self.settings.despite_changes:
-            raise ValueError(Errors.T940.format(path=found.path, changes=as_lines(changes)))
-        if changes:
-            logger.warning(Warnings.W941.format(path=found.path, changes=as_lines(changes)))
+    @property
+    def _environment(self) -> dict[str, object]:
+        assert self._ranks is not None
+        return environment(self._ranks.size)
 
     def _begin_replay(self, found: Checkpoint, output: Path | None) -> None:
         assert self._saving is not None
-        self._replayed = found
+        self._replayed = self._data.found = found
         saved = found.state.values["training"]
         self._rows, self._seconds = saved["rows"], saved["seconds"]
         self._draws.replay(found.state.arrays)
@@ -197,52 +202,33 @@ class Training:
         if not self._is_seeded:
             self._start = {n.removeprefix(_START): a for n, a in found.state.arrays.items() if n.startswith(_START)}
             random_states.give(self._start, 0)
-        logger.info("Going on after step %s, from %s", saved["step"], found.path)
+        if self._checkpoints is not None:
+            logger.info("Going on after step %s, from %s", saved["step"], found.path)
 
     def _logger_for_replay(self, inner: Logger) -> Logger:
         """A console logger writes no file where there is one. In a replay it writes all rows anew."""
         block = self._block["logger"]
         file = block.get("output_file")
-        if not self.is_replay or not isinstance(file, str) or not Path(file).exists():
+        is_first = self._ranks is None or self._ranks.is_first
+        if not (self.is_replay and is_first and isinstance(file, str) and Path(file).exists()):
             return inner
         Path(file).unlink()
+        if self._shared is not None:
+            return inner
         return registry.resolve({"logger": block})["logger"]
-
-    def _watch_pipeline(self, nlp: Language) -> None:
-        """See losses in the course of a step, and development data. (Instances of Language have a __dict__.)"""
-        update, evaluate = nlp.update, nlp.evaluate
-
-        def watched_update(*args: Any, **kwargs: Any) -> Any:
-            losses = kwargs.get("losses")
-            if losses is not None:
-                if self._losses_before:
-                    losses.update(self._losses_before)
-                self._losses_before, self._losses = None, losses
-            return update(*args, **kwargs)
-
-        def watched_evaluate(examples: Iterable[Example], **kwargs: Any) -> Config:
-            if "dev" not in self._data:
-                examples = list(examples)
-                self._compare("dev", _digest_of(examples))
-            if self.is_replay:
-                return dict(next(scores))
-            return sorted_scores(evaluate(examples, **kwargs))
-
-        scores = iter([row["other_scores"] for row in self._rows])
-        vars(nlp).update(update=watched_update, evaluate=watched_evaluate)
 
     # Batches
 
     def _batches(self, inner: Batcher, examples: Iterable[Example]) -> Iterator[list[Example]]:
         if self._draws.count == 0:
             self._draws.begin()
-        if self._block["max_epochs"] != -1 and "train" not in self._data:
+        if self._block["max_epochs"] != -1 and not self._data.has("train"):
             examples = examples if isinstance(examples, list) else list(examples)
-            self._compare("train", _digest_of(examples))
+            self._data.see("train", examples)
         for batch in inner(examples):
             if self._block["max_epochs"] == -1:
                 batch = list(batch)
-                self._digest.add(batch)
+                self._data.stream.add(batch)
             self._words += sum(len(example) for example in batch)
             self._draws.end()
             yield [] if self.is_replay else batch
@@ -254,45 +240,41 @@ class Training:
         if disabled is not None:
             disabled.restore()
 
-    def _compare(self, what: str, digest: str) -> None:
-        """Remember the checksum of data, and compare it with that in the checkpoint."""
-        self._data[what] = digest
-        if self._replayed is not None:
-            saved = self._replayed.state.values["training"]["data"].get(what)
-            if saved is not None and saved != digest:
-                self._refuse([f"the examples of training.{what}_corpus are others"], self._replayed)
-
     # Steps
 
     def _log(self, info: Config | None, log_row: LogStep) -> None:
+        assert self._ranks is not None and self._watched is not None
         if info is not None:
             info = {**info, "words": self._words, "seconds": info["seconds"] + self._seconds}
             log_row(info)
             row = {key: value for key, value in info.items() if key not in _NOT_KEPT}
             self._rows.append({**row, "losses": dict(info["losses"])})
-            self._losses = {}
+            self._watched.losses = {}
         else:
             log_row(None)
-        steps, minutes = self.settings.every_steps, self.settings.minutes
-        is_due = bool(steps) and (self._step + 1) % steps == 0
-        if is_due or (minutes and monotonic() - self._written >= 60 * minutes):
+        if self.settings.is_due(self._ranks, self._step + 1, self._written):
             self._write()
 
     def _write(self) -> None:
-        assert self._keeper is not None and self._optimizer is not None and self._checkpoints is not None
+        assert self._keeper is not None and self._optimizer is not None and self._ranks is not None
+        assert self._watched is not None
+        self._written = monotonic()
+        states = self._ranks.on_random_states(random_states.take(self._step))
+        if self._checkpoints is None:  # Another rank writes.
+            return
         state = self._keeper.take(self._optimizer)
         state.values["training"] = {
             "step": self._step,
             "rows": self._rows,
             "seconds": self._seconds + int(monotonic() - self._began),
-            "losses": self._losses,
-            "data": {**self._data, "stream": self._digest.value()},
+            "losses": self._watched.losses,
+            "data": self._data.values(),
             "config": self._flat,
-            "environment": environment(),
+            "environment": self._environment,
         }
         state.arrays |= self._draws.to_arrays()
         state.arrays |= {_START + name: array for name, array in self._start.items()}
-        state.arrays |= {_RANDOM + name: array for name, array in random_states.take(self._step).items()}
+        state.arrays |= states
         self._checkpoints.write(self._step, state, None if self._saving is None else self._saving.best)
         self._written = monotonic()
 
@@ -308,29 +290,26 @@ class Training:
     def _end_replay(self, found: Checkpoint) -> None:
         """Set the state after the last step that is done."""
         assert self._keeper is not None and self._optimizer is not None and self._saving is not None
+        assert self._ranks is not None and self._watched is not None
         saved = found.state.values["training"]
         if self._block["max_epochs"] == -1:
-            self._compare("stream", self._digest.value())
+            self._data.compare("stream", self._data.stream)
         self._enable()
         self._keeper.set(found.state, self._optimizer)
-        self._losses_before = saved["losses"]
-        self._replayed, self._draws.is_replay, self._saving.is_replay = None, False, False
-        states = {n.removeprefix(_RANDOM): array for n, array in found.state.arrays.items() if n.startswith(_RANDOM)}
+        self._watched.losses_before = saved["losses"]
+        self._replayed = self._data.found = None
+        self._draws.is_replay, self._saving.is_replay = False, False
+        if self._shared is not None:
+            self._shared.go_on(saved["step"])
         self._written = self._began = monotonic()
-        random_states.give(states, saved["step"])
+        random_states.give(self._ranks.own_random_states(found.state.arrays), saved["step"])
 
     def _finish(self) -> None:
         """The training is over, or has failed. spaCy still saves model-last."""
         self._restore_spacy()
         self._enable()
-        for name in ("update", "evaluate"):
-            vars(self.nlp).pop(name, None)
+        if self._watched is not None:
+            self._watched.forget()
         if self._replayed is not None and sys.exc_info()[0] is None:
             logger.warning(Warnings.W942.format(step=self._step, path=self._replayed.path))
         self._close()
-
-
-def _digest_of(examples: Iterable[Example]) -> str:
-    digest = ExamplesDigest()
-    digest.add(examples)
-    return digest.value()

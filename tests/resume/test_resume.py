@@ -158,12 +158,6 @@ def test_settings():
             create_resume_v1(**given)
 
 
-def test_several_ranks(nlp, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"T947.*2 ranks.*torchrun"):
-        create_resume_v1()(nlp)
-
-
 def test_another_callback_and_the_config_as_it_was_written(nlp):
     seen = []
     config = nlp.config.copy()

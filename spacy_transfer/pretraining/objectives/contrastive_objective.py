@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy, normalize
 from ...backbones.encode import encode
 from ...errors import Errors, Warnings
 from ...types import BackboneT, Config, Encoded
-from ..objective import NOTHING, Measured, Objective
+from ..objective import NOTHING, Measured, Objective, Together
 from .masked_rows import gradient_of, leaf
-from .views import Views, are_alike, keep_no_states, words_of
+from .views import Views, are_alike, keep_no_states, text_ids, words_of
 
 logger = logging.getLogger("spacy")
 
@@ -58,6 +58,7 @@ class Contrastive(Objective):
     unit = "text"
     # Its exponential depends on how many texts there are to choose from.
     is_likelihood = False
+    needs_all = True
 
     def __init__(
         self, backbone: BackboneT, views: Views, loss: InfoNCE, row_dropout: float, projection: int | None
@@ -82,25 +83,31 @@ class Contrastive(Objective):
         docs = [doc for doc in docs if len(words_of(doc))]
         pairs = [self._views.pair(doc, draw, is_train) for doc in docs]
         first, second = [one for one, _ in pairs], [other for _, other in pairs]
-        is_negative = ~are_alike(docs, first, second)
+        together = self.together if is_train else None
+        ids = text_ids(docs, first, second)
+        all_ids = ids if together is None else numpy.concatenate(together.gather_rows(ids.T)).T
+        is_negative = ~are_alike(all_ids)
         if not is_negative.any():
             return self._nothing(docs, is_train)
         encoded, back = encode(self.backbone, [*first, *second], is_train)
         documents = leaf(encoded.documents)
-        has_row = (documents != 0).any(1).view(2, -1).all(0)
-        negatives = torch.from_numpy(is_negative).to(documents.device) & has_row & has_row[:, None]
-        count = int(negatives.any(1).sum())
-        if not count:
-            return self._nothing(docs, is_train)
         with torch.set_grad_enabled(is_train):
             rows = self._with_dropout(documents, draw) if is_train else documents
+            if together is not None:
+                rows = _with_those_of_others(rows, together)
+            has_row = (rows != 0).any(1).view(2, -1).all(0)
+            negatives = torch.from_numpy(is_negative).to(documents.device) & has_row & has_row[:, None]
+            count = int(negatives.any(1).sum())
+            if not count:
+                return self._nothing(docs, is_train)
             loss = self._loss(*(rows if output is None else output(rows)).chunk(2), negatives)
 
         def backprop() -> None:
             loss.backward()
-            back(Encoded([row * 0 for row in encoded.rows], gradient_of(documents)))
+            if docs:
+                back(Encoded([row * 0 for row in encoded.rows], gradient_of(documents)))
 
-        return Measured(loss.item() * count, count, backprop)
+        return Measured(loss.item() * count, count, backprop, is_of_all=together is not None)
 
     def _with_dropout(self, documents: Tensor, draw: numpy.random.Generator) -> Tensor:
         """Dropout of the rows, where the backbone has none. What went through in another place of the batch is equal
@@ -118,3 +125,12 @@ class Contrastive(Objective):
             self._has_warned = True
             logger.warning(Warnings.W841.format(name=self.name, count=len(docs)))
         return NOTHING
+
+
+def _with_those_of_others(rows: Tensor, together: Together) -> Tensor:
+    """Rows of the views of all ranks, shape (2 * n_texts_of_all, width). Those of other ranks have no gradient here:
+    every rank computes the loss of the whole batch, and sends back the gradient of its own rows."""
+    own = torch.stack(rows.chunk(2), 1)
+    found = [torch.from_numpy(other).to(rows.device) for other in together.gather_rows(own.detach().cpu().numpy())]
+    found[together.rank] = own
+    return torch.cat(found).transpose(0, 1).reshape(-1, rows.shape[1])

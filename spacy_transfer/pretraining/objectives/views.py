@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import numpy
 from numpy.typing import NDArray
 from spacy.attrs import IS_SPACE
+from spacy.strings import get_string_id
 from spacy.tokens import Doc
 
 from ...backbones.cached_rows.row_cache import CacheSettings
@@ -112,14 +113,22 @@ def neighbours(doc: Doc, draw: numpy.random.Generator) -> tuple[Doc, Doc]:
     return keep_words(doc, words[:cut]), keep_words(doc, words[cut:])
 
 
-def are_alike(*views: Sequence[Doc]) -> NDArray[numpy.bool_]:
-    """Whether two texts have a view in common, so that one says nothing against the other.
+def text_ids(*views: Sequence[Doc]) -> Ids:
+    """A number for each text, the same in every process.
 
     *views (Sequence[Doc]): In each, a view of every text.
+    RETURNS (NDArray[int64]): Shape (n_views, n_texts).
+    """
+    found = [[get_string_id(doc.text.strip()) for doc in docs] for docs in views]
+    return numpy.array(found, dtype=numpy.uint64).view(numpy.int64).reshape(len(views), -1)
+
+
+def are_alike(ids: Ids) -> NDArray[numpy.bool_]:
+    """Whether two texts have a view in common, so that one says nothing against the other.
+
+    ids (NDArray[int64]): What `text_ids` gives.
     RETURNS (NDArray[bool]): Shape (n_texts, n_texts).
     """
-    numbers: dict[str, int] = {}
-    ids = numpy.array([[numbers.setdefault(doc.text.strip(), len(numbers)) for doc in docs] for docs in views])
     found = numpy.zeros((ids.shape[1], ids.shape[1]), dtype=bool)
     for one in ids:
         for other in ids:
