@@ -4,7 +4,8 @@ Codes by floor: T1xx sources, windows and transformer backbones (T144 to T160 si
 T227 to T253 bases of deltas, T254 to T270 ranks, T271 to T299 engines); T2xx vectors and pipeline backbones; T3xx heads
 (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are
 carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor,
-T43x heads that are taught, T438 to T449 what a pipeline lacks); T50x corpora, T51x and T52x several of them, T54x and
+T43x heads that are taught, T438 to T449 what a pipeline lacks, T48x the
+command line); T50x corpora, T51x and T52x several of them, T54x and
 T55x teachers and rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters,
 T65x anchors and gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x
 commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x retention; T80x new
@@ -621,6 +622,7 @@ class Errors(metaclass=_Coded):
         "{where} cannot be read: {error}. It is cut short or damaged: copy the pipeline again, or take another one "
         "(model-best, or an earlier one)."
     )
+    T480 = "{path}: results are written to a file that ends in .json, in a folder that exists, or with - to the screen."
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
     T503 = (
@@ -1654,6 +1656,7 @@ class Warnings(metaclass=_Coded):
     )
     W439 = "components.{name}: no training text has these labels of the dev corpus, so they cannot be found: {labels}."
     W440 = "components.{name}: fewer than {few} in the training data: {labels}. Label more, or merge labels."
+    W480 = "The option {old} is called {new} now. The old name will go with the next version."
     W624 = (
         "components.{name} stays frozen: the rate of the optimizer is {rate}, which is known to destroy a transformer. "
         "Only the heads are trained. frozen = true says the same without this warning. To train the encoder as well, "

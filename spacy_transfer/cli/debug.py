@@ -8,35 +8,32 @@ from spacy.util import registry
 from thinc.api import Config
 from wasabi import msg
 
-from .._compat import spacy_cli_parts
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .app import command
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, initialise, read_config
+from .voice import result, warn
 
 
-@spacy_cli_parts().debug_cli.command(
-    "transfer",
-    context_settings=OVERRIDES,
-    short_help="Show what a training would move, and what is known to fail",
-    epilog="Example: python -m spacy debug transfer CONFIG --paths.train train.spacy --paths.dev dev.spacy",
-)
+@command("debug transfer", table=True, context_settings=OVERRIDES)
 def debug_transfer_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
-    labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Count the labels in the corpora")] = True,
+    count_labels: Annotated[
+        bool, typer.Option("--count-labels/--no-count-labels", help="Count the labels in the corpora")
+    ] = True,
 ) -> None:
     """
     Show which parameters a training would move, in which layers, and at what rate; without training. Warns of
-    settings that are known to fail, each with its key in the config and the way out. With --labels, counts the labels
-    of our heads in the corpora: 'spacy debug data' knows spaCy's own factories only.
+    settings that are known to fail, each with its key in the config and the way out. Counts the labels of our heads in
+    the corpora: 'spacy debug data' knows spaCy's own factories only.
 
     The pipeline is initialised, so the training data must be there. Override settings of the config as with
     'spacy train': --training.optimizer.learn_rate 0.00005. The exit code is 0 with warnings, and 1 when
     the training would not start.
     """
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        debug_transfer(config, config_path, use_gpu=use_gpu, labels=labels)
+    debug_transfer(config, config_path, use_gpu=use_gpu, labels=count_labels)
 
 
 def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1, labels: bool = False) -> list[str]:
@@ -52,15 +49,16 @@ def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1, labels: boo
 
     warnings = check_config(config.interpolate())
     for warning in warnings:
-        msg.warn(warning)
+        warn(warning)
     nlp = initialise(config, path, use_gpu=use_gpu)
     training = nlp.config.interpolate()["training"]
     optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
     print(planned_table(nlp, optimizer))  # noqa: T201
     found = [*(show_labels(nlp) if labels else []), *check_pipeline(nlp, training, optimizer)]
     for warning in found:
-        msg.warn(warning)
+        warn(warning)
     warnings += found
+    result(warnings=warnings)
     if not warnings:
         msg.good("Nothing that is known to go wrong")
     return warnings
