@@ -1020,8 +1020,8 @@ class Errors(metaclass=_Coded):
         '(slower, larger): in a config, source it with replace_listeners = ["model.tok2vec"].'
     )
     T752 = (
-        "{head}: the component {name!r} is there already. Call it something else: --name {name}=OTHER (of the "
-        "second HEAD only: --name 2:{name}=OTHER), or leave it out: --take NAME for those that shall come."
+        "{head}: the component {name!r} is there already. Call it something else: --rename {name}=OTHER (of the "
+        "second HEAD only: --rename 2:{name}=OTHER), or leave it out: --take NAME for those that shall come."
     )
     T753 = "{base} has no backbone that heads listen to. Its components: {found}. Give a pipeline with one as BASE."
     T754 = "{option} {given!r}: {problem}"
@@ -1060,14 +1060,14 @@ class Errors(metaclass=_Coded):
         "(--steps), look at tuning.head_first, and at whether the data have annotation for these components."
     )
     T774 = (
-        "--backbone {name}: there is no trainable 'transfer_backbone' of that name with two or more trainable "
+        "--component {name}: there is no trainable 'transfer_backbone' of that name with two or more trainable "
         "components that listen. The nearest names: {near}. Backbones and their tasks: {found}."
     )
     T775 = (
         "There is nothing to compare: no trainable 'transfer_backbone' has two or more trainable components that "
         "listen. Backbones and their tasks: {found}; training.frozen_components = {frozen}."
     )
-    T776 = "Several backbones have tasks: {found}. Choose one with --backbone."
+    T776 = "Several backbones have tasks: {found}. Choose one with --component."
     T780 = "{path}: the folder does not exist. Make it, or name another."
     T781 = (
         "training.logger.stage = {stage!r} is a stage already ({taken}). Call this training something else: each row "
@@ -1473,15 +1473,15 @@ class Errors(metaclass=_Coded):
         "initialize.components.{name}.label_texts: not one training text has a label, and no labels are given. Name "
         "them in initialize.components.{name}.labels."
     )
-    T960 = "INPUT {source} cannot be read: {error}. Give a file, a folder, or an address that fsspec opens."
-    T961 = "INPUT {file} has vanished since the job began. Put it back, and run the same command: what is done stays."
+    T960 = "DATA {source} cannot be read: {error}. Give a file, a folder, or an address that fsspec opens."
+    T961 = "DATA {file} has vanished since the job began. Put it back, and run the same command: what is done stays."
     T962 = (
-        "INPUT {file} was changed since the job began: it had the size {was}, now {now}. Put the old file back, or "
+        "DATA {file} was changed since the job began: it had the size {was}, now {now}. Put the old file back, or "
         "take a new output folder."
     )
-    T963 = "INPUT {file} cannot be read: {error}. Repair it, or leave it out."
+    T963 = "DATA {file} cannot be read: {error}. Repair it, or leave it out."
     T964 = '{what} needs pyarrow, which is not installed. Run: pip install "spacy-transfer[parquet]"'
-    T965 = "INPUT {file} has no column {field!r}; its columns are: {names}. Name that of the text: --text-field NAME"
+    T965 = "DATA {file} has no column {field!r}; its columns are: {names}. Name that of the text: --text NAME"
     T966 = "--columns {name}: there is no such column. Near: {near}."
     T967 = "--columns {name}: {why}. The pipeline has: {has}."
     T968 = (
@@ -1489,12 +1489,12 @@ class Errors(metaclass=_Coded):
         "run the same command again: it goes on."
     )
     T969 = (
-        "OUTPUT {folder} holds another job: {what} differ. Take another folder, or what that job was begun with. It "
+        "OUT {folder} holds another job: {what} differ. Take another folder, or what that job was begun with. It "
         "was left as it is."
     )
-    T970 = "OUTPUT {folder} is not empty, and holds no job of this command. It was left as it is: give another folder."
+    T970 = "OUT {folder} is not empty, and holds no job of this command. It was left as it is: give another folder."
     T971 = (
-        "Two rows have the id {id!r}: {one} and {other}. Make ids unique, or name another field: --id-field NAME  (if "
+        "Two rows have the id {id!r}: {one} and {other}. Make ids unique, or name another field: --id NAME  (if "
         "no row has it, rows are numbered; {field!r} is metadata then)."
     )
     T972 = (
@@ -1515,7 +1515,7 @@ class Errors(metaclass=_Coded):
         "--n-process {actors} with --threads {threads}: the cluster has {free} processors. Ask for fewer, or add "
         "machines."
     )
-    T978 = "OUTPUT {folder}: another command is writing there. Wait for its end, or give another folder."
+    T978 = "OUT {folder}: another command is writing there. Wait for its end, or give another folder."
     T979 = "{option} belongs to --engine ray. Add that, or leave it out."
     T980 = "A schedule has total_steps = {found!r}. Give a number, or total_steps = ${{training.max_steps}}."
     T981 = "{problem}. Choose another."
