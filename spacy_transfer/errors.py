@@ -536,10 +536,10 @@ class Errors(metaclass=_Coded):
         "{backbone!r}, or leave it out of annotating_components."
     )
     T452 = (
-        "{head}: no backbone is connected to its listener (upstream = {upstream!r}); on the doc {text!r} are rows of: "
-        "{found}. Was the backbone renamed: correct 'upstream'. Was the head disabled when the pipeline was loaded: "
-        "load it enabled, and switch it off by nlp.disable_pipe. Was it sourced without its backbone: source that too, "
-        "or name the listener in 'replace_listeners' of its block."
+        "{head} reads the rows of a backbone (upstream = {upstream!r}), but no backbone is connected to it. The doc "
+        "{text!r} has rows of: {found}. If the head was sourced without its backbone, source the backbone too, or name "
+        "the listener in 'replace_listeners' of the head's block. If the backbone was renamed, correct 'upstream'. If "
+        "the head was disabled when the pipeline was loaded, load it enabled, and switch it off by nlp.disable_pipe."
     )
     T438 = (
         "components.{name}: there is not one training example. {key} = {path!r}: a {suffix} is not read here. Make a "
@@ -623,6 +623,11 @@ class Errors(metaclass=_Coded):
         "(model-best, or an earlier one)."
     )
     T480 = "{path}: results are written to a file that ends in .json, in a folder that exists, or with - to the screen."
+    T481 = (
+        "{option} {found}: this command makes no config for spans that overlap. spaCy's own spancat trains on the rows "
+        "of transfer_backbone: take the config of --task ner, and replace its head by the block in docs/heads.md, "
+        "Spans that overlap. If no spans overlap, --task ner is enough."
+    )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
     T503 = (

@@ -1,5 +1,6 @@
 """`python -m spacy debug transfer CONFIG`: trainable parameters, learning rates, and known faults of a config."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -47,18 +48,24 @@ def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1, labels: boo
     from .config_checks import check_config, check_pipeline
     from .data_checks import show_labels
 
-    warnings = check_config(config.interpolate())
-    for warning in warnings:
+    said = check_config(config.interpolate())
+    for warning in said:
         warn(warning)
-    nlp = initialise(config, path, use_gpu=use_gpu)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nlp = initialise(config, path, use_gpu=use_gpu)
+    deaf = [str(each.message) for each in caught if str(each.message).startswith("[W438]")]
+    for each in caught:
+        if str(each.message) not in deaf:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     training = nlp.config.interpolate()["training"]
     optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
     print(planned_table(nlp, optimizer))  # noqa: T201
-    found = [*(show_labels(nlp) if labels else []), *check_pipeline(nlp, training, optimizer)]
+    found = [*deaf, *(show_labels(nlp) if labels else []), *check_pipeline(nlp, training, optimizer)]
     for warning in found:
         warn(warning)
-    warnings += found
-    result(warnings=warnings)
-    if not warnings:
+    said += found
+    result(warnings=said)
+    if not said:
         msg.good("Nothing that is known to go wrong")
-    return warnings
+    return said

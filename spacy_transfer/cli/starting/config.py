@@ -22,6 +22,8 @@ def one_of(option: str, found: str | None, known: tuple[str, ...]) -> Any:
 
     RAISES (ValueError): When it is none of those that are known.
     """
+    if option == "--task" and found in ("spancat", "spans"):
+        raise ValueError(Errors.T481.format(option=option, found=found))
     if found is not None and found not in known:
         raise ValueError(Errors.T982.format(option=option, found=found, known=", ".join(known)))
     return found
