@@ -55,8 +55,8 @@ def _training(recipe: Recipe) -> Block:
         "eval_frequency": recipe.steps.every,
         "batcher": {"@batchers": "spacy.batch_by_sequence.v1", "size": 16 if recipe.kind == "fresh" else 32},
         "optimizer": _optimizer(recipe),
-        "logger": {"@loggers": "spacy-transfer.ConsoleLogger.v1"},
         "score_weights": weights,
+        "logger": {"@loggers": "spacy-transfer.ConsoleLogger.v1"},
     }
 
 
