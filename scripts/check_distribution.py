@@ -11,7 +11,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "spacy_transfer"
 FOLDERS = (".ci", "benchmarks", "configs", "docs", "scripts", "tests")
-FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "constraints.txt", "project.yml", "pyproject.toml")
+FILES = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "README.md",
+    "constraints.txt",
+    "mkdocs.yml",
+    "project.yml",
+    "pyproject.toml",
+)
 
 
 def files_under(root: Path, folder: str) -> set[str]:

@@ -4,14 +4,14 @@ Codes by floor: T1xx sources, windows and transformer backbones (T144 to T160 si
 T227 to T253 bases of deltas, T254 to T270 ranks, T271 to T299 engines); T2xx vectors and pipeline backbones; T3xx heads
 (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are
 carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor,
-T43x heads that are taught, T438 to T449 what a pipeline lacks, T49x ranks that go on); T50x corpora, T51x and T52x
-several of them, T54x and T55x teachers and rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and
-range tests, T64x adapters, T65x anchors and gradients, T661 to T679 weights and gradients of tasks, T68x and T69x
-importance; T70x and T72x commands, T73x report, T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and
-T79x retention; T80x new transformers, T81x word vectors, T82x pretraining, T84x and T85x its objectives, T86x
-pretrained files, T88x and T89x selection, T90x and T91x tune, T920 to T924 label texts, T925 to T929 few labels, T93x
-texts to label, T94x killed trainings, T96x and T97x texts to annotate, T98x and T99x new projects; W for warnings, by
-the same floors.
+T43x heads that are taught, T438 to T449 what a pipeline lacks, T46x texts without labels, T47x static students, T48x
+the command line, T49x ranks that go on); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and
+rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and
+gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report,
+T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word
+vectors, T82x pretraining, T84x and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x
+tune, T920 to T924 label texts, T925 to T929 few labels, T93x texts to label, T94x killed trainings, T96x and T97x texts
+to annotate, T98x and T99x new projects; W for warnings, by the same floors.
 """
 
 from typing import Any
@@ -536,10 +536,10 @@ class Errors(metaclass=_Coded):
         "{backbone!r}, or leave it out of annotating_components."
     )
     T452 = (
-        "{head}: no backbone is connected to its listener (upstream = {upstream!r}); on the doc {text!r} are rows of: "
-        "{found}. Was the backbone renamed: correct 'upstream'. Was the head disabled when the pipeline was loaded: "
-        "load it enabled, and switch it off by nlp.disable_pipe. Was it sourced without its backbone: source that too, "
-        "or name the listener in 'replace_listeners' of its block."
+        "{head} reads the rows of a backbone (upstream = {upstream!r}), but no backbone is connected to it. The doc "
+        "{text!r} has rows of: {found}. If the head was sourced without its backbone, source the backbone too, or name "
+        "the listener in 'replace_listeners' of the head's block. If the backbone was renamed, correct 'upstream'. If "
+        "the head was disabled when the pipeline was loaded, load it enabled, and switch it off by nlp.disable_pipe."
     )
     T438 = (
         "components.{name}: there is not one training example. {key} = {path!r}: a {suffix} is not read here. Make a "
@@ -621,6 +621,12 @@ class Errors(metaclass=_Coded):
     T437 = (
         "{where} cannot be read: {error}. It is cut short or damaged: copy the pipeline again, or take another one "
         "(model-best, or an earlier one)."
+    )
+    T480 = "{path}: results are written to a file that ends in .json, in a folder that exists, or with - to the screen."
+    T481 = (
+        "{option} {found}: this command makes no config for spans that overlap. spaCy's own spancat trains on the rows "
+        "of transfer_backbone: take the config of --task ner, and replace its head by the block in docs/heads.md, "
+        "Spans that overlap. If no spans overlap, --task ner is enough."
     )
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
@@ -1019,8 +1025,8 @@ class Errors(metaclass=_Coded):
         '(slower, larger): in a config, source it with replace_listeners = ["model.tok2vec"].'
     )
     T752 = (
-        "{head}: the component {name!r} is there already. Call it something else: --name {name}=OTHER (of the "
-        "second HEAD only: --name 2:{name}=OTHER), or leave it out: --take NAME for those that shall come."
+        "{head}: the component {name!r} is there already. Call it something else: --rename {name}=OTHER (of the "
+        "second HEAD only: --rename 2:{name}=OTHER), or leave it out: --take NAME for those that shall come."
     )
     T753 = "{base} has no backbone that heads listen to. Its components: {found}. Give a pipeline with one as BASE."
     T754 = "{option} {given!r}: {problem}"
@@ -1059,14 +1065,14 @@ class Errors(metaclass=_Coded):
         "(--steps), look at tuning.head_first, and at whether the data have annotation for these components."
     )
     T774 = (
-        "--backbone {name}: there is no trainable 'transfer_backbone' of that name with two or more trainable "
+        "--component {name}: there is no trainable 'transfer_backbone' of that name with two or more trainable "
         "components that listen. The nearest names: {near}. Backbones and their tasks: {found}."
     )
     T775 = (
         "There is nothing to compare: no trainable 'transfer_backbone' has two or more trainable components that "
         "listen. Backbones and their tasks: {found}; training.frozen_components = {frozen}."
     )
-    T776 = "Several backbones have tasks: {found}. Choose one with --backbone."
+    T776 = "Several backbones have tasks: {found}. Choose one with --component."
     T780 = "{path}: the folder does not exist. Make it, or name another."
     T781 = (
         "training.logger.stage = {stage!r} is a stage already ({taken}). Call this training something else: each row "
@@ -1488,15 +1494,15 @@ class Errors(metaclass=_Coded):
         "initialize.components.{name}.label_texts: not one training text has a label, and no labels are given. Name "
         "them in initialize.components.{name}.labels."
     )
-    T960 = "INPUT {source} cannot be read: {error}. Give a file, a folder, or an address that fsspec opens."
-    T961 = "INPUT {file} has vanished since the job began. Put it back, and run the same command: what is done stays."
+    T960 = "DATA {source} cannot be read: {error}. Give a file, a folder, or an address that fsspec opens."
+    T961 = "DATA {file} has vanished since the job began. Put it back, and run the same command: what is done stays."
     T962 = (
-        "INPUT {file} was changed since the job began: it had the size {was}, now {now}. Put the old file back, or "
+        "DATA {file} was changed since the job began: it had the size {was}, now {now}. Put the old file back, or "
         "take a new output folder."
     )
-    T963 = "INPUT {file} cannot be read: {error}. Repair it, or leave it out."
+    T963 = "DATA {file} cannot be read: {error}. Repair it, or leave it out."
     T964 = '{what} needs pyarrow, which is not installed. Run: pip install "spacy-transfer[parquet]"'
-    T965 = "INPUT {file} has no column {field!r}; its columns are: {names}. Name that of the text: --text-field NAME"
+    T965 = "DATA {file} has no column {field!r}; its columns are: {names}. Name that of the text: --text NAME"
     T966 = "--columns {name}: there is no such column. Near: {near}."
     T967 = "--columns {name}: {why}. The pipeline has: {has}."
     T968 = (
@@ -1504,12 +1510,12 @@ class Errors(metaclass=_Coded):
         "run the same command again: it goes on."
     )
     T969 = (
-        "OUTPUT {folder} holds another job: {what} differ. Take another folder, or what that job was begun with. It "
+        "OUT {folder} holds another job: {what} differ. Take another folder, or what that job was begun with. It "
         "was left as it is."
     )
-    T970 = "OUTPUT {folder} is not empty, and holds no job of this command. It was left as it is: give another folder."
+    T970 = "OUT {folder} is not empty, and holds no job of this command. It was left as it is: give another folder."
     T971 = (
-        "Two rows have the id {id!r}: {one} and {other}. Make ids unique, or name another field: --id-field NAME  (if "
+        "Two rows have the id {id!r}: {one} and {other}. Make ids unique, or name another field: --id NAME  (if "
         "no row has it, rows are numbered; {field!r} is metadata then)."
     )
     T972 = (
@@ -1530,7 +1536,7 @@ class Errors(metaclass=_Coded):
         "--n-process {actors} with --threads {threads}: the cluster has {free} processors. Ask for fewer, or add "
         "machines."
     )
-    T978 = "OUTPUT {folder}: another command is writing there. Wait for its end, or give another folder."
+    T978 = "OUT {folder}: another command is writing there. Wait for its end, or give another folder."
     T979 = "{option} belongs to --engine ray. Add that, or leave it out."
     T980 = "A schedule has total_steps = {found!r}. Give a number, or total_steps = ${{training.max_steps}}."
     T981 = "{problem}. Choose another."
@@ -1671,6 +1677,7 @@ class Warnings(metaclass=_Coded):
     )
     W439 = "components.{name}: no training text has these labels of the dev corpus, so they cannot be found: {labels}."
     W440 = "components.{name}: fewer than {few} in the training data: {labels}. Label more, or merge labels."
+    W480 = "The option {old} is called {new} now. The old name will go with the next version."
     W624 = (
         "components.{name} stays frozen: the rate of the optimizer is {rate}, which is known to destroy a transformer. "
         "Only the heads are trained. frozen = true says the same without this warning. To train the encoder as well, "

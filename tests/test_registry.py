@@ -90,7 +90,9 @@ CALLBACKS = {
     f"spacy-transfer.{name}.v1"
     for name in ("Anchor", "Calibrate", "CarryHead", "LeaveOut", "MergeAdapters", "Ranks", "Resume", "SolveHead")
 }
+SCRIPTS = {"spacy-transfer"}
 NAMES = {
+    "console_scripts": SCRIPTS,
     "spacy_factories": FACTORIES,
     "spacy_architectures": ARCHITECTURES,
     "spacy_scorers": SCORERS,

@@ -17,8 +17,10 @@ from wasabi import msg
 from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..integrity import write_picture, write_whole
+from ..progress import progress
 from .app import command
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config, show_table
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, initialise, read_config, show_table
+from .voice import result, warn
 
 if TYPE_CHECKING:
     from ..continual.task_affinity import Lookahead
@@ -42,7 +44,7 @@ class Affinity(TypedDict):
     counts: list[list[int]]
 
 
-@command("affinity", context_settings=OVERRIDES)
+@command("affinity", table=True, context_settings=OVERRIDES)
 def affinity_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
@@ -51,7 +53,9 @@ def affinity_cli(
     length: Annotated[
         float, typer.Option("--length", help="Of the step that is tried, as a share of the weights' own length")
     ] = 3e-4,
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Its name, if there are several")] = None,
+    component: Annotated[
+        str | None, typer.Option("--component", help="Name of the backbone, needed where there are several")
+    ] = None,
     out: Annotated[
         str, typer.Option("--output", "-o", help="Folder for affinity.json and affinity.png; - for none")
     ] = "affinity",
@@ -66,16 +70,15 @@ def affinity_cli(
     it falls. Tasks that harm each other may want backbones of their own, other weights, or surgery = "pcgrad". The
     trained weights are thrown away. Override settings of the config as with 'spacy train': --paths.train train.spacy
     """
-    with errors_in_one_line():
-        check_arguments(steps, every, length, out)
+    check_arguments(steps, every, length, out)
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        nlp = initialise(config, config_path, use_gpu=use_gpu)
-        found = run(nlp, steps=steps, every=every, length=length, backbone=backbone)
-        report(found)
-        if out != "-":
-            write(found, Path(out))
-            msg.good(f"Wrote {Path(out) / 'affinity.json'} and {Path(out) / 'affinity.png'}")
+    nlp = initialise(config, config_path, use_gpu=use_gpu)
+    found = run(nlp, steps=steps, every=every, length=length, backbone=component)
+    report(found)
+    result(**found)
+    if out != "-":
+        write(found, Path(out))
+        msg.good(f"Wrote {Path(out) / 'affinity.json'} and {Path(out) / 'affinity.png'}")
 
 
 def check_arguments(steps: int, every: int, length: float, out: str) -> None:
@@ -99,7 +102,6 @@ def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, back
     RAISES (ValueError): When there are no tasks to compare, or none ever had a gradient.
     """
     from spacy.training.loop import create_train_batches, train_while_improving
-    from tqdm import tqdm
 
     from ..continual.task_affinity import Lookahead, check_backbone
 
@@ -127,7 +129,7 @@ def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, back
         annotating_components=annotating,
         before_update=settings["before_update"],
     )
-    n_steps = sum(1 for _ in tqdm(training, total=steps, desc="Affinity", leave=False, disable=None))
+    n_steps = sum(1 for _ in progress(training, what="Affinity", unit=" steps", total=steps))
     if not (lookahead.counts() > 0).any():
         raise ValueError(Errors.T773.format(name=name, steps=n_steps, tasks=", ".join(tasks)))
     tables = (lookahead.means(), lookahead.errors(), lookahead.mean_cosines())
@@ -182,7 +184,7 @@ def report(found: Affinity) -> None:
     show_table(rows, header=header, aligns="l" + "r" * len(tasks))
     broken = [task for i, task in enumerate(tasks) if (found["affinity"][i][i] or 0.0) < 0.0]
     if broken:
-        msg.warn(Warnings.W661.format(tasks=", ".join(broken), length=found["length"]))
+        warn(Warnings.W661.format(tasks=", ".join(broken), length=found["length"]))
 
 
 def write(found: Affinity, folder: Path) -> None:

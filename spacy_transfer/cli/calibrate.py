@@ -1,5 +1,6 @@
 """`python -m spacy transfer calibrate PIPELINE DATA`: temperatures and thresholds for a trained pipeline."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +10,15 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import command
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table, split_names
+from .common import CodePath, UseGpu, prepare, show_table, split_names
 from .fit import check_output, save
+from .voice import result
 
 if TYPE_CHECKING:
     from ..pipeline.calibration import Calibrated
 
 
-@command("calibrate")
+@command("calibrate", table=True)
 def calibrate_cli(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
     data_path: Annotated[
@@ -38,9 +40,9 @@ def calibrate_cli(
     """
     prepare(code_path, use_gpu)
     names = split_names(components) or None
-    with errors_in_one_line():
-        done = calibrate_pipeline(pipeline, data_path, output_path, components=names, thresholds=thresholds)
+    done = calibrate_pipeline(pipeline, data_path, output_path, components=names, thresholds=thresholds)
     _show(done)
+    result(calibrated=[dataclasses.asdict(each) for each in done])
     if output_path is None:
         msg.info("Nothing was saved. Give a folder: --output DIR")
     else:

@@ -1,4 +1,4 @@
-"""Parts of all commands: reading a config, and errors in one line."""
+"""Parts of all commands: reading a config, loading a pipeline, replacing a folder, printing a table."""
 
 import contextlib
 import tempfile
@@ -11,12 +11,12 @@ import typer
 from spacy import util
 from spacy.language import Language
 from thinc.api import Config
-from wasabi import msg
 
 from .._compat import spacy_cli_parts
 from ..errors import Errors
 from ..installed import like
 from ..text_table import text_table
+from .voice import warn
 
 # Beside arguments of their own, commands take overrides of the config: --training.max_steps 100
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -80,15 +80,6 @@ def load_pipeline(path: str) -> Language:
 
 
 @contextlib.contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Print a coded error without its traceback, and leave with exit code 1."""
-    try:
-        yield
-    except (ValueError, ImportError, OSError) as error:
-        msg.fail(str(error), exits=1)
-
-
-@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Within, write a new folder beside it, which takes its place in the end: a failure leaves the old one unchanged.
 
@@ -112,7 +103,7 @@ def warnings_in_one_line() -> Iterator[None]:
         yield
     for warning in caught:
         if str(warning.message).startswith("[W38"):
-            msg.warn(str(warning.message))
+            warn(str(warning.message))
 
 
 def show_table(rows: Collection[Sequence[object]], *, header: Sequence[str] = (), aligns: str = "") -> None:

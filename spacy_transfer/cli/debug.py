@@ -1,5 +1,6 @@
 """`python -m spacy debug transfer CONFIG`: trainable parameters, learning rates, and known faults of a config."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -8,35 +9,32 @@ from spacy.util import registry
 from thinc.api import Config
 from wasabi import msg
 
-from .._compat import spacy_cli_parts
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .app import command
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, initialise, read_config
+from .voice import result, warn
 
 
-@spacy_cli_parts().debug_cli.command(
-    "transfer",
-    context_settings=OVERRIDES,
-    short_help="Show what a training would move, and what is known to fail",
-    epilog="Example: python -m spacy debug transfer CONFIG --paths.train train.spacy --paths.dev dev.spacy",
-)
+@command("debug transfer", table=True, context_settings=OVERRIDES)
 def debug_transfer_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
-    labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Count the labels in the corpora")] = True,
+    count_labels: Annotated[
+        bool, typer.Option("--count-labels/--no-count-labels", help="Count the labels in the corpora")
+    ] = True,
 ) -> None:
     """
     Show which parameters a training would move, in which layers, and at what rate; without training. Warns of
-    settings that are known to fail, each with its key in the config and the way out. With --labels, counts the labels
-    of our heads in the corpora: 'spacy debug data' knows spaCy's own factories only.
+    settings that are known to fail, each with its key in the config and the way out. Counts the labels of our heads in
+    the corpora: 'spacy debug data' knows spaCy's own factories only.
 
     The pipeline is initialised, so the training data must be there. Override settings of the config as with
     'spacy train': --training.optimizer.learn_rate 0.00005. The exit code is 0 with warnings, and 1 when
     the training would not start.
     """
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        debug_transfer(config, config_path, use_gpu=use_gpu, labels=labels)
+    debug_transfer(config, config_path, use_gpu=use_gpu, labels=count_labels)
 
 
 def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1, labels: bool = False) -> list[str]:
@@ -50,17 +48,24 @@ def debug_transfer(config: Config, path: Path, *, use_gpu: int = -1, labels: boo
     from .config_checks import check_config, check_pipeline
     from .data_checks import show_labels
 
-    warnings = check_config(config.interpolate())
-    for warning in warnings:
-        msg.warn(warning)
-    nlp = initialise(config, path, use_gpu=use_gpu)
+    said = check_config(config.interpolate())
+    for warning in said:
+        warn(warning)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nlp = initialise(config, path, use_gpu=use_gpu)
+    deaf = [str(each.message) for each in caught if str(each.message).startswith("[W438]")]
+    for each in caught:
+        if str(each.message) not in deaf:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     training = nlp.config.interpolate()["training"]
     optimizer = registry.resolve({"optimizer": training["optimizer"]})["optimizer"]
     print(planned_table(nlp, optimizer))  # noqa: T201
-    found = [*(show_labels(nlp) if labels else []), *check_pipeline(nlp, training, optimizer)]
+    found = [*deaf, *(show_labels(nlp) if labels else []), *check_pipeline(nlp, training, optimizer)]
     for warning in found:
-        msg.warn(warning)
-    warnings += found
-    if not warnings:
+        warn(warning)
+    said += found
+    result(warnings=said)
+    if not said:
         msg.good("Nothing that is known to go wrong")
-    return warnings
+    return said

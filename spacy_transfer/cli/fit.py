@@ -1,6 +1,5 @@
 """`python -m spacy transfer fit CONFIG OUT`: heads without training, by `fit = "maxent"`."""
 
-import logging
 import time
 from functools import reduce
 from operator import getitem
@@ -9,7 +8,7 @@ from typing import Annotated
 
 import typer
 from spacy import util
-from spacy.language import Language
+from spacy.language import DEFAULT_CONFIG, Language
 from spacy.util import registry
 from thinc.api import Config
 from wasabi import msg
@@ -22,12 +21,12 @@ from .common import (
     CodePath,
     ConfigPath,
     UseGpu,
-    errors_in_one_line,
     initialise,
     read_config,
     replacing,
     show_table,
 )
+from .voice import log_info, result
 
 CLASSIFIERS = ["transfer_textcat", "transfer_textcat_multilabel"]
 FACTORIES = [*CLASSIFIERS, "transfer_ner", "transfer_tagger"]
@@ -41,7 +40,7 @@ _SHOWN = {
 }
 
 
-@command("fit", context_settings=OVERRIDES)
+@command("fit", table=True, context_settings=OVERRIDES)
 def fit_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
@@ -59,16 +58,15 @@ def fit_cli(
     Scores on the dev corpus are shown if there is one. Override settings of the config as with 'spacy train':
     --paths.train train.spacy. Nothing is written before all is done; a pipeline in OUT is replaced.
     """
-    with errors_in_one_line():
-        check_output(output_path)
+    check_output(output_path)
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    util.logger.setLevel(logging.INFO)
-    with errors_in_one_line():
-        scores = fit(config, config_path, output_path, label_texts=label_texts, use_gpu=use_gpu)
+    log_info()
+    scores = fit(config, config_path, output_path, label_texts=label_texts, use_gpu=use_gpu)
     if scores is None:
         msg.info("No dev corpus, so there are no scores. Give one: --paths.dev PATH")
     else:
         msg.info(f"Scores on {_dev_texts(config)}:")
+        result(scores=scores)
         show_table([(what, f"{scores[key]:.1%}") for what, key in _SHOWN.items() if scores.get(key) is not None])
     msg.good(f"Saved the pipeline to {output_path}")
 
@@ -137,7 +135,8 @@ def _heads(config: Config) -> list[str]:
 def _can_be_read(config: Config, name: str) -> bool:
     """Whether a corpus has a path."""
     try:
-        registry.resolve({"corpus": _swap(config.interpolate(), name)})
+        # Where a config leaves settings out, spaCy fills in its own.
+        registry.resolve({"corpus": _swap(DEFAULT_CONFIG.merge(config).interpolate(), name)})
     except ValueError as error:
         if "[E913]" in str(error):
             return False

@@ -8,7 +8,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import command
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, warnings_in_one_line
+from .common import CodePath, UseGpu, prepare, warnings_in_one_line
 from .fit import check_output, save
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ PROBES = [
 
 @command("from-hf")
 def from_hf_cli(
-    source: Annotated[str, typer.Argument(help="Folder that transformers wrote, package:NAME/path, or hub id")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder that transformers wrote, package:NAME/path, or hub id")
+    ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pipeline")],
     lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the pipeline")] = "en",
     labels: Annotated[
@@ -52,10 +54,9 @@ def from_hf_cli(
     (configs/textcat_hf.cfg, ner_hf.cfg, tagger_hf.cfg).
     """
     prepare(code_path, use_gpu)
-    with errors_in_one_line():
-        check_output(output_path)
-        names = None if labels is None else split(labels)
-        from_hf(source, output_path, lang=lang, labels=names, window=window, task=task, name=name)
+    check_output(output_path)
+    names = None if labels is None else split(labels)
+    from_hf(source, output_path, lang=lang, labels=names, window=window, task=task, name=name)
     msg.good(f"Saved the pipeline to {output_path}")
 
 

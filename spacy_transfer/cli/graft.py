@@ -1,23 +1,23 @@
 """`python -m spacy transfer graft BASE HEAD... OUT`: heads of several pipelines on one backbone."""
 
-import logging
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from spacy import util
 from wasabi import msg
 
 from ..errors import Errors
 from .app import command
-from .common import CodePath, UseGpu, errors_in_one_line, load_pipeline, prepare, show_table
+from .common import CodePath, UseGpu, load_pipeline, prepare, show_table
 from .fit import check_output, save
+from .voice import log_info, result
 
 if TYPE_CHECKING:
     from ..pipeline.labels.graft import Graft
 
 
-@command("graft")
+@command("graft", table=True)
 def graft_cli(
     pipelines: Annotated[
         list[str],
@@ -26,12 +26,12 @@ def graft_cli(
             metavar="BASE HEAD... OUT",
         ),
     ],
-    name: Annotated[
+    rename: Annotated[
         list[str] | None,
-        typer.Option("--name", help="A new name for a component, OLD=NEW; of the second HEAD only: 2:OLD=NEW"),
+        typer.Option("--rename", help="A new name for a component, OLD=NEW; of the second HEAD only: 2:OLD=NEW"),
     ] = None,
     take: Annotated[
-        list[str] | None, typer.Option("--take", "-t", help="Join this component, and of the others none; repeatable")
+        list[str] | None, typer.Option("--take", help="Join this component, and of the others none; repeatable")
     ] = None,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
@@ -43,14 +43,14 @@ def graft_cli(
     That needs backbones that give the same rows: frozen ones from one source do. Where they differ, it says in what,
     and writes nothing. A pipeline in OUT is replaced.
     """
-    util.logger.setLevel(logging.INFO)
+    log_info()
     prepare(code_path, use_gpu)
-    with errors_in_one_line():
-        if len(pipelines) < 3:
-            problem = "give the base, one head pipeline or more, and the folder to write"
-            raise ValueError(Errors.T754.format(option="BASE HEAD... OUT", given=" ".join(pipelines), problem=problem))
-        base, *heads, out = pipelines
-        joined = graft_pipelines(base, heads, Path(out), names=_names(name or []), take=take or [])
+    if len(pipelines) < 3:
+        problem = "give the base, one head pipeline or more, and the folder to write"
+        raise ValueError(Errors.T754.format(option="BASE HEAD... OUT", given=" ".join(pipelines), problem=problem))
+    base, *heads, out = pipelines
+    joined = graft_pipelines(base, heads, Path(out), names=_names(rename or []), take=take or [])
+    result(joined=[dataclasses.asdict(one) for one in joined])
     show_table(
         [(one.head, one.component, one.name, one.backbone or "its own") for one in joined],
         header=("from", "component", "is now", "reads"),
@@ -89,6 +89,6 @@ def _names(given: list[str]) -> dict[str, str]:
     for pair in given:
         old, equals, new = pair.partition("=")
         if not equals or not old or not new:
-            raise ValueError(Errors.T754.format(option="--name", given=pair, problem="write OLD=NEW"))
+            raise ValueError(Errors.T754.format(option="--rename", given=pair, problem="write OLD=NEW"))
         found[old] = new
     return found

@@ -21,10 +21,12 @@ from wasabi import msg
 from ..errors import Errors, Warnings
 from ..extras import import_extra
 from ..integrity import write_picture
+from ..progress import progress
 from ..tuning.lr_range import Divergence, Losses, Suggestion, rates_between, suggest
 from ..types import Config
 from .app import command
-from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from .common import OVERRIDES, CodePath, ConfigPath, UseGpu, initialise, read_config, show_table
+from .voice import result, warn
 
 # Names of the highest rate in the schedules of Thinc and ours.
 _HIGHEST = ("learn_rate", "initial_rate", "max_rate", "max_lr", "base_rate")
@@ -36,7 +38,7 @@ Step = tuple[list[Example], Config, bool | None]
 """What spaCy's training loop gives after each step: the batch, facts, and whether the score is the best so far."""
 
 
-@command("lr-find", context_settings=OVERRIDES)
+@command("lr-find", table=True, context_settings=OVERRIDES)
 def lr_find_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
@@ -57,19 +59,17 @@ def lr_find_cli(
     alike. Nothing but the picture is written. Override settings of the config as with 'spacy train':
     --paths.train train.spacy
     """
-    with errors_in_one_line():
-        check_picture(output)
-        rates = rates_between(low, high, steps)
+    check_picture(output)
+    rates = rates_between(low, high, steps)
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        nlp = initialise(config, config_path, use_gpu=use_gpu)
-        seen, losses, base = run(nlp, rates)
-        if output != "-":
-            draw(output, seen, losses, None)
-        found = suggest(seen, losses)
-        if output != "-":
-            draw(output, seen, losses, found)
-            msg.good(f"The curve is in {output}")
+    nlp = initialise(config, config_path, use_gpu=use_gpu)
+    seen, losses, base = run(nlp, rates)
+    if output != "-":
+        draw(output, seen, losses, None)
+    found = suggest(seen, losses)
+    if output != "-":
+        draw(output, seen, losses, found)
+        msg.good(f"The curve is in {output}")
     report(nlp, found, base)
 
 
@@ -94,7 +94,6 @@ def run(nlp: Language, rates: list[float]) -> tuple[list[float], list[float], fl
         that the config has.
     """
     from spacy.training.loop import create_train_batches, train_while_improving
-    from tqdm import tqdm
 
     config = nlp.config.interpolate()
     config["training"]["optimizer"] = hold_at_peak(config["training"]["optimizer"])
@@ -118,7 +117,7 @@ def run(nlp: Language, rates: list[float]) -> tuple[list[float], list[float], fl
         annotating_components=settings["annotating_components"],
         before_update=_set_rates(optimizer, rates, base, settings["before_update"]),
     )
-    steps = tqdm(_until_not_finite(training), total=len(rates), desc="Range test", leave=False, disable=None)
+    steps = progress(_until_not_finite(training), what="Range test", unit=" steps", total=len(rates))
     for batch, info, _ in steps:
         if divergence.sees(heads.add(info["losses"], len(batch), sum(len(eg.reference) for eg in batch))):
             break
@@ -167,15 +166,18 @@ def report(nlp: Language, found: Suggestion, base: float) -> None:
     """
     msg.good(f"Suggested rate: {found.rate:.2g}   (the loss is lowest at {found.minimum:.2g})")
     if found.still_falls:
-        msg.warn(Warnings.W730.format(rate=f"{found.minimum:.2g}"))
+        warn(Warnings.W730.format(rate=f"{found.minimum:.2g}"))
     block = nlp.config.interpolate()["training"]["optimizer"]
     peaks = _places(hold_at_peak(block))
+    rows = []
     for key, place in _places(block).items():
         rate = peaks[key]["learn_rate"] * found.rate / base
         if isinstance(place["learn_rate"], dict):
             inner = next((name for name in _HIGHEST if name in place["learn_rate"]), "...")
             key = f"{key}.{inner}"
-        print(f"    --training.optimizer.{key} {rate:.2g}")  # noqa: T201
+        rows.append((f"--training.optimizer.{key}", f"{rate:.2g}"))
+    show_table(rows, header=("set", "to"))
+    result(rate=found.rate, minimum=found.minimum, overrides=dict(rows))
 
 
 def _trained_heads(nlp: Language, frozen: list[str]) -> list[str]:

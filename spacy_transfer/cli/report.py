@@ -1,8 +1,9 @@
 """`python -m spacy transfer report PIPELINE DATA OUT.html`: scores and mistakes of a pipeline, as one page."""
 
 import datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from spacy.language import Language
@@ -12,10 +13,14 @@ from ..errors import Errors
 from ..installed import like
 from ..integrity import write_whole
 from .app import command
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, show_table
+from .common import CodePath, UseGpu, prepare, show_table
+from .voice import result
+
+if TYPE_CHECKING:
+    from ..reports.numbers import Score
 
 
-@command("report")
+@command("report", table=True)
 def report_cli(
     pipeline: Annotated[
         str, typer.Argument(metavar="PIPELINE", help="Trained pipeline: a folder or an installed package")
@@ -26,8 +31,10 @@ def report_cli(
     output_path: Annotated[
         Path, typer.Argument(metavar="OUT", help="The page: OUT.html. One that is there is replaced")
     ],
-    resamples: Annotated[int, typer.Option("--resamples", "-n", help="Draws of the bootstrap", min=1)] = 1000,
-    mistakes: Annotated[int, typer.Option("--mistakes", "-m", help="The most mistakes a head", min=0)] = 20,
+    resamples: Annotated[
+        int, typer.Option("--resamples", help="How often texts are drawn for intervals", min=1)
+    ] = 1000,
+    mistakes: Annotated[int, typer.Option("--mistakes", help="The most mistakes a head", min=0)] = 20,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
 ) -> None:
@@ -38,22 +45,22 @@ def report_cli(
     The page holds all that it shows: it loads nothing and runs no script. It does hold texts of your data.
     """
     prepare(code_path, use_gpu)
-    with errors_in_one_line():
-        scores = report(pipeline, data_path, output_path, resamples=resamples, mistakes=mistakes)
+    scores = report(pipeline, data_path, output_path, resamples=resamples, mistakes=mistakes)
     for title, rows in scores.items():
         msg.divider(title)
-        show_table([*rows.items()])
+        show_table([(name, f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})") for name, s in rows.items()])
+    result(scores={title: {name: asdict(s) for name, s in rows.items()} for title, rows in scores.items()})
     msg.good(f"Wrote {output_path}")
 
 
 def report(
     pipeline: str, data: Path, output: Path, *, resamples: int = 1000, mistakes: int = 20
-) -> dict[str, dict[str, str]]:
+) -> "dict[str, dict[str, Score]]":
     """Load, predict, count and write.
 
     pipeline (str): Folder or name of a package.
     data (Path): A .spacy file or a folder of them.
-    RETURNS (Dict[str, Dict[str, str]]): Scores with their intervals, by head.
+    RETURNS (Dict[str, Dict[str, Score]]): Scores with their intervals, by head.
     """
     import spacy
 
@@ -73,10 +80,7 @@ def report(
     parts = collect(nlp, examples, resamples=resamples, most=mistakes)
     page = make_page(parts, _facts(nlp, pipeline, data, len(examples)), resamples=resamples)
     write_whole(output, page.encode("utf8", errors="replace"))
-    return {
-        f"{p.title} ({p.component})": {s.name: f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})" for s in p.scores}
-        for p in parts
-    }
+    return {f"{part.title} ({part.component})": {score.name: score for score in part.scores} for part in parts}
 
 
 def _facts(nlp: Language, pipeline: str, data: Path, n_docs: int) -> dict[str, str]:

@@ -5,22 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from wasabi import msg
 
 from ..errors import Errors
 from .app import command
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, split_names
+from .common import CodePath, UseGpu, prepare, split_names
+from .voice import result
 
 if TYPE_CHECKING:
     from ..continual.retention import Row
     from ..types import Config
 
 
-@command("retention")
+@command("retention", table=True)
 def retention_cli(
-    before: Annotated[str, typer.Argument(help="The old pipeline: a folder or an installed package")],
-    after: Annotated[str, typer.Argument(help="The pipeline that goes on from it")],
-    data: Annotated[list[str], typer.Argument(help="Old development sets (.spacy; raw text too with --agreement)")],
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="The old pipeline: a folder or an installed package")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="The pipeline that goes on from it")],
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA", help="Old development sets (.spacy; raw text too with --agreement)"),
+    ],
     scores: Annotated[
         str, typer.Option("--scores", help="Names of scores, with commas between; all main ones if empty")
     ] = "",
@@ -28,7 +31,6 @@ def retention_cli(
     agreement: Annotated[
         bool, typer.Option("--agreement", "-a", help="Take what BEFORE says of the texts for gold")
     ] = False,
-    output_path: Annotated[Path | None, typer.Option("--output", "-o", help="A JSON file for the table")] = None,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
 ) -> None:
@@ -39,14 +41,12 @@ def retention_cli(
     still says what BEFORE says. Entities of labels that BEFORE does not have are not counted then.
     """
     prepare(code_path, use_gpu)
-    with errors_in_one_line():
-        chosen = {"scores": split_names(scores), "labels": split_names(labels)}
-        rows = retention(before, after, data, **chosen, agreement=agreement, output=output_path)
-        from ..continual.retention import as_text
+    chosen = {"scores": split_names(scores), "labels": split_names(labels)}
+    rows = retention(before, after, data, **chosen, agreement=agreement)
+    from ..continual.retention import as_json, as_text
 
-        print(f"\n{as_text(rows)}\n")  # noqa: T201 (that is what the command is for)
-    if output_path is not None:
-        msg.good(f"The table is in {output_path}")
+    result(before=before, after=after, retention=as_json(rows))
+    print(f"\n{as_text(rows)}\n")  # noqa: T201 (that is what the command is for)
 
 
 def retention(
@@ -57,15 +57,11 @@ def retention(
     scores: list[str] | None = None,
     labels: list[str] | None = None,
     agreement: bool = False,
-    output: Path | None = None,
 ) -> "list[Row]":
-    """Load, score and write. See `retention_cli` and `Skill`."""
-    from ..continual.retention import OldSkills, as_json, as_rows, skills_from
-    from ..continual.retention_logger import write_json
+    """Load and score. See `retention_cli` and `Skill`."""
+    from ..continual.retention import OldSkills, as_rows, skills_from
     from ..pipeline.labels.carry import load
 
-    if output is not None and not output.resolve().parent.is_dir():
-        raise ValueError(Errors.T780.format(path=output))
     blocks: dict[str, Config] = {}
     for given in data:
         name, path = _named(given)
@@ -74,10 +70,7 @@ def retention(
         blocks[name] = {"data": path, "scores": scores, "labels": labels, "agreement": agreement}
     skills = skills_from(blocks, "DATA")
     old = OldSkills(load(before, "BEFORE"), skills, "DATA")
-    rows = as_rows(old.before, old.score(load(after, "AFTER")))
-    if output is not None:
-        write_json(output, {"before": before, "after": after, "retention": as_json(rows)})
-    return rows
+    return as_rows(old.before, old.score(load(after, "AFTER")))
 
 
 def _named(given: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import command
-from .common import CodePath, UseGpu, errors_in_one_line, prepare, replacing, warnings_in_one_line
+from .common import CodePath, UseGpu, prepare, replacing, warnings_in_one_line
 
 
 @command("to-hf")
@@ -31,14 +31,13 @@ def to_hf_cli(
     from ..huggingface.export import find_component, to_hf
 
     prepare(code_path, use_gpu)
-    with errors_in_one_line():
-        is_checkpoint = (output_path / "config.json").is_file()
-        if output_path.exists() and not is_checkpoint and (output_path.is_file() or any(output_path.iterdir())):
-            raise ValueError(Errors.T722.format(path=output_path))
-        try:
-            nlp = spacy.load(pipeline)
-        except OSError as error:
-            raise ValueError(str(error)) from error
-        with warnings_in_one_line(), replacing(output_path) as new:
-            to_hf(nlp, new, component)
+    is_checkpoint = (output_path / "config.json").is_file()
+    if output_path.exists() and not is_checkpoint and (output_path.is_file() or any(output_path.iterdir())):
+        raise ValueError(Errors.T722.format(path=output_path))
+    try:
+        nlp = spacy.load(pipeline)
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    with warnings_in_one_line(), replacing(output_path) as new:
+        to_hf(nlp, new, component)
     msg.good(f"Saved {find_component(nlp, component)!r} of {pipeline} for transformers to {output_path}")

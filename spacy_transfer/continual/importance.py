@@ -7,7 +7,6 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.ty import ListenedToComponent
 from spacy.util import logger
-from tqdm import tqdm
 
 from .._compat import drop_parser_dropout
 from ..backbones.shims.thinc_tuning import LayersShim
@@ -16,6 +15,7 @@ from ..backbones.shims.tunable import tunable_shims
 from ..corpora.example_info import may_train
 from ..errors import Errors, Warnings
 from ..pipeline.parameters import drop_gradients, flush, has_weights, parameters_of
+from ..progress import progress
 from ..tuning.fisher import DiagonalFisher
 from ..types import Floats, Pipe, pipes_of
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from ..pipeline.backbone.component import Backbone
 
-BAR_AFTER = 5.0
 """Seconds after which a progress bar shows."""
 
 
@@ -48,7 +47,7 @@ def estimate_fisher(nlp: Language, examples: Iterable[Example], components: Coll
         _unfreeze(pipe, is_wanted=name in components)
         drop_gradients(pipe)
     fisher, labels = DiagonalFisher(), _labels(nlp, running)
-    for example in tqdm(examples, desc="Importance of weights", delay=BAR_AFTER, leave=False, disable=None):
+    for example in progress(examples, what="Importance of weights"):
         if not len(example.predicted):
             continue
         # spaCy's own way to say "no step".

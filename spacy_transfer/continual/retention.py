@@ -15,6 +15,7 @@ from spacy.training import Example
 
 from ..errors import Errors
 from ..pipeline.backbone.component import Backbone
+from ..progress import progress
 from ..random_state import same_random_state
 from ..text_table import text_table
 from ..types import Config
@@ -138,7 +139,8 @@ class _DevelopmentSet:
 
     def predict(self, nlp: Language) -> list[Doc]:
         with same_random_state(), _without_caches(nlp):
-            return list(nlp.pipe([bare_doc(doc, nlp) for doc in self.texts]))
+            docs = nlp.pipe([bare_doc(doc, nlp) for doc in self.texts])
+            return list(progress(docs, what="Predicting", total=len(self.texts)))
 
     def score(self, nlp: Language) -> Mapping[str, object]:
         docs = self.predict(nlp)

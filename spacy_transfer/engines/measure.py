@@ -12,6 +12,7 @@ from spacy.training import Example
 
 from ..corpora.docs import read_examples
 from ..errors import Errors
+from ..progress import progress
 from ..types import Floats
 
 _SURE = 1.96  # Standard deviations on either side of an interval of 95 %.
@@ -80,6 +81,7 @@ class Scores:
     def _predict(self, nlp: Language) -> list[Example]:
         examples = list(read_examples(nlp, self.path))[:: self._every]
         docs = nlp.pipe([example.predicted for example in examples])
+        docs = progress(docs, what="Predicting", total=len(examples))
         return [Example(doc, example.reference) for doc, example in zip(docs, examples, strict=True)]
 
     def _resampled(self, nlp: Language, examples: Sequence[Example]) -> Floats:

@@ -22,6 +22,7 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.calibration import HIGHEST, LOWEST, Decisions, error_of, fit_temperature, mean_nll
+from ..progress import progress
 from ..random_state import same_random_state
 from .pipeline_copy import copy_of
 
@@ -153,7 +154,7 @@ def _wanted(nlp: Language, components: Sequence[str] | None) -> list[str]:
 def _decisions(nlp: Language, examples: Sequence[Example], wanted: Sequence[str]) -> dict[str, list[Decisions]]:
     """Batch by batch through the pipeline; each wanted component decides before it annotates."""
     found: dict[str, list[Decisions]] = {name: [] for name in wanted}
-    for batch in util.minibatch(examples, size=nlp.batch_size):
+    for batch in util.minibatch(progress(examples, what="Predicting"), size=nlp.batch_size):
         docs = [example.predicted for example in batch]
         for name, pipe in nlp.pipeline:
             if name in found and can_be_calibrated(pipe):

@@ -15,6 +15,7 @@ from thinc.api import Config, Model, fix_random_seed
 from ..backbones.pretrained_weights import PRETRAINING
 from ..corpora.raw_text import reader_of
 from ..errors import Errors
+from ..progress import progress
 from ..text_table import text_table
 from ..types import Config as Block
 from .objective import Measured, Pretraining
@@ -92,7 +93,9 @@ def assess(config: Config, files: list[Path]) -> Assessment:
         raise ValueError(Errors.T866)
     settings = pretraining.objective.start(first, reader)
     pretraining.restore(settings, None)
+    bar = progress(what="Held-out texts", total=len(docs) * (1 + len(files)))
     measured = [pretraining.held_out(docs)]
+    bar.update(len(docs))
     is_fresh = bool(getattr(pretraining.output._model, "is_fresh", pretraining.output._model is not None))
     notes = ["its output layer begins anew" if is_fresh else ""]
     for path in files:
@@ -100,7 +103,9 @@ def assess(config: Config, files: list[Path]) -> Assessment:
         _check_file(path, data)
         model.get_ref("tok2vec").from_bytes(data)
         measured.append(pretraining.held_out(docs))
+        bar.update(len(docs))
         notes.append("" if pretraining.settings == settings else "its output layer has other settings")
+    bar.close()
     names = [_SOURCE, *map(str, files)]
     rows = [_row(pretraining, *line) for line in zip(names, measured, notes, strict=True)]
     objective = pretraining.objective

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacy.util import minibatch
-from tqdm import tqdm
+
+from ..progress import progress
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -65,7 +66,7 @@ def write_tokens(texts: Iterable[str], nlp: "Language", path: Path, *, longest: 
     counts: Counter[str] = Counter()
     n_lines = 0
     with path.open("w", encoding="utf8", newline="\n") as file:
-        for batch in minibatch(tqdm(texts, desc="Tokenizing", unit=" texts", leave=False, disable=None), _TEXTS):
+        for batch in minibatch(progress(texts, what="Tokenizing"), _TEXTS):
             with nlp.memory_zone():
                 for text in batch:
                     tokens = [token.lower_ if lower else token.text for token in nlp.tokenizer(text)]

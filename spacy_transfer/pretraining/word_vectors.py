@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
-from tqdm import tqdm
 
 from ..backbones.vectors.vector_files import VectorTable, read_vectors
 from ..errors import Errors, Warnings
 from ..extras import import_extra
+from ..progress import progress
 from .token_file import NO_WORD, TokenFile, write_tokens
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _check_words(words: list[str], path: Path, settings: VectorSettings) -> None
 
 def _train(model: Any, tokens: TokenFile, settings: VectorSettings) -> None:
     total = tokens.n_lines * settings.epochs
-    with tqdm(total=total, desc="Training", unit=" texts", leave=False, disable=None) as bar:
+    with progress(what="Training", total=total) as bar:
         model.train(tokens.read(bar), total_examples=tokens.n_lines, epochs=settings.epochs)
 
 

@@ -11,6 +11,7 @@ from spacy.training import Example
 
 from ..errors import Errors
 from ..pipeline.heads.regressor import TransferRegressor
+from ..progress import progress
 from .doc_parts import exclusive_labels, multilabel, numbers
 from .parts import MakePart, Options, Part
 from .token_parts import entities, tags
@@ -28,7 +29,8 @@ def collect(nlp: Language, examples: Sequence[Example], *, resamples: int = 1000
         raise ValueError(Errors.T731.format(pipeline=nlp.pipe_names))
     if not examples:
         raise ValueError(Errors.T732)
-    for example, doc in zip(examples, nlp.pipe([eg.predicted for eg in examples]), strict=True):
+    docs = progress(nlp.pipe([eg.predicted for eg in examples]), what="Predicting", total=len(examples))
+    for example, doc in zip(examples, docs, strict=True):
         example.predicted = doc
     options = Options(resamples, most)
     parts = [make(examples, options) for _, make in makers]

@@ -209,8 +209,8 @@ def fingerprints(pipeline: str, files: Sequence[InputFile], settings: Settings, 
         "--code": "" if code is None else hashlib.sha256(code.read_bytes()).hexdigest(),
         "--format": settings.format,
         "--columns": ",".join(settings.columns),
-        "--text-field": settings.fields.text,
-        "--id-field": settings.fields.id,
+        "--text": settings.fields.text,
+        "--id": settings.fields.id,
         "--shard-size": str(settings.shard_size),
     }
 

@@ -11,9 +11,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import resolve_dot_names
 from thinc.api import Config
-from tqdm import tqdm
 
 from ..errors import Errors, Warnings
+from ..progress import progress
 from ..types import Config as Block
 from ..types import Floats
 from .candidates import Candidate, Unread
@@ -137,7 +137,7 @@ def rank(
         raise ValueError(Errors.T885.format(what="only the config's own backbone was found, in one form"))
     run = _Run(backbone, tasks, docs, everything, config, settings)
     lines, failed = list[Line](), list(unread)
-    with tqdm(total=len(docs) * len(candidates), desc="Reading", unit="texts", leave=False, disable=None) as bar:
+    with progress(what="Reading", total=len(docs) * len(candidates)) as bar:
         for i, candidate in enumerate(candidates):
             bar.set_postfix_str(candidate.name)
             try:
@@ -228,7 +228,7 @@ class _Run:
         """
         wanted = {self._key(line): line for line in lines if line.on_frontier or _is_own(line)}
         costs, notes = dict[tuple[str, int | None], Cost](), list[str]()
-        for key, line in tqdm(wanted.items(), desc="Training steps", leave=False, disable=None):
+        for key, line in progress(wanted.items(), what="Training steps", unit=" candidates", total=len(wanted)):
             config = with_candidate(self.config, self.backbone, line.block, line.candidate.is_own, line.poolings)
             try:
                 costs[key] = with_training_cost(line.cost, config, self.n_words)

@@ -56,6 +56,7 @@ def _training(recipe: Recipe) -> Block:
         "batcher": {"@batchers": "spacy.batch_by_sequence.v1", "size": 16 if recipe.kind == "fresh" else 32},
         "optimizer": _optimizer(recipe),
         "score_weights": weights,
+        "logger": {"@loggers": "spacy-transfer.ConsoleLogger.v1"},
     }
 
 

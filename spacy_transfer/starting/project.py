@@ -68,9 +68,8 @@ commands:
   - name: package
     help: "Turn the best pipeline into a wheel, for pip install"
     script:
-      - "python -m spacy package training/model-best packages --name ${{vars.name}} --version ${{vars.version}} \
---build wheel --force"
-    deps: [training/model-best]
+      - "python wheel.py --name ${{vars.name}} --version ${{vars.version}}"
+    deps: [training/model-best, wheel.py]
     outputs: ["packages/{lang}_${{vars.name}}-${{vars.version}}/dist"]
 
   - name: try
@@ -86,6 +85,25 @@ commands:
 --paths.dev data/dev.spacy --gpu-id ${{vars.gpu_id}}"
     deps: [config.cfg, space.cfg, data/train.spacy, data/dev.spacy]
 """
+
+WHEEL = '''"""Make a wheel of the trained pipeline. What the build prints is in packages/build.log."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+packages = Path(__file__).parent / "packages"
+packages.mkdir(exist_ok=True)
+model = packages.parent / "training" / "model-best"
+command = [sys.executable, "-m", "spacy", "package", str(model), str(packages), "--build", "wheel", "--force"]
+log = packages / "build.log"
+with log.open("w", encoding="utf8") as file:
+    done = subprocess.run([*command, *sys.argv[1:]], stdout=file, stderr=subprocess.STDOUT)
+if done.returncode:
+    sys.exit(log.read_text(encoding="utf8", errors="replace"))
+newest = max(packages.glob("*/dist/*.whl"), key=lambda path: path.stat().st_mtime)
+print(f"Made {newest.relative_to(packages.parent)}")
+'''
 
 TRY = '''"""Let the trained pipeline read texts: python try.py "A text." "Another one." """
 
@@ -227,6 +245,7 @@ def files_of(project: Project) -> dict[str, str]:
         "project.yml": PROJECT.format(**words),
         "README.md": README.format(**words),
         "try.py": TRY.replace("{show}", show),
+        "wheel.py": WHEEL,
         "data/examples.json": json.dumps(list(project.examples), ensure_ascii=False, indent=1) + "\n",
         "data/left_out.jsonl": "".join(_left_out(row, reason) for row, reason in project.left_out),
         "data/found.txt": f"{project.table}\n",

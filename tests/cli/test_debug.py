@@ -55,6 +55,15 @@ def test_a_table_and_nothing_to_warn_of(tiny_bert, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.cfg", "train.spacy"]
 
 
+def test_a_head_that_does_not_listen(tiny_bert, tmp_path):
+    own = {"@architectures": "spacy.HashEmbedCNN.v2", "width": 16, "depth": 1, "embed_size": 50}
+    own |= {"window_size": 1, "maxout_pieces": 2, "subword_features": False, "pretrained_vectors": None}
+    config = write_training(tmp_path, tiny_bert, overrides={"components.tagger.model.tok2vec": own})
+    code, out = debug(config)
+    assert code == 0 and out.count("[W438] components.tagger does not listen") == 1
+    assert "Nothing that is known" not in out
+
+
 def test_fewer_layers(tiny_bert, tmp_path):
     code, out = debug(write_training(tmp_path, tiny_bert), "--components.transfer_backbone.model.depth", "1")
     assert code == 0 and re.search(r"transfer_backbone 0-1, top 4\.\d+K yes", out)

@@ -135,11 +135,11 @@ def test_what_is_joined_trains_on(pipelines, tmp_path):
 
 
 def test_names_that_clash(pipelines, tmp_path):
-    result = run(pipelines, "two", "base", "tuned", "--name", "tagger=tags", tmp_path / "out")
+    result = run(pipelines, "two", "base", "tuned", "--rename", "tagger=tags", tmp_path / "out")
     assert result.exit_code == 1 and "T751" in result.output
     result = run(pipelines, "base", "base", tmp_path / "out")
-    assert result.exit_code == 1 and "T752" in result.output and "--name ner=OTHER" in result.output
-    result = run(pipelines, "base", "base", "base", "--name", "1:ner=one", "--name", "2:ner=two", tmp_path / "out")
+    assert result.exit_code == 1 and "T752" in result.output and "--rename ner=OTHER" in result.output
+    result = run(pipelines, "base", "base", "base", "--rename", "1:ner=one", "--rename", "2:ner=two", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert spacy.load(tmp_path / "out").pipe_names == ["transfer_backbone", "ner", "one", "two"]
     result = run(pipelines, "base", "two", "--take", "tagger", tmp_path / "out")
@@ -186,8 +186,8 @@ def test_widths_and_adapters_and_tokenizers(pipelines, tmp_path, tiny_bert):
     [
         (["base", "out"], "T754"),
         (["base", "no/such", "out"], "T756"),
-        (["base", "two", "--name", "tagger", "out"], "T754"),
-        (["base", "two", "--name", "tager=x", "out"], "T754"),
+        (["base", "two", "--rename", "tagger", "out"], "T754"),
+        (["base", "two", "--rename", "tager=x", "out"], "T754"),
         (["base", "two", "--take", "tager", "out"], "T754"),
         (["blank", "two", "out"], "T753"),
         (["base", "blank", "out"], "T755"),
@@ -241,14 +241,14 @@ def test_the_command_is_found_by_spacy():
     """spaCy imports what stands in that registry."""
     assert registry.cli.get("transfer_graft").__name__ == "spacy_transfer.cli.graft"
     out = CliRunner().invoke(app, ["transfer", "graft", "--help"]).output
-    assert "--name" in out and "--take" in out
+    assert "--rename" in out and "--take" in out
 
 
 def test_initialize_blocks_come_along(pipelines, tmp_path, tiny_bert):
     nlp = make(tiny_bert, "tagger", steps=0)
     nlp.config["initialize"]["components"]["tagger"] = {"labels": ["A", "B", "C"]}
     nlp.to_disk(tmp_path / "one")
-    assert run(pipelines, "base", tmp_path / "one", tmp_path / "out", "--name", "tagger=tags").exit_code == 0
+    assert run(pipelines, "base", tmp_path / "one", tmp_path / "out", "--rename", "tagger=tags").exit_code == 0
     config = Config().from_disk(tmp_path / "out" / "config.cfg")
     assert config["initialize"]["components"]["tags"] == {"labels": ["A", "B", "C"]}
     assert json.loads((tmp_path / "out" / "meta.json").read_text())["pipeline"][-1] == "tags"

@@ -208,7 +208,7 @@ def test_command_prints_what_to_set_and_draws(tiny_bert, tmp_path):
 def test_a_loss_that_still_falls_is_a_warning(tiny_bert, tmp_path, capsys):
     falling = range_test.suggest(range_test.rates_between(1e-6, 1e-3, 50), list(numpy.linspace(1.0, 0.2, 50)))
     lr_find.report(ready(tmp_path, tiny_bert, ADAMW), falling, 0.1)
-    assert "[W730] The loss was still falling at the last rate" in capsys.readouterr().out
+    assert "[W730] The loss was still falling at the last rate" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_said_before_the_work(tiny_bert, tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ def test_other_names_of_fields(tmp_path):
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_column_that_is_not_there(tmp_path, kind):
-    with pytest.raises(ValueError, match=r"\[T965\].*'body'.*id, text, kind.*--text-field"):
+    with pytest.raises(ValueError, match=r"\[T965\].*'body'.*id, text, kind.*--text"):
         rows(write(tmp_path, kind), fields=Fields("body"))
 
 

@@ -60,7 +60,7 @@ def test_another_job_is_refused(given):
     for key, value in {"shard_size": 5, "columns": ["text", "tokens"], "format": "spacy"}.items():
         with pytest.raises(ValueError, match=rf"\[T969\].*--{key.replace('_', '-')} differ"):
             begin(given, **{key: value})
-    with pytest.raises(ValueError, match=r"\[T969\].*--text-field and --id-field differ"):
+    with pytest.raises(ValueError, match=r"\[T969\].*--text and --id differ"):
         begin(given, fields=Fields("a", "b"))
     spacy.blank("de").to_disk(given / "model")
     with pytest.raises(ValueError, match=r"\[T969\].*pipeline differ"):
@@ -73,7 +73,7 @@ def test_another_job_is_refused(given):
 
 def test_ids_that_stand_twice(given, monkeypatch):
     write_jsonl(given / "in" / "z.jsonl", 1, start=3)
-    with pytest.raises(ValueError, match=r"\[T971\].*'r3': a.jsonl:4 and z.jsonl:1.*--id-field"):
+    with pytest.raises(ValueError, match=r"\[T971\].*'r3': a.jsonl:4 and z.jsonl:1.*--id"):
         begin(given)
     assert not (given / "out" / ".job" / "job.json").exists()
     (given / "in" / "z.jsonl").unlink()

@@ -1,6 +1,5 @@
 """`python -m spacy transfer select CONFIG`: backbones ranked for the heads of a config, on its training corpus."""
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +14,10 @@ from ..._compat import spacy_cli_parts
 from ...checks import COUNT, NOT_NEGATIVE
 from ...errors import Errors
 from ...extras import import_extra
-from ...integrity import write_whole
 from ...selection.candidates import distinct, from_file, from_sources, own_candidate
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, initialise, read_config
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, initialise, read_config
+from ..voice import result, warn
 
 if TYPE_CHECKING:
     from ...selection.estimators.estimate import Estimator
@@ -28,7 +27,7 @@ DEFAULT = "LinearProbe"
 _ESTIMATORS = "spacy_transfer.selection.estimators"
 
 
-@command("select", context_settings=OVERRIDES)
+@command("select", table=True, context_settings=OVERRIDES)
 def select_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
@@ -55,7 +54,6 @@ def select_cli(
         Path | None, typer.Option("--output", "-o", help="Where to write the config with the recommended backbone")
     ] = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Where to draw it, .png or .svg")] = None,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Where to write all numbers")] = None,
     cache: Annotated[
         str | None, typer.Option("--cache", help="Folder for what heads read, for a later call; - for none")
     ] = None,
@@ -69,33 +67,28 @@ def select_cli(
     The table shows speed and size beside each score. The fastest of those that are within one standard error of the
     best is recommended. Override settings of the config as with 'spacy train': --paths.train train.spacy
     """
-    with errors_in_one_line():
-        check_numbers(
-            max_texts=max_texts, max_words=max_words, max_tokens=max_tokens, min_speed=min_speed, max_mb=max_mb
-        )
-        check_files(output, picture, json_path)
+    check_numbers(max_texts=max_texts, max_words=max_words, max_tokens=max_tokens, min_speed=min_speed, max_mb=max_mb)
+    check_files(output, picture)
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        from ...selection.feature_files import default_folder
-        from ...selection.ranking import Settings
-        from ...selection.selected import as_dict, as_text, draw
-        from ...selection.winner import with_candidate, write_config
+    from ...selection.feature_files import default_folder
+    from ...selection.ranking import Settings
+    from ...selection.selected import as_dict, as_text, draw
+    from ...selection.winner import with_candidate, write_config
 
-        folder = None if cache == "-" else default_folder() if cache is None else Path(cache)
-        settings = Settings(
-            find_estimator(estimator), max_texts, max_words, max_tokens, seed, min_speed, max_mb, folder, training_cost
-        )
-        name, found = run(config, config_path, backbone or [], candidates, settings, use_gpu=use_gpu)
-        print(f"\n{as_text(found)}\n")  # noqa: T201
-        chosen = found.chosen
-        if json_path is not None:
-            write_whole(json_path, json.dumps(as_dict(found), indent=2).encode("utf8"))
-        if picture is not None:
-            draw(found, picture)
-        if output is not None:
-            block, is_own = chosen.block, chosen.candidate.is_own
-            write_config(with_candidate(config, name, block, is_own, chosen.poolings), output)
-    for what, path in {"numbers": json_path, "picture": picture, "config": output}.items():
+    folder = None if cache == "-" else default_folder() if cache is None else Path(cache)
+    settings = Settings(
+        find_estimator(estimator), max_texts, max_words, max_tokens, seed, min_speed, max_mb, folder, training_cost
+    )
+    name, found = run(config, config_path, backbone or [], candidates, settings, use_gpu=use_gpu)
+    print(f"\n{as_text(found)}\n")  # noqa: T201
+    chosen = found.chosen
+    result(**as_dict(found))
+    if picture is not None:
+        draw(found, picture)
+    if output is not None:
+        block, is_own = chosen.block, chosen.candidate.is_own
+        write_config(with_candidate(config, name, block, is_own, chosen.poolings), output)
+    for what, path in {"picture": picture, "config": output}.items():
         if path is not None:
             msg.good(f"Wrote the {what} to {path}")
 
@@ -121,7 +114,7 @@ def run(
     nlp = initialise(with_stand_in(whole, name), path, use_gpu=use_gpu)
     heads, skipped = find_heads(nlp, name)
     for message in skipped:
-        msg.warn(message)
+        warn(message)
     everything = distinct([own_candidate(own), *others, *named])
     return name, rank(nlp, name, heads, everything, unread, whole, settings)
 
@@ -152,9 +145,9 @@ def check_numbers(**numbers: float) -> None:
             raise ValueError(Errors.T898.format(option=f"--{name.replace('_', '-')}", found=found, wanted=wanted))
 
 
-def check_files(output: Path | None, picture: Path | None, json_path: Path | None) -> None:
+def check_files(output: Path | None, picture: Path | None) -> None:
     """Look whether what was asked for can be written, before any work is done."""
-    for option, path in {"--output": output, "--picture": picture, "--json": json_path}.items():
+    for option, path in {"--output": output, "--picture": picture}.items():
         if path is not None and not path.resolve().parent.is_dir():
             raise ValueError(Errors.T895.format(option=option, path=path))
     if picture is not None:

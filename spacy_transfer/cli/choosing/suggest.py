@@ -14,7 +14,8 @@ from ...errors import Errors
 from ...integrity import write_whole
 from ...types import Config
 from ..app import command
-from ..common import CodePath, UseGpu, errors_in_one_line, prepare, show_table, split_names
+from ..common import CodePath, UseGpu, prepare, show_table, split_names
+from ..voice import result
 
 if TYPE_CHECKING:
     from ...selection.suggesting.scan import Over, Scan
@@ -42,7 +43,7 @@ class OverName(str, enum.Enum):
     mean = "mean"
 
 
-@command("suggest")
+@command("suggest", table=True)
 def suggest_cli(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a pipeline")],
     texts_path: Annotated[
@@ -70,18 +71,18 @@ def suggest_cli(
     The file is read by Prodigy and doccano (.jsonl or .json) and by Label Studio (.json).
     """
     prepare(code_path, use_gpu)
-    with errors_in_one_line():
-        check_output(output_path, texts_path, exclude)
-        found = suggest(
-            pipeline,
-            texts_path,
-            n,
-            exclude=exclude,
-            strategy=strategy.value,
-            over=over.value,
-            components=split_names(components) or None,
-            seed=seed,
-        )
+    check_output(output_path, texts_path, exclude)
+    found = suggest(
+        pipeline,
+        texts_path,
+        n,
+        exclude=exclude,
+        strategy=strategy.value,
+        over=over.value,
+        components=split_names(components) or None,
+        seed=seed,
+    )
+    result(texts=found)
     _show(found)
     if output_path is None:
         msg.info("Nothing was written. Give a file: --output FILE")

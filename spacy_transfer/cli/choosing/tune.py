@@ -3,6 +3,7 @@
 import datetime
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,8 @@ from ...selection.tune.space_file import read_space
 from ...selection.tune.study import ERROR, FIRST, LOST, SCORE, SamplerName, Search
 from ...types import Config
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config, show_table
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, read_config, show_table
+from ..voice import result
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -28,14 +30,18 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-@command("tune", context_settings=OVERRIDES)
+@command("tune", table=True, context_settings=OVERRIDES)
 def tune_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
-    space_path: Annotated[Path, typer.Argument(help="What may change: ranges and lists by dotted key", exists=True)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search; one that is there goes on")],
-    trials: Annotated[int, typer.Option("--trials", "-n", help="Trials, those of earlier calls too", min=1)] = 30,
-    minutes: Annotated[float | None, typer.Option("--minutes", "-m", help="Time of this call", min=0)] = None,
+    space_path: Annotated[
+        Path, typer.Argument(metavar="SPACE", help="What may change: ranges and lists by dotted key", exists=True)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the search; one that is there goes on")
+    ] = Path("tuning"),
+    trials: Annotated[int, typer.Option("--trials", help="Trials, those of earlier calls too", min=1)] = 30,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Time of this call", min=0)] = None,
     sampler: Annotated[SamplerName, typer.Option("--sampler", help="How settings are drawn")] = "tpe",
     n_startup: Annotated[int, typer.Option("--n-startup", help="Trials drawn at random before TPE", min=1)] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws; the config has that of the trainings")] = 0,
@@ -53,12 +59,11 @@ def tune_cli(
     'spacy train': --paths.train train.spacy
     """
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        filled = fill(config)
-        search = Search(output, read_space(space_path, filled), config, filled)
-        options = Options(trials, minutes, sampler, seed, n_startup, prune, use_gpu, rows_mb)
-        run(search, options, partial(_print_trial, search))
-        report(search, {"config": str(config_path), "space": str(space_path)})
+    filled = fill(config)
+    search = Search(output, read_space(space_path, filled), config, filled)
+    options = Options(trials, minutes, sampler, seed, n_startup, prune, use_gpu, rows_mb)
+    run(search, options, partial(_print_trial, search))
+    report(search, {"config": str(config_path), "space": str(space_path)})
 
 
 def fill(config: Config) -> Config:
@@ -86,6 +91,7 @@ def report(search: Search, facts: dict[str, str]) -> None:
     logs = {key for key, setting in search.space.named() if isinstance(setting, Range) and setting.log}
     page = make_search_page(tried, importances(search), logs, facts)
     write_whole(search.folder / "tune.html", page.encode("utf8", errors="replace"))
+    result(trials=[asdict(trial) for trial in tried], best=None if best is None else best.number)
     show_table(_rows(tried), header=("trial", "score", "ended", "step", "s", "settings"))
     msg.info(OPTIMISTIC)
     if best is not None:

@@ -1,23 +1,22 @@
 """`python -m spacy transfer assess CONFIG [FILE ...]`: the held-out loss before and after a pretraining."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, read_config
+from ..voice import result
 
 
-@command("assess", context_settings=OVERRIDES)
+@command("assess", table=True, context_settings=OVERRIDES)
 def assess_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
     files: Annotated[
-        list[str] | None, typer.Argument(help="What 'spacy pretrain' wrote, such as model-last.bin")
+        list[str] | None, typer.Argument(metavar="FILE", help="What 'spacy pretrain' wrote, such as model-last.bin")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table")] = False,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
 ) -> None:
@@ -32,9 +31,9 @@ def assess_cli(
 
     paths, overrides = split_overrides([*(files or ()), *ctx.args])
     config = read_config(config_path, overrides, code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        found = assess(config, paths)
-    print(json.dumps(found.as_dict(), indent=2) if as_json else f"\n{found.as_text()}\n")  # noqa: T201
+    found = assess(config, paths)
+    result(**found.as_dict())
+    print(f"\n{found.as_text()}\n")  # noqa: T201
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[Path], list[str]]:

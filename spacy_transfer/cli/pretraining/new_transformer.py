@@ -7,12 +7,15 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import errors_in_one_line, show_table
+from ..common import show_table
+from ..voice import result
 
 
-@command("new-transformer")
+@command("new-transformer", table=True)
 def new_transformer_cli(
-    texts: Annotated[Path, typer.Argument(help="Raw texts: .txt, .jsonl, .spacy, or a folder of them; .gz too")],
+    texts: Annotated[
+        Path, typer.Argument(metavar="TEXTS", help="Raw texts: .txt, .jsonl, .spacy, or a folder of them; .gz too")
+    ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     width: Annotated[int, typer.Option("--width", help="Width of the rows", min=1)] = 256,
     layers: Annotated[int, typer.Option("--layers", help="Number of layers", min=1)] = 4,
@@ -34,13 +37,13 @@ def new_transformer_cli(
     from ...pretraining.random_transformer import NewTransformer, write_transformer
 
     settings = NewTransformer(width, layers, heads, vocab_size, window, lower, seed)
-    with errors_in_one_line():
-        made = write_transformer(lambda: read_texts(texts, "TEXTS"), output_path, settings)
+    made = write_transformer(lambda: read_texts(texts, "TEXTS"), output_path, settings)
     rows = [
         ("vocabulary", f"{made['vocabulary']:,} word pieces"),
         ("encoder", f"{layers} layers of width {width}, {heads} heads, window {window}"),
         ("parameters", f"{made['parameters']:,}"),
         ("size", f"{made['bytes'] / 1e6:.1f} MB"),
     ]
+    result(**made)
     show_table(rows)
     msg.good(f"Saved the transformer, which is not trained yet, to {output_path}")

@@ -7,14 +7,14 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, errors_in_one_line, read_config
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, read_config
 
 
 @command("to-source", context_settings=OVERRIDES)
 def to_source_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
-    file: Annotated[Path, typer.Argument(help="What 'spacy pretrain' wrote, such as model-last.bin")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'spacy pretrain' wrote, such as model-last.bin")],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
@@ -29,6 +29,5 @@ def to_source_cli(
     from ...pretraining.to_source import write_source
 
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
-    with errors_in_one_line():
-        architecture = write_source(config, file, output_path)
+    architecture = write_source(config, file, output_path)
     msg.good(f"Saved {file} to {output_path}, a source for {architecture}")

@@ -1,16 +1,15 @@
 """`python -m spacy transfer vectors TEXTS OUT`: word vectors from raw texts, or existing ones carried on to them."""
 
 import enum
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from spacy import util
 from wasabi import msg
 
 from ..app import command
-from ..common import errors_in_one_line, show_table
+from ..common import show_table
+from ..voice import log_info, result
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -34,7 +33,7 @@ class Algorithm(str, enum.Enum):
     cbow = "cbow"
 
 
-@command("vectors")
+@command("vectors", table=True)
 def vectors_cli(
     texts_path: Annotated[
         Path, typer.Argument(metavar="TEXTS", help="Raw texts: .txt (a line a text), .jsonl, .spacy, or a folder")
@@ -68,7 +67,7 @@ def vectors_cli(
         str | None, typer.Option(help="A pipeline whose tokenizer is used, instead of that of --lang")
     ] = None,
     lower: Annotated[bool, typer.Option("--lower", help="Put all words into lower case")] = False,
-    field: Annotated[str, typer.Option(help="Key of the text in .jsonl")] = "text",
+    text_field: Annotated[str, typer.Option("--text", help="Key of the texts in .jsonl")] = "text",
     threads: Annotated[int, typer.Option(min=1, help="Faster; only with 1 the same seed gives the same file")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random")] = 0,
 ) -> None:
@@ -82,7 +81,7 @@ def vectors_cli(
     from ...corpora.texts import read_texts
     from ...pretraining.word_vectors import VectorSettings, train_word_vectors
 
-    util.logger.setLevel(logging.INFO)
+    log_info()
     settings = VectorSettings(
         method=method.value,
         width=width,
@@ -97,10 +96,10 @@ def vectors_cli(
         threads=threads,
         seed=seed,
     )
-    with errors_in_one_line():
-        nlp = _load(tokenizer, lang)
-        texts = read_texts(texts_path, "TEXTS", field)
-        trained = train_word_vectors(texts, nlp, output_path, settings, source=source, name=str(texts_path))
+    nlp = _load(tokenizer, lang)
+    texts = read_texts(texts_path, "TEXTS", text_field)
+    trained = train_word_vectors(texts, nlp, output_path, settings, source=source, name=str(texts_path))
+    result(tokens=trained.n_tokens, words=trained.n_rows, added=len(trained.added), seconds=trained.seconds)
     _show(trained, nlp, carried_on=source is not None)
     msg.good(f"Saved {trained.n_rows:,} vectors to {output_path}")
 

@@ -1,4 +1,4 @@
-"""`python -m spacy transfer annotate PIPELINE INPUT OUTPUT`: a pipeline over many texts, which goes on when killed."""
+"""`python -m spacy transfer annotate PIPELINE DATA OUT`: a pipeline over many texts, which goes on when killed."""
 
 import enum
 import json
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from tqdm import tqdm
 from wasabi import msg
 
 from ...checks import COUNT, require
 from ...errors import Errors, Warnings
+from ...progress import progress
 from ..app import command
-from ..common import CodePath, UseGpu, errors_in_one_line, split_names
+from ..common import CodePath, UseGpu, split_names
+from ..voice import fail, warn
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -40,26 +41,26 @@ class EngineName(str, enum.Enum):
 
 @command("annotate")
 def annotate_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a pipeline")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a pipeline")],
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT",
+            metavar="DATA",
             help="Texts: .txt (a line a text), .jsonl, .csv, .tsv, .parquet, .spacy; a file, a folder, a pattern with "
             "*, or an address that fsspec opens",
         ),
     ],
-    output_path: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the shards")],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shards")],
     output_format: Annotated[FormatName, typer.Option("--format", "-f", help="Of the shards")] = FormatName.jsonl,
     columns: Annotated[
         str, typer.Option(help="With commas between: text, labels, scores, entities, vectors ...; all but large ones")
     ] = "",
-    text_field: Annotated[str, typer.Option(help="Key or column of the text")] = "text",
-    id_field: Annotated[str, typer.Option(help="Key or column of the id; rows without one get FILE:NUMBER")] = "id",
+    text_field: Annotated[str, typer.Option("--text", help="Key or column of the texts")] = "text",
+    id_field: Annotated[str, typer.Option("--id", help="Key or column of the id; else FILE:NUMBER")] = "id",
     shard_size: Annotated[int, typer.Option(help="Texts in a shard")] = 10_000,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Texts in a batch")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Texts in a batch")] = 64,
     n_process: Annotated[
-        int | None, typer.Option("--n-process", "-n", help="Processes; of Ray actors; 1, with Ray as many as fit")
+        int | None, typer.Option("--n-process", help="Processes; of Ray actors; 1, with Ray as many as fit")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Of each process; of an actor 1")] = None,
     engine: Annotated[EngineName, typer.Option(help="ray: on a Ray cluster")] = EngineName.local,
@@ -73,33 +74,34 @@ def annotate_cli(
     """
     Run a pipeline over texts, and write shards with ids, metadata and the columns that were chosen.
 
-    The same command goes on after it was killed. Texts that break are in OUTPUT/errors.jsonl.
+    The same command goes on after it was killed. Texts that break are in OUT/errors.jsonl.
     """
     from ...scale.worker import Options
 
     code = None if code_path is None else code_path.resolve()
     options = Options(batch_size, threads, fail_fast, code, use_gpu)
-    with errors_in_one_line():
-        require("annotate", COUNT, n_process=n_process, threads=threads, shard_size=shard_size, batch_size=batch_size)
-        if address is not None and engine is EngineName.local:
-            raise ValueError(Errors.T979.format(option="--address"))
-        done = annotate(
-            pipeline,
-            source,
-            output_path,
-            output_format=output_format.value,
-            columns=split_names(columns),
-            text_field=text_field,
-            id_field=id_field,
-            shard_size=shard_size,
-            options=options,
-            n_process=n_process,
-            use_ray=engine is EngineName.ray,
-            address=address,
-        )
+    require("annotate", COUNT, n_process=n_process, threads=threads, shard_size=shard_size, batch_size=batch_size)
+    if address is not None and engine is EngineName.local:
+        raise ValueError(Errors.T979.format(option="--address"))
+    done = annotate(
+        pipeline,
+        source,
+        output_path,
+        output_format=output_format.value,
+        columns=split_names(columns),
+        text_field=text_field,
+        id_field=id_field,
+        shard_size=shard_size,
+        options=options,
+        n_process=n_process,
+        use_ray=engine is EngineName.ray,
+        address=address,
+    )
     if done.broken:
         said = Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first)
-        msg.warn(said, exits=1 if done.broken == done.total else None)
+        if done.broken == done.total:
+            fail(said)
+        warn(said)
     msg.good(f"{done.total - done.broken:,} texts are in {done.shards:,} shards in {output_path}")
 
 
@@ -175,7 +177,7 @@ def _run(
     done = total - sum(job.count(number) for number in todo)
     if not todo:
         return
-    with tqdm(total=total, initial=done, desc="Annotating", unit=" texts", disable=None, smoothing=0.1) as bar:
+    with progress(what="Annotating", total=total, initial=done, smoothing=0.1) as bar:
         if use_ray:
             run_on_ray(job, todo, options, bar.update, address=address, actors=n_process)
         else:

@@ -1,5 +1,6 @@
 """`python -m spacy transfer delta PIPELINE OUT`: a pipeline without the weights that it has from its base."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,20 +9,21 @@ from wasabi import msg
 
 from ...errors import Warnings
 from ..app import command
-from ..common import CodePath, UseGpu, errors_in_one_line, load_pipeline, prepare, show_table
+from ..common import CodePath, UseGpu, load_pipeline, prepare, show_table
 from ..fit import check_output, save
+from ..voice import result, warn
 
 if TYPE_CHECKING:
     from ...engines.deltas import Delta
 
 
-@command("delta")
+@command("delta", table=True)
 def delta_cli(
-    pipeline: Annotated[str, typer.Argument(help="The pipeline: folder or package")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the delta")],
     base: Annotated[
         str | None,
-        typer.Option("--base", "-b", help="Where the base is now, if not at the config's source", show_default=False),
+        typer.Option("--base", help="Where the base is now, if not at the config's source", show_default=False),
     ] = None,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
@@ -34,16 +36,16 @@ def delta_cli(
     requires the package of the base, where it came from one.
     """
     prepare(code_path, use_gpu)
-    with errors_in_one_line():
-        check_output(output_path)
-        deltas = write_delta(pipeline, output_path, base)
+    check_output(output_path)
+    deltas = write_delta(pipeline, output_path, base)
     header = ("component", "base", "requires", "adapter", "own weights", "in MB")
     show_table([_row(delta) for delta in deltas], header=header, aligns="lllrrr")
     size = sum(file.stat().st_size for file in output_path.rglob("*") if file.is_file())
+    result(deltas=[asdict(delta) for delta in deltas], bytes=size)
     msg.good(f"Saved the delta to {output_path} ({size / 2**20:.1f} MB)")
     for delta in deltas:
         if not delta.base.requirement:
-            msg.warn(Warnings.W227.format(source=delta.base.source))
+            warn(Warnings.W227.format(source=delta.base.source))
 
 
 def write_delta(pipeline: str, output_path: Path, base: str | None = None) -> "list[Delta]":

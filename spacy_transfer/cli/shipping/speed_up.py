@@ -1,6 +1,6 @@
 """`python -m spacy transfer speed-up PIPELINE DATA OUT`: the fastest way to run a pipeline on this machine."""
 
-import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,18 +10,21 @@ from wasabi import msg
 
 from ...errors import Errors
 from ..app import command
-from ..common import CodePath, errors_in_one_line, prepare, show_table, split_names
+from ..common import CodePath, prepare, show_table, split_names
 from ..fit import check_output, save
+from ..voice import log_info, result
 
 if TYPE_CHECKING:
     from ...engines.ways import Report
 
 
-@command("speed-up")
+@command("speed-up", table=True)
 def speed_up_cli(
-    pipeline: Annotated[str, typer.Argument(help="Name or folder of a trained pipeline")],
-    data_path: Annotated[Path, typer.Argument(help="Texts not trained on, annotated (.spacy)", exists=True)],
-    output_path: Annotated[Path, typer.Argument(help="Folder for the faster pipeline")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
+    data_path: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Texts not trained on, with labels (.spacy)", exists=True)
+    ],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the faster pipeline")],
     max_loss: Annotated[float, typer.Option("--max-loss", help="The most points of a score to lose", min=0)] = 0.3,
     ways: Annotated[str, typer.Option("--ways", help="Names, with commas between; all if empty")] = "",
     train_minutes: Annotated[
@@ -38,14 +41,13 @@ def speed_up_cli(
     What is not installed, or the processor cannot do, is named. PIPELINE stays as it is; a pipeline in OUT is replaced.
     """
     prepare(code_path, -1)
-    util.logger.setLevel(logging.INFO)
-    with errors_in_one_line():
-        check_output(output_path)
-        report = _speed_up(pipeline, data_path, max_loss, ways, train_minutes, resamples, speed_texts)
-        _show(report)
-        if report.best is None:
-            raise ValueError(Errors.T276.format(most=f"{max_loss:g}"))
-        save(report.best.nlp, output_path)
+    log_info()
+    check_output(output_path)
+    report = _speed_up(pipeline, data_path, max_loss, ways, train_minutes, resamples, speed_texts)
+    _show(report)
+    if report.best is None:
+        raise ValueError(Errors.T276.format(most=f"{max_loss:g}"))
+    save(report.best.nlp, output_path)
     msg.good(f"Saved {report.best.name} to {output_path}")
 
 
@@ -82,6 +84,11 @@ def _show(report: "Report") -> None:
         ]
         for i, loss in enumerate(losses or [("", "", "", "")]):
             rows.append((one.name + kept, *speed, *loss) if i == 0 else ("", "", "", *loss))
+    tried = [
+        {"way": one.name, "kept": one.kept, "speed": one.speed, "losses": [asdict(loss) for loss in one.losses]}
+        for one in report.tried
+    ]
+    result(tried=tried, not_tried=report.not_tried, best=None if report.best is None else report.best.name)
     show_table(rows, header=("way", "words/s", "speed", "score", "is", "points lost", "95 %"), aligns="lrrlrrr")
     for name, reason in report.not_tried.items():
         msg.info(f"{name} was not tried: {reason}")

@@ -9,7 +9,7 @@ from wasabi import msg
 from ...errors import Errors
 from ...integrity import write_whole
 from ..app import command
-from ..common import errors_in_one_line
+from ..voice import give
 
 TASKS = ("textcat", "multilabel", "ner", "tagger", "regression")
 TUNINGS = ("frozen", "lpft", "fine-tuning", "lora", "gradual")
@@ -22,6 +22,8 @@ def one_of(option: str, found: str | None, known: tuple[str, ...]) -> Any:
 
     RAISES (ValueError): When it is none of those that are known.
     """
+    if option == "--task" and found in ("spancat", "spans"):
+        raise ValueError(Errors.T481.format(option=option, found=found))
     if found is not None and found not in known:
         raise ValueError(Errors.T982.format(option=option, found=found, known=", ".join(known)))
     return found
@@ -29,7 +31,7 @@ def one_of(option: str, found: str | None, known: tuple[str, ...]) -> Any:
 
 @command("config")
 def config_cli(
-    task: Annotated[str, typer.Option("--task", help=f"One of: {', '.join(TASKS)}")] = "textcat",
+    task: Annotated[str, typer.Option("--task", "-t", help=f"One of: {', '.join(TASKS)}")] = "textcat",
     backbone: Annotated[
         str | None, typer.Option("--backbone", "-b", help="Folder, hub id, package or pipeline (default: MiniLM)")
     ] = None,
@@ -48,16 +50,15 @@ def config_cli(
     """
     Print a complete config for `spacy train`: for a task, a backbone, and what is trained of it.
     """
-    with errors_in_one_line():
-        text = config_text(
-            task=task, backbone=backbone, kind=kind, tuning=tuning, head=head, context=context, lang=lang, pairs=pairs
-        )
-        if output is None:
-            print(text)  # noqa: T201
-            return
-        if not output.resolve().parent.is_dir():
-            raise ValueError(Errors.T721.format(path=output))
-        write_whole(output, f"{text}\n".encode())
+    text = config_text(
+        task=task, backbone=backbone, kind=kind, tuning=tuning, head=head, context=context, lang=lang, pairs=pairs
+    )
+    if output is None:
+        give(text)
+        return
+    if not output.resolve().parent.is_dir():
+        raise ValueError(Errors.T721.format(path=output))
+    write_whole(output, f"{text}\n".encode())
     msg.good(
         f"Wrote {output}", f"python -m spacy train {output} --paths.train train.spacy --paths.dev dev.spacy -o out"
     )

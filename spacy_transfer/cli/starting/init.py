@@ -9,13 +9,14 @@ from wasabi import msg
 from ...errors import Errors
 from ...text_table import text_table
 from ..app import command
-from ..common import errors_in_one_line
+from ..voice import result
 from .config import TUNINGS, one_of
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
     from ...starting.choice import Choice
+    from ...starting.findings import Line
     from ...starting.preparing import Given, Prepared
     from ...starting.recipe import Task, Tuning
 
@@ -23,17 +24,18 @@ TASKS = ("textcat", "multilabel", "ner", "tagger", "regression", "pair")
 _MEASURED = 2000
 
 
-@command("init")
+@command("init", table=True)
 def init_cli(
-    data: Annotated[Path, typer.Argument(help="Labelled data: a file, or a folder")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled data: a file, or a folder")],
     out: Annotated[
-        Path | None, typer.Argument(help="Folder of the project; default: the name of DATA, without its ending")
+        Path | None,
+        typer.Argument(metavar="OUT", help="Folder of the project; default: DATA without its ending"),
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Column with the texts; A,B for pairs")] = None,
     label: Annotated[
         str | None, typer.Option("--label", help="Column with the labels; A,B,C: columns that say yes or no each")
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help=f"One of: {', '.join(TASKS)}")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help=f"One of: {', '.join(TASKS)}")] = None,
     dev: Annotated[Path | None, typer.Option("--dev", help="Data for evaluation while training")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Data for the test at the end")] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="Its source; default: MiniLM")] = None,
@@ -52,11 +54,10 @@ def init_cli(
     """
     from ...starting.preparing import Given
 
-    with errors_in_one_line():
-        one_of("--task", task, TASKS)
-        given = Given(data, dev, test, text, label, task, seed)
-        given_tuning = cast("Tuning | None", one_of("--tuning", tuning, TUNINGS))
-        folder = init(given, out, backbone=backbone, tuning=given_tuning, lang=lang, name=name, use_gpu=use_gpu)
+    one_of("--task", task, TASKS)
+    given = Given(data, dev, test, text, label, task, seed)
+    given_tuning = cast("Tuning | None", one_of("--tuning", tuning, TUNINGS))
+    folder = init(given, out, backbone=backbone, tuning=given_tuning, lang=lang, name=name, use_gpu=use_gpu)
     msg.good(f"Wrote the project {folder}")
     print(f"\nNext: cd {folder} && python -m spacy project run all\n")  # noqa: T201
 
@@ -90,7 +91,8 @@ def init(
     found = prepare(nlp, given)
     for line in found.said:
         msg.info(line)
-    choice, table = _choose(nlp, source, found, lang=lang, tuning=tuning, gpu=gpu, seed=given.seed)
+    choice, lines = _choose(nlp, source, found, lang=lang, tuning=tuning, gpu=gpu, seed=given.seed)
+    table = text_table(lines, header=("found", "how many", "what was done"))
     print(f"\n{table}\n")  # noqa: T201
     print(f"Task {found.task}, backbone {source}, training: {choice.recipe.tuning}")  # noqa: T201
     for reason in choice.reasons:
@@ -98,6 +100,16 @@ def init(
     _say_time(choice)
     if found.left_out:
         msg.info(f"{len(found.left_out)} rows or entities were left out: see {folder / 'data' / 'left_out.jsonl'}")
+    result(
+        folder=folder,
+        task=found.task,
+        backbone=source,
+        tuning=choice.recipe.tuning,
+        found=[dict(zip(("what", "count", "done"), line, strict=True)) for line in lines],
+        reasons=choice.reasons,
+        seconds=choice.seconds,
+        left_out=len(found.left_out),
+    )
     examples = [row.text for row in found.rows["test"][:3]]
     project = Project(
         name,
@@ -138,8 +150,8 @@ def _gpu(use_gpu: int | None) -> int:
 
 def _choose(
     nlp: "Language", source: str, found: "Prepared", *, lang: str, tuning: "Tuning | None", gpu: int, seed: int
-) -> tuple["Choice", str]:
-    """RETURNS (Tuple[Choice, str]): What is trained; and the table of what was found."""
+) -> "tuple[Choice, list[Line]]":
+    """RETURNS (Tuple[Choice, List[Line]]): What is trained; and the lines of the table of what was found."""
     import random
 
     from ...starting.choice import choose, measure
@@ -160,8 +172,7 @@ def _choose(
         pairs=found.pairs,
         tuning=tuning,
     )
-    lines = [*describe(found, measured.pieces, measured.window), *found.lines]
-    return choice, text_table(lines, header=("found", "how many", "what was done"))
+    return choice, [*describe(found, measured.pieces, measured.window), *found.lines]
 
 
 def _say_time(choice: "Choice") -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy
 from spacy.language import Language
@@ -13,18 +13,20 @@ from spacy.training import Example
 from spacy.ty import ListenedToComponent
 from spacy.util import logger
 from thinc.api import Model
-from tqdm import tqdm
 
 from ...checks import POSITIVE, require
 from ...corpora.example_info import labels_that_hold
 from ...errors import Errors, Warnings
 from ...heads.label_texts import LabelTexts, check_label_texts
 from ...heads.maxent import Evidence, Solution, solve_maxent
+from ...progress import progress
 from ...types import Floats, GetExamples, Ints, Pipe
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 BATCH = 128
 """Docs whose rows are held at the same time."""
-BAR_AFTER = 5.0
 """Seconds after which a progress bar shows."""
 
 
@@ -118,7 +120,7 @@ def start_from_maxent(
     """
     texts = texts or {}
     upstream = _upstream(pipe.name, nlp)
-    with tqdm(total=n_labelled, desc=f"Rows for {pipe.name}", delay=BAR_AFTER, leave=False, disable=None) as bar:
+    with progress(what=f"Rows for {pipe.name}", unit=" units", total=n_labelled) as bar:
         examples = _report_contradictions(pipe, get_examples())
         parts = [_part(pipe, upstream, batch, bar) for batch in _batches(pipe, examples)]
         if nlp is not None and isinstance(start, Start) and start.label_texts is not None:
@@ -199,7 +201,9 @@ class _Part:
     evidence: Evidence
 
 
-def _part(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example], bar: tqdm, weight: float = 1.0) -> _Part:
+def _part(
+    pipe: FittedPipe, upstream: list[Pipe], examples: list[Example], bar: "tqdm[Any]", weight: float = 1.0
+) -> _Part:
     evidence = pipe.weigh(examples)
     if weight != 1.0:
         negative = None if evidence.negative is None else weight * evidence.negative

@@ -10,13 +10,13 @@ from spacy import util
 from spacy.language import Language
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.tokens import Doc
-from tqdm import tqdm
 
 from ...corpora.teaching.answers import scores, softness
 from ...errors import Errors
 from ...heads.soft_losses import soften, tag_marginals
 from ...heads.tagging.packing import Transitions
 from ...pipeline.backbone.component import Backbone
+from ...progress import progress
 from ...types import Config, Floats, Pipe, pipes_of
 from .unsure import Measure, nearness, of_classes, of_decisions
 
@@ -134,7 +134,7 @@ def scan(nlp: Language, texts: Iterable[str], judges: Sequence[Judge], total: in
     has_backbone = any(isinstance(pipe, Backbone) for _, pipe in nlp.pipeline)
     pipes = pipes_of(nlp)[: len(wanted) - wanted[::-1].index(True)] if has_backbone else pipes_of(nlp)
     rows, unsure, guesses = list[Floats](), list[float](), list[dict[str, str]]()
-    bar = tqdm(texts, total=total, desc="Texts", leave=False, disable=None, delay=5)
+    bar = progress(texts, what="Texts", total=total)
     for batch in util.minibatch(bar, size=nlp.batch_size):
         docs = [nlp.make_doc(text) for text in batch]
         own: Floats | None = None

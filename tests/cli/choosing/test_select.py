@@ -151,13 +151,13 @@ def test_arguments(tmp_path):
     with pytest.raises(ValueError, match="T898.*--min-speed"):
         check_numbers(min_speed=-1.0)
     check_numbers(max_mb=float("inf"))
-    with pytest.raises(ValueError, match="T895.*--json"):
-        check_files(None, None, tmp_path / "no" / "a.json")
+    with pytest.raises(ValueError, match="T895.*--output"):
+        check_files(tmp_path / "no" / "a.cfg", None)
     with pytest.raises(ValueError, match="T896"):
-        check_files(None, tmp_path / "a.gif", None)
+        check_files(None, tmp_path / "a.gif")
 
 
 def test_a_picture_needs_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match="T894"):
-        check_files(None, tmp_path / "a.png", None)
+        check_files(None, tmp_path / "a.png")

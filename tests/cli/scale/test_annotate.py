@@ -80,7 +80,7 @@ def test_all_texts_break(places):
         (["--address", "auto"], "T979"),
         (["--columns", "label"], "T966"),
         (["--columns", "labels"], "T967"),
-        (["--text-field", "body"], "T963"),
+        (["--text", "body"], "T963"),
         (["--n-process", "0"], "T215"),
     ],
 )

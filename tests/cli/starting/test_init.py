@@ -117,7 +117,7 @@ def test_no_text_of_the_test_is_trained_on(tiny_bert):
         (lambda: Path("x.csv").write_text("text,label\na b,pets\n"), [], "T992"),
         (lambda: Path("x.csv").write_text(""), [], "T983"),
         (lambda: write_csv(Path("x.csv"), 9), ["--label", "tropic"], "T986"),
-        (lambda: write_csv(Path("x.csv"), 9), ["--task", "spancat"], "T982"),
+        (lambda: write_csv(Path("x.csv"), 9), ["--task", "spancat"], "T481"),
         (lambda: write_csv(Path("x.csv"), 9), ["--task", "pair"], "T997"),
         (lambda: write_csv(Path("x.csv"), 9), ["--task", "regression"], "T987"),
         (lambda: write_csv(Path("x.csv"), 9), ["--lang", "qq"], "T995"),
