@@ -1255,6 +1255,7 @@ class Errors(metaclass=_Coded):
         "{path} has {count} different texts. A static student takes {least} at least, better thousands: give more "
         "texts of the kind that it will read. They need no labels."
     )
+    T474 = "--layers {found}: the encoder of {pipeline} has {count} layers. Give a number from 1 to {count} - 1."
     T473 = "model2vec cannot make vectors of the encoder in {source}: {error}"
     T221 = (
         "model.attrs: {unknown} cannot be embedded. Give one feature or more that a word has by itself. Those are: "
