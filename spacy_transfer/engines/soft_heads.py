@@ -1,6 +1,7 @@
 """Output layers that are solved anew, so that they answer as those of another pipeline (Hinton et al. 2015)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy
 from spacy.language import Language
@@ -8,6 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Model
 
+from ..backbones.encode import CachedEncoder
 from ..heads.maxent import Evidence, weigh
 from ..heads.soft_losses import soften
 from ..pipeline.heads.classifier import Classifier
@@ -15,21 +17,25 @@ from ..pipeline.heads.maxent_start import Start, start_from_maxent
 from ..types import Floats
 
 _BATCH = 128
+NO_ROWS: Mapping[str, CachedEncoder] = MappingProxyType({})
 
 
-def solve_heads(nlp: Language, teacher: Language, texts: Sequence[str]) -> list[str]:
+def solve_heads(
+    nlp: Language, teacher: Language, texts: Sequence[str], rows: Mapping[str, CachedEncoder] = NO_ROWS
+) -> list[str]:
     """Solve the output layers of classifiers to the optimum for a teacher's probabilities, which stand in the place of
     labels. Other heads stay as they are, and so do layers before the last.
 
     nlp (Language): A pipeline with the components of the teacher, and another encoder.
     teacher (Language): The teacher.
     texts (Sequence[str]): What to learn on.
+    rows (Mapping[str, CachedEncoder]): Rows of the teacher's backbones that are known already, by component.
     RETURNS (List[str]): Names of the heads that were solved.
     """
     names = [name for name, pipe in teacher.pipeline if isinstance(pipe, Classifier)]
     if not names or not texts:
         return []
-    answers = answers_of(teacher, names, texts)
+    answers = answers_of(teacher, names, texts, rows)
     for name in names:
         head = nlp.get_pipe(name)
         assert isinstance(head, Classifier)
@@ -40,7 +46,9 @@ def solve_heads(nlp: Language, teacher: Language, texts: Sequence[str]) -> list[
     return names
 
 
-def answers_of(nlp: Language, names: Sequence[str], texts: Sequence[str]) -> dict[str, Floats]:
+def answers_of(
+    nlp: Language, names: Sequence[str], texts: Sequence[str], rows: Mapping[str, CachedEncoder] = NO_ROWS
+) -> dict[str, Floats]:
     """RETURNS (Dict[str, Floats2d]): Of each classifier its probabilities, as if it was not calibrated, shape
     (n_texts, n_labels).
     """
@@ -52,7 +60,10 @@ def answers_of(nlp: Language, names: Sequence[str], texts: Sequence[str]) -> dic
                 temperature = pipe.model.attrs["temperature"]
                 logits = numpy.stack([answer["logits"] for answer in pipe.soft_targets(docs)[1]])
                 found[name].append(soften(numpy, logits, 1 / temperature, pipe.exclusive))
-            docs = list(pipe.pipe(docs)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
+            if name in rows:
+                pipe.set_annotations(docs, rows[name].encode(pipe.model, docs))  # type: ignore[attr-defined]
+            else:
+                docs = list(pipe.pipe(docs)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
     return {name: numpy.concatenate(parts) for name, parts in found.items()}
 
 

@@ -46,7 +46,7 @@ def cut_and_distil(nlp: Language, name: str, depth: int, texts: Sequence[str], s
     encoder = shim.encoder
     weights = [weight for key, weight in encoder.named_parameters() if ".layer." in key]
     optimizer = torch.optim.AdamW(weights, lr=_RATE)
-    rows = CachedEncoder(CacheSettings(_CACHE_MB, dtype="float16"))
+    rows = CachedEncoder(CacheSettings(_CACHE_MB))
     rows.start()
     random, order, steps, losses = numpy.random.default_rng(0), list[int](), 0, list[float]()
     begin = monotonic()
@@ -61,7 +61,7 @@ def cut_and_distil(nlp: Language, name: str, depth: int, texts: Sequence[str], s
         steps += 1
     shown = f"{numpy.mean(losses[:10]):.4f} -> {numpy.mean(losses[-10:]):.4f}" if losses else "none"
     logger.info("%d layers: %d steps, mean squared difference of rows %s", depth, steps, shown)
-    solved = solve_heads(copy, nlp, texts)
+    solved = solve_heads(copy, nlp, texts, {name: rows})
     logger.info("Heads that were solved anew: %s", ", ".join(solved) or "none")
     return copy
 
