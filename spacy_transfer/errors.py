@@ -1252,6 +1252,17 @@ class Errors(metaclass=_Coded):
         "{path}: the word {word!r} has a space, which the binary format of word2vec cannot hold. Give OUT another "
         "ending than .bin (.txt), to write text."
     )
+    T470 = "Static students begin with model2vec, which is not installed. Run: pip install 'spacy-transfer[static]'."
+    T471 = (
+        "SOURCE {source!r} is a spaCy pipeline. model2vec reads encoders as transformers saves them: give a folder, "
+        "'package:NAME/path', or a hub id."
+    )
+    T472 = (
+        "{path} has {count} different texts. A static student takes {least} at least, better thousands: give more "
+        "texts of the kind that it will read. They need no labels."
+    )
+    T474 = "--layers {found}: the encoder of {pipeline} has {count} layers. Give a number from 1 to {count} - 1."
+    T473 = "model2vec cannot make vectors of the encoder in {source}: {error}"
     T221 = (
         "model.attrs: {unknown} cannot be embedded. Give one feature or more that a word has by itself. Those are: "
         "{known}."
@@ -1754,6 +1765,10 @@ class Warnings(metaclass=_Coded):
     W861 = (
         'The backbone has layers = "mix". Folders of transformers have no place for the weights of the mix: they are '
         "not written."
+    )
+    W470 = (
+        "On texts that were held out, the solved vectors are farther from the encoder's rows than the first ones "
+        "(cosine {after:.3f}, before {before:.3f}). Give more texts, or a higher --strength."
     )
     W811 = (
         "The words of --source {source} are all in lower case, those of the texts are not: {count} of them have a "

@@ -80,6 +80,7 @@ COMMANDS = {
     "transfer_retention",
     "transfer_select",
     "transfer_speed_up",
+    "transfer_static",
     "transfer_suggest",
     "transfer_to_hf",
     "transfer_to_source",

@@ -56,6 +56,7 @@ ABOUT = {
     "retention": ("Score what a pipeline has forgotten", "retention old new old_dev.spacy"),
     "select": ("Rank backbones for a config, on its own data", "select CONFIG -b package:NAME/path -b en_core_web_md"),
     "speed-up": ("Find the fastest way to run a pipeline here", "speed-up training/model-best dev.spacy fast"),
+    "static": ("Make word vectors of an encoder", "static package:NAME/path vectors --corpus texts.txt"),
     "suggest": ("Choose the texts to label next", "suggest model texts.jsonl -n 50 -o next.jsonl"),
     "to-hf": ("Write a classifier for transformers", "to-hf training/model-best checkpoint"),
     "to-source": (

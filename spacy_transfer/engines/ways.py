@@ -13,6 +13,7 @@ from spacy.util import logger
 from .._compat import cpu_has_bf16
 from ..backbones.transformer.layers.module_tree import find_layers
 from ..backbones.transformer.transformer_shim import TransformerShim
+from ..corpora.texts import read_texts
 from ..errors import Errors
 from .exports import export_onnx, find_encoder, with_settings
 from .measure import Loss, Scores, words_per_second
@@ -82,6 +83,8 @@ def speed_up(
     speed_texts: int = 500,
     rounds: int = 3,
     train_minutes: float = 0.0,
+    train_texts: Path | None = None,
+    layers: int | None = None,
     least: int = LEAST,
 ) -> Report:
     """Try the ways that this machine has.
@@ -92,18 +95,23 @@ def speed_up(
     max_loss (float): The most points of a score that may be lost.
     ways (Sequence[str]): Names of ways to try; all if empty.
     resamples (int): How often texts are drawn for the intervals.
-    train_minutes (float): How long an encoder with half the layers learns on every other text; the rest are measured
-        on. None where it is 0.
+    train_minutes (float): How long an encoder with fewer layers learns. None where it is 0.
+    train_texts (Optional[Path]): Raw texts that it learns on, of any format that `read_texts` takes; None for every
+        other text of `path`, so that all ways are measured on the rest.
+    layers (Optional[int]): How many layers it has, from the bottom; None for half.
     speed_texts (int): How many of the first texts are timed, and `rounds` how often.
     RETURNS (Report): Nothing is saved.
     """
     name, shim = find_encoder(nlp, pipeline)
-    students = Students(nlp, name, shim.encoder.n_layers // 2, 60 * train_minutes)
+    n_layers = shim.encoder.n_layers
+    if layers is not None and not 0 < layers < n_layers:
+        raise ValueError(Errors.T474.format(found=layers, pipeline=pipeline, count=n_layers))
+    students = Students(nlp, name, layers or n_layers // 2, 60 * train_minutes)
     known = ways_for(nlp, name, shim, pipeline, students)
     _check_names(known, ways)
-    is_half = train_minutes > 0
+    is_half = train_minutes > 0 and train_texts is None
     scores = Scores(nlp, path, most_loss=max_loss, least=least, resamples=resamples, is_half=is_half)
-    students.texts = scores.others
+    students.texts = scores.others if train_texts is None else list(read_texts(train_texts, "--train-texts"))
     texts = scores.texts[:speed_texts]
     tried = [Tried(AS_IT_IS, nlp, [], [])]
     for way in known:
@@ -119,7 +127,7 @@ def speed_up(
 
 
 class Students:
-    """The pipeline with half the layers, distilled when it is first asked for."""
+    """The pipeline with fewer layers, distilled when it is first asked for."""
 
     def __init__(self, nlp: Language, name: str, depth: int, seconds: float) -> None:
         self.nlp, self.name, self.depth, self.seconds = nlp, name, depth, seconds

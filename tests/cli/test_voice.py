@@ -42,8 +42,10 @@ NAMES = {
     "--component": "name of one component",
     "--components": "names of components",
     "--context": "layers over vectors",
+    "--corpus": "raw texts to learn from",
     "--count-labels": "whether the labels in the corpora are counted",
     "--dev": "development data",
+    "--document": "row of a text",
     "--engine": "what runs the pipeline",
     "--epochs": "passes over the texts",
     "--estimator": "of how good rows are",
@@ -95,10 +97,12 @@ NAMES = {
     "--scores": "names of scores",
     "--seed": "of all that is drawn",
     "--shard-size": "texts in a shard",
+    "--sif": "how much less frequent words weigh",
     "--source": "vectors to carry on",
     "--speed-texts": "texts to time",
     "--steps": "of a training",
     "--strategy": "by what texts are chosen",
+    "--strength": "how strongly vectors are held where they begin",
     "--take": "component to join",
     "--task": "what a head does",
     "--test": "test data",
@@ -107,6 +111,7 @@ NAMES = {
     "--thresholds": "whether thresholds are fitted",
     "--tokenizer": "pipeline whose tokenizer is used",
     "--train-minutes": "time of a training",
+    "--train-texts": "raw texts of a training",
     "--training-cost": "whether training steps are measured",
     "--trials": "of a search",
     "--tuning": "what is trained of a transformer",
@@ -195,6 +200,7 @@ def files(tiny_bert, tmp_path_factory):
     our.get_pipe("transfer_textcat").initialize(lambda: examples, nlp=our)
     our.to_disk(folder / "ours")
     DocBin(docs=[eg.reference for eg in examples * 26]).to_disk(folder / "dev.spacy")
+    (folder / "many.txt").write_text("".join(f"a cat sings {i}\n" for i in range(120)))
     (folder / "few.txt").write_text("a cat sees\nthe dog sings\ncats here\na big car\n")
     rows = "".join(f"text {i} of {'cats' if i % 2 else 'cars'},{'pet' if i % 2 else 'car'}\n" for i in range(30))
     (folder / "rows.csv").write_text(f"text,label\n{rows}")
@@ -229,6 +235,7 @@ RUNS = {
     "retention": "model model dev.spacy",
     "select": "config.cfg --backbone words.txt --no-training-cost --cache -",
     "speed-up": "ours dev.spacy OUT --ways onnx-fp32 --resamples 2 --speed-texts 2 --max-loss 100",
+    "static": "TINY OUT --corpus many.txt --width 4 --min-count 3",
     "suggest": "ours few.txt -n 2",
     "to-hf": "imported OUT",
     "to-source": "pretrain.cfg model-last.bin OUT",
@@ -250,8 +257,9 @@ def call(name, files, tmp_path, tiny_bert, *more):
 
 @pytest.mark.parametrize("name", sorted(ABOUT))
 def test_quiet_says_nothing_but_what_is_asked_for(name, files, tmp_path, tiny_bert):
-    if name == "speed-up":
-        pytest.importorskip("onnxruntime")
+    needed = {"speed-up": "onnxruntime", "static": "model2vec.distill"}
+    if name in needed:
+        pytest.importorskip(needed[name])
     more = ["--json", "-"] if has_table(name) else []
     result = call(name, files, tmp_path, tiny_bert, "--quiet", *more)
     assert result.exit_code == 0, (result.output, result.exception)

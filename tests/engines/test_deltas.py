@@ -3,6 +3,9 @@
 import gc
 import json
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy
@@ -271,3 +274,29 @@ def test_a_wheel_requires_the_package_of_the_base(tiny_package, tmp_path):
     gc.collect()
     with pytest.raises(ValueError, match=r"T227.*pip install tiny-base==2\.5"):
         spacy.load(inner)
+
+
+def pip(*arguments):
+    command = [sys.executable, "-m", "pip", *map(str, arguments), "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*command, "--disable-pip-version-check"], check=True)
+
+
+@pytest.mark.slow
+def test_a_wheel_of_a_delta_is_installed_and_loads(tiny_package, tmp_path, monkeypatch):
+    """What pip does, without a network: the wheel has no weights of the base, and loads by its name."""
+    nlp = trained(tiny_package, frozen=True)
+    save(nlp, tmp_path / "delta")
+    expected = said(nlp)
+    package(tmp_path / "delta", tmp_path, name="wheeled", version="1.0", create_sdist=False)
+    pip("wheel", tmp_path / "en_wheeled-1.0", "--no-build-isolation", "--wheel-dir", tmp_path / "dist")
+    [wheel] = (tmp_path / "dist").glob("en_wheeled-1.0-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        [about] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        assert "Requires-Dist: tiny-base==2.5" in archive.read(about).decode()
+        [model] = [name for name in archive.namelist() if name.endswith("transfer_backbone/model")]
+        assert archive.getinfo(model).file_size < 4000
+    pip("install", wheel, "--target", tmp_path / "target")
+    shutil.rmtree(tmp_path / "delta")
+    shutil.rmtree(tmp_path / "en_wheeled-1.0")
+    monkeypatch.syspath_prepend(str(tmp_path / "target"))
+    assert said(spacy.load("en_wheeled")) == expected

@@ -154,6 +154,8 @@ def test_the_worst_part_is_the_one_that_changes_rows_most(trained):
     [
         ({"least": 41}, r"T275.*40 texts.*at least 41"),
         ({"ways": ["openvino"]}, r"T281.*openvino.*onnx-int8"),
+        ({"layers": 2}, r"T474.*--layers 2.*has 2 layers"),
+        ({"layers": 0}, r"T474"),
         ({"ways": ["bf16"]}, r"T277.*bf16.*no bf16"),
     ],
 )
@@ -183,3 +185,20 @@ def test_a_student_is_measured_on_texts_that_it_did_not_see(trained, data, monke
     assert seen[:2] == [1, 30.0] and len(seen[2]) == 20 and report.best.name == "1-layers-onnx-int8"
     scores = Scores(trained, data, most_loss=0, least=10, resamples=2, is_half=True)
     assert scores.others == seen[2] and len(scores.texts) == 20
+
+
+def test_with_texts_of_its_own_a_student_leaves_all_others_to_measure_on(trained, data, tmp_path, monkeypatch):
+    seen, measured = [], []
+
+    def distil(nlp, name, depth, texts, seconds):
+        seen.extend([depth, texts])
+        return module.with_settings(nlp, name, depth=depth)
+
+    monkeypatch.setattr(module, "cut_and_distil", distil)
+    monkeypatch.setattr(
+        module, "words_per_second", lambda nlps, texts, n: measured.append(texts) or dict.fromkeys(nlps, 1)
+    )
+    (tmp_path / "raw.txt").write_text("a dog\nthe cat\n")
+    settings = {"train_minutes": 0.5, "train_texts": tmp_path / "raw.txt", "layers": 1, "resamples": 2, "least": 10}
+    speed_up(trained, "x", data, ways=["1-layers"], **settings)
+    assert seen == [1, ["a dog", "the cat"]] and len(measured[0]) == 40

@@ -1,6 +1,7 @@
 """Rows for words that are not in a table, computed from their parts."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy
 import srsly
@@ -11,6 +12,9 @@ from thinc.api import Model, deserialize_attr
 from ...errors import Errors
 from ...types import Config
 from ..transformer.reading.tokenizer_checks import read_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Floats = NDArray[numpy.float32]
 MakeRow = Callable[[str], "Floats | None"]
@@ -111,11 +115,17 @@ def _model2vec(state: Config) -> MakeRow:
     otherwise = data[state["unknown"]] if "unknown" in state else None
 
     def row(word: str) -> Floats | None:
-        ids = tokenizer.encode(word, add_special_tokens=False).ids
-        known = [i for i in ids if i != unknown]
-        return data[known].mean(axis=0) if known else otherwise if ids else None
+        known = known_pieces(tokenizer, unknown, word)
+        if known:
+            return data[known].mean(axis=0)
+        return otherwise if tokenizer.encode(word, add_special_tokens=False).ids else None
 
     return row
+
+
+def known_pieces(tokenizer: "Tokenizer", unknown: int | None, word: str) -> list[int]:
+    """RETURNS (List[int]): Numbers of the pieces that a word is made from, but for unknown ones."""
+    return [i for i in tokenizer.encode(word, add_special_tokens=False).ids if i != unknown]
 
 
 def _floret(state: Config) -> MakeRow:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from spacy import util
@@ -30,6 +30,13 @@ def speed_up_cli(
     train_minutes: Annotated[
         float, typer.Option("--train-minutes", help="Distil encoders with fewer layers for so long", min=0)
     ] = 0.0,
+    train_texts: Annotated[
+        Path | None,
+        typer.Option("--train-texts", help="Raw texts to distil on; without, every other text of DATA", exists=True),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", help="How many layers to distil; without, half", show_default=False)
+    ] = None,
     resamples: Annotated[int, typer.Option("--resamples", help="How often texts are drawn for intervals", min=2)] = 50,
     speed_texts: Annotated[int, typer.Option("--speed-texts", help="Time the first so many texts", min=1)] = 500,
     code_path: CodePath = None,
@@ -43,7 +50,17 @@ def speed_up_cli(
     prepare(code_path, -1)
     log_info()
     check_output(output_path)
-    report = _speed_up(pipeline, data_path, max_loss, ways, train_minutes, resamples, speed_texts)
+    report = _speed_up(
+        pipeline,
+        data_path,
+        max_loss=max_loss,
+        ways=split_names(ways),
+        train_minutes=train_minutes,
+        train_texts=train_texts,
+        layers=layers,
+        resamples=resamples,
+        speed_texts=speed_texts,
+    )
     _show(report)
     if report.best is None:
         raise ValueError(Errors.T276.format(most=f"{max_loss:g}"))
@@ -51,25 +68,14 @@ def speed_up_cli(
     msg.good(f"Saved {report.best.name} to {output_path}")
 
 
-def _speed_up(
-    pipeline: str, path: Path, max_loss: float, ways: str, train_minutes: float, resamples: int, speed_texts: int
-) -> "Report":
+def _speed_up(pipeline: str, path: Path, **settings: Any) -> "Report":
     from ...engines.ways import speed_up
 
     try:
         nlp = util.load_model(pipeline)
     except OSError as error:
         raise ValueError(str(error)) from error
-    return speed_up(
-        nlp,
-        pipeline,
-        path,
-        max_loss=max_loss,
-        ways=split_names(ways),
-        train_minutes=train_minutes,
-        resamples=resamples,
-        speed_texts=speed_texts,
-    )
+    return speed_up(nlp, pipeline, path, **settings)
 
 
 def _show(report: "Report") -> None:
