@@ -235,7 +235,7 @@ RUNS = {
     "retention": "model model dev.spacy",
     "select": "config.cfg --backbone words.txt --no-training-cost --cache -",
     "speed-up": "ours dev.spacy OUT --ways onnx-fp32 --resamples 2 --speed-texts 2 --max-loss 100",
-    "static": "TINY OUT --corpus many.txt --width 4 --min-count 3",
+    "static": "TINY OUT --corpus many.txt --width 4 --min-count 3 -w 32",
     "suggest": "ours few.txt -n 2",
     "to-hf": "imported OUT",
     "to-source": "pretrain.cfg model-last.bin OUT",
