@@ -191,20 +191,32 @@ def tuned(pairs: Sequence[Pair], test: Sequence[Pair], name: str, seed: int) -> 
     config = load_config(ROOT / "configs" / f"textcat_{name}.cfg")
     if change:
         CHANGES[change](config)
-    labels = sorted({label for _, label in pairs})
     with tempfile.TemporaryDirectory() as folder:
-        path, out = Path(folder) / "train.spacy", Path(folder) / "out"
-        DocBin(docs=bbc.to_docs(list(pairs), labels)).to_disk(path)
-        config.to_disk(Path(folder) / "config.cfg")
-        overrides = {"paths.train": str(path), "paths.dev": str(path), "system.seed": seed}
-        wall, processor = time.perf_counter(), time.process_time()
-        with contextlib.redirect_stdout(io.StringIO()):
-            train(Path(folder) / "config.cfg", out, overrides=overrides)
-        wall, processor = time.perf_counter() - wall, time.process_time() - processor
-        nlp = spacy.load(out / "model-last")
+        wall, processor = trained(config, pairs, Path(folder), seed)
+        nlp = spacy.load(Path(folder) / "out" / "model-last")
+    return Trained(accuracy(nlp, test), wall, processor)
+
+
+def trained(config: Config, pairs: Sequence[Pair], folder: Path, seed: int) -> tuple[float, float]:
+    """Write FOLDER/train.spacy, and train by a config that reads it, to FOLDER/out.
+
+    RETURNS (Tuple[float, float]): Seconds on the clock and of the processor.
+    """
+    path = folder / "train.spacy"
+    DocBin(docs=bbc.to_docs(list(pairs), sorted({label for _, label in pairs}))).to_disk(path)
+    config.to_disk(folder / "config.cfg")
+    overrides = {"paths.train": str(path), "paths.dev": str(path), "system.seed": seed}
+    wall, processor = time.perf_counter(), time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()):
+        train(folder / "config.cfg", folder / "out", overrides=overrides)
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def accuracy(nlp: Language, test: Sequence[Pair]) -> float:
+    """RETURNS (float): In percent."""
     docs = nlp.pipe((text for text, _ in test), batch_size=64)
     hits = sum(max(doc.cats, key=doc.cats.__getitem__) == label for doc, (_, label) in zip(docs, test, strict=True))
-    return Trained(100 * hits / len(test), wall, processor)
+    return 100 * hits / len(test)
 
 
 def measure_tuned(opts: argparse.Namespace) -> None:

@@ -526,6 +526,10 @@ class Errors(metaclass=_Coded):
         "components.{name}.{key} says how the gradients of several tasks come together in the backbone, but {how}: it "
         "takes none. Set {key} = null, or let something move."
     )
+    T460 = (
+        "{key}: all texts of {path} are also in held_out = {held_out}. Nothing is left to learn from: give texts "
+        "that are not those of the test."
+    )
     T450 = (
         "{name}: nlp.rehearse gives a backbone no gradients of its heads (spaCy applies those of one component only). "
         "Take a corpus by 'spacy-transfer.Rehearsal.v1' in [corpora.train], which teaches what the old pipeline says."
@@ -1614,6 +1618,10 @@ class Warnings(metaclass=_Coded):
         "components.{name}: mean and scale of its targets come from a part of the corpus (how many numbers: {counts}), "
         "since spaCy shows only the first {most} examples when training.max_epochs = -1. One number has no spread, and "
         'its scale is 1. Give those of the whole: initialize.components.{name}.units = {{"NAME":[MEAN,SCALE]}}'
+    )
+    W460 = (
+        "{key}: {path} holds texts of held_out = {held_out}, such as {text!r}. They are left out: a score on texts "
+        "that were trained on says nothing."
     )
     W450 = (
         "cache_disk_mb: the temporary file in {folder} cannot be written: {error}. What it holds is used; the rest is "

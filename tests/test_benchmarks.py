@@ -125,6 +125,50 @@ def test_changes_of_few_labels_fit_their_config(script):
         assert not check(config).frozen
 
 
+def test_self_training_fits_its_config(script, tmp_path):
+    unlabelled = script("few_unlabelled")
+    config = spacy.util.load_config(ROOT / "configs" / "textcat_fewshot.cfg")
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    nlp.remove_pipe("transfer_backbone")
+    pipe = nlp.get_pipe("transfer_textcat")
+    pipe.cfg["strength"] = 0.25
+    nlp.to_disk(tmp_path / "source")
+    found = unlabelled.self_training(tmp_path / "source", tmp_path / "raw.txt", tmp_path / "test.txt", 2.0, 0.7)
+    check(found)
+    assert found["initialize"]["components"]["transfer_textcat"]["strength"] == 0.25
+    found["paths"]["train"] = str(tmp_path / "train.spacy")
+    reader = spacy.registry.resolve({"train": found.interpolate()["corpora"]["train"]})["train"]
+    assert reader.raw.ratio == 2.0 and reader.options.least == 0.7
+    assert reader.raw.files.held_out == tmp_path / "test.txt"
+
+
+def test_few_sentences_of_each_type(script):
+    entities, nlp = script("few_entities"), spacy.blank("en")
+    docs = []
+    for i in range(12):
+        doc = nlp.make_doc("a b")
+        labels = ["A"] if i < 6 else ["B"] if i < 9 else ["A", "C"] if i < 11 else []
+        doc.ents = [Span(doc, j, j + 1, label) for j, label in enumerate(labels)]
+        docs.append(doc)
+    for seed in range(5):
+        chosen = entities.few(docs, 2, seed)
+        count = {label: sum(label in {ent.label_ for ent in doc.ents} for doc in chosen) for label in "ABC"}
+        assert count["A"] >= 2 and count["B"] == count["C"] == 2 and all(doc.ents for doc in chosen)
+        assert len({id(doc) for doc in chosen}) == len(chosen)
+    assert entities.few(docs, 2, 0) == entities.few(docs, 2, 0)
+
+
+def test_configs_of_few_entities_fit(script):
+    entities = script("few_entities")
+    few, short, whole = (entities.config_of(name) for name in ("fewshot", "crf+short", "crf"))
+    for config in (few, short, whole):
+        assert not check(config).frozen
+        assert config["corpora"]["train"]["gold_preproc"] and config["corpora"]["dev"]["gold_preproc"]
+    keys = ("max_steps", "batcher")
+    assert [few["training"][key] for key in keys] == [short["training"][key] for key in keys]
+    assert whole["training"]["max_steps"] == 1000
+
+
 def test_modes_of_labelling_fit_their_configs(script):
     labelling, runs = script("labelling"), script("runs")
     for task in labelling.TASKS.values():

@@ -23,6 +23,7 @@ NAMES = [
     "ner_beside",
     "ner_crf",
     "ner_extend",
+    "ner_fewshot",
     "ner_hf",
     "ner_next",
     "ner_transformer",

@@ -1,6 +1,7 @@
 """SolveHead.v1: after training, heads are solved to their optimum on the rows of the tuned encoder."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -11,7 +12,7 @@ from ..backbones.shims.tunable import tunable_shims
 from ..checks import SHARE, require
 from ..errors import Errors
 from ..random_state import same_random_state
-from ..types import Config, pipes_of
+from ..types import Config, Floats, pipes_of
 from .calibration import corpus_of
 from .callbacks import merged_copy
 from .heads.classifier import Classifier
@@ -45,6 +46,7 @@ def create_solve_head_v1(
     RETURNS (Callable[[Language], Language]): Gives a solved copy of a pipeline.
     """
     require(_KEY, SHARE, share=share)
+    last = _Last()
 
     def solve_head_v1(nlp: Language) -> Language:
         with same_random_state():
@@ -56,11 +58,43 @@ def create_solve_head_v1(
                         shim.average_with_origin(share)
             name = corpus or copy.config.interpolate()["training"]["train_corpus"]
             read = partial(corpus_of, copy, name, f"{_KEY}.corpus")
-            for head, start in starts.items():
-                head.solve(read, copy, start)
+            if not last.write(copy, starts):
+                for head, start in starts.items():
+                    head.solve(read, copy, start)
+                last.keep(starts)
         return copy if then is None else then(copy)
 
     return solve_head_v1
+
+
+class _Last:
+    """The last solution. spaCy saves the end of a training twice, if it is also the best: one search is enough."""
+
+    def __init__(self) -> None:
+        self._of = b""
+        self._solved: dict[str, tuple[Floats, Floats]] = {}
+
+    def write(self, nlp: Language, heads: Iterable[Classifier]) -> bool:
+        """Write the last solution into the heads.
+
+        RETURNS (bool): Whether it is the one of this pipeline; otherwise nothing is written.
+        """
+        state = hashlib.blake2b(nlp.to_bytes(exclude=["tokenizer", "vocab"])).digest()
+        if state != self._of:
+            self._of, self._solved = state, {}
+        if not self._solved:
+            return False
+        for head in heads:
+            output, (W, b) = head.model.get_ref("output"), self._solved[head.name]
+            output.set_param("W", W.copy())
+            output.set_param("b", b.copy())
+        return True
+
+    def keep(self, heads: Iterable[Classifier]) -> None:
+        """Keep the solution of the heads, for the pipeline that `write` was asked about."""
+        for head in heads:
+            output = head.model.get_ref("output")
+            self._solved[head.name] = output.get_param("W").copy(), output.get_param("b").copy()
 
 
 def _starts(nlp: Language, wanted: list[str] | None) -> dict[Classifier, Start]:

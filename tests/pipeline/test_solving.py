@@ -12,6 +12,7 @@ from spacy.training.initialize import init_nlp
 from thinc.api import Adam
 
 from spacy_transfer.backbones.shims.tunable import tunable_shims
+from spacy_transfer.pipeline.heads.classifier import Classifier
 from spacy_transfer.pipeline.solving import create_solve_head_v1
 
 from ..pipelines import LISTENER, backbone_config
@@ -103,6 +104,20 @@ def test_the_strength_that_was_found_at_first_stays(tiny_bert, tmp_path):
     ] = None
     another = create_solve_head_v1()(nlp).get_pipe("transfer_textcat").model.get_ref("output").get_param("W")
     assert abs(another - solved.get_pipe("transfer_textcat").model.get_ref("output").get_param("W")).max() > 1e-3
+
+
+def test_the_same_weights_are_solved_once(tiny_bert, tmp_path, monkeypatch):
+    """spaCy saves the end of a training as model-best and as model-last."""
+    nlp, calls = trained(tiny_bert, tmp_path), []
+    solve = Classifier.solve
+    monkeypatch.setattr(Classifier, "solve", lambda head, *args: calls.append(head.name) or solve(head, *args))
+    callback = create_solve_head_v1(share=0.5)
+    first = callback(nlp).to_bytes()
+    assert callback(nlp).to_bytes() == first and calls == ["transfer_textcat"]
+    nlp.update(examples_of(nlp), sgd=Adam(0.01), drop=0.0)
+    assert callback(nlp).to_bytes() != first and len(calls) == 2
+    fresh = create_solve_head_v1(share=0.5)(nlp).to_bytes()
+    assert callback(nlp).to_bytes() == fresh, "each step on its own"
 
 
 def test_an_adapter_is_merged_where_weights_are_averaged(tiny_bert, tmp_path):

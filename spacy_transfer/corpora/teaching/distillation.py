@@ -11,9 +11,9 @@ from spacy.util import logger
 from ...errors import Errors, Warnings
 from ..doc_copies import copy_with_info
 from ..example_info import set_soft, soft_of
-from ..texts import read_texts
 from .annotate import Filter, annotate, set_entities
 from .answers import CATS, WRITTEN, Answer, Ask
+from .kept_out import RawTextFiles
 from .pairing import (
     as_pairs,
     cats_for,
@@ -42,6 +42,7 @@ def create_teacher_v1(
     partial: bool = False,
     label_map: dict[str, str] = {},  # noqa: B006 (confection needs a dict; it is only read)
     field: str = "text",
+    held_out: Path | None = None,
     cache: Path | None = None,
     key: str = "corpora.train",
 ) -> Callable[[Language], Iterable[Example]]:
@@ -70,6 +71,8 @@ def create_teacher_v1(
         the old labels among themselves, and the annotation teaches the new.
     label_map (Dict[str, str]): Names of labels here, by the teacher's, where they differ.
     field (str): Key of the text in .jsonl.
+    held_out (Optional[Path]): Texts of a test set, in files as those of `texts`. Raw texts that are among them are left
+        out, with a warning.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
     key (str): Key of this block in the config, for messages.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
@@ -85,7 +88,7 @@ def create_teacher_v1(
         raise ValueError(Errors.T546.format(key=key, setting="components", found=components, wanted="one name or more"))
     others = tuple(sorted(set(pairs.values())))
     teacher = Teacher(source, Ask(hard=others if hard else (), soft=others), key=key, cache=cache)
-    read: Reader = corpus if corpus is not None else Texts(texts, field, key)  # type: ignore[arg-type]
+    read: Reader = corpus if corpus is not None else Texts(RawTextFiles(texts, field, key, held_out))  # type: ignore[arg-type]
     settings = {"temperature": temperature, "weight": weight, "partial": partial}
     return Distillation(read, teacher, pairs, dict(label_map), settings)
 
@@ -93,14 +96,14 @@ def create_teacher_v1(
 class Texts:
     """Examples of raw texts: without annotation.
 
-    path (Path), field (str), key (str): See `read_texts`.
+    texts (RawTextFiles): The texts.
     """
 
-    def __init__(self, path: Path, field: str, key: str) -> None:
-        self.path, self.field, self.key = Path(path), field, key
+    def __init__(self, texts: RawTextFiles) -> None:
+        self.texts = texts
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        for text in read_texts(self.path, f"{self.key}.texts", self.field):
+        for text in self.texts:
             doc = nlp.make_doc(text)
             yield Example(doc, doc.copy())
 

@@ -13,9 +13,9 @@ from spacy.util import logger
 from ...errors import Errors, Warnings
 from ..doc_copies import copy_with_info
 from ..example_info import note_origin, set_open
-from ..texts import read_texts
 from .annotate import Filter, annotate, deny_entities, set_entities
 from .answers import CATS, ENTS, Answer, Ask
+from .kept_out import RawTextFiles
 from .new_entities import NewEntities
 from .pairing import as_pairs, cats_for, check_here, check_labels, check_map, check_others, check_written, translated
 from .teacher import Teacher
@@ -39,6 +39,7 @@ def create_rehearsal_v1(
     beside: bool = False,
     label_map: dict[str, str] = {},  # noqa: B006 (the same)
     field: str = "text",
+    held_out: Path | None = None,
     cache: Path | None = None,
     key: str = "corpora.train",
 ) -> Callable[[Language], Iterable[Example]]:
@@ -80,6 +81,8 @@ def create_rehearsal_v1(
     label_map (Dict[str, str]): Names of labels here, by those in the source, where they differ. Several labels of
         entities may become one. `new_labels` are names here.
     field (str): Key of the text in .jsonl.
+    held_out (Optional[Path]): Texts of a test set, in files as those of `texts`. Raw texts that are among them are left
+        out, with a warning.
     cache (Optional[Path]): Folder for the answers; null for the user's cache folder.
     key (str): Key of this block in the config, for messages.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
@@ -96,7 +99,7 @@ def create_rehearsal_v1(
         raise ValueError(Errors.T546.format(key=key, setting="rounds", found=rounds, wanted="1 or more"))
     ask = Ask(hard=tuple(sorted(set(pairs.values()))), confidence=min_confidence > 0.0)
     teacher = Teacher(source, ask, key=key, cache=cache)
-    raw = None if texts is None or ratio == 0.0 else RawTexts(Path(texts), field, ratio)
+    raw = None if texts is None or ratio == 0.0 else RawTexts(RawTextFiles(texts, field, key, held_out), ratio)
     options = Options(
         rounds=rounds,
         least=min_confidence,
@@ -124,15 +127,10 @@ class Options:
 
 @dataclass(frozen=True)
 class RawTexts:
-    """A source of raw texts: file or folder, the key of the text in .jsonl, texts for each example of the new data."""
+    """A source of raw texts, and how many come with each example of the new data."""
 
-    path: Path
-    field: str
+    files: RawTextFiles
     ratio: float
-
-    def once(self, key: str) -> Iterator[str]:
-        """YIELDS (str): The texts in the order of the file."""
-        yield from read_texts(self.path, f"{key}.texts", self.field)
 
 
 class Rehearsal:
@@ -237,11 +235,11 @@ class Rehearsal:
                 yield example
             if not found and not start:
                 others = ", ".join(self.pairs.values())
-                raise ValueError(Errors.T554.format(key=self.teacher.key, path=self.raw.path, names=others))
+                raise ValueError(Errors.T554.format(key=self.teacher.key, path=self.raw.files.path, names=others))
             start = 0
 
     def _rehearse_once(self, nlp: Language, keep: Filter, raw: RawTexts, start: int) -> Iterator[Example]:
-        texts = islice(enumerate(raw.once(self.teacher.key), 1), start, None)
+        texts = islice(enumerate(raw.files, 1), start, None)
         docs = ((place, nlp.make_doc(text)) for place, text in texts)
         for (place, doc), answers in self.teacher.annotate(docs, lambda item: item[1]):
             self._place = place
