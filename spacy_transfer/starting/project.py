@@ -68,8 +68,8 @@ commands:
   - name: package
     help: "Turn the best pipeline into a wheel, for pip install"
     script:
-      - "python wheel.py --name ${{vars.name}} --version ${{vars.version}}"
-    deps: [training/model-best, wheel.py]
+      - "python make_wheel.py --name ${{vars.name}} --version ${{vars.version}}"
+    deps: [training/model-best, make_wheel.py]
     outputs: ["packages/{lang}_${{vars.name}}-${{vars.version}}/dist"]
 
   - name: try
@@ -245,7 +245,7 @@ def files_of(project: Project) -> dict[str, str]:
         "project.yml": PROJECT.format(**words),
         "README.md": README.format(**words),
         "try.py": TRY.replace("{show}", show),
-        "wheel.py": WHEEL,
+        "make_wheel.py": WHEEL,
         "data/examples.json": json.dumps(list(project.examples), ensure_ascii=False, indent=1) + "\n",
         "data/left_out.jsonl": "".join(_left_out(row, reason) for row, reason in project.left_out),
         "data/found.txt": f"{project.table}\n",
