@@ -8,7 +8,7 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import errors_in_one_line, show_table
+from ..common import CodePath, UseGpu, errors_in_one_line, prepare, show_table
 
 if TYPE_CHECKING:
     from ...pretraining.static_student import StaticStudent
@@ -41,6 +41,8 @@ def static_cli(
     window: Annotated[int, typer.Option("--window", "-w", min=8, help="Word pieces that it reads at once")] = 128,
     lang: Annotated[str, typer.Option("--lang", "-l", help="Language whose tokenizer is used")] = "en",
     field: Annotated[str, typer.Option(help="Key of the text in .jsonl")] = "text",
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Make word vectors of an encoder: the mean of a text's vectors comes near to the encoder's row of the text. TEXTS
@@ -55,6 +57,7 @@ def static_cli(
     from ...corpora.texts import read_texts
     from ...pretraining.static_student import StaticSettings, make_static
 
+    prepare(code_path, use_gpu)
     settings = StaticSettings(width, min_count, sif, strength, document.value, window)
     with errors_in_one_line():
         texts = read_texts(corpus, "--corpus", field)
