@@ -67,6 +67,7 @@ TABLES = {
         "pretraining_few": "pretraining.py few --data {banking77}",
         "pretraining_match": "pretraining.py match --data {banking77} --clinc150 {clinc150}",
         "pretraining_memory": "pretraining.py memory",
+        "static": "static.py --data {banking77} --clinc150 {clinc150}",
         "word_vectors": "word_vectors.py",
     },
     "benchmarks_heads": {

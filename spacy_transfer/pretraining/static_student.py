@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
 from spacy.tokens import Doc
+from thinc.api import get_torch_default_device
 from tqdm import tqdm
 
 from ..backbones.encode import encode
@@ -170,7 +171,7 @@ def _distil(distill: Any, folder: Path, counts: Counter[str], settings: StaticSe
         model = distill.distill(
             str(folder),
             vocabulary=words,
-            device="cpu",
+            device=str(get_torch_default_device()),
             pca_dims=None,
             sif_coefficient=None,
             quantize_to="float32",

@@ -9,7 +9,7 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import show_table
+from ..common import CodePath, UseGpu, prepare, show_table
 from ..voice import result
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def static_cli(
     window: Annotated[int, typer.Option("--window", "-w", min=8, help="Word pieces that it reads at once")] = 128,
     lang: Annotated[str, typer.Option("--lang", "-l", help="Language whose tokenizer is used")] = "en",
     text_field: Annotated[str, typer.Option("--text", help="Key of the texts in .jsonl")] = "text",
+    code_path: CodePath = None,
+    use_gpu: UseGpu = -1,
 ) -> None:
     """
     Make word vectors of an encoder: the mean of a text's vectors comes near to the encoder's row of the text. TEXTS
@@ -57,6 +59,7 @@ def static_cli(
     from ...corpora.texts import read_texts
     from ...pretraining.static_student import StaticSettings, make_static
 
+    prepare(code_path, use_gpu)
     settings = StaticSettings(width, min_count, sif, strength, document.value, window)
     texts = read_texts(corpus, "--corpus", text_field)
     made = make_static(source, texts, spacy.blank(lang), output_path, settings, name=f"--corpus {corpus}")
