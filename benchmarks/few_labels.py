@@ -7,8 +7,9 @@
 
 tuned: `spacy train` with configs/textcat_NAME.cfg, beside the frozen solved head, with wall time and processor time of
 the training, its start and saving included. Tested are the test texts of banking77, the validation texts of clinc150,
-the last tenth of mr, and the rest of BBC News. "fewshot+deep" trains all layers, "fewshot+pairs" has a contrastive
-loss beside, and with "fewshot+pairs_first" that loss alone trains the encoder.
+the last tenth of mr, and the rest of BBC News; "banking77_rest" is for choices, and draws from the training part alone.
+"fewshot+solved" averages nothing, "fewshot+deep" trains all layers, "fewshot+pairs" has a contrastive loss beside, and
+with "fewshot+pairs_first" that loss alone trains the encoder.
 
 solved: the head of `fit = "maxent"` on banking77, as it is, on the rows of three layers side by side, with the names of
 the labels, and with both; and with no labelled text, from the names alone. weights: the same on clinc150's validation
@@ -31,7 +32,7 @@ from pathlib import Path
 import numpy
 import spacy
 import srsly
-from accuracy import Pair, banking_draw
+from accuracy import Pair, banking_draw, read_csv
 from common import ROOT, bbc, print_rows
 from spacy.cli.train import train
 from spacy.language import Language
@@ -52,6 +53,22 @@ class Recipe:
     label_texts: str | None = None
     weight: float | None = None
     strength: float | None = None
+
+
+def banking_rest(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    """For choices: the training part alone.
+
+    RETURNS (Tuple[List[Pair], List[Pair]]): Texts of each intent, and ten others of each.
+    """
+    by_label: dict[str, list[str]] = {}
+    for text, label in read_csv(folder / "train.csv"):
+        by_label.setdefault(label, []).append(text)
+    draw, chosen, rest = random.Random(1000 + seed), list[Pair](), list[Pair]()
+    for label in sorted(by_label):
+        texts = draw.sample(by_label[label], len(by_label[label]))
+        chosen += [(text, label) for text in texts[:shots]]
+        rest += [(text, label) for text in texts[shots : shots + 10]]
+    return chosen, rest
 
 
 def clinc_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
@@ -81,7 +98,13 @@ def bbc_set(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]
     return [article for topic in by_topic.values() for article in topic], test
 
 
-DRAWS: dict[str, Draw] = {"banking77": banking_draw, "clinc150": clinc_draw, "mr": mr_draw, "bbc": bbc_set}
+DRAWS: dict[str, Draw] = {
+    "banking77": banking_draw,
+    "banking77_rest": banking_rest,
+    "clinc150": clinc_draw,
+    "mr": mr_draw,
+    "bbc": bbc_set,
+}
 
 
 class Test:
@@ -154,6 +177,11 @@ class Trained:
     processor: float = 0.0
 
 
+def solved_again(config: Config) -> None:
+    """Nothing is averaged: the head is solved on the rows of the tuned encoder."""
+    config["training"]["before_to_disk"] |= {"share": 1.0, "average_heads": False}
+
+
 def deep(config: Config) -> None:
     """All layers are trained, not only the upper three."""
     config["components"]["transfer_backbone"]["model"]["tuning"]["freeze"] = "embeddings"
@@ -180,9 +208,15 @@ def pairs_beside(config: Config, weight: float = 1.0) -> None:
 def pairs_first(config: Config) -> None:
     """The contrastive loss alone, and the head after that."""
     pairs_beside(config, 0.0)
+    config["training"]["before_to_disk"]["then"] |= {"share": 1.0, "average_heads": False}
 
 
-CHANGES: dict[str, Callable[[Config], None]] = {"deep": deep, "pairs": pairs_beside, "pairs_first": pairs_first}
+CHANGES: dict[str, Callable[[Config], None]] = {
+    "solved": solved_again,
+    "deep": deep,
+    "pairs": pairs_beside,
+    "pairs_first": pairs_first,
+}
 
 
 def tuned(pairs: Sequence[Pair], test: Sequence[Pair], name: str, seed: int) -> Trained:

@@ -1,7 +1,7 @@
 """SolveHead.v1: after training, heads are solved to their optimum on the rows of the tuned encoder."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -27,6 +27,7 @@ def create_solve_head_v1(
     *,
     components: list[str] | None = None,
     share: float = 1.0,
+    average_heads: bool = False,
     corpus: str | None = None,
     then: Callback | None = None,
 ) -> Callback:
@@ -40,61 +41,85 @@ def create_solve_head_v1(
     components (Optional[List[str]]): Which heads; null for all that begin with fit = "maxent". The other settings
         (strength, label texts) are those of `[initialize.components.NAME]`.
     share (float): Of the tuned weights, from 0 to 1, in the average with the pretrained ones.
+    average_heads (bool): Output layers are averages as well, with the same share: of the trained one, and of the one
+        that is solved on the rows of the pretrained encoder. False solves them on the rows of the averaged encoder.
     corpus (Optional[str]): Dotted name of the corpus to solve on; null for what [training] train_corpus says.
     then (Optional[Callable[[Language], Language]]): A further callback, such as `spacy-transfer.Calibrate.v1`; it gets
         the solved copy.
     RETURNS (Callable[[Language], Language]): Gives a solved copy of a pipeline.
     """
     require(_KEY, SHARE, share=share)
-    last = _Last()
+    solver = _Solver(components, corpus)
 
     def solve_head_v1(nlp: Language) -> Language:
         with same_random_state():
             copy = copy_of(nlp if share == 1.0 else merged_copy(nlp))
-            starts = _starts(copy, components)
-            if share < 1.0:
-                for _, pipe in pipes_of(copy):
-                    for shim in tunable_shims(pipe.model):
-                        shim.average_with_origin(share)
-            name = corpus or copy.config.interpolate()["training"]["train_corpus"]
-            read = partial(corpus_of, copy, name, f"{_KEY}.corpus")
-            if not last.write(copy, starts):
-                for head, start in starts.items():
-                    head.solve(read, copy, start)
-                last.keep(starts)
+            if average_heads:
+                pretrained = copy_of(copy)
+                _average_encoders(pretrained, 0.0)
+                solved = solver.solve(pretrained)
+                _average_encoders(copy, share)
+                for head in _starts(copy, components):
+                    own = _output(head)
+                    _write(
+                        head, tuple(old + share * (new - old) for new, old in zip(own, solved[head.name], strict=True))
+                    )
+            else:
+                _average_encoders(copy, share)
+                solver.solve(copy)
         return copy if then is None else then(copy)
 
     return solve_head_v1
 
 
-class _Last:
-    """The last solution. spaCy saves the end of a training twice, if it is also the best: one search is enough."""
+Layer = tuple[Floats, ...]
+"""Weights and biases of an output layer: shapes (n_labels, width) and (n_labels,)."""
 
-    def __init__(self) -> None:
+
+class _Solver:
+    """Solves heads. The last solution is kept: spaCy saves the end of a training twice, if it is also the best."""
+
+    def __init__(self, components: list[str] | None, corpus: str | None) -> None:
+        self.components, self.corpus = components, corpus
         self._of = b""
-        self._solved: dict[str, tuple[Floats, Floats]] = {}
+        self._solved: dict[str, Layer] = {}
 
-    def write(self, nlp: Language, heads: Iterable[Classifier]) -> bool:
-        """Write the last solution into the heads.
+    def solve(self, nlp: Language) -> dict[str, Layer]:
+        """Solve heads on the rows of their pipeline.
 
-        RETURNS (bool): Whether it is the one of this pipeline; otherwise nothing is written.
+        RETURNS (Dict[str, Tuple[Floats, ...]]): Their output layers, by name.
         """
+        starts = _starts(nlp, self.components)
         state = hashlib.blake2b(nlp.to_bytes(exclude=["tokenizer", "vocab"])).digest()
-        if state != self._of:
-            self._of, self._solved = state, {}
-        if not self._solved:
-            return False
-        for head in heads:
-            output, (W, b) = head.model.get_ref("output"), self._solved[head.name]
-            output.set_param("W", W.copy())
-            output.set_param("b", b.copy())
-        return True
+        if state == self._of:
+            for head in starts:
+                _write(head, self._solved[head.name])
+            return self._solved
+        name = self.corpus or nlp.config.interpolate()["training"]["train_corpus"]
+        read = partial(corpus_of, nlp, name, f"{_KEY}.corpus")
+        for head, start in starts.items():
+            head.solve(read, nlp, start)
+        self._of, self._solved = state, {head.name: _output(head) for head in starts}
+        return self._solved
 
-    def keep(self, heads: Iterable[Classifier]) -> None:
-        """Keep the solution of the heads, for the pipeline that `write` was asked about."""
-        for head in heads:
-            output = head.model.get_ref("output")
-            self._solved[head.name] = output.get_param("W").copy(), output.get_param("b").copy()
+
+def _output(head: Classifier) -> Layer:
+    output = head.model.get_ref("output")
+    return output.get_param("W").copy(), output.get_param("b").copy()
+
+
+def _write(head: Classifier, layer: Layer) -> None:
+    output = head.model.get_ref("output")
+    for name, values in zip(("W", "b"), layer, strict=True):
+        output.set_param(name, values.copy())
+
+
+def _average_encoders(nlp: Language, share: float) -> None:
+    """Move the encoders onto the line from their pretrained weights to their own."""
+    if share < 1.0:
+        for _, pipe in pipes_of(nlp):
+            for shim in tunable_shims(pipe.model):
+                shim.average_with_origin(share)
 
 
 def _starts(nlp: Language, wanted: list[str] | None) -> dict[Classifier, Start]:

@@ -106,6 +106,24 @@ def test_the_strength_that_was_found_at_first_stays(tiny_bert, tmp_path):
     assert abs(another - solved.get_pipe("transfer_textcat").model.get_ref("output").get_param("W")).max() > 1e-3
 
 
+def test_heads_between(tiny_bert, tmp_path):
+    """Of the trained one, and of the one that training began with: the optimum of the pretrained rows."""
+    nlp = trained(tiny_bert, tmp_path)
+    old, new = trained(tiny_bert, tmp_path, n_steps=0), nlp
+    found = create_solve_head_v1(share=0.25, average_heads=True)(nlp)
+    outputs = [each.get_pipe("transfer_textcat").model.get_ref("output") for each in (old, new, found)]
+    for name in ("W", "b"):
+        before, after, between = (output.get_param(name) for output in outputs)
+        assert abs(after - before).max() > 2e-3
+        numpy.testing.assert_allclose(between, 0.75 * before + 0.25 * after, atol=1e-4)
+    before, after, between = (encoder(each) for each in (old, new, found))
+    for name, values in between.items():
+        numpy.testing.assert_allclose(values, 0.75 * before[name] + 0.25 * after[name], atol=1e-6)
+    whole = create_solve_head_v1(share=1.0, average_heads=True)(nlp)
+    for text in TEXTS:
+        assert whole(text).cats == pytest.approx(nlp(text).cats, abs=1e-6)
+
+
 def test_the_same_weights_are_solved_once(tiny_bert, tmp_path, monkeypatch):
     """spaCy saves the end of a training as model-best and as model-last."""
     nlp, calls = trained(tiny_bert, tmp_path), []
