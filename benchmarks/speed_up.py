@@ -146,11 +146,14 @@ def rows_of(name: str, opts: argparse.Namespace, folder: Path) -> list[tuple[str
     seconds = cpu_seconds(report.tried, [text for text, _ in test[: opts.texts]], opts.rounds)
     base, rows = report.tried[0], []
     for one in report.tried[1:]:
-        loss = one.losses[0]
+        losses = "; ".join(
+            f"{loss.key} {100 * loss.before:.2f} -> {100 * loss.after:.2f}: {loss.points:+.2f} points lost "
+            f"({loss.low:+.2f} to {loss.high:+.2f})"
+            for loss in one.losses
+        )
         measured = (
             f"{one.speed:,.0f} words/s, {one.speed / base.speed:.2f} x our fp32 ({base.speed:,.0f}); CPU time "
-            f"{seconds[base.name] / seconds[one.name]:.2f} x; {loss.key} {100 * loss.before:.2f} -> "
-            f"{100 * loss.after:.2f}: {loss.points:+.2f} points lost ({loss.low:+.2f} to {loss.high:+.2f})"
+            f"{seconds[base.name] / seconds[one.name]:.2f} x; {losses}"
         )
         rows.append((f"speed-up, {one.name}, {name}, {len(test):,} texts", measured, AIM))
     return rows
