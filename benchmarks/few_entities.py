@@ -105,8 +105,8 @@ def main() -> None:
                 mean, seconds = statistics.mean(x for x, _ in each), statistics.median(x for _, x in each)
                 shown = ", ".join(f"{score:.1f}" for score, _ in each)
                 config, _, change = name.partition("+")
-                what = f"CrossNER {data_set} ({len(test)} of {opts.part}), {n_sentences} sentences a type, ner_{config}.cfg"
-                what += f", {change}" if change else ""
+                what = f"CrossNER {data_set} ({len(test)} of {opts.part}), {n_sentences} sentences a type"
+                what += f", ner_{config}.cfg" + (f", {change}" if change else "")
                 measured = f"F1 {mean:.1f} % ({shown}), {seconds:.0f} s of processor time"
                 rows.append((what, measured, f"{mean - base:+.1f}"))
     print_rows(rows)
