@@ -1,13 +1,13 @@
 """Entities from few sentences: MiniLM under `ner_fewshot.cfg` and under `ner_crf.cfg`, on the same sentences.
 
     python benchmarks/few_entities.py --data CROSSNER [--sets ai music] [--sentences 1 5 10] [--seeds 0 1 2]
-        [--configs crf+short fewshot] [--part test]
+        [--configs crf+short fewshot] [--part test] [--most N]
 
 CROSSNER is a folder with folders of train.txt, dev.txt and test.txt. Sentences of the training part are drawn until
 each type is in so many of them (or in all that there are). "crf" is configs/ner_crf.cfg as it is: 1,000 steps of 32.
 "crf+short" is the same for as many steps of as many sentences as "fewshot". `model-last` is scored, F1 in percent, gold
 tokens, with the processor time of the training. The settings of ner_fewshot.cfg were chosen by
-`--sets politics --part dev`.
+`--sets politics --part dev --most 200 --seeds 0`.
 """
 
 import argparse
@@ -86,10 +86,12 @@ def main() -> None:
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args.add_argument("--configs", nargs="+", default=["crf+short", "fewshot"])
     args.add_argument("--part", choices=["dev", "test"], default="test", help="what is scored")
+    args.add_argument("--most", type=int, default=0, help="sentences to score, drawn with seed 0; 0 for all")
     opts = args.parse_args()
     rows = []
     for data_set in opts.sets:
         pool, test = read(opts.data / data_set, "train"), read(opts.data / data_set, opts.part)
+        test = random.Random(0).sample(test, opts.most) if opts.most else test
         for n_sentences in opts.sentences:
             found: dict[str, list[tuple[float, float]]] = {name: [] for name in opts.configs}
             for seed in opts.seeds:
@@ -103,8 +105,8 @@ def main() -> None:
                 mean, seconds = statistics.mean(x for x, _ in each), statistics.median(x for _, x in each)
                 shown = ", ".join(f"{score:.1f}" for score, _ in each)
                 config, _, change = name.partition("+")
-                what = f"CrossNER {data_set} ({opts.part}), {n_sentences} sentences a type, ner_{config}.cfg"
-                what += f", {change}" if change else ""
+                what = f"CrossNER {data_set} ({len(test)} of {opts.part}), {n_sentences} sentences a type"
+                what += f", ner_{config}.cfg" + (f", {change}" if change else "")
                 measured = f"F1 {mean:.1f} % ({shown}), {seconds:.0f} s of processor time"
                 rows.append((what, measured, f"{mean - base:+.1f}"))
     print_rows(rows)

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
+from typing import cast
 
 from spacy.language import Language
+from thinc.types import FloatsXd
 
 from ..backbones.shims.tunable import tunable_shims
 from ..checks import SHARE, require
@@ -105,13 +107,13 @@ class _Solver:
 
 def _output(head: Classifier) -> Layer:
     output = head.model.get_ref("output")
-    return output.get_param("W").copy(), output.get_param("b").copy()
+    return tuple(cast(Floats, output.get_param(name).copy()) for name in ("W", "b"))
 
 
 def _write(head: Classifier, layer: Layer) -> None:
     output = head.model.get_ref("output")
     for name, values in zip(("W", "b"), layer, strict=True):
-        output.set_param(name, values.copy())
+        output.set_param(name, cast(FloatsXd, values.copy()))
 
 
 def _average_encoders(nlp: Language, share: float) -> None:
