@@ -25,7 +25,7 @@ class Document(str, enum.Enum):
 
 @command("static", table=True)
 def static_cli(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The encoder: a folder, package:NAME/path, or a hub id")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Encoder: a folder, package:NAME/path or hub id")],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     corpus: Annotated[
         Path,
