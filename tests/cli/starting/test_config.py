@@ -104,7 +104,7 @@ def test_what_a_source_is(tiny_bert):
 def test_the_way_out_for_spans_that_overlap(tiny_bert):
     """What T481 names: the block in the docs, put in the place of the head, trains on the backbone's rows."""
     pages = (CONFIGS.parent / "docs" / "heads.md").read_text(encoding="utf8")
-    block = pages.split("## Spans that overlap")[1].split("```ini\n")[1].split("```")[0]
+    block = pages.split("## Spans that overlap")[1].split("```\n")[1].split("```")[0]
     text = config_text(task="ner", backbone=tiny_bert, kind="transformer").replace("transfer_ner", "spancat")
     config = Config().from_str(text, interpolate=False)
     config["components"]["spancat"] = Config().from_str(f"[components]\n{block}")["components"]["spancat"]
