@@ -14,7 +14,6 @@ from thinc.api import (
     residual,
     torch2xp,
     with_array,
-    xp2torch,
 )
 from thinc.types import Floats2d
 
@@ -22,6 +21,7 @@ from ..checks import BELOW_ONE, COUNT, require
 from ..errors import Errors
 from ..types import Config
 from .blas import by_numpy
+from .shims.aligned_memory import as_tensor
 from .shims.retained_graph import is_graph_kept
 from .shims.safetensors_shim import SafetensorsShim, read_state
 from .shims.thinc_weights import forget_weights
@@ -179,7 +179,7 @@ def _lstm_forward(model: ContextT, rows: list[Floats2d], is_train: bool) -> tupl
     if not full:
         return found, lambda d_rows: _no_rows(model, "nI", len(rows))
     lstm.train(is_train)
-    inputs = [xp2torch(rows[i], requires_grad=is_train) for i in full]
+    inputs = [as_tensor(rows[i]).requires_grad_(is_train) for i in full]
     with torch.set_grad_enabled(is_train):
         outputs = unpack_sequence(lstm(pack_sequence(inputs, enforce_sorted=False))[0])
     for i, output in zip(full, outputs, strict=True):
@@ -188,7 +188,7 @@ def _lstm_forward(model: ContextT, rows: list[Floats2d], is_train: bool) -> tupl
     def backprop(d_rows: list[Floats2d]) -> list[Floats2d]:
         for tensor in inputs:
             tensor.grad = None  # Of another backward pass.
-        torch.autograd.backward(outputs, [xp2torch(d_rows[i]) for i in full], retain_graph=is_graph_kept())
+        torch.autograd.backward(outputs, [as_tensor(d_rows[i]) for i in full], retain_graph=is_graph_kept())
         d_inputs = _no_rows(model, "nI", len(rows))
         for i, tensor in zip(full, inputs, strict=True):
             d_inputs[i] = cast(Floats2d, torch2xp(cast(torch.Tensor, tensor.grad)))

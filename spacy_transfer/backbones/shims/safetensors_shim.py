@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 from thinc.api import Optimizer, PyTorchShim
 from thinc.shims import Shim
 from thinc.types import FloatsXd
-from thinc.util import get_torch_default_device, torch2xp, xp2torch
+from thinc.util import get_torch_default_device, torch2xp
 
 from ...errors import Errors
+from .aligned_memory import as_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,7 @@ class SafetensorsShim(PyTorchShim):
                 if isinstance(key, tuple) and key[0] == self.id and key[1] in named:
                     param = named[key[1]]
                     own[key[1]] = param.data
-                    param.data = xp2torch(value, device=param.device).reshape(param.shape).to(param.dtype)
+                    param.data = as_tensor(value, param.device).reshape(param.shape).to(param.dtype)
             yield
         finally:
             for name, data in own.items():
@@ -100,7 +101,7 @@ def step_parameter(optimizer: Optimizer, key: tuple[int, str], parameter: "torch
         raise ValueError(Errors.T618)
     gradient = torch2xp(cast("torch.Tensor", parameter.grad))
     changed, _ = optimizer(key, cast(FloatsXd, torch2xp(parameter.data)), cast(FloatsXd, gradient), lr_scale=scale)
-    parameter.data = xp2torch(changed, device=parameter.device)
+    parameter.data = as_tensor(changed, parameter.device)
     parameter.grad = None
 
 

@@ -20,6 +20,7 @@ from ...tuning.policy import Tuning
 from ...tuning.torch_optimizer import TorchOptimizer
 from ...types import Config
 from ..cached_rows.row_cache import CacheSettings
+from ..shims.aligned_memory import align_weights
 from ..shims.loss_scale import LossScale
 from ..shims.safetensors_shim import dump_tensors, read_state
 from ..shims.torch_tuning import TuningShim
@@ -98,6 +99,7 @@ class DropInShim(TuningShim, HFShim):
         """Install an encoder from its source, with a new adapter or a saved one."""
         if self.tuning is not None and (self.tuning.adapter is not None or self.tuning.anchor is not None):
             self.fingerprint = fingerprint(resolve_source(self.source).path)
+        align_weights(transformer)
         self.install_from_source(lambda adapter: self.install(transformer, adapter), self.fingerprint)
 
     def install(self, transformer: "PreTrainedModel", adapter: Config | None) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 from ..cached_rows.row_cache import RowCache, window_key
+from ..shims.aligned_memory import as_tensor
 from .layers.layer_split import can_split, find_ending, lower_states, upper_output
 from .layers.module_tree import find_layers
 from .packed import can_pack, packed_states
@@ -249,7 +250,7 @@ class Encoder(nn.Module):
                 return numpy.split(lower(part).float().cpu().numpy(), part.begins[1:])
 
         kept = cache.gather([window_key(ids) for ids in portion.windows()], make)
-        return torch.from_numpy(numpy.concatenate(kept)).to(portion.device)
+        return as_tensor(numpy.concatenate(kept), portion.device)
 
     def _document_rows(
         self, states: Tensor, pieces: Pieces, state_at: NDArray, sizes: NDArray, document: str

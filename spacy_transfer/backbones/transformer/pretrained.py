@@ -15,6 +15,7 @@ from ...errors import Errors
 from ...tuning.adapters import has_adapter, merge
 from ...types import Config, HFTokenizer
 from ..bases import Base, of_bottom
+from ..shims.aligned_memory import align_weights
 from ..shims.safetensors_shim import dump_state, read_metadata, read_state
 from ..sources import Source, check_unchanged, fingerprint, reading_again, resolve_source
 from ..spacy_transformers.pipeline_checks import check_pipeline
@@ -194,6 +195,7 @@ def build_encoder(kind: str, config: "PretrainedConfig", weights: dict[str, Tens
     with quiet_loading():
         transformer, info = cls.from_pretrained(None, config=config, state_dict=weights, output_loading_info=True)
     _check_loaded(transformer, info, strict=True)
+    align_weights(transformer)
     return transformer.eval()
 
 
@@ -228,6 +230,7 @@ def _read_transformer(source: Source, depth: int | None) -> "tuple[PreTrainedMod
     _check_loaded(transformer, info, strict=False)
     check_finite(transformer.named_parameters(), source.name)
     forget_code(transformer.config)
+    align_weights(transformer)
     return transformer.eval(), is_cut
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from spacy.tokens import Doc
 from thinc.types import FloatsXd
-from thinc.util import get_torch_default_device, xp2torch
+from thinc.util import get_torch_default_device
 
 from ...errors import Errors
 from ...integrity import seal, unseal
@@ -17,6 +17,7 @@ from ...tuning.adapters import has_adapter, merge, plain_name, save_adapter
 from ...tuning.policy import Tuning
 from ...types import Config
 from ..bases import Base
+from ..shims.aligned_memory import as_tensor
 from ..shims.loss_scale import LossScale
 from ..shims.retained_graph import is_graph_kept
 from ..shims.safetensors_shim import dump_tensors, load_tensors, read_shapes
@@ -202,7 +203,7 @@ class TransformerShim(TuningShim):
         scale = self.current_scale
 
         def backward(grads: list[FloatsXd]) -> None:
-            tensors = [xp2torch(grad, device=out.device) for out, grad in zip(outputs, grads, strict=True)]
+            tensors = [as_tensor(grad, out.device) for out, grad in zip(outputs, grads, strict=True)]
             self.send_back(outputs, tensors, scale, retain_graph=is_graph_kept())
 
         return outputs, backward

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..._compat import quiet_loading
+from ...backbones.shims.aligned_memory import align_weights
 from ...backbones.sources import resolve_source
 from ...errors import Errors, Warnings
 
@@ -95,6 +96,7 @@ def _read(config: "PretrainedConfig", source: str | None) -> tuple[Any, list[str
     except ValueError as error:
         first = str(error).partition("\n")[0]  # A list of all other types follows.
         raise ValueError(Errors.T824.format(kind=config.model_type, error=first)) from error
+    align_weights(model)
     return model, list(info["missing_keys"])
 
 

@@ -6,10 +6,11 @@ from typing import Any, cast
 import numpy
 import torch
 from spacy.tokens import Doc
-from thinc.api import get_torch_default_device, torch2xp, xp2torch
+from thinc.api import get_torch_default_device, torch2xp
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ...backbones.shims.aligned_memory import as_tensor
 from ...corpora.raw_text import RawText
 from ...errors import Errors
 from ...types import BackboneT, Config
@@ -71,7 +72,7 @@ def frequent_words(reader: RawText | None, n_words: int, name: str) -> list[str]
 
 def leaf(rows: Any) -> Tensor:
     """RETURNS (Tensor): Rows of a backbone as the start of a graph in torch."""
-    return xp2torch(rows, device=get_torch_default_device()).requires_grad_(True)
+    return as_tensor(rows, get_torch_default_device()).requires_grad_(True)
 
 
 def gradient_of(rows: Tensor) -> Any:
