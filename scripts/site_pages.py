@@ -35,9 +35,6 @@ FLOORS = {
     "T3": "Heads",
     "T4": "Components",
     "T5": "Data",
-}
-FLOORS |= {
-    "T5": "Data",
     "T6": "Training",
     "T7": "Commands",
     "T8": "Pretraining and choosing",
@@ -158,9 +155,7 @@ def commands() -> str:
         lines += [f"## {name}", "", f"`python -m spacy {' '.join([name, *words])}`", ""]
         lines += [plain(inspect.cleandoc(command.help)), "", "```bash", example, "```", ""]
         rows = [(f"`{param.metavar}`", param.help, "") for param in places]
-        rows += [
-            (", ".join(f"`{each}`" for each in _spellings(param)), param.help, _default(param)) for param in options
-        ]
+        rows += [(_spellings(param), param.help, _default(param)) for param in options]
         lines += ["| argument or option | what it is | default |", "|---|---|---|"]
         lines += [f"| {name} | {plain(' '.join((text or '').split()))} | {default} |" for name, text, default in rows]
         lines.append("")

@@ -45,6 +45,12 @@ def test_every_name_has_an_entry_that_says_something(path):
     assert [name for name in WANTED[path] if len(found[name].split()) < least] == []
 
 
+def test_commands_have_their_options():
+    static = sections(PAGES["reference/commands.md"])["transfer static"]
+    rows = dict(re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", static, flags=re.MULTILINE))
+    assert {"`SOURCE`", "`OUT`", "`--corpus`", "`--window`, `-w`", "`--quiet`, `-q`"} <= set(rows)
+
+
 def test_each_group_of_names_has_a_page():
     others = {"spacy_factories", "spacy_cli", "console_scripts"}
     assert set(site_pages.REGISTRIES) == set(NAMES) - others

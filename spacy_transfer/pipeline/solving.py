@@ -7,9 +7,11 @@ from difflib import get_close_matches
 from functools import partial
 from typing import cast
 
+import numpy
 from spacy.language import Language
 from thinc.types import FloatsXd
 
+from ..backbones.cached_rows.row_folder import weights_of
 from ..backbones.shims.tunable import tunable_shims
 from ..checks import SHARE, require
 from ..errors import Errors
@@ -19,6 +21,7 @@ from .calibration import corpus_of
 from .callbacks import merged_copy
 from .heads.classifier import Classifier
 from .heads.maxent_start import Start
+from .parameters import has_weights
 from .pipeline_copy import copy_of
 
 Callback = Callable[[Language], Language]
@@ -79,7 +82,8 @@ Layer = tuple[Floats, ...]
 
 
 class _Solver:
-    """Solves heads. The last solution is kept: spaCy saves the end of a training twice, if it is also the best."""
+    """Solves heads. The last solution is kept for the same encoders: pretrained rows are solved once in a training, and
+    the end of a training is once more its best."""
 
     def __init__(self, components: list[str] | None, corpus: str | None) -> None:
         self.components, self.corpus = components, corpus
@@ -92,7 +96,15 @@ class _Solver:
         RETURNS (Dict[str, Tuple[Floats, ...]]): Their output layers, by name.
         """
         starts = _starts(nlp, self.components)
-        state = hashlib.blake2b(nlp.to_bytes(exclude=["tokenizer", "vocab"])).digest()
+        for head in starts:
+            # An optimum does not depend on what stood there before.
+            _write(head, tuple(numpy.zeros_like(values) for values in _output(head)))
+        digest = hashlib.blake2b()
+        for name, pipe in pipes_of(nlp):
+            digest.update(name.encode())
+            for part in weights_of(pipe.model) if has_weights(pipe) else ():
+                digest.update(part)
+        state = digest.digest()
         if state == self._of:
             for head in starts:
                 _write(head, self._solved[head.name])

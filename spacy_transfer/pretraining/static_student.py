@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy
 from spacy.tokens import Doc
 from thinc.api import get_torch_default_device
-from tqdm import tqdm
 
 from ..backbones.encode import encode
 from ..backbones.sources import resolve_source
@@ -27,6 +26,7 @@ from ..backbones.vectors.subwords import known_pieces
 from ..checks import COUNT, POSITIVE, SHARE, require
 from ..errors import Errors, Warnings
 from ..extras import import_extra
+from ..progress import progress
 from ..types import BackboneT, Floats
 from .bag_regression import Bags, Regression, project, unit
 
@@ -154,7 +154,7 @@ def document_rows(teacher: BackboneT, docs: Sequence[Doc]) -> Floats:
     rows = numpy.zeros((len(docs), teacher.get_dim("nO")), dtype=numpy.float32)
     # Texts of about the same length go together.
     order = numpy.argsort([len(doc) for doc in docs], kind="stable")
-    with tqdm(total=len(docs), desc="Rows", unit=" texts", leave=False, disable=None) as bar:
+    with progress(total=len(docs), what="Rows") as bar:
         for i in range(0, len(order), _BATCH):
             batch = order[i : i + _BATCH]
             encoded, _ = encode(teacher, [docs[k] for k in batch], False)

@@ -138,6 +138,20 @@ def test_the_same_weights_are_solved_once(tiny_bert, tmp_path, monkeypatch):
     assert callback(nlp).to_bytes() == fresh, "each step on its own"
 
 
+def test_pretrained_rows_are_solved_once(tiny_bert, tmp_path, monkeypatch):
+    """They are the same at each save, whatever the head and the encoder have become."""
+    nlp, calls = trained(tiny_bert, tmp_path), []
+    solve = Classifier.solve
+    monkeypatch.setattr(Classifier, "solve", lambda head, *args: calls.append(head.name) or solve(head, *args))
+    callback = create_solve_head_v1(share=0.5, average_heads=True)
+    first = callback(nlp)
+    nlp.update(examples_of(nlp), sgd=Adam(0.01), drop=0.0)
+    second = callback(nlp)
+    assert calls == ["transfer_textcat"] and first.to_bytes() != second.to_bytes()
+    fresh = create_solve_head_v1(share=0.5, average_heads=True)(nlp)
+    assert second.to_bytes() == fresh.to_bytes() and len(calls) == 2
+
+
 def test_an_adapter_is_merged_where_weights_are_averaged(tiny_bert, tmp_path):
     nlp = trained(tiny_bert, tmp_path, adapter=LORA)
     old = encoder(trained(tiny_bert, tmp_path, n_steps=0))

@@ -114,13 +114,13 @@ def shared_rows(model: AnyModel, settings: Callable[[], Config], dtype: str) -> 
     if shared is None:
         return None
     digest = hashlib.sha256(json.dumps([settings()["model"], dtype, model.ops.name], sort_keys=True).encode("utf8"))
-    for part in _weights(model):
+    for part in weights_of(model):
         digest.update(part)
     return RowFolder(shared[0] / digest.hexdigest()[:32], dtype, shared[1] * 2**20)
 
 
-def _weights(model: AnyModel) -> Iterator[bytes]:
-    """All parameters, in the order of the layers."""
+def weights_of(model: AnyModel) -> Iterator[bytes]:
+    """YIELDS (bytes): Names and values of all parameters, in the order of the layers."""
     for node in model.walk():
         yield f"{node.name} {node.attrs.get('fingerprint')}".encode()
         for name in node.param_names:
@@ -129,7 +129,7 @@ def _weights(model: AnyModel) -> Iterator[bytes]:
         for shim in node.shims:
             encoder = vars(shim).get("encoder")
             if isinstance(encoder, Model):
-                yield from _weights(encoder)
+                yield from weights_of(encoder)
             elif hasattr(shim._model, "state_dict"):
                 for name, tensor in shim._model.state_dict().items():
                     yield name.encode()

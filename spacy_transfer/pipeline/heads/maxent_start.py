@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 BATCH = 128
 """Docs whose rows are held at the same time."""
-"""Seconds after which a progress bar shows."""
 
 
 class FittedPipe(Protocol):
