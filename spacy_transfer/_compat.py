@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import PreTrainedModel
+
+
+@cache
+def has_packed_linear() -> bool:
+    """RETURNS (bool): Whether torch has oneDNN's products with packed weights, which torch.compile uses."""
+    import torch
+
+    try:
+        return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    except RuntimeError:
+        return False
 
 
 def cpu_has_bf16() -> bool:

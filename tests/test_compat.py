@@ -17,6 +17,19 @@ def test_cpu_has_bf16_is_a_plain_answer():
     assert _compat.cpu_has_bf16() in (True, False)
 
 
+def test_packed_products_are_torchs_own():
+    import torch
+
+    assert _compat.has_packed_linear()
+    rows, weight, bias = torch.randn(5, 8).bfloat16(), torch.randn(3, 8).bfloat16(), torch.randn(3).bfloat16()
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+    for how in ("none", "gelu"):
+        found = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, how, [], "none")
+        expected = torch.nn.functional.linear(rows.float(), weight.float(), bias.float())
+        expected = torch.nn.functional.gelu(expected) if how == "gelu" else expected
+        torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.02)
+
+
 @pytest.mark.parametrize("bars", [True, False])
 def test_loading_is_quiet_and_settings_are_back(bars, tiny_bert, capfd):
     from huggingface_hub.utils import are_progress_bars_disabled

@@ -82,10 +82,20 @@ class SafetensorsShim(PyTorchShim):
                     param = named[key[1]]
                     own[key[1]] = param.data
                     param.data = as_tensor(value, param.device).reshape(param.shape).to(param.dtype)
+                    note_change(param)
             yield
         finally:
             for name, data in own.items():
                 named[name].data = data
+                note_change(named[name])
+
+
+def note_change(parameter: "torch.nn.Parameter") -> None:
+    """Count a change of which torch does not know: of memory that is NumPy's too, or of `parameter.data`. What was made
+    from the parameter is known to be old by this count."""
+    import torch
+
+    torch.autograd.graph.increment_version(parameter)
 
 
 def step_parameter(optimizer: Optimizer, key: tuple[int, str], parameter: "torch.nn.Parameter", scale: float) -> None:
@@ -102,6 +112,7 @@ def step_parameter(optimizer: Optimizer, key: tuple[int, str], parameter: "torch
     gradient = torch2xp(cast("torch.Tensor", parameter.grad))
     changed, _ = optimizer(key, cast(FloatsXd, torch2xp(parameter.data)), cast(FloatsXd, gradient), lr_scale=scale)
     parameter.data = as_tensor(changed, parameter.device)
+    note_change(parameter)
     parameter.grad = None
 
 

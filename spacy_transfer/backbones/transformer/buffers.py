@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..._compat import has_hooks
+from ..._compat import has_hooks, has_packed_linear
 
 if TYPE_CHECKING:
     from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer
@@ -57,7 +57,8 @@ class Buffers(threading.local):
 
 
 def can_buffer(layer: "BertLayer", hidden: Tensor) -> bool:
-    """RETURNS (bool): Whether a layer, in prediction, has plain parts alone: no adapter, no hooks, float32."""
+    """RETURNS (bool): Whether a layer, in prediction, has plain parts alone: no adapter, no hooks, float32. Under
+    autocast it can where oneDNN's own products with packed weights are at hand."""
     own, out = layer.attention.self, layer.attention.output
     parts = (own.query, own.key, own.value, out.dense, layer.intermediate.dense, layer.output.dense)
     norms = (out.LayerNorm, layer.output.LayerNorm)
@@ -76,7 +77,9 @@ def can_buffer_embeddings(embeddings: "BertEmbeddings", ids: Tensor) -> bool:
 
 
 def _may_buffer(module: nn.Module, given: Tensor) -> bool:
-    is_training = torch.is_grad_enabled() or module.training or torch.is_autocast_enabled("cpu")
+    if torch.is_autocast_enabled("cpu") and not has_packed_linear():
+        return False
+    is_training = torch.is_grad_enabled() or module.training
     is_float = given.dtype in (torch.float32, torch.int64)
     return not is_training and given.device.type == "cpu" and is_float and len(given) <= _MOST_ROWS
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from .buffers import Buffers, can_buffer, can_buffer_embeddings
+from .half_weights import half_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,7 +83,8 @@ def packed_states(
     states = [hidden]
     for i, layer in enumerate(layers):
         if can_buffer(layer, hidden):
-            hidden = _buffered_layer(layer, hidden, layout, is_returned=len(layers) - i <= most)
+            run = _half_layer if torch.is_autocast_enabled("cpu") else _buffered_layer
+            hidden = run(layer, hidden, layout, is_returned=len(layers) - i <= most)
         elif checkpointing and torch.is_grad_enabled():
             hidden = torch.utils.checkpoint.checkpoint(_layer, layer, hidden, layout, use_reentrant=False)
         else:
@@ -160,6 +162,24 @@ def _buffered_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is
     wide = torch.ops.aten.gelu_(wide) if type(act).__name__ == "GELUActivation" else act(wide)
     total, norm = _BUFFERS.linear("sum", wide, layer.output.dense).add_(hidden), layer.output.LayerNorm
     return norm(total) if is_returned else _BUFFERS.normalize("hidden", total, norm)
+
+
+def _half_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is_returned: bool) -> Tensor:
+    """The same under autocast to bfloat16: matrix products and attention in it, sums and norms in float32."""
+    own, weights, size = layer.attention.self, half_weights(layer), hidden.shape
+    with torch.autocast("cpu", enabled=False):
+        query, key, value = weights.joined(hidden.bfloat16()).split(size[1], dim=1)
+        context = query.new_empty(size)
+        for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
+            context[block.begin : block.end].view(found.shape).copy_(found)
+        total = torch.add(weights.out(context), hidden, out=_BUFFERS.take("sum", *size))
+        hidden = _BUFFERS.normalize("middle", total, layer.attention.output.LayerNorm)
+        wide = weights.wide(hidden.bfloat16())
+        if not weights.wide.has_gelu:
+            wide = layer.intermediate.intermediate_act_fn(wide)
+        total = torch.add(weights.narrow(wide), hidden, out=_BUFFERS.take("sum", *size))
+        norm = layer.output.LayerNorm
+        return norm(total) if is_returned else _BUFFERS.normalize("hidden", total, norm)
 
 
 def _attend(own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[_Block]) -> Tensor:
