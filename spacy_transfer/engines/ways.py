@@ -166,6 +166,11 @@ def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str, stu
         Way("onnx-fp32", no_onnx, lambda kept: export_onnx(nlp, name, pipeline)),
         Way("onnx-int8", no_onnx, int8, lambda texts: worst_parts(nlp, name, parts, texts[:_PROBES])),
         Way(cut, students.reason, lambda kept: students.student),
+        Way(
+            f"{cut}-bf16",
+            students.reason or no_bf16,
+            lambda kept: with_settings(students.student, name, precision="bf16"),
+        ),
         Way(f"{cut}-onnx-int8", students.reason or no_onnx, cut_int8),
     ]
 

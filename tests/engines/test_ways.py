@@ -82,10 +82,11 @@ def test_what_cannot_be_tried_has_a_reason(trained, monkeypatch):
     def reasons(seconds=0):
         return {way.name: way.reason for way in ways_for(trained, name, shim, "", Students(trained, name, 1, seconds))}
 
+    assert reasons(1)["1-layers-bf16"] == "processor has no bf16 (AVX512_BF16 or AMX)"
     found = reasons()
     assert found.pop("bf16") == "processor has no bf16 (AVX512_BF16 or AMX)"
     lacks_time = "it takes training: give --train-minutes"
-    cut = {"1-layers": lacks_time, "1-layers-onnx-int8": lacks_time}
+    cut = dict.fromkeys(["1-layers", "1-layers-bf16", "1-layers-onnx-int8"], lacks_time)
     assert found == {"onnx-fp32": "", "onnx-int8": "", **cut}
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: None)
     lacks = "onnx and onnxruntime not installed: pip install 'spacy-transfer[onnx]'"
@@ -104,7 +105,9 @@ def test_all_ways_are_measured_and_the_fastest_that_fits_is_best(trained, data, 
 
 def speeds(*names):
     """Later names are faster."""
-    return lambda pipelines, texts, rounds: {name: 1.0 + [*names, "bf16"].index(name) for name in pipelines}
+    return lambda pipelines, texts, rounds: {
+        name: 1.0 + [*names, "bf16", "1-layers-bf16"].index(name) for name in pipelines
+    }
 
 
 def test_a_way_that_is_slower_is_not_best(trained, data, monkeypatch):
