@@ -158,6 +158,9 @@ def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str, stu
     def int8(kept: Sequence[str]) -> Language:
         return export_onnx(nlp, name, pipeline, [part for part in parts if part not in kept])
 
+    def cut_bf16(kept: Sequence[str]) -> Language:
+        return with_settings(students.student, name, precision="bf16")
+
     def cut_int8(kept: Sequence[str]) -> Language:
         return export_onnx(students.student, name, pipeline, parts[: 2 * students.depth])
 
@@ -166,11 +169,7 @@ def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str, stu
         Way("onnx-fp32", no_onnx, lambda kept: export_onnx(nlp, name, pipeline)),
         Way("onnx-int8", no_onnx, int8, lambda texts: worst_parts(nlp, name, parts, texts[:_PROBES])),
         Way(cut, students.reason, lambda kept: students.student),
-        Way(
-            f"{cut}-bf16",
-            students.reason or no_bf16,
-            lambda kept: with_settings(students.student, name, precision="bf16"),
-        ),
+        Way(f"{cut}-bf16", students.reason or no_bf16, cut_bf16),
         Way(f"{cut}-onnx-int8", students.reason or no_onnx, cut_int8),
     ]
 
