@@ -154,7 +154,7 @@ def _attend(graph: _Graph, hidden: str, places: _Places, layer: Any, is_int8: bo
     bias = numpy.concatenate([_array(part.bias) * scale for part, scale in scales])
     product = graph.add("Reshape", _linear(graph, hidden, weight, bias, is_int8), graph.const([-1, size]))
     query, key, value = (graph.add("Gather", product, at) for at in places.into)
-    scores = graph.add("FusedMatMul", query, key, transB=1, domain=_MICROSOFT)
+    scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 1, 3, 2]))
     shares = graph.add("Softmax", graph.add("Add", scores, "mask"), axis=-1)
     found = graph.add("Reshape", graph.add("MatMul", shares, value), graph.const([-1, size]))
     flat = graph.add("Reshape", graph.add("Gather", found, places.out), graph.const([-1, heads * size]))
