@@ -24,6 +24,12 @@ def one_thread():
         torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: at the end no process of pytest-xdist waits for another's."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 WORDS = ["don't", "can't", "Can't", "cannot", "gonna", "dontcha", "wasn't", "We're", "it's", "I'm", "U.S.", "U.K."]
 
 
