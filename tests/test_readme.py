@@ -76,6 +76,7 @@ def test_the_cap_of_transformers_is_as_the_readme_says():
     assert re.search(r"`transformers(<[\d.]+)`", README)[1] in caps[0]
 
 
+@pytest.mark.slow
 def test_snippets_and_commands_in_their_order(tmp_path, monkeypatch, capsys, minilm):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)

@@ -89,6 +89,7 @@ def one_rank(rank, config, folder, kill_after):
     return b"".join(value.detach().numpy().tobytes() for value in shim._model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outer", ["Ranks", "Resume"])
 def test_ranks_end_alike_and_go_on_after_a_kill(outer, tiny_bert, tmp_path):
     # Few texts: in the last batch of an epoch there is one, and a rank has none.

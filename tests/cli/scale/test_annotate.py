@@ -97,6 +97,7 @@ def test_a_folder_of_something_else(places):
     assert code == 1 and "[T970]" in printed and [path.name for path in (places / "out").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_it_was_killed(places):
     (places / "slow.py").write_text(SLOW)
     out = places / "out"
