@@ -24,18 +24,18 @@ class Buffers(threading.local):
     """One set of buffers for each thread: two pipelines may predict at once."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int], Tensor] = {}
+        self._kept: dict[tuple[str, int, torch.dtype], Tensor] = {}
 
-    def take(self, name: str, n_rows: int, width: int) -> Tensor:
-        """Room for a temporary; whatever had that name and width is overwritten.
+    def take(self, name: str, n_rows: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Room for a temporary; whatever had that name, width and type is overwritten.
 
         n_rows (int), width (int): Its shape.
-        RETURNS (Tensor): float32, shape (n_rows, width).
+        RETURNS (Tensor): Shape (n_rows, width).
         """
-        kept = self._kept.get((name, width))
+        kept = self._kept.get((name, width, dtype))
         if kept is None or len(kept) < n_rows:
             with torch.inference_mode(False):
-                kept = self._kept[name, width] = torch.empty((n_rows, width))
+                kept = self._kept[name, width, dtype] = torch.empty((n_rows, width), dtype=dtype)
         return kept[:n_rows]
 
     def linear(self, name: str, rows: Tensor, module: nn.Linear) -> Tensor:

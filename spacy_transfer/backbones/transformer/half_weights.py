@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transformers.models.bert.modeling_bert import BertLayer
 
 _Version = tuple[tuple[int, int], ...]
+_BLOCK, _STEP = 256, 16
+"""Rows of a product, and of what a smaller one is a multiple: sixteen kernels do for all numbers of rows."""
 
 
 class HalfLinear:
@@ -44,6 +46,12 @@ class HalfWeights:
     out: HalfLinear
     wide: HalfLinear
     narrow: HalfLinear
+
+
+def row_blocks(n_rows: int) -> list[slice]:
+    """RETURNS (List[slice]): Blocks of rows. The last may go beyond the rows that there are."""
+    n_whole = -(-n_rows // _STEP) * _STEP
+    return [slice(begin, min(begin + _BLOCK, n_whole)) for begin in range(0, n_whole, _BLOCK)]
 
 
 _KEPT: "WeakKeyDictionary[BertLayer, HalfWeights]" = WeakKeyDictionary()

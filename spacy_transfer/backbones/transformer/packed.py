@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from .buffers import Buffers, can_buffer, can_buffer_embeddings
-from .half_weights import half_weights
+from .half_weights import half_weights, row_blocks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -165,21 +165,45 @@ def _buffered_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is
 
 
 def _half_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is_returned: bool) -> Tensor:
-    """The same under autocast to bfloat16: matrix products and attention in it, sums and norms in float32."""
-    own, weights, size = layer.attention.self, half_weights(layer), hidden.shape
+    """The same under autocast to bfloat16: matrix products and attention in it, sums and norms in float32.
+
+    oneDNN makes a kernel for each number of rows, and keeps it. So rows go in blocks, with some zeros at the end.
+    """
+    own, weights, (n_rows, width) = layer.attention.self, half_weights(layer), hidden.shape
+    blocks = row_blocks(n_rows)
+    half = _with_zeros("half", n_rows, width, blocks[-1].stop)
+    half[:n_rows].copy_(hidden)
+    context = _with_zeros("context", n_rows, width, blocks[-1].stop)
+    total = _BUFFERS.take("sum", len(half), width)
     with torch.autocast("cpu", enabled=False):
-        query, key, value = weights.joined(hidden.bfloat16()).split(size[1], dim=1)
-        context = query.new_empty(size)
-        for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
-            context[block.begin : block.end].view(found.shape).copy_(found)
-        total = torch.add(weights.out(context), hidden, out=_BUFFERS.take("sum", *size))
-        hidden = _BUFFERS.normalize("middle", total, layer.attention.output.LayerNorm)
-        wide = weights.wide(hidden.bfloat16())
-        if not weights.wide.has_gelu:
-            wide = layer.intermediate.intermediate_act_fn(wide)
-        total = torch.add(weights.narrow(wide), hidden, out=_BUFFERS.take("sum", *size))
+        if len(blocks) == 1:
+            joined = weights.joined(half)
+        else:
+            joined = _BUFFERS.take("joined", len(half), 3 * width, torch.bfloat16)
+            for block in blocks:
+                joined[block] = weights.joined(half[block])
+        query, key, value = joined[:n_rows].split(width, dim=1)
+        for at, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
+            context[at.begin : at.end].view(found.shape).copy_(found)
+        for block in blocks:
+            total[block] = weights.out(context[block])
+        hidden = _BUFFERS.normalize("middle", total[:n_rows].add_(hidden), layer.attention.output.LayerNorm)
+        half[:n_rows].copy_(hidden)
+        for block in blocks:
+            wide = weights.wide(half[block])
+            wide = wide if weights.wide.has_gelu else layer.intermediate.intermediate_act_fn(wide)
+            total[block] = weights.narrow(wide)
         norm = layer.output.LayerNorm
+        total = total[:n_rows].add_(hidden)
         return norm(total) if is_returned else _BUFFERS.normalize("hidden", total, norm)
+
+
+def _with_zeros(name: str, n_rows: int, width: int, n_whole: int) -> Tensor:
+    """A buffer in bfloat16 of whole blocks; what is after the rows is zero."""
+    found = _BUFFERS.take(name, n_whole, width, torch.bfloat16)
+    if n_whole > n_rows:
+        found[n_rows:] = 0.0
+    return found
 
 
 def _attend(own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[_Block]) -> Tensor:

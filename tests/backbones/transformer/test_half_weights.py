@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 
 import numpy
 import pytest
@@ -53,6 +54,28 @@ def test_near_float32(run, settings):
     first = run(model, end=1)
     assert_near(run(model, begin=1, hidden=first), padded(model))
     assert len(run.made) == 12
+
+
+@pytest.mark.parametrize("n_windows", [1, 37, 38, 60, 120])
+def test_many_rows_go_in_blocks(run, n_windows):
+    """7 to 840 rows: less than a block, a row more than one, several. What is left in the buffers does not show."""
+    model = build("Bert", initializer_range=0.3)
+    ids = torch.randint(5, 30, (n_windows, 7), generator=torch.Generator().manual_seed(n_windows))
+    with torch.inference_mode():
+        expected = model(input_ids=ids).last_hidden_state.reshape(-1, 16)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for _ in range(2):
+                (found,) = packed.packed_states(model, ids.reshape(-1), numpy.full(n_windows, 7))
+                assert_near(found, expected)
+    assert run.used
+
+
+def test_blocks_cover_all_rows():
+    for n_rows in (1, 15, 16, 17, 256, 257, 271, 273, 600):
+        blocks = half_weights.row_blocks(n_rows)
+        assert blocks[0].start == 0 and all(a.stop == b.start for a, b in itertools.pairwise(blocks))
+        assert all((block.stop - block.start) % 16 == 0 for block in blocks)
+        assert 0 <= blocks[-1].stop - n_rows < 16 and max(block.stop - block.start for block in blocks) <= 256
 
 
 def test_without_the_products_of_onednn_autocast_does_it(run, monkeypatch):
