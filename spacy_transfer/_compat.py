@@ -62,6 +62,22 @@ def quiet_loading() -> Iterator[None]:
         settings._tqdm_active = bars
 
 
+@contextmanager
+def bar_of_model2vec(bar: Callable[[int], object]) -> Iterator[None]:
+    """Within, model2vec shows this progress bar, not one of its own, which is shown in any case.
+
+    bar (Callable[[int], tqdm]): Gets the number of tokens.
+    """
+    from model2vec.distill import inference
+
+    module: Any = inference
+    kept, module.tqdm = module.tqdm, lambda **settings: bar(settings["total"])
+    try:
+        yield
+    finally:
+        module.tqdm = kept
+
+
 def no_initial_weights() -> AbstractContextManager[None]:
     """Build an encoder without drawing random weights, where transformers can: this saves time."""
     from transformers import modeling_utils

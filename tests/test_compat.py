@@ -117,6 +117,24 @@ def test_hooks_are_seen():
         handle.remove()
 
 
+def test_the_bar_of_model2vec_is_ours(tiny_bert, capfd):
+    from model2vec.distill import distill, inference
+
+    before, seen = inference.tqdm, []
+
+    class Bar:
+        def __init__(self, total):
+            seen.append(total)
+
+        def update(self, n):
+            seen.append(n)
+
+    with _compat.bar_of_model2vec(Bar):
+        distill(str(tiny_bert), device="cpu", pca_dims=None)
+    assert seen[0] == sum(seen[1:]) > 0 and inference.tqdm is before
+    assert "tokens" not in capfd.readouterr().err
+
+
 def test_stored_value():
     """What was written, and not a default; at the same characters of another doc."""
     nlp = spacy.blank("en")

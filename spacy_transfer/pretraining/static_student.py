@@ -19,6 +19,7 @@ import numpy
 from spacy.tokens import Doc
 from thinc.api import get_torch_default_device
 
+from .._compat import bar_of_model2vec
 from ..backbones.encode import encode
 from ..backbones.sources import resolve_source
 from ..backbones.transformer.reading.tokenizer_checks import read_tokenizer
@@ -168,15 +169,16 @@ def _distil(distill: Any, folder: Path, counts: Counter[str], settings: StaticSe
     words = [word for word, count in counts.items() if count >= settings.min_count and not word.isspace()]
     logging.getLogger("model2vec").setLevel(logging.ERROR)  # It counts repeated words, of which there are many.
     try:
-        model = distill.distill(
-            str(folder),
-            vocabulary=words,
-            device=str(get_torch_default_device()),
-            pca_dims=None,
-            sif_coefficient=None,
-            quantize_to="float32",
-            pooling="mean" if settings.document == "mean" else "first",
-        )
+        with bar_of_model2vec(lambda total: progress(total=total, what="First vectors", unit=" tokens")):
+            model = distill.distill(
+                str(folder),
+                vocabulary=words,
+                device=str(get_torch_default_device()),
+                pca_dims=None,
+                sif_coefficient=None,
+                quantize_to="float32",
+                pooling="mean" if settings.document == "mean" else "first",
+            )
     except Exception as error:  # It raises anything, for tokenizers that it does not know.
         raise ValueError(Errors.T473.format(source=folder, error=f"{type(error).__name__}: {error}")) from error
     # The encoder's own may fill up every word to 128 pieces.

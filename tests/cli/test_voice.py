@@ -263,6 +263,7 @@ def test_quiet_says_nothing_but_what_is_asked_for(name, files, tmp_path, tiny_be
     more = ["--json", "-"] if has_table(name) else []
     result = call(name, files, tmp_path, tiny_bert, "--quiet", *more)
     assert result.exit_code == 0, (result.output, result.exception)
+    assert "%|" not in result.stderr
     if more:
         assert json.loads(result.stdout)
     else:
