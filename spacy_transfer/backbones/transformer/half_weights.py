@@ -62,7 +62,7 @@ def half_weights(layer: "BertLayer") -> HalfWeights:
     own, wide = layer.attention.self, layer.intermediate.dense
     query, out, narrow = [own.query, own.key, own.value], layer.attention.output.dense, layer.output.dense
     version = tuple(
-        (tensor.data_ptr(), tensor._version)
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
         for part in (*query, out, wide, narrow)
         for tensor in (part.weight, part.bias)
     )

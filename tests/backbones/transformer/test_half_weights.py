@@ -85,6 +85,14 @@ def test_without_the_products_of_onednn_autocast_does_it(run, monkeypatch):
     assert not run.used
 
 
+def test_weights_that_were_made_in_inference_mode(run):
+    """They have no count of changes, and cannot be trained."""
+    with torch.inference_mode():
+        model = build("Bert", initializer_range=0.3)
+    assert_near(run(model), padded(model))
+    assert len(run.used) == 3
+
+
 def test_not_in_training(run):
     model = build("Bert")
     inputs, mask = rectangle()
