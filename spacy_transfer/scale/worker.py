@@ -11,6 +11,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from .._compat import spacy_cli_parts
+from ..backbones.cached_rows.repeats import one_stream
 from ..errors import Errors
 from ..pipeline.labels.carry import load
 from ..types import Config
@@ -80,7 +81,7 @@ class Worker:
         # What the vocabulary learns from the texts of a batch is forgotten after it: memory stays as it is.
         with whole_file(job.shard(number), job.work) as file:
             writer = make_writer(job.settings.format, file, self._columns)
-            with contextlib.closing(writer), self._nlp.memory_zone():
+            with contextlib.closing(writer), self._nlp.memory_zone(), one_stream():
                 rows = job.rows(number, self._nlp.vocab)
                 while some := list(islice(rows, self._options.batch_size * _BATCHES)):
                     pairs = self._annotate(some, broken)

@@ -9,6 +9,7 @@ from spacy_transfer.scale.input_rows import Fields
 from spacy_transfer.scale.job import Settings, open_job
 from spacy_transfer.scale.worker import Options, Worker
 
+from ..pipelines import make_pipeline
 from .texts import BROKEN, breaks_on_some, pipeline, read_jsonl, write_jsonl  # noqa: F401 (a component)
 
 
@@ -40,6 +41,24 @@ def test_rows_that_break_are_written_and_the_rest_goes_on(job):
     for row in rows:
         assert [ent["start"] for ent in row["entities"]] == [ent.start_char for ent in nlp(row["text"]).ents]
     assert sorted(path.name for path in job.work.iterdir() if path.suffix == ".part") == []
+
+
+def test_a_text_that_comes_again_in_a_shard_is_encoded_once(tiny_bert, tmp_path, monkeypatch):
+    """However many batches lie between: 8 of one text go through the pipeline at once."""
+    nlp = make_pipeline(tiny_bert, frozen=True)[0]
+    nlp.to_disk(tmp_path / "model")
+    path = tmp_path / "in.txt"
+    path.write_text("\n".join(f"cat {i % 20}" for i in range(60)))
+    (tmp_path / "out").mkdir()
+    settings = Settings("jsonl", ["text"], Fields(), 40)
+    job, seen = open_job(tmp_path / "out", str(tmp_path / "model"), find_files(str(path)), settings), []
+    worker = Worker(job, Options(batch_size=1))
+    backbone = worker._nlp.get_pipe("transfer_backbone")
+    predict = backbone.predict
+    monkeypatch.setattr(backbone, "predict", lambda docs: seen.extend(doc.text for doc in docs) or predict(docs))
+    for number, expected in enumerate([20, 40]):
+        assert worker(number) == 0 and len(seen) == expected
+    assert [row["text"] for row in read_jsonl(job.folder)] == [f"cat {i % 20}" for i in range(60)]
 
 
 def test_a_text_that_the_pipeline_refuses(job):

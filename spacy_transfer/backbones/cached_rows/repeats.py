@@ -1,7 +1,9 @@
 """Texts that come again in a stream: they go through the encoder once."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -13,6 +15,7 @@ from .row_cache import doc_key, weights_version
 # A stream without repeated texts keeps no more than this. The bound grows as long as at least so many texts repeat.
 _FIRST_MB = 32
 _WORTH = 0.005
+_STREAM: ContextVar["dict[int, RepeatedTexts] | None"] = ContextVar("stream", default=None)
 
 
 class RepeatedTexts:
@@ -68,3 +71,23 @@ class RepeatedTexts:
         while self.used > self._bound:
             _, (rows, document) = self._kept.popitem(last=False)
             self.used -= rows.nbytes + document.nbytes
+
+
+@contextmanager
+def one_stream() -> Iterator[None]:
+    """Within, all calls of `nlp.pipe` are one stream."""
+    token = _STREAM.set({})
+    try:
+        yield
+    finally:
+        _STREAM.reset(token)
+
+
+def repeats_of(model: Model, most_mb: int) -> RepeatedTexts:
+    """RETURNS (RepeatedTexts): Those of a stream that begins, or of the one that goes on."""
+    stream = _STREAM.get()
+    if stream is None:
+        return RepeatedTexts(model, most_mb)
+    if model.id not in stream:
+        stream[model.id] = RepeatedTexts(model, most_mb)
+    return stream[model.id]

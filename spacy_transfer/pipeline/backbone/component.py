@@ -14,7 +14,7 @@ from spacy.util import minibatch
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
-from ...backbones.cached_rows.repeats import RepeatedTexts
+from ...backbones.cached_rows.repeats import repeats_of
 from ...backbones.cached_rows.row_cache import CacheDtype, CacheSettings
 from ...backbones.encode import CachedEncoder, encode
 from ...backbones.links import Batch
@@ -172,7 +172,7 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
             yield from super().pipe(stream, batch_size=batch_size)
             return
         self.steps.settle()
-        repeats, handle_error = RepeatedTexts(self.model, self.cache.memory_mb), self.get_error_handler()
+        repeats, handle_error = repeats_of(self.model, self.cache.memory_mb), self.get_error_handler()
         for docs in minibatch(stream, size=batch_size):
             try:
                 self.set_annotations(docs, repeats.encode(docs, self.predict))

@@ -55,6 +55,16 @@ def test_a_stream_without_repeats_has_the_same_bits_and_another_stream_begins_an
     assert encoded == [*TEXTS, *TEXTS]
 
 
+def test_several_calls_can_be_one_stream(nlp, encoded):
+    with repeats.one_stream():
+        first = list(nlp.pipe(TEXTS))
+        second = list(nlp.pipe(TEXTS))
+    assert encoded == TEXTS
+    assert [doc.tensor.tobytes() for doc in first] == [doc.tensor.tobytes() for doc in second]
+    list(nlp.pipe(TEXTS))
+    assert encoded == [*TEXTS, *TEXTS]
+
+
 def test_rows_do_not_depend_on_what_is_done_with_docs(nlp):
     stream = nlp.pipe([TEXTS[0], TEXTS[0], TEXTS[0]], batch_size=1)
     first = next(stream)
