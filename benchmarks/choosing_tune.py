@@ -159,7 +159,9 @@ def kills(data: Path, n_kills: int, trials: int) -> None:
             if not is_killed:
                 more[1] = str(int(more[1]) + trials)
         subprocess.run([*command, *more, *paths(folder)], check=True, stdout=subprocess.DEVNULL)
-        best = spacy.util.load_meta(folder / "out" / "best" / "meta.json")["performance"]["cats_score"]
+        scores = spacy.util.load_meta(folder / "out" / "best" / "meta.json")["performance"]
+        weights = spacy.util.load_config(folder / "out" / "best.cfg")["training"]["score_weights"]
+        best = sum(scores[name] * weight for name, weight in weights.items() if weight)
         same = abs(best - max(ended().values())) < 1e-9
     kept = "is" if same else "IS NOT"
     measured = f"{lost} finished trials lost; it went on each time; the best pipeline {kept} the best trial's"
