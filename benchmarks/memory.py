@@ -1,6 +1,6 @@
 """Resident memory while documents stream through `nlp.pipe` and none is kept.
 
-python benchmarks/memory.py [--texts FILE] [--docs 20000]
+python benchmarks/memory.py [--texts FILE] [--docs 20000] [--precision bf16]
 
 FILE holds one text a line; without it, the sentences of BBC News articles are taken, over and over.
 """
@@ -19,13 +19,16 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--texts", type=Path)
     args.add_argument("--docs", type=int, default=20_000)
+    args.add_argument("--precision", default="fp32", help="of the encoder: fp32 or bf16")
     opts = args.parse_args()
     if opts.texts is None:
         texts = [line for text in bbc_texts(400) for line in text.split(". ") if line]
     else:
         texts = read_lines(opts.texts, opts.docs)
     with tempfile.TemporaryDirectory() as folder:
-        nlp = reloaded(initialized(our_config("textcat_transformer")), Path(folder))
+        config = our_config("textcat_transformer")
+        config["components"]["transfer_backbone"]["model"]["precision"] = opts.precision
+        nlp = reloaded(initialized(config), Path(folder))
     process, sizes = psutil.Process(), []
     stream = itertools.islice(itertools.cycle(texts), opts.docs)
     for n, _ in enumerate(tqdm(nlp.pipe(stream, batch_size=64), total=opts.docs, unit="docs", leave=False), 1):
@@ -33,7 +36,8 @@ def main() -> None:
             sizes.append(process.memory_info().rss / 2**20)
     start, most = sizes[1], max(sizes[2:])
     measured = f"{start:.0f} MB after 2,000, at most {most:.0f} MB later: {100 * (most / start - 1):+.1f}%"
-    print_rows([(f"resident memory over {opts.docs:,} streamed documents", measured, "<= +5%")], timed=False)
+    what = f"resident memory over {opts.docs:,} streamed documents{', bf16' if opts.precision == 'bf16' else ''}"
+    print_rows([(what, measured, "<= +5%")], timed=False)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from spacy_transfer.engines.onnx_graph import parts_of
 from spacy_transfer.engines.ways import Tried, speed_up
 
 Pair = tuple[str, str]
-AIMS = {"bf16": ">= 2.5 x, <= 0.1 points (with AMX)", "onnx-int8": ">= 2 x, <= 0.3 points"}
+AIMS = {"bf16": ">= 2.5 x, <= 0.1 points", "onnx-int8": ">= 2 x, <= 0.3 points"}
 WAYS = ["bf16", "onnx-fp32", "onnx-int8", "3-layers", "3-layers-bf16", "3-layers-onnx-int8"]
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 START = """

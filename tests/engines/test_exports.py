@@ -7,6 +7,7 @@ import sys
 import numpy
 import pytest
 import spacy
+import torch
 from spacy.training import Example
 
 from spacy_transfer.engines.exports import export_onnx, find_encoder, with_settings
@@ -51,6 +52,26 @@ def test_roberta_counts_positions_from_two(tmp_path):
     nlp.add_pipe(NAME, config=backbone_config(tiny("roberta", tmp_path)))
     nlp.initialize(lambda: make_examples(nlp))
     numpy.testing.assert_allclose(rows(export_onnx(nlp, NAME, ""))[0], rows(nlp)[0], atol=1e-5)
+
+
+def test_another_activation(tmp_path):
+    """Rows after ReLU have no value below 0, and some are zero throughout."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(1)
+    tiny("bert", tmp_path)
+    config = BertConfig.from_pretrained(tmp_path, hidden_act="relu", initializer_range=0.3)
+    model = BertModel(config)
+    torch.nn.init.constant_(model.encoder.layer[1].intermediate.dense.bias, -100.0)
+    model.save_pretrained(tmp_path)
+    nlp = spacy.blank("en")
+    nlp.add_pipe(NAME, config=backbone_config(tmp_path))
+    nlp.initialize(lambda: make_examples(nlp))
+    wanted = rows(nlp)[0]
+    numpy.testing.assert_allclose(rows(export_onnx(nlp, NAME, ""))[0], wanted, atol=1e-5)
+    found = rows(export_onnx(nlp, NAME, "", parts_of(find_encoder(nlp, "")[1].encoder.transformer)))[0]
+    whole = wanted.any(axis=1)
+    assert cosines(found[whole], wanted[whole]).min() > 0.99
 
 
 def test_int8_is_near_and_parts_are_what_differs(trained):

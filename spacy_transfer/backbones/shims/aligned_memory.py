@@ -27,7 +27,7 @@ def aligned(tensor: "Tensor") -> "Tensor":
 def as_tensor(array: Any, device: Any = None) -> "Tensor":
     """An array of NumPy or CuPy as an aligned tensor.
 
-    device (Optional[torch.device]): Where the tensor is to be; null for the array's own device.
+    device (Optional[torch.device]): Where the tensor is to be; null for torch's default device.
     RETURNS (Tensor): It shares the array's memory where that is aligned.
     """
     return aligned(xp2torch(array, device=device))

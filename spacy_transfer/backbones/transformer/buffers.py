@@ -77,8 +77,11 @@ def can_buffer_embeddings(embeddings: "BertEmbeddings", ids: Tensor) -> bool:
 
 
 def _may_buffer(module: nn.Module, given: Tensor) -> bool:
-    if torch.is_autocast_enabled("cpu") and not has_packed_linear():
-        return False
+    if torch.is_autocast_enabled("cpu"):
+        # Autocast to float16 takes the modules as they are.
+        is_bf16 = torch.get_autocast_dtype("cpu") == torch.bfloat16
+        if not (is_bf16 and has_packed_linear()):
+            return False
     is_training = torch.is_grad_enabled() or module.training
     is_float = given.dtype in (torch.float32, torch.int64)
     return not is_training and given.device.type == "cpu" and is_float and len(given) <= _MOST_ROWS

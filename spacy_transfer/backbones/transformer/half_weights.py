@@ -1,5 +1,5 @@
 """The weights of encoder layers in bfloat16, converted and packed once for all passes in prediction. Autocast converts
-them in each pass, and oneDNN packs them for each product: a third of the time of a short text."""
+them in each pass, and oneDNN packs them for each product, which takes a good part of the time of a short text."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -5,12 +5,17 @@ import pytest
 import spacy
 import torch
 from spacy.cli.train import train
+from thinc.api import Adam
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import BertConfig, BertForMaskedLM
 
 from spacy_transfer.backbones.context import build_bilstm_context_v1
 from spacy_transfer.backbones.shims.aligned_memory import align_weights, aligned, as_tensor
 
+from ...pipelines import step
+from ...pretraining.pretrain import run, transformer, write_texts
 from ...resume.kinds import write_config, write_encoder
+from ..spacy_transformers.test_dropin import make
 
 
 class Products(TorchDispatchMode):
@@ -54,7 +59,7 @@ def test_one_tensor():
     assert module.weight.tolist() == module.other.tolist() == array.tolist()
 
 
-@pytest.mark.parametrize("kind", ["full", "lpft", "lora", "adam"])
+@pytest.mark.parametrize("kind", ["full", "lpft", "gradual", "lora", "adam"])
 def test_a_training(kind, tmp_path, monkeypatch):
     given = {"training.max_steps": 11, "components.transfer_backbone.frozen": False}
     config = write_config(tmp_path, kind, write_encoder(tmp_path / "bert"), **given)
@@ -64,6 +69,29 @@ def test_a_training(kind, tmp_path, monkeypatch):
     with Products() as products:
         spacy.load(tmp_path / "out" / "model-last")("the cat sees one dog")
     assert products.n and not products.unaligned
+
+
+def test_the_drop_in(peer, tmp_path):
+    nlp, examples = make(write_encoder(tmp_path / "bert"))
+    with Products() as products:
+        step(nlp, examples, Adam(0.001))
+    assert products.n and not products.unaligned
+
+
+def test_masked_words(tmp_path):
+    """The layer of the language model too, and the states that come from a head in NumPy."""
+    source, texts = write_masked_bert(tmp_path / "bert"), write_texts(tmp_path / "texts.txt")
+    with Products() as products:
+        run(tmp_path / "out", texts, transformer(source), '@architectures = "spacy-transfer.MaskedWords.v1"', epochs=1)
+    assert products.n and not products.unaligned
+
+
+def write_masked_bert(folder):
+    write_encoder(folder)
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig.from_pretrained(folder))
+    model.save_pretrained(folder)
+    return folder
 
 
 def test_rows_of_an_lstm():

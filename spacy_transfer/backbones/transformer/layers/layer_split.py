@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...cached_rows.row_cache import RowCache, window_key
-from ...shims.aligned_memory import as_tensor
 from ..packed import can_pack
 from ..probes import are_close, options, predicting, rows_depend_on_padding, run, sample, undisturbed
 from .module_tree import find_layers
@@ -171,7 +170,7 @@ def kept_states(transformer: "PreTrainedModel", n_lower: int, cache: RowCache, *
         return [found[inside[i]] for i, found in zip(missing, states, strict=True)]
 
     keys = [window_key(row[is_inside]) for row, is_inside in zip(ids, inside, strict=True)]
-    flat = as_tensor(numpy.concatenate(cache.gather(keys, make)), mask.device)
+    flat = torch.from_numpy(numpy.concatenate(cache.gather(keys, make))).to(mask.device)
     hidden = flat.new_zeros((*mask.shape, flat.shape[1]))
     hidden[mask] = flat
     return hidden
