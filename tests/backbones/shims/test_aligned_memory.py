@@ -59,9 +59,11 @@ def test_one_tensor():
     assert module.weight.tolist() == module.other.tolist() == array.tolist()
 
 
-@pytest.mark.parametrize("kind", ["full", "lpft", "gradual", "lora", "adam"])
+@pytest.mark.parametrize("kind", ["full", "lpft", "lora", "adam"])
 def test_a_training(kind, tmp_path, monkeypatch):
-    given = {"training.max_steps": 11, "components.transfer_backbone.frozen": False}
+    given = {"training.max_steps": 16, "components.transfer_backbone.frozen": False}
+    if kind == "lpft":  # The upper layer reads states of the lower one that were kept.
+        given["components.transfer_backbone.model.tuning.freeze"] = 1
     config = write_config(tmp_path, kind, write_encoder(tmp_path / "bert"), **given)
     with Products() as products:
         train(config, tmp_path / "out")
