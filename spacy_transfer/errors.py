@@ -526,6 +526,11 @@ class Errors(metaclass=_Coded):
         "components.{name}.{key} says how the gradients of several tasks come together in the backbone, but {how}: it "
         "takes none. Set {key} = null, or let something move."
     )
+    T419 = (
+        "components.{name}.cache_folder = {folder}, but cache_disk_mb = 0: nothing would be kept. Set cache_disk_mb to "
+        "the most megabytes of the folder."
+    )
+    T427 = "components.{name}.cache_folder = {folder} cannot be used: {error}. Name a folder that can be written."
     T460 = (
         "{key}: all texts of {path} are also in held_out = {held_out}. Nothing is left to learn from: give texts "
         "that are not those of the test."
@@ -1208,6 +1213,10 @@ class Errors(metaclass=_Coded):
     T896 = "--picture {path}: the name must end in .svg or .png."
     T897 = "--estimator {found!r} is not known. There are: {known}."
     T898 = "{option} {found}: it must be {wanted}."
+    T899 = (
+        "--keep-rows {folder}: rows are kept for a frozen backbone, and read by the config that --output writes. Set "
+        "components.{name}.frozen = true and give --output, or leave out --keep-rows."
+    )
     T867 = (
         "pretraining.objective = {found} is not an objective of this package: it has no held-out loss. Take one of "
         "spacy-transfer's objectives (MaskedWords.v1, ...)."

@@ -1,14 +1,15 @@
 """Rows of tokens and documents from any backbone. A frozen backbone encodes each text once."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from spacy.tokens import Doc
 from thinc.types import Floats1d, Floats2d
 
+from ..errors import Errors
 from ..transient import Transient
-from ..types import BackboneT, Config, Encoded, Floats, hooks_of
+from ..types import ArrayModule, BackboneT, Config, Encoded, Floats, hooks_of
 from .cached_rows.row_cache import CacheSettings, RowCache, doc_key, weights_version
 from .cached_rows.row_folder import shared_rows
 
@@ -42,6 +43,11 @@ def _with_share(d_rows: Floats2d, d_document: Floats1d) -> Floats2d:
     return cast(Floats2d, d_rows + d_document / len(d_rows)) if len(d_rows) else d_rows
 
 
+def in_one_array(xp: ArrayModule, rows: Sequence[Floats], documents: Floats) -> list[Floats]:
+    """RETURNS (List[Floats2d]): As caches keep them: for each doc the rows of its tokens, and below them its own."""
+    return [xp.concatenate([own, document[None]]) for own, document in zip(rows, documents, strict=True)]
+
+
 class CachedEncoder(Transient):
     """Keeps the rows of a frozen backbone in training: they are the same in every epoch. It keeps none before
     `start`."""
@@ -58,12 +64,19 @@ class CachedEncoder(Transient):
         if self.cache is None and self.settings.is_on:
             self.cache, self._version = RowCache(self.settings), 0
 
-    def share(self, model: BackboneT, settings: Callable[[], Config]) -> None:
-        """Within `rows_shared_in`, keep rows in its folder, beginning now, as long as the weights stay as they are.
+    def share(self, model: BackboneT, settings: Callable[[], Config], name: str) -> None:
+        """Keep rows in the folder of the settings, or in that of `rows_shared_in`, beginning now, as long as the
+        weights stay as they are.
 
         settings (Callable[[], Dict[str, Any]]): Gives the component's block in the config.
+        name (str): The component's.
+        RAISES (ValueError): When its own folder cannot be used.
         """
-        folder = shared_rows(model, settings, self.settings.dtype)
+        own = None if self.settings.folder is None else (self.settings.folder, self.settings.disk_mb)
+        try:
+            folder = shared_rows(model, settings, self.settings.dtype, own)
+        except OSError as error:
+            raise ValueError(Errors.T427.format(name=name, folder=self.settings.folder, error=error)) from error
         if folder is not None:
             self.cache, self._version = RowCache(self.settings, folder), weights_version(model)
 
@@ -89,10 +102,8 @@ class CachedEncoder(Transient):
             self.cache, self._version = RowCache(self.settings), version
 
         def make(missing: list[int]) -> list[Floats]:
-            # The document row is the last row of the array.
             encoded, _ = encode(model, [docs[i] for i in missing], False)
-            documents = cast(Floats, encoded.documents)
-            return [xp.concatenate([r, d[None]]) for r, d in zip(encoded.rows, documents, strict=True)]
+            return in_one_array(xp, cast(list[Floats], encoded.rows), cast(Floats, encoded.documents))
 
         arrays = self.cache.gather([doc_key(doc) for doc in docs], make)
         found = [model.ops.asarray2f(cast(Floats2d, array)) for array in arrays]

@@ -19,6 +19,7 @@ from ..integrity import has_checksum, read_checked, write_checked
 from ..types import BackboneT, Config, Floats, hooks_of
 from .candidates import Candidate, document_kind
 from .head_tasks import DOCUMENT, Pooling, Task, features
+from .kept_rows import KeptRows
 
 Features = dict[tuple[int | None, str, Pooling], Floats]
 """By depth, head and pooling: shape (n_places, width). The depth is None for a backbone as it is."""
@@ -52,10 +53,13 @@ class FeatureFiles:
 
     folder (Optional[Path]): Where files are kept, by fingerprint; None to keep none.
     docs (Sequence[Doc]): The sample.
+    kept (Optional[KeptRows]): Gets the rows of all tokens that are computed.
     """
 
-    def __init__(self, folder: Path | None, docs: Sequence[Doc], tasks: Sequence[Task]) -> None:
-        self.folder, self.docs, self.tasks = folder, docs, tasks
+    def __init__(
+        self, folder: Path | None, docs: Sequence[Doc], tasks: Sequence[Task], kept: KeptRows | None = None
+    ) -> None:
+        self.folder, self.docs, self.tasks, self.kept = folder, docs, tasks, kept
         self._sample = hashlib.sha256(b"".join(doc_key(doc) for doc in docs))
         for task in tasks:
             places = (task.gold.docs, task.gold.starts, task.gold.ends)
@@ -86,6 +90,9 @@ class FeatureFiles:
             for layer in _layers(model, docs, candidate):
                 rows = [to_numpy(doc) for doc in layer.rows]
                 documents = {kind: to_numpy(array) for kind, array in layer.documents.items()}
+                if self.kept is not None:
+                    own = documents[document_kind(candidate.block)]
+                    self.kept.add((candidate.name, layer.depth), docs, rows, own)
                 for task in self.tasks:
                     for pooling in self._poolings(task, candidate, documents):
                         part = features(task, pooling, rows, documents, first)

@@ -9,18 +9,19 @@ import numpy
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import resolve_dot_names
+from spacy.util import load_model_from_config, resolve_dot_names
 from thinc.api import Config
 
 from ..errors import Errors, Warnings
 from ..progress import progress
 from ..types import Config as Block
 from ..types import Floats
-from .candidates import Candidate, Unread
+from .candidates import Candidate, Unread, document_kind
 from .costs import Cost, measure, with_training_cost
 from .estimators.estimate import Estimator
 from .feature_files import FeatureFiles, build
 from .head_tasks import Head, Pooling, Task, groups_of, make_task
+from .kept_rows import KeptRows
 from .resampling import Scored, combine, draws, equal_to_best, half_width, score, within_one_error
 from .stratified import stratified
 from .winner import with_candidate
@@ -40,6 +41,7 @@ class Settings:
     max_mb (float): Megabytes that it may have.
     folder (Optional[Path]): Where features are kept for a later call; None for nowhere.
     training_cost (bool): Measure training steps of those on the frontier.
+    kept (Optional[KeptRows]): Keeps the rows of the choice for the training that follows.
     """
 
     estimator: Estimator
@@ -51,6 +53,7 @@ class Settings:
     max_mb: float = numpy.inf
     folder: Path | None = None
     training_cost: bool = True
+    kept: KeptRows | None = None
 
 
 @dataclass
@@ -94,6 +97,7 @@ class Ranking:
     lines (List[Line]): The best first.
     best (Line): Of those that meet the constraints.
     chosen (Line): The fastest of those within one standard error of the best.
+    n_kept (int): For how many texts the rows of the choice were kept.
     """
 
     heads: list[Head]
@@ -105,6 +109,7 @@ class Ranking:
     n_words: int
     n_sampled: int
     notes: list[str]
+    n_kept: int
 
 
 def rank(
@@ -150,7 +155,8 @@ def rank(
     _compare(lines, tasks, len(docs), settings)
     best, chosen = _choose(lines)
     notes = run.add_training_costs(lines) if settings.training_cost else []
-    return Ranking(list(heads), lines, failed, best, chosen, len(examples), run.n_words, len(docs), notes)
+    n_kept = run.keep(chosen)
+    return Ranking(list(heads), lines, failed, best, chosen, len(examples), run.n_words, len(docs), notes, n_kept)
 
 
 def read_corpus(nlp: Language, most: int) -> list[Example]:
@@ -180,7 +186,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.n_words = sum(len(doc) for doc in self.everything)
-        self.files = FeatureFiles(self.settings.folder, self.docs, self.tasks)
+        self.files = FeatureFiles(self.settings.folder, self.docs, self.tasks, self.settings.kept)
         initialize = self.config.get("initialize", {})
         own = initialize.get("components", {}).get(self.backbone, {}).get("pretrained") or initialize.get(
             "init_tok2vec"
@@ -237,6 +243,17 @@ class _Run:
         for line in lines:
             line.cost = costs.get(self._key(line), line.cost)
         return notes
+
+    def keep(self, line: Line) -> int:
+        """RETURNS (int): For how many texts there are rows of a candidate for the training that follows."""
+        if self.settings.kept is None:
+            return 0
+        is_own, block = line.candidate.is_own, line.block
+        config = with_candidate(self.config, self.backbone, block, is_own, line.poolings)
+        settings: Block = load_model_from_config(config, auto_fill=True).get_pipe_config(self.backbone)
+        form = None if document_kind(settings["model"]) != document_kind(line.candidate.block) else self._key(line)
+        model = build(block, self.everything, seed=self.settings.seed, pretrained=self.pretrained if is_own else None)
+        return self.settings.kept.keep(form, model, settings)
 
     @staticmethod
     def _key(line: Line) -> tuple[str, int | None]:

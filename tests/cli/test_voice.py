@@ -36,6 +36,7 @@ NAMES = {
     "--batch-size": "texts at once",
     "--buckets": "rows for parts of words",
     "--cache": "folder for what a later call reads again",
+    "--keep-rows": "folder for the rows of the choice",
     "--candidates": "file of blocks of backbones",
     "--code": "file of Python to import first",
     "--columns": "of the output",

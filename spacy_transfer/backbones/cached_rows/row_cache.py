@@ -6,6 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import IO, Literal, cast
 
@@ -26,11 +27,15 @@ CacheDtype = Literal["float32", "float16"]
 @dataclass(frozen=True)
 class CacheSettings:
     """Bounds of a cache: megabytes in memory, then megabytes in a temporary file. "float16" takes half the room, at a
-    precision of about 1e-3."""
+    precision of about 1e-3.
+
+    folder (Optional[Path]): Keeps rows of a frozen backbone for later trainings, in place of the temporary file.
+    """
 
     memory_mb: int = 0
     disk_mb: int = 0
     dtype: CacheDtype = "float32"
+    folder: Path | None = None
 
     @property
     def is_on(self) -> bool:

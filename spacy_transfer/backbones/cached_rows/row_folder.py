@@ -103,14 +103,17 @@ def rows_shared_in(folder: Path, most_mb: int) -> Iterator[None]:
         _SHARED.reset(token)
 
 
-def shared_rows(model: AnyModel, settings: Callable[[], Config], dtype: str) -> RowFolder | None:
+def shared_rows(
+    model: AnyModel, settings: Callable[[], Config], dtype: str, own: tuple[Path, int] | None = None
+) -> RowFolder | None:
     """The folder for the rows of an encoder as it is now.
 
     settings (Callable[[], Dict[str, Any]]): Gives the component's block in the config. Rows depend on that of the model
         in it as on the weights.
-    RETURNS (Optional[RowFolder]): None outside of `rows_shared_in`.
+    own (Optional[Tuple[Path, int]]): The folder outside of `rows_shared_in`, and the most megabytes in it.
+    RETURNS (Optional[RowFolder]): None without a folder.
     """
-    shared = _SHARED.get()
+    shared = _SHARED.get() or own
     if shared is None:
         return None
     digest = hashlib.sha256(json.dumps([settings()["model"], dtype, model.ops.name], sort_keys=True).encode("utf8"))

@@ -21,6 +21,7 @@ from ..voice import result, warn
 
 if TYPE_CHECKING:
     from ...selection.estimators.estimate import Estimator
+    from ...selection.kept_rows import KeptRows
     from ...selection.ranking import Ranking, Settings
 
 DEFAULT = "LinearProbe"
@@ -57,6 +58,10 @@ def select_cli(
     cache: Annotated[
         str | None, typer.Option("--cache", help="Folder for what heads read, for a later call; - for none")
     ] = None,
+    keep_rows: Annotated[
+        Path | None,
+        typer.Option("--keep-rows", help="Folder for the choice's rows, which the written config reads in training"),
+    ] = None,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
 ) -> None:
@@ -71,14 +76,15 @@ def select_cli(
     check_files(output, picture)
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
     from ...selection.feature_files import default_folder
+    from ...selection.kept_rows import MOST_MB
     from ...selection.ranking import Settings
     from ...selection.selected import as_dict, as_text, draw
     from ...selection.winner import with_candidate, write_config
 
     folder = None if cache == "-" else default_folder() if cache is None else Path(cache)
-    settings = Settings(
-        find_estimator(estimator), max_texts, max_words, max_tokens, seed, min_speed, max_mb, folder, training_cost
-    )
+    kept = None if keep_rows is None else rows_for(config, keep_rows, output)
+    limits = max_texts, max_words, max_tokens, seed, min_speed, max_mb
+    settings = Settings(find_estimator(estimator), *limits, folder, training_cost, kept)
     name, found = run(config, config_path, backbone or [], candidates, settings, use_gpu=use_gpu)
     print(f"\n{as_text(found)}\n")  # noqa: T201
     chosen = found.chosen
@@ -87,7 +93,11 @@ def select_cli(
         draw(found, picture)
     if output is not None:
         block, is_own = chosen.block, chosen.candidate.is_own
-        write_config(with_candidate(config, name, block, is_own, chosen.poolings), output)
+        best = with_candidate(config, name, block, is_own, chosen.poolings)
+        if keep_rows is not None:
+            best["components"][name].update(cache_folder=str(keep_rows), cache_disk_mb=MOST_MB)
+            msg.good(f"Kept the rows of {found.n_kept:,} texts in {keep_rows}")
+        write_config(best, output)
     for what, path in {"picture": picture, "config": output}.items():
         if path is not None:
             msg.good(f"Wrote the {what} to {path}")
@@ -117,6 +127,24 @@ def run(
         warn(message)
     everything = distinct([own_candidate(own), *others, *named])
     return name, rank(nlp, name, heads, everything, unread, whole, settings)
+
+
+def rows_for(config: Config, folder: Path, output: Path | None) -> "KeptRows":
+    """Where to keep rows for the training that follows.
+
+    RAISES (ValueError): When no config would read them, or its backbone is not frozen.
+    """
+    from ...selection.head_tasks import backbone_name
+    from ...selection.kept_rows import KeptRows
+
+    name = backbone_name(config)
+    component = config.interpolate()["components"][name]
+    if output is None or component.get("frozen") is not True:
+        raise ValueError(Errors.T899.format(folder=folder, name=name))
+    try:
+        return KeptRows(folder, component.get("cache_dtype", "float32"))
+    except OSError as error:
+        raise ValueError(Errors.T427.format(name=name, folder=folder, error=error)) from error
 
 
 def find_estimator(name: str) -> "Estimator":

@@ -69,6 +69,7 @@ class HoldsAdapter(Protocol):
         "cache_mb": 512,
         "cache_disk_mb": 0,
         "cache_dtype": "float32",
+        "cache_folder": None,
         "keep_rows": True,
         "weighing": None,
         "surgery": None,
@@ -82,6 +83,7 @@ def make_backbone(
     cache_mb: int,
     cache_disk_mb: int,
     cache_dtype: CacheDtype,
+    cache_folder: str | None,
     keep_rows: bool,
     weighing: TaskWeights | None,
     surgery: Surgery | None,
@@ -95,6 +97,8 @@ def make_backbone(
         backbone, or states at the boundary where its lower layers are frozen; in `nlp.pipe`, rows of repeated texts.
     cache_disk_mb (int): The most megabytes of them in a temporary file, once memory is full.
     cache_dtype (str): Keep them as "float32", or as "float16" in half the room.
+    cache_folder (Optional[str]): Keep rows of a frozen backbone here in place of the temporary file. Later trainings
+        with the same encoder and settings read them. Any number of trainings may use the folder at once.
     keep_rows (bool): Leave the rows in `doc.tensor` after the last listener has read them.
     weighing (Optional[TaskWeights]): How much each component that listens counts: a block
         `spacy-transfer.TaskWeights.v1`; null for all alike.
@@ -103,7 +107,9 @@ def make_backbone(
     RETURNS (Backbone): The component.
     """
     require(f"components.{name}", COUNT_OR_NONE, cache_mb=cache_mb, cache_disk_mb=cache_disk_mb)
-    cache = CacheSettings(cache_mb, cache_disk_mb, cache_dtype)
+    if cache_folder is not None and not cache_disk_mb:
+        raise ValueError(Errors.T419.format(name=name, folder=cache_folder))
+    cache = CacheSettings(cache_mb, cache_disk_mb, cache_dtype, None if cache_folder is None else Path(cache_folder))
     return Backbone(
         nlp.vocab,
         model,
@@ -301,7 +307,7 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
             for listener in listeners:
                 self._agree_on_width(listener, name)
         if self.frozen and nlp is not None:
-            self._encoder.share(self.model, partial(nlp.get_pipe_config, self.name))
+            self._encoder.share(self.model, partial(nlp.get_pipe_config, self.name), self.name)
 
     def _forget(self) -> None:
         self.steps.forget()

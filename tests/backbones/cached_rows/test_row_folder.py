@@ -146,3 +146,53 @@ def test_rows_belong_to_the_weights(tiny_bert, tmp_path):
     assert backbone._encoder.cache.folder is None
     nlp.initialize(lambda: make_examples(nlp))
     assert backbone._encoder.cache is None
+
+
+def frozen(source, **settings):
+    nlp = spacy.blank("en")
+    config = {**backbone_config(source), "frozen": True, **settings}
+    return nlp, nlp.add_pipe("transfer_backbone", config=config)
+
+
+def test_a_folder_of_the_component(tiny_bert, tmp_path):
+    """The second training encodes none of the texts of the first: rows are read from the folder, also those that do
+    not fit into memory."""
+    settings = {"cache_folder": str(tmp_path / "rows"), "cache_disk_mb": 1, "cache_mb": 0}
+    made = []
+    for _ in range(2):
+        nlp, backbone = frozen(tiny_bert, **settings)
+        nlp.initialize(lambda nlp=nlp: make_examples(nlp))
+        before = len(backbone._encoder.cache.folder)
+        rows = backbone.predict([eg.reference for eg in make_examples(nlp)]).rows
+        made.append((before, len(backbone._encoder.cache.folder), rows))
+    (empty, first, rows), (second, last, again) = made
+    assert empty == 0 < first == second == last
+    for one, other in zip(rows, again, strict=True):
+        numpy.testing.assert_array_equal(one, other)
+    assert len(list((tmp_path / "rows").iterdir())) == 1
+
+
+def test_another_encoder_has_other_rows(tiny_bert, tmp_path):
+    for pooling in ("mean", "first"):
+        settings = {"cache_folder": str(tmp_path), "cache_disk_mb": 1}
+        nlp, backbone = frozen(tiny_bert, **settings)
+        nlp.remove_pipe("transfer_backbone")
+        model = {**backbone_config(tiny_bert)["model"], "pooling": pooling}
+        backbone = nlp.add_pipe("transfer_backbone", config={"model": model, "frozen": True, **settings})
+        nlp.initialize(lambda nlp=nlp: make_examples(nlp))
+        assert len(backbone._encoder.cache.folder) == 0
+        backbone.predict([eg.reference for eg in make_examples(nlp)])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_without_room_is_refused(tiny_bert, tmp_path):
+    with pytest.raises(ValueError, match="T419.*cache_disk_mb"):
+        frozen(tiny_bert, cache_folder=str(tmp_path))
+
+
+def test_a_folder_that_is_a_file_is_refused(tiny_bert, tmp_path):
+    path = tmp_path / "rows"
+    path.write_text("")
+    nlp, _ = frozen(tiny_bert, cache_folder=str(path), cache_disk_mb=1)
+    with pytest.raises(ValueError, match="T427.*cache_folder"):
+        nlp.initialize(lambda: make_examples(nlp))

@@ -161,3 +161,26 @@ def test_a_picture_needs_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match="T894"):
         check_files(None, tmp_path / "a.png")
+
+
+def test_rows_for_the_training_that_follows(files):
+    config = load_config(files / "config.cfg")
+    config["components"][NAME]["frozen"] = True
+    config.to_disk(files / "frozen.cfg")
+    rows = ["--keep-rows", files / "rows"]
+    code, printed = call(files / "frozen.cfg", *KNN, "--cache", "-", *rows, "--output", files / "best.cfg")
+    assert code == 0 and "Kept the rows of" in printed, printed
+    best = load_config(files / "best.cfg")
+    assert best["components"][NAME]["cache_folder"] == str(files / "rows")
+    (folder,) = (files / "rows").iterdir()
+    before = {path.name: path.stat().st_size for path in folder.iterdir()}
+    best["training"].update(max_steps=2, eval_frequency=2)
+    best.to_disk(files / "best.cfg")
+    train(files / "best.cfg", files / "out")
+    # The training has read the rows and added none: it has no other texts.
+    assert before and {path.name: path.stat().st_size for path in folder.iterdir()} == before
+
+
+def test_rows_that_nothing_would_read(files):
+    code, printed = call(files / "config.cfg", *KNN, "--keep-rows", files / "rows", "--output", files / "best.cfg")
+    assert code == 1 and "T899" in printed and not (files / "rows").exists()
