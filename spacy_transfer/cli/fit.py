@@ -115,8 +115,13 @@ def _dev_texts(config: Config) -> str:
     return f"the dev corpus ({dev or training['dev_corpus']}), which it was not fitted on"
 
 
-def check_output(path: Path) -> None:
-    """Look whether a pipeline may be written here: to a new or empty folder, or in place of a pipeline."""
+def check_output(path: Path, kept: str | None = None) -> None:
+    """Look whether a pipeline may be written here: to a new or empty folder, or in place of a pipeline.
+
+    kept (Optional[str]): Name or folder of a pipeline that must stay.
+    """
+    if kept is not None and path.exists() and Path(kept).exists() and path.samefile(kept):
+        raise ValueError(Errors.T706.format(path=path))
     is_pipeline = (path / "config.cfg").is_file() and (path / "meta.json").is_file()
     if path.exists() and not is_pipeline and (path.is_file() or any(path.iterdir())):
         raise ValueError(Errors.T702.format(path=path))

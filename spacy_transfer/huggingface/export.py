@@ -11,7 +11,7 @@ from ..backbones.transformer.transformer_shim import TransformerShim, most_piece
 from ..errors import Errors, Warnings
 from ..pipeline.heads.ner import TransferNER
 from ..pipeline.heads.tokens import TokenPipe
-from ..types import Config, pipe_of, pipes_of
+from ..types import Config, Pipe, pipe_of, pipes_of
 from .files import Export, write_checkpoint
 from .state_dicts import SEQUENCE_HEADS, TOKEN_HEADS, HeadWeights, Layout, Task, find_layout, near, read_head
 
@@ -104,22 +104,25 @@ def take_export(nlp: Language, name: str) -> Export:
     layout = find_layout(name, kind, task, shim.encoder.config)
     block: Config = nlp.config.interpolate()["components"][name]["model"]
     weights = read_head(pipe.model, block.get("activation"))
+    # transformers divides no logits: the temperature of a calibrated head goes into its last layer.
+    weights.layers[-1] = tuple(array / pipe.model.attrs.get("temperature", 1.0) for array in weights.layers[-1])
     obstacles += _of_head(block, task, weights, layout, shim.encoder.width)
     if obstacles:
         raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
-    if isinstance(pipe, TransferNER):
-        _warn_of_reading(name, pipe)
+    _warn_of_reading(name, pipe)
     several = task == "sequence" and bool(pipe.model.attrs["multi_label"])
     labels = list(pipe.tags if isinstance(pipe, TokenPipe) else pipe.labels)
     pretrained, document = cast(Pretrained, shim.pretrained), shim.settings.document
     return Export(pretrained, most_pieces(encoder), task, weights, layout, labels, several, document)
 
 
-def _warn_of_reading(name: str, pipe: TransferNER) -> None:
+def _warn_of_reading(name: str, pipe: Pipe) -> None:
     """Warn of settings that are not part of the model, which transformers' pipelines do not have."""
-    found = [] if pipe.lenient else ["lenient = false (they read the best tag of each token)"]
-    found += [f"threshold = {pipe.threshold}"] if pipe.threshold else []
-    found += ["scheme = 'biluo' (they join entities by B- and I- alone)"] if pipe.kind != "bio" else []
+    found = ["thresholds of its labels (they take 0.5)"] if getattr(pipe, "cfg", {}).get("thresholds") else []
+    if isinstance(pipe, TransferNER):
+        found += [] if pipe.lenient else ["lenient = false (they read the best tag of each token)"]
+        found += [f"threshold = {pipe.threshold}"] if pipe.threshold else []
+        found += ["scheme = 'biluo' (they join entities by B- and I- alone)"] if pipe.kind != "bio" else []
     if found:
         warnings.warn(Warnings.W381.format(name=name, settings="; ".join(found)), stacklevel=4)
 

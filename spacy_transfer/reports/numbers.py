@@ -31,7 +31,9 @@ class Score:
 
 def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: int, seed: int = 0) -> Score:
     """A score and its bootstrap interval: docs are drawn with replacement, and the interval goes from the 2.5th to
-    the 97.5th percentile of the scores of the draws (Efron and Tibshirani 1993, percentile method).
+    the 97.5th percentile of the scores of the draws (Efron and Tibshirani 1993, percentile method). Where all docs are
+    right, or none, all draws are alike and say nothing: there the interval is that of a share of all or none of
+    `n_docs` (Clopper and Pearson 1934).
 
     statistic (Callable[[NDArray[int64]], float]): The score, by how often each doc counts.
     """
@@ -43,6 +45,9 @@ def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: in
     if not known:
         return Score(name, value, math.nan, math.nan)
     low, high = numpy.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    if low == high and value in (0.0, 1.0):
+        least = (0.5 * (1 - LEVEL)) ** (1 / n_docs)
+        low, high = (least, 1.0) if value else (0.0, 1.0 - least)
     return Score(name, value, float(low), float(high))
 
 

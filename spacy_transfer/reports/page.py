@@ -59,7 +59,8 @@ def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -
         for i, part in enumerate(parts)
     )
     how = (
-        f"Intervals hold {LEVEL:.0%}: percentiles of {resamples:,} bootstrap draws of whole docs (seed 0). They tell "
+        f"Intervals hold {LEVEL:.0%}: percentiles of {resamples:,} bootstrap draws of whole docs (seed 0); where "
+        "all docs are right, or none, exact ones of a share (Clopper-Pearson). They tell "
         "how far scores would move with other texts of the same kind, not with another training."
     )
     body = "".join(_section(i, part) for i, part in enumerate(parts))

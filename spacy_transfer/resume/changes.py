@@ -44,8 +44,17 @@ def flat(block: Mapping[str, object], prefix: str = "") -> Config:
 
 def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """RETURNS (List[str]): One line for each key whose value has changed."""
-    keys = [key for key in {**saved, **now} if not _FREE.fullmatch(key) and saved.get(key) != now.get(key)]
+    found = [key for key in {**saved, **now} if not _FREE.fullmatch(key) and saved.get(key) != now.get(key)]
+    keys = [key for key in found if key not in schedules(saved, now)]
     return [f"{key} was {saved.get(key)!r}, is {now.get(key)!r}" for key in keys]
+
+
+def schedules(saved: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """RETURNS (List[str]): Keys of schedules that end with the training, which now ends elsewhere:
+    `total_steps = ${training.max_steps}`."""
+    was, new = (config.get("training.max_steps") for config in (saved, now))
+    ends = [key for key in now if key.endswith(".total_steps")]
+    return [key for key in ends if was != new and (saved.get(key), now[key]) == (was, new)]
 
 
 def as_lines(changes: list[str]) -> str:

@@ -10,6 +10,8 @@ from spacy.training import Example
 
 from ..corpora.example_info import CORPUS, OPEN, TRAINS
 
+_EXTENSION = "._."
+"""spaCy's mark of an extension's value in `doc.user_data`."""
 _WORDS = [ORTH, SPACY]
 _ATTRIBUTES = [*_WORDS, TAG, POS, MORPH, LEMMA, DEP, HEAD, ENT_IOB, ENT_TYPE, ENT_KB_ID, SENT_START]
 
@@ -44,4 +46,7 @@ class ExamplesDigest:
 def _rest(doc: Doc) -> list[object]:
     spans = {key: [(s.start, s.end, s.label, s.kb_id) for s in group] for key, group in doc.spans.items()}
     info = [doc.user_data[key] for key in (CORPUS, TRAINS, OPEN) if key in doc.user_data]
-    return [spans, doc.cats, info] if spans or doc.cats or info else []
+    # Values of extensions: targets of a regressor, among others. They may be anything.
+    found = {repr(key): repr(value) for key, value in doc.user_data.items() if key[:1] == (_EXTENSION,)}
+    rest: list[object] = [spans, doc.cats, info] if spans or doc.cats or info or found else []
+    return [*rest, found] if found else rest

@@ -8,6 +8,7 @@ gives the scores of the log, and nothing is written. At the end of the last step
 import logging
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -24,7 +25,7 @@ from ..ranks.shared_training import SharedTraining, shared_training_of
 from ..types import Config
 from . import random_states
 from .agreement import Agreement
-from .changes import differences, environment, flat
+from .changes import differences, environment, flat, schedules
 from .checkpoints import Checkpoint, Checkpoints
 from .draws import Draws
 from .saving import Saving
@@ -181,6 +182,9 @@ class Training:
         if max_steps and saved["step"] > max_steps:
             raise ValueError(Errors.T942.format(max_steps=max_steps, step=saved["step"], path=found.path))
         changes = differences(saved["environment"], self._environment) + differences(saved["config"], self._flat)
+        moved = schedules(saved["config"], self._flat)
+        if moved:
+            warnings.warn(Warnings.W943.format(keys=", ".join(moved), now=max_steps), stacklevel=2)
         if self._is_seeded and self._keeper is not None:
             now = self._keeper.unchanged
             others = [name for name, digest in values["unchanged"].items() if now.get(name) != digest]

@@ -21,6 +21,8 @@ _KINDS: dict[str, Kind] = {
     ".spacy": "spacy",
 }
 _PACKED = {".gz", ".bz2", ".xz", ".zst"}
+_OTHER = {".json", ".xlsx", ".xls", ".ods", ".arrow", ".feather"}
+"""Kinds that are no lines of text."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class InputFile:
     @property
     def kind(self) -> Kind:
         """By the name; one that is not known is text, a line a text."""
-        path = PurePosixPath(self.name)
-        return _KINDS.get((path.with_suffix("") if path.suffix in _PACKED else path).suffix, "text")
+        return _KINDS.get(_suffix(self.name), "text")
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -91,11 +92,22 @@ def find_files(source: str) -> list[InputFile]:
     return found
 
 
+def _suffix(name: str) -> str:
+    """RETURNS (str): In small letters, without that of a packed file."""
+    path = PurePosixPath(name.lower())
+    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix
+
+
 def _as_files(system: "AbstractFileSystem", root: str, paths: list[str]) -> Iterator[InputFile]:
     for path in paths:
         name = path.rpartition("/")[2] if path == root else path[len(root) :].lstrip("/")
-        if not any(part.startswith(".") for part in name.split("/")):
-            yield InputFile(system.unstrip_protocol(path), name, *_stamped(system, path))
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if _suffix(name) in _OTHER:
+            raise ValueError(f"{path} is no file of texts: save it as JSON lines (.jsonl) or .csv, or name the others")
+        if system.isdir(path):
+            raise ValueError(f"{path} is a link to a folder: name that folder")
+        yield InputFile(system.unstrip_protocol(path), name, *_stamped(system, path))
 
 
 def _system(url: str) -> "tuple[AbstractFileSystem, str]":

@@ -108,16 +108,26 @@ def _of_csv(source: _Source) -> Iterator[Row]:
     lines = _Lines(source.opened)
     names = next(csv.reader(lines, delimiter=sign), [])
     source.check_column(names)
+    twice = next((name for name in source.fields if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(Errors.T963.format(file=source.file.url, error=f"two columns are called {twice!r}"))
     if source.at:
         source.opened.seek(source.at)
         lines.at = source.at
     # A cell may have line breaks: `lines.at` is where the next row begins.
     at, number = lines.at, source.number
-    for cells in csv.reader(lines, delimiter=sign):
-        if cells:
-            yield _of_cells(source.row(number, at), cells, names, source.fields)
-            number += 1
-        at = lines.at
+    try:
+        # Without `strict`, a quotation mark that is a letter takes all rows up to the next one into its cell.
+        for cells in csv.reader(lines, delimiter=sign, strict=True):
+            if cells:
+                yield _of_cells(source.row(number, at), cells, names, source.fields)
+                number += 1
+            at = lines.at
+    except csv.Error as error:
+        said = (
+            f"row {number}: {error}. A cell that begins with a quotation mark ends with one, and doubles those inside"
+        )
+        raise ValueError(Errors.T963.format(file=source.file.url, error=said)) from error
 
 
 def _of_cells(row: Row, cells: list[str], names: list[str], fields: Fields) -> Row:
@@ -219,7 +229,7 @@ def _filled(row: Row, found: object, fields: Fields) -> Row:
         row.error, row.meta = f"it is no object with the key {fields.text!r}", {"row": str(found)[:_MOST]}
         return row
     row.meta = {key: value for key, value in found.items() if key not in fields}
-    if found.get(fields.id) is not None:
+    if found.get(fields.id) not in (None, ""):
         row.id, row.has_id = str(found[fields.id]).encode("utf8", "backslashreplace").decode(), True
     text = found.get(fields.text)
     if isinstance(text, str):

@@ -233,6 +233,7 @@ def plan(files: Sequence[InputFile], settings: Settings) -> list[list[Part]]:
     RAISES (ValueError): When a file cannot be read, has no text at all, or two rows have the same id.
     """
     shards, room, hashes = list[list[Part]](), 0, array("q")
+    names, like_made = {file.name for file in files}, set[str]()
     for index, file in enumerate(files):
         good, broken = 0, ""
         for row in read_rows(file, settings.fields, Vocab()):
@@ -248,22 +249,28 @@ def plan(files: Sequence[InputFile], settings: Settings) -> list[list[Part]]:
             broken = broken or row.error
             if row.has_id:
                 hashes.append(hash(row.id))
+                name, _, number = row.id.rpartition(":")
+                if name in names and number.isdigit():
+                    like_made.add(row.id)
         if broken and not good:
             raise ValueError(Errors.T963.format(file=file.url, error=f"no row can be read; of the first one {broken}"))
     if not shards:
         raise ValueError(Errors.T960.format(source=files[0].url, error="there is no text in it"))
-    _check_ids(files, settings.fields, hashes)
+    _check_ids(files, settings.fields, hashes, like_made)
     return shards
 
 
-def _check_ids(files: Sequence[InputFile], fields: Fields, hashes: "array[int]") -> None:
-    """Ids of a billion rows do not fit into memory, but their hashes do."""
+def _check_ids(files: Sequence[InputFile], fields: Fields, hashes: "array[int]", like_made: set[str]) -> None:
+    """Ids of a billion rows do not fit into memory, but their hashes do.
+
+    like_made (Set[str]): Given ids that are what a row without an id might get.
+    """
     found = numpy.sort(numpy.frombuffer(hashes, dtype="int64")) if hashes else numpy.zeros(0, dtype="int64")
-    twice = set(found[1:][found[1:] == found[:-1]].tolist())
+    twice = {*found[1:][found[1:] == found[:-1]].tolist(), *map(hash, like_made)}
     seen = dict[str, str]()
     for file in files if twice else ():
         for row in read_rows(file, fields, Vocab()):
-            if row.has_id and hash(row.id) in twice:
+            if (row.has_id or row.id in like_made) and hash(row.id) in twice:
                 where = f"{file.name}:{row.number}"
                 if row.id in seen:
                     raise ValueError(Errors.T971.format(id=row.id, one=seen[row.id], other=where, field=fields.id))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -80,8 +81,21 @@ def make_writer(kind: Format, file: IO[bytes], columns: dict[str, Get]) -> Write
 
 
 def as_line(record: Config) -> bytes:
-    """RETURNS (bytes): A line of JSON. Halves of characters, which UTF-8 cannot say, are escaped."""
-    return (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode("utf8", "backslashreplace")
+    """RETURNS (bytes): A line of JSON. Halves of characters, which UTF-8 cannot say, are escaped. JSON has no numbers
+    that are not finite: they become null."""
+    try:
+        line = json.dumps(record, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        line = json.dumps(_finite(record), ensure_ascii=False, default=str, allow_nan=False)
+    return (line + "\n").encode("utf8", "backslashreplace")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class JsonlWriter:

@@ -102,7 +102,7 @@ class Worker:
             if id(row) not in found:
                 if self._options.fail_fast:
                     raise ValueError(Errors.T973.format(id=row.id, error=row.error))
-                broken.append({"id": row.id, "text": row.text, "meta": row.meta, "error": row.error})
+                broken.append({"id": row.id, "text": row.text or None, "meta": row.meta, "error": row.error})
         return [(row, found[id(row)]) for row in rows if id(row) in found]
 
     def _piped(self, rows: Sequence[Row]) -> Iterable[tuple[Row, Doc]]:

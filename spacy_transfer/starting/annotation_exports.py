@@ -38,7 +38,10 @@ def _is_label_studio(record: Record) -> bool:
 
 def _label_studio(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
     for place, record in zip(table.places, table.records, strict=True):
-        data = record["data"]
+        data = record.get("data")
+        if not isinstance(data, dict):
+            left_out.append((Row(place, ""), "it has no data"))
+            continue
         text = next((value for key, value in data.items() if key == "text"), None)
         text = (
             text
@@ -65,10 +68,11 @@ def _label_studio(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
 
 
 def _is_prodigy(record: Record) -> bool:
-    marks = ("answer", "_task_hash", "_input_hash", "options", "accept")
-    return isinstance(record.get("text"), str) and (
-        any(mark in record for mark in marks) or _spans_of(record, "spans") is not None
-    )
+    is_choice = isinstance(record.get("options"), list) and isinstance(record.get("accept"), list)
+    is_answer = record.get("answer") in ("accept", "reject", "ignore")
+    has_hash = "_task_hash" in record or "_input_hash" in record
+    has_mark = is_answer or has_hash or is_choice or _spans_of(record, "spans") is not None
+    return isinstance(record.get("text"), str) and has_mark
 
 
 def _prodigy(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
@@ -77,7 +81,7 @@ def _prodigy(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
     is_binary = len(names) == 1 and "reject" in rejected
     for place, record in zip(table.places, table.records, strict=True):
         answer = record.get("answer", "accept")
-        labels = tuple(map(str, record.get("accept", []))) or _texts(record.get("label"))
+        labels = tuple(map(str, record.get("accept") or [])) or _texts(record.get("label"))
         row = Row(place, str(record.get("text", "")), labels, spans=tuple(_spans_of(record, "spans") or ()))
         if answer == "accept":
             yield row
@@ -142,22 +146,31 @@ def _tokens(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
 
     found = next(pair for record in table.records if (pair := _pairs(record)))
     names = table.classes.get(found[1])
-    is_ner = False
     for place, record in zip(table.places, table.records, strict=True):
         words, tags = tuple(record.get(found[0]) or ()), record.get(found[1]) or ()
         if len(words) != len(tags):
             left_out.append((Row(place, " ".join(words)), f"{len(words)} tokens, {len(tags)} tags"))
             continue
+        if names and any(isinstance(tag, int) and not 0 <= tag < len(names) for tag in tags):
+            left_out.append((Row(place, " ".join(words)), f"a tag has a number beyond the {len(names)} names"))
+            continue
         tags = tuple(names[tag] if names and isinstance(tag, int) else str(tag) for tag in tags)
-        is_ner = is_ner or any(tag[:2] in ("B-", "I-") for tag in tags)
         spaces = (True,) * (len(words) - 1) + (False,)
         starts = [sum(len(word) + 1 for word in words[:i]) for i in range(len(words))]
         spans = list[SpanOf]()
         if all(tag == "O" or tag[1:2] == "-" for tag in tags):
-            for label, first, last in tags_to_entities(iob_to_biluo(tags)):
+            for label, first, last in tags_to_entities(iob_to_biluo(list(map(as_iob, tags)))):
                 spans.append((starts[first], starts[last] + len(words[last]), label))
         iob = all(tag == "O" or tag[1:2] == "-" for tag in tags)
         yield Row(place, " ".join(words), (), None, tuple(spans), words, spaces, () if iob else tags)
+
+
+_AS_IOB = {"E": "I", "M": "I", "L": "I", "S": "B", "U": "B"}
+
+
+def as_iob(tag: str) -> str:
+    """RETURNS (str): A tag of BIOES, BMES or BILUO in IOB: an entity begins with B, and goes on with I."""
+    return _AS_IOB.get(tag[0], tag[0]) + tag[1:] if tag[1:2] == "-" else tag
 
 
 def _texts(found: Any) -> tuple[str, ...]:

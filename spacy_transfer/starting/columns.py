@@ -1,5 +1,6 @@
 """The columns of the text and of the label, and the task: guessed, or as given."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,9 @@ LABELS = (
 PAIRS = ("sentence1 sentence2", "premise hypothesis", "question1 question2", "text1 text2", "text_a text_b")
 SEPARATOR = " [SEP] "
 _MOST_CLASSES = 20
+_MOSTLY = 0.8
+"""Share of the cells that are numbers where a column is one of numbers."""
+_NO_NUMBER = {"na", "n/a", "nan", "null", "none", "-", "?"}
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,13 @@ def _is_empty(cell: Any) -> bool:
 
 def _is_number(cell: Any) -> bool:
     try:
-        return not isinstance(cell, bool) and float(cell) == float(cell)
-    except (TypeError, ValueError):
+        return not isinstance(cell, bool) and math.isfinite(float(cell))
+    except (TypeError, ValueError, OverflowError):
         return False
+
+
+def _lacks_number(cell: Any) -> bool:
+    return _is_empty(cell) or (isinstance(cell, str) and cell.strip().lower() in _NO_NUMBER)
 
 
 def _separator(values: Sequence[Any], *, is_given: bool) -> str:
@@ -173,9 +181,13 @@ def _separator(values: Sequence[Any], *, is_given: bool) -> str:
 def _guess_task(values: Sequence[Any], separator: str, column: str, table: Table) -> str:
     if separator or any(isinstance(value, list) for value in values):
         return "multilabel"
-    if column in table.classes or not values or not all(map(_is_number, values)):
+    known = [value for value in values if not _lacks_number(value)]
+    found = [value for value in known if _is_number(value)]
+    if column in table.classes or not known or len(found) < _MOSTLY * len(known):
         return "textcat"
-    numbers = {float(value) for value in values}
+    numbers = {float(value) for value in found}
+    if len(found) < len(known) and len(numbers) <= _MOST_CLASSES:
+        return "textcat"
     is_whole = all(number == int(number) for number in numbers)
     return "textcat" if is_whole and len(numbers) <= _MOST_CLASSES else "regression"
 
@@ -185,8 +197,10 @@ def _labels(cell: Any, separator: str, names: Sequence[str] | None) -> Iterator[
         return
     parts = cell if isinstance(cell, list) else str(cell).split(separator) if separator else [cell]
     for part in parts:
-        if names and isinstance(part, int) and 0 <= part < len(names):
-            yield names[part]
+        if names and isinstance(part, int):
+            # -1 stands for a label that is not known, as in the test parts of GLUE.
+            if 0 <= part < len(names):
+                yield names[part]
         elif isinstance(part, float) and part == int(part):
             yield str(int(part))
         elif part is not None and str(part).strip():
@@ -194,7 +208,7 @@ def _labels(cell: Any, separator: str, names: Sequence[str] | None) -> Iterator[
 
 
 def _number(name: str, place: str, column: str, cell: Any) -> float | None:
-    if _is_empty(cell):
+    if _lacks_number(cell):
         return None
     if not _is_number(cell):
         raise ValueError(Errors.T987.format(name=name, place=place, column=column, found=cell))

@@ -6,6 +6,9 @@ from typing import Any
 
 Record = Mapping[str, Any]
 """A row of a table, or an object of JSON."""
+SPLITS = {"train": "train", "training": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev"}
+SPLITS |= {"test": "test", "testing": "test"}
+"""Usual names of splits, and ours."""
 SpanOf = tuple[int, int, str]
 """First character, character after the last, label."""
 

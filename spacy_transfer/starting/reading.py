@@ -6,12 +6,10 @@ from pathlib import Path
 from ..errors import Errors
 from .annotation_exports import LeftOut, read_export
 from .columns import Columns, guess, has_columns, to_rows
-from .labelled_rows import Found, Row, Table
-from .tables import DELIMITED, EXCEL, JSON, decode, is_saved_dataset, read_saved_dataset, read_table
+from .labelled_rows import SPLITS, Found, Row, Table
+from .tables import DELIMITED, EXCEL, JSON, decode, is_saved_dataset, read_saved_dataset, read_tables
 from .token_files import SUFFIXES, read_tokens
 
-_SPLITS = {"train": "train", "training": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev"}
-_SPLITS |= {"test": "test", "testing": "test"}
 _TABLES = {*DELIMITED, *JSON, *EXCEL, ".parquet"}
 
 
@@ -31,7 +29,10 @@ def read(path: Path) -> tuple[Found, list[LeftOut]]:
 def _file(path: Path, left_out: list[LeftOut]) -> Found:
     suffix = path.suffix.lower()
     if suffix in _TABLES:
-        table = read_table(path)
+        tables = read_tables(path)
+        if len(tables) > 1:
+            return _merge("JSON with splits", {name: _of_table(table, left_out) for name, table in tables.items()})
+        (table,) = tables.values()
         return read_export(table, left_out) or Found(_kind(path), tables={"train": table}, notes=table.notes)
     if suffix in SUFFIXES or (suffix == ".txt" and _has_tokens(path)):
         rows, kind, task, notes = read_tokens(path)
@@ -51,10 +52,10 @@ def _kind(path: Path) -> str:
 def _folder(path: Path, left_out: list[LeftOut]) -> Found:
     if is_saved_dataset(path):
         tables = read_saved_dataset(path)
-        parts = {_SPLITS.get(name, name): table for name, table in tables.items()}
+        parts = {SPLITS.get(name, name): table for name, table in tables.items()}
         return _merge("a saved dataset", {name: _of_table(table, left_out) for name, table in parts.items()})
     inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    named = {_SPLITS[p.stem.lower()]: p for p in inside if p.stem.lower() in _SPLITS}
+    named = {SPLITS[p.stem.lower()]: p for p in inside if p.stem.lower() in SPLITS}
     if "train" in named:
         parts_read = {split: read(part) for split, part in named.items()}
         left_out += [each for _, more in parts_read.values() for each in more]

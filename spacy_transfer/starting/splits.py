@@ -35,7 +35,9 @@ def split(rows: Sequence[Row], given: Split, seed: int) -> tuple[Split, int, int
     for i, name in zip(free, where, strict=True):
         parts.setdefault(name, []).append(rows[i])
     if not all(parts.get(name) for name in ("train", "dev", "test")):
-        raise ValueError(Errors.T992.format(count=len(rows), least=LEAST))
+        counts = Counter(strata(rows))
+        rare = sum(count < 3 for count in counts.values())
+        raise ValueError(Errors.T992.format(count=len(rows), least=LEAST, rare=rare, kinds=len(counts)))
     return parts, near, len(parts["leaked"])
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..errors import Errors
 from ..extras import import_extra
-from .labelled_rows import Table
+from .labelled_rows import SPLITS, Table
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON = {".jsonl", ".ndjson", ".json"}
@@ -19,19 +19,17 @@ _BROKEN = ("Ã©", "Ã¨", "Ã¤", "Ã¶", "Ã¼", "â€™", "â€œ", "Â ",
 _KNOWN_HEADERS = {"text", "label", "content", "sentence", "category", "class", "target", "score", "tag", "intent"}
 
 
-def read_table(path: Path) -> Table:
+def read_tables(path: Path) -> dict[str, Table]:
     """Read a file by its suffix.
 
+    RETURNS (Dict[str, Table]): By split: "train" alone, except for JSON with a list of objects for each split.
     RAISES (ValueError): When it is damaged or empty. (ImportError): When a library for it is missing.
     """
     suffix = path.suffix.lower()
-    if suffix in DELIMITED:
-        return _delimited(path)
     if suffix in JSON:
         return _json(path)
-    if suffix == ".parquet":
-        return _parquet(path)
-    return _excel(path)
+    read = _delimited if suffix in DELIMITED else _parquet if suffix == ".parquet" else _excel
+    return {"train": read(path)}
 
 
 def decode(path: Path) -> tuple[str, list[str]]:
@@ -60,10 +58,42 @@ def _delimited(path: Path) -> Table:
         delimiter = max(";\t|", key=first.count) if any(sign in first for sign in ";\t|") else ","
         notes.append(f"the columns are separated by {delimiter!r}")
     csv.field_size_limit(2**31 - 1)
-    quoting: Literal[0, 3] = (
-        csv.QUOTE_NONE if delimiter == "\t" and '"' not in first and sample.count('"') % 2 else csv.QUOTE_MINIMAL
-    )
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    try:
+        cells, lines = _cells(text, delimiter, csv.QUOTE_MINIMAL)
+    except csv.Error as error:
+        # Many tables with tabs are written without any quoting.
+        if delimiter != "\t":
+            said = f"{error}. A cell that begins with a quotation mark ends with one, and doubles those inside"
+            raise ValueError(Errors.T983.format(path=path, error=said)) from error
+        cells, lines = _cells(text, delimiter, csv.QUOTE_NONE)
+        notes.append(f"quotation marks are letters like others: as such, {error}")
+    if not cells:
+        raise ValueError(Errors.T983.format(path=path, error="it is empty"))
+    header, cells, lines = _header(cells, lines, notes)
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(Errors.T983.format(path=path, error=f"two columns are called {twice!r}"))
+    rows = list(zip(cells, lines, strict=True))
+    for how, odd in {
+        f"more than {len(header)} columns, and are left out": [line for row, line in rows if len(row) > len(header)],
+        f"fewer than {len(header)} columns": [line for row, line in rows if len(row) < len(header)],
+    }.items():
+        if odd:
+            notes.append(f"{len(odd)} lines have {how} (the first: line {odd[0]})")
+    kept = [(row, line) for row, line in rows if len(row) <= len(header)]
+    if not kept:
+        raise ValueError(Errors.T983.format(path=path, error=f"no line has {len(header)} columns, as the first one"))
+    records = [dict(zip(header, [*row, *[""] * (len(header) - len(row))], strict=True)) for row, _ in kept]
+    return Table(path.name, records, [f"line {line}" for _, line in kept], notes)
+
+
+def _cells(text: str, delimiter: str, quoting: Literal[0, 3]) -> tuple[list[list[str]], list[int]]:
+    """Without `strict`, a quotation mark that is a letter takes all lines up to the next one into its cell.
+
+    RETURNS (Tuple[List[List[str]], List[int]]): Cells of the lines that are not empty, and where each ends.
+    RAISES (csv.Error): When quotation marks are not closed.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     cells, lines = list[list[str]](), list[int]()
     try:
         for row in reader:
@@ -71,15 +101,8 @@ def _delimited(path: Path) -> Table:
                 cells.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise ValueError(Errors.T983.format(path=path, error=f"line {reader.line_num}: {error}")) from error
-    if not cells:
-        raise ValueError(Errors.T983.format(path=path, error="it is empty"))
-    header, cells, lines = _header(cells, lines, notes)
-    ragged = [line for row, line in zip(cells, lines, strict=True) if len(row) != len(header)]
-    if ragged:
-        notes.append(f"{len(ragged)} lines do not have {len(header)} columns (the first: line {ragged[0]})")
-    records = [dict(zip(header, [*row, *[""] * len(header)][: len(header)], strict=True)) for row in cells]
-    return Table(path.name, records, [f"line {line}" for line in lines], notes)
+        raise csv.Error(f"line {reader.line_num}: {error}") from error
+    return cells, lines
 
 
 def _header(cells: list[list[str]], lines: list[int], notes: list[str]) -> tuple[list[str], list[list[str]], list[int]]:
@@ -94,17 +117,16 @@ def _header(cells: list[list[str]], lines: list[int], notes: list[str]) -> tuple
     return [name or f"column{i}" for i, name in enumerate(first, start=1)], cells[1:], lines[1:]
 
 
-def _json(path: Path) -> Table:
+def _json(path: Path) -> dict[str, Table]:
     text, notes = decode(path)
     try:
         whole = json.loads(text)
     except json.JSONDecodeError:
         whole = None
     if isinstance(whole, list):
-        return _records(path, whole, "object", notes)
+        return {"train": _records(path, whole, "object", notes)}
     if isinstance(whole, dict):
-        lists = [value for value in whole.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        return _records(path, max(lists, key=len) if lists else [whole], "object", notes)
+        return _lists(path, whole, notes)
     records = list[Any]()
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -112,7 +134,26 @@ def _json(path: Path) -> Table:
                 records.append(json.loads(line))
             except json.JSONDecodeError as error:
                 raise ValueError(Errors.T983.format(path=path, error=f"line {number} is no JSON: {error}")) from error
-    return _records(path, records, "line", notes)
+    return {"train": _records(path, records, "line", notes)}
+
+
+def _lists(path: Path, whole: dict[str, Any], notes: list[str]) -> dict[str, Table]:
+    """The lists of objects in an object: all, where they are called like splits; else the longest."""
+    lists = {
+        name: value
+        for name, value in whole.items()
+        if isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
+    }
+    splits = {SPLITS[name.lower()]: value for name, value in lists.items() if name.lower() in SPLITS}
+    if "train" in splits:
+        return {name: _records(path, value, f"{name} object", []) for name, value in splits.items()}
+    if not lists:
+        return {"train": _records(path, [whole], "object", notes)}
+    longest = max(lists, key=lambda name: len(lists[name]))
+    others = [f"{name!r} ({len(value)} objects)" for name, value in lists.items() if name != longest]
+    if others:
+        notes.append(f"of its lists {longest!r} is read, and not {', '.join(others)}")
+    return {"train": _records(path, lists[longest], "object", notes)}
 
 
 def _records(path: Path, records: list[Any], unit: str, notes: list[str]) -> Table:
@@ -139,7 +180,7 @@ def _excel(path: Path) -> Table:
         frame = pandas.read_excel(path)
     except ImportError as error:
         raise ImportError(Errors.T984.format(kind="Excel", packages="pandas openpyxl")) from error
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # Each library that reads Excel files has its own.
         raise ValueError(Errors.T983.format(path=path, error=error)) from error
     frame = frame.astype(object).where(frame.notna(), None)
     records = [{str(key): value for key, value in record.items()} for record in frame.to_dict("records")]

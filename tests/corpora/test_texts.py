@@ -67,3 +67,18 @@ def test_errors(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"txt": "first"}\n')
     with pytest.raises(ValueError, match=r"T552.*line 1"):
         read(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("name", ["a.ndjson", "b.JSONL", "c.Jsonl.GZ"])
+def test_names_of_json_lines(tmp_path, name):
+    data = b'{"text": "one"}\n'
+    (tmp_path / name).write_bytes(gzip.compress(data, mtime=0) if name.endswith("GZ") else data)
+    assert read(tmp_path / name) == ["one"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "b.TSV", "c.json", "d.parquet", "e.csv.gz"])
+def test_tables_are_no_raw_texts(tmp_path, name):
+    """Their lines were read as texts, so that test texts in a table were not kept out of training."""
+    (tmp_path / name).write_bytes(b"id,text\n1,one\n")
+    with pytest.raises(ValueError, match=rf"T565.*corpora\.train.*{name}.*jsonl"):
+        read(tmp_path / name)

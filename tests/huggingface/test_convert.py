@@ -406,3 +406,20 @@ def test_which_component(bert, tiny_bert, tmp_path):
     with pytest.raises(ValueError, match="T394"):
         to_hf(alone, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_temperature_goes_into_the_last_layer(tiny_bert, tmp_path):
+    nlp = own_pipeline(tiny_bert)
+    nlp.get_pipe("transfer_textcat").model.attrs["temperature"] = 2.5
+    to_hf(nlp, tmp_path / "out", "transfer_textcat")
+    texts = ["the cat", "a dog sings."]
+    shares = torch.softmax(torch.from_numpy(their_logits(tmp_path / "out", texts)), dim=1).numpy()
+    for doc, own in zip(nlp.pipe(texts), shares, strict=True):
+        assert list(doc.cats.values()) == pytest.approx(own, abs=1e-5)
+
+
+def test_thresholds_are_named(tiny_bert, tmp_path):
+    nlp = own_pipeline(tiny_bert)
+    nlp.get_pipe("transfer_textcat").cfg["thresholds"] = {"a": 0.3}
+    with pytest.warns(UserWarning, match="W381.*thresholds"):
+        to_hf(nlp, tmp_path / "out", "transfer_textcat")

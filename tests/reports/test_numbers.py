@@ -127,3 +127,11 @@ def test_score_within_a_group():
     own = numpy.array([1, 4, 5])
     part = within(micro(COUNTS), own, 12)
     assert part(numpy.array([1, 2, 0])) == pytest.approx(slow_f1([1, 4, 4]))
+
+
+@pytest.mark.parametrize(("right", "low", "high"), [(1.0, 0.8843, 1.0), (0.0, 0.0, 0.1157)])
+def test_the_interval_of_all_or_none(right, low, high):
+    """Of 30 of 30: draws of the same docs are all alike, and an interval without width would say that it is certain."""
+    hits = numpy.full(30, right)
+    score = with_interval("accuracy", share(hits, numpy.ones(30)), 30, resamples=20)
+    assert (score.value, score.low, score.high) == (right, pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))

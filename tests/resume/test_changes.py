@@ -1,6 +1,6 @@
 """What has changed since a checkpoint was written."""
 
-from spacy_transfer.resume.changes import as_lines, differences, environment, flat
+from spacy_transfer.resume.changes import as_lines, differences, environment, flat, schedules
 
 
 def test_differences_are_named_by_their_keys():
@@ -25,3 +25,18 @@ def test_many_changes_are_cut():
 def test_versions_are_known():
     found = environment()
     assert found["spacy"] and found["device"] in ("numpy", "apple", "mps", "cupy") and found["format"] == 1
+
+
+def test_schedules_that_end_with_the_training():
+    def config(max_steps, total, other):
+        rates = {"learn_rate": {"total_steps": total}, "other": {"total_steps": other}}
+        return flat({"training": {"max_steps": max_steps, "optimizer": rates}})
+
+    saved = config(10, 10, 7)
+    key = "training.optimizer.learn_rate.total_steps"
+    assert schedules(saved, config(20, 20, 7)) == [key] and differences(saved, config(20, 20, 7)) == []
+    # A number of its own is another schedule.
+    assert schedules(saved, config(20, 15, 7)) == [] and differences(saved, config(20, 15, 7)) == [
+        f"{key} was 10, is 15"
+    ]
+    assert differences(saved, config(10, 12, 7)) == [f"{key} was 10, is 12"]

@@ -1,6 +1,7 @@
 """A checksum of examples: the same in every process, another one for every change of words or annotation."""
 
 import pytest
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_transfer.corpora.example_info import note_origin
@@ -37,3 +38,17 @@ def test_words_spaces_order_and_corpora(nlp):
     note_origin(example.reference, "corpus", ["tagger"])
     found.add([example])
     assert found.value() != digest(nlp, ("a b", {}))
+
+
+def test_values_of_extensions(nlp):
+    """A regressor learns from them."""
+    if not Doc.has_extension("digest_score"):
+        Doc.set_extension("digest_score", default=None)
+    found = []
+    for score in (1.0, 2.0, 1.0):
+        example = Example.from_dict(nlp.make_doc("a b"), {})
+        example.reference._.digest_score = score
+        one = ExamplesDigest()
+        one.add([example])
+        found.append(one.value())
+    assert found[0] == found[2] != found[1] and found[1] != digest(nlp, ("a b", {}))

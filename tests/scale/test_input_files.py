@@ -70,3 +70,26 @@ def test_the_floor_loads_light():
     code = "import sys, spacy_transfer.scale.engine_ray; print({'ray', 'pyarrow', 'pandas'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("A.CSV", "csv"), ("a.JSONL.GZ", "jsonl"), ("b.NdJson", "jsonl"), ("c.md", "text")]
+)
+def test_names_in_capitals(tmp_path, name, kind):
+    (tmp_path / name).write_text("")
+    assert find_files(str(tmp_path))[0].kind == kind
+
+
+@pytest.mark.parametrize("name", ["a.json", "b.XLSX", "c.json.gz"])
+def test_files_that_are_no_texts(tmp_path, name):
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(ValueError, match=f"T960.*{name}.*jsonl"):
+        find_files(str(tmp_path))
+
+
+def test_a_link_to_a_folder(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "other", target_is_directory=True)
+    with pytest.raises(ValueError, match="T960.*link to a folder"):
+        find_files(str(tmp_path / "in"))

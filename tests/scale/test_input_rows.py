@@ -119,3 +119,27 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(ImportError, match=r"\[T964\].*parquet"):
         rows(file)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("second", ["x", '"x y'])
+def test_a_quotation_mark_that_is_a_letter_swallows_no_rows(tmp_path, kind, second):
+    """Whether no other one follows, or one that seems to close the first."""
+    sign = "\t" if kind == "tsv" else ","
+    path = tmp_path / f"in.{kind}"
+    path.write_text("\n".join(f"{text}{sign}k" for text in ["text", "a", '"b c', "d", second, "e"]))
+    with pytest.raises(ValueError, match="T963.*row 2.*quotation mark"):
+        rows(find_files(str(path))[0])
+
+
+def test_two_columns_of_one_name(tmp_path):
+    (tmp_path / "in.csv").write_text("text,text,b\n1,2,3\n")
+    with pytest.raises(ValueError, match="T963.*two columns are called 'text'"):
+        rows(find_files(str(tmp_path / "in.csv"))[0])
+    assert rows(find_files(str(tmp_path / "in.csv"))[0], fields=Fields("b"))[0].text == "3"
+
+
+def test_an_empty_id_is_none(tmp_path):
+    (tmp_path / "in.csv").write_text("id,text\n,one\n,two\nx,three\n")
+    found = rows(find_files(str(tmp_path / "in.csv"))[0])
+    assert [(row.id, row.has_id) for row in found] == [("in.csv:1", False), ("in.csv:2", False), ("x", True)]

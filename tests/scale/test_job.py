@@ -120,3 +120,12 @@ def test_errors_of_shards_that_are_there(given):
     job.shard(2).touch()
     assert job.gather_errors() == 2
     assert (given / "out" / "errors.jsonl").read_text() == '{"id": 0}\n{"id": 2}\n'
+
+
+def test_a_given_id_that_another_row_gets(given):
+    """Rows without an id have one that is made of file and number."""
+    (given / "in" / "z.jsonl").write_text('{"text": "a", "id": "z.jsonl:2"}\n{"text": "b"}\n')
+    with pytest.raises(ValueError, match=r"\[T971\].*'z.jsonl:2': z.jsonl:1 and z.jsonl:2"):
+        begin(given)
+    (given / "in" / "z.jsonl").write_text('{"text": "a", "id": "z.jsonl:2"}\n{"text": "b", "id": "x"}\n')
+    assert begin(given).shards

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 
 import pytest
 from spacy.tokens import DocBin
@@ -92,3 +93,9 @@ def test_parquet_needs_pyarrow(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"\[T964\] --format parquet"):
         check_parquet("--format parquet")
+
+
+def test_numbers_that_json_lacks():
+    record = {"a": math.nan, "b": [1.5, math.inf, {"c": -math.inf}], "d": "NaN"}
+    assert json.loads(as_line(record)) == {"a": None, "b": [1.5, None, {"c": None}], "d": "NaN"}
+    assert b"NaN," not in as_line(record)

@@ -33,7 +33,7 @@ def test_rows_that_break_are_written_and_the_rest_goes_on(job):
     assert [worker(number) for number in range(3)] == [1, 1, 0] and sum(done) == 60
     assert job.gather_errors() == 2
     errors = read_jsonl(job.folder, "errors.jsonl")
-    assert [(row["id"], row["text"]) for row in errors] == [("in.jsonl:8", ""), ("bad", BROKEN)]
+    assert [(row["id"], row["text"]) for row in errors] == [("in.jsonl:8", None), ("bad", BROKEN)]
     assert "no such text" in errors[1]["error"] and errors[1]["meta"] == {"k": 1}
     rows = read_jsonl(job.folder)
     assert [row["id"] for row in rows] == [f"r{i}" for i in range(60) if i not in (7, 40)]

@@ -22,6 +22,8 @@ LONG = ["the film was long and dull", "what a fine evening it was", "no", "we la
         ({"id": list("1234"), "words": LONG, "kind": list("abab")}, "words", "kind", "textcat"),
         ({"Review": LONG, "Stars": [1, 5, 3, 4]}, "Review", "Stars", "textcat"),
         ({"text": LONG, "score": ["0.5", "1.25", "3", "4"]}, "text", "score", "regression"),
+        ({"text": LONG * 8, "score": ["n/a", *(0.5 + i for i in range(30)), "-"]}, "text", "score", "regression"),
+        ({"text": LONG, "label": [float("inf"), 1, 2, 3]}, "text", "label", "textcat"),
         ({"text": LONG, "labels": [["a"], ["a", "b"], [], ["b"]]}, "text", "labels", "multilabel"),
         ({"text": LONG, "label": ["a|b", "a", "b|a", "b"]}, "text", "label", "multilabel"),
         ({"text": LONG, "toxic": [0, 1, 0, 1], "rude": [1, 1, 0, 0]}, "text", "toxic,rude", "multilabel"),
@@ -58,6 +60,10 @@ def test_rows():
     numbered = table(text=LONG, label=[0, 1, 1, 0])
     numbered.classes = {"label": ["bad", "good"]}
     assert [row.labels for row in to_rows(numbered, guess(numbered))] == [("bad",), ("good",), ("good",), ("bad",)]
+    hidden = table(text=LONG, label=[0, -1, 1, 0])
+    hidden.classes = numbered.classes
+    rows = list(to_rows(hidden, guess(hidden)))
+    assert [(row.labels, row.is_annotated) for row in rows][:2] == [(("bad",), True), ((), False)]
 
 
 def test_what_cannot_be():
@@ -65,6 +71,8 @@ def test_what_cannot_be():
         guess(table(text=LONG, label=list("abab")), label="labels")
     with pytest.raises(ValueError, match="T985.*--label"):
         guess(table(text=LONG, a=["k", "l", "m", "n"], b=["q", "r", "s", "t"]))
+    scores = table(text=LONG, score=["1.5", "n/a", "", "4"])
+    assert [row.score for row in to_rows(scores, guess(scores, task="regression"))] == [1.5, None, None, 4.0]
     odd = table(text=LONG, label=["1", "2", "x", "4"])
     with pytest.raises(ValueError, match="T987.*line 4.*'x'"):
         list(to_rows(odd, guess(odd, task="regression")))

@@ -154,6 +154,8 @@ def annotate(
     if output_format == "parquet":
         check_parquet("--format parquet")
     files = find_files(source)
+    if Path(source).is_dir() and Path(source).resolve() in (output_path.resolve(), *output_path.resolve().parents):
+        raise ValueError(Errors.T956.format(folder=output_path, source=source))
     nlp = load_pipeline(pipeline, options)
     chosen = choose_columns(nlp, columns or [], docs=output_format == "spacy")
     settings = Settings(output_format, chosen, Fields(text_field, id_field), shard_size)

@@ -49,7 +49,7 @@ def speed_up_cli(
     """
     prepare(code_path, -1)
     log_info()
-    check_output(output_path)
+    check_output(output_path, pipeline)
     report = _speed_up(
         pipeline,
         data_path,

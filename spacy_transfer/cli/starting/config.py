@@ -93,6 +93,17 @@ def config_text(
         one_of("--head", head, HEADS),
         one_of("--context", context, CONTEXTS),
         lang,
+        window=_window(source) if backbone and found == "transformer" else 128,
         pairs=pairs,
     )
     return make_config(recipe).to_str()
+
+
+def _window(source: str) -> int:
+    """RETURNS (int): As many word pieces as the encoder can read; 128 for one that is not on this machine."""
+    from ...starting.choice import longest_window
+
+    try:
+        return longest_window(source)
+    except (ValueError, OSError):
+        return 128

@@ -1,5 +1,6 @@
 """`python -m spacy transfer init DATA [OUT]`: from labelled data to a project that trains, reports and packages."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -131,9 +132,11 @@ def _blank(lang: str) -> "Language":
     import spacy
 
     try:
-        return spacy.blank(lang)
+        nlp = spacy.blank(lang)
     except ImportError as error:
         raise ValueError(Errors.T995.format(lang=lang, error=" ".join(str(error).split()))) from error
+    nlp.max_length = sys.maxsize  # spaCy's bound is for its parser and entities, which are not here.
+    return nlp
 
 
 def _gpu(use_gpu: int | None) -> int:

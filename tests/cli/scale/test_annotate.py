@@ -115,3 +115,24 @@ def test_the_same_command_goes_on_after_it_was_killed(places):
     subprocess.run([*map(str, command)], check=True, capture_output=True)
     assert [row["id"] for row in read_jsonl(out)] == [f"r{i}" for i in range(30)]
     assert all(path.read_bytes() == data for path, data in done.items())
+
+
+def test_broken_rows_stay_broken(places):
+    """What had no text is no empty text when errors.jsonl is annotated."""
+    (places / "mixed.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
+    assert call(places, source="mixed.jsonl")[0] == 0
+    (broken,) = read_jsonl(places / "out", "errors.jsonl")
+    assert broken["text"] is None
+    (places / "again.jsonl").write_text((places / "out" / "errors.jsonl").read_text())
+    (places / "out").rename(places / "before")
+    code, printed = call(places, source="again.jsonl")
+    assert code == 1 and "[T963]" in printed
+
+
+def test_the_output_is_no_input(places):
+    (places / "folder").mkdir()
+    (places / "in.jsonl").rename(places / "folder" / "in.jsonl")
+    command = ["transfer", "annotate", places / "model", places / "folder", places / "folder" / "sub" / "out"]
+    result = CliRunner().invoke(app, [*map(str, command)])
+    assert result.exit_code == 1 and "T956" in result.output
+    assert [path.name for path in (places / "folder").iterdir()] == ["in.jsonl"]

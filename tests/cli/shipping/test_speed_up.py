@@ -79,3 +79,10 @@ def test_where_nothing_is_faster_nothing_is_written(places, tmp_path, monkeypatc
     monkeypatch.setattr(ways, "words_per_second", lambda pipelines, texts, rounds: dict.fromkeys(pipelines, 1.0))
     result = run(places, tmp_path / "out", "--ways", "onnx-fp32")
     assert result.exit_code == 1 and "T276" in result.output and not list(tmp_path.iterdir())
+
+
+def test_the_pipeline_is_not_replaced(places):
+    before = (places / "model" / "config.cfg").read_bytes()
+    result = run(places, places / "model")
+    assert result.exit_code == 1 and "T706" in result.output
+    assert (places / "model" / "config.cfg").read_bytes() == before
