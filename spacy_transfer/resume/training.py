@@ -8,7 +8,6 @@ gives the scores of the log, and nothing is written. At the end of the last step
 import logging
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -184,7 +183,7 @@ class Training:
         changes = differences(saved["environment"], self._environment) + differences(saved["config"], self._flat)
         moved = schedules(saved["config"], self._flat)
         if moved:
-            warnings.warn(Warnings.W943.format(keys=", ".join(moved), now=max_steps), stacklevel=2)
+            logger.warning(Warnings.W943.format(keys=", ".join(moved), now=max_steps))
         if self._is_seeded and self._keeper is not None:
             now = self._keeper.unchanged
             others = [name for name, digest in values["unchanged"].items() if now.get(name) != digest]

@@ -104,6 +104,22 @@ def test_steps_may_be_added_and_the_log_is_whole(killed):
     assert contents(output) == before and not _trainings.keys() - {max(_trainings, default=0)}
 
 
+def test_schedules_that_end_with_the_training_may_move(encoder, tmp_path, caplog):
+    """As all ready configs have them: total_steps = ${training.max_steps}."""
+    given = {"training.max_steps": 9, "training.optimizer.learn_rate.total_steps": "${training.max_steps}"}
+    config = write_config(tmp_path, "lpft", encoder, **given)
+    assert run(config, tmp_path / "out", kill_after=8) == -signal.SIGKILL
+    nlp = train_more(config, tmp_path / "out", 12)
+    assert "W943" in caplog.text and "training.optimizer.learn_rate.total_steps" in caplog.text
+    assert nlp.config["training"]["optimizer"]["learn_rate"]["total_steps"] == "${training.max_steps}"
+
+
+def train_more(config, output, max_steps):
+    """RETURNS (Language): model-last after the same command with more steps."""
+    train(config, output, overrides={"training.max_steps": max_steps})
+    return spacy.load(output / "model-last")
+
+
 def test_what_changed_is_named_and_refused(killed, encoder, caplog):
     config, output = killed
     before = contents(output)
