@@ -1024,7 +1024,10 @@ class Errors(metaclass=_Coded):
         "There is nothing to report on: nlp.pipeline = {pipeline} has no component that sets doc.cats, doc.ents or "
         "token.tag, and no 'transfer_regressor'."
     )
-    T732 = "There is not one text in the data. Give a .spacy file of annotated docs."
+    T732 = (
+        "There is not one text in the data. Give a .spacy file of annotated docs. `transfer init` makes some of .csv, "
+        ".jsonl and other files."
+    )
     T733 = (
         "The data have no gold annotation for any of {heads}: no category that a classifier knows, no entities, no "
         "tags, no numbers where a regressor looks for them. Give data that are annotated for one of them."
@@ -1524,6 +1527,15 @@ class Errors(metaclass=_Coded):
         "them in initialize.components.{name}.labels."
     )
     T956 = "OUT {folder} is inside DATA {source}: the next call would read its own shards. Give a folder outside of it."
+    T957 = (
+        "{name}: the column {column!r} holds {found}, which is no label. Name another column: --label COLUMN. Entities "
+        'are read from {{"text": "...", "entities": [{{"start": 0, "end": 5, "label": "NAME"}}]}}: characters, the end '
+        "not included."
+    )
+    T958 = (
+        "{path} has a project of `transfer init`. To write data/, config.cfg, project.yml and README.md anew: --force. "
+        "Or name another folder: transfer init DATA OUT"
+    )
     T960 = "DATA {source} cannot be read: {error}. Give a file, a folder, or an address that fsspec opens."
     T961 = "DATA {file} has vanished since the job began. Put it back, and run the same command: what is done stays."
     T962 = (

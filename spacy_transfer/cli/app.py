@@ -25,8 +25,8 @@ SCRIPT = "spacy-transfer"
 
 transfer_cli = typer.Typer(
     name="transfer",
-    help="Transfer learning: fit, tune and report on pipelines with pretrained encoders. Exit codes: 0 done, 1 failed, "
-    "2 wrong usage.",
+    help="Transfer learning: fit, tune and report on pipelines with pretrained encoders. Begin with a file of labelled "
+    "rows: python -m spacy transfer init reviews.csv. Exit codes: 0 done, 1 failed, 2 wrong usage.",
     no_args_is_help=True,
     rich_markup_mode=None,  # As spaCy's own, so that both names print the same help.
     pretty_exceptions_enable=False,

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .labelled_rows import Found, Record, Row, SpanOf, Table
+from .labelled_rows import TEXTS, Found, Record, Row, SpanOf, Table
 
 LeftOut = tuple[Row, str]
+_SPANS = ("label", "labels", "entities", "ents", "spans")
+"""Keys of lists of spans."""
 _TOKENS, _TAGS = ("tokens", "words"), ("ner_tags", "tags", "ner", "pos_tags", "upos", "pos", "labels", "label")
 
 
@@ -91,15 +93,16 @@ def _prodigy(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
             left_out.append((row, f"its answer is {answer!r}"))
 
 
-def _is_doccano(record: Record) -> bool:
-    return any(_spans_of(record, key) is not None for key in ("label", "labels", "entities"))
+def _has_spans(record: Record) -> bool:
+    return any(_spans_of(record, key) is not None for key in _SPANS)
 
 
-def _doccano(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
+def _texts_with_spans(table: Table, left_out: list[LeftOut]) -> Iterator[Row]:
+    """As doccano writes them, spaCy's `Doc.to_json`, and others."""
     for place, record in zip(table.places, table.records, strict=True):
-        text = record.get("text", record.get("data", ""))
-        spans = [span for key in ("label", "labels", "entities") for span in _spans_of(record, key) or ()]
-        yield Row(place, str(text), spans=tuple(spans))
+        text = next((record[key] for key in (*TEXTS, "data") if isinstance(record.get(key), str)), "")
+        spans = [span for key in _SPANS for span in _spans_of(record, key) or ()]
+        yield Row(place, text, spans=tuple(spans))
 
 
 def _spans_of(record: Record, key: str) -> list[SpanOf] | None:
@@ -122,7 +125,7 @@ def _span(each: Any) -> SpanOf | None:
     if isinstance(each, dict):
         start = each.get("start", each.get("start_offset"))
         end = each.get("end", each.get("end_offset"))
-        label = each.get("label", each.get("labels"))
+        label = next((each[key] for key in ("label", "labels", "type", "tag", "entity_group") if key in each), None)
         label = label[0] if isinstance(label, list) and label else label
         if isinstance(start, int) and isinstance(end, int) and label is not None:
             return start, end, str(label)
@@ -183,5 +186,5 @@ _KINDS = (
     ("a Label Studio export", _is_label_studio, _label_studio),
     ("a list of tokens with tags", lambda record: _pairs(record) is not None, _tokens),
     ("a Prodigy export", _is_prodigy, _prodigy),
-    ("a doccano export", _is_doccano, _doccano),
+    ("texts with spans", _has_spans, _texts_with_spans),
 )

@@ -9,12 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..errors import Errors
-from .labelled_rows import Record, Row, Table
+from .labelled_rows import TEXTS, Record, Row, Table
 
-TEXTS = (
-    *("text", "sentence", "content", "review", "body", "document", "message", "tweet", "comment", "article"),
-    *("utterance", "query", "question", "title"),
-)
 LABELS = (
     *("label", "labels", "category", "categories", "class", "target", "intent", "sentiment", "topic", "tag", "tags"),
     *("stars", "rating", "score", "y"),
@@ -58,6 +54,7 @@ def guess(table: Table, text: str | None = None, label: str | None = None, task:
     if len(labels) > 1:
         return Columns(texts, labels, "multilabel")
     values = [value for record in table.records if not _is_empty(value := record.get(labels[0]))]
+    _check_labels(table, labels[0], values)
     separator = _separator(values, is_given=task == "multilabel") if task in (None, "multilabel", "pair") else ""
     found = task if task not in (None, "pair") else _guess_task(values, separator, labels[0], table)
     return Columns(texts, labels, str(found), separator if found == "multilabel" else "")
@@ -82,6 +79,14 @@ def to_rows(table: Table, columns: Columns) -> Iterator[Row]:
             labels = tuple(_labels(cells[0], columns.separator, names))
             is_list = columns.task == "multilabel" and cells[0] is not None
             yield Row(place, text, labels, is_annotated=bool(labels) or is_list)
+
+
+def _check_labels(table: Table, column: str, values: Sequence[Any]) -> None:
+    """RAISES (ValueError): When an object stands where a label should."""
+    for value in values:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict | list):
+                raise ValueError(Errors.T957.format(name=table.name, column=column, found=str(each)[:60]))
 
 
 def _named(table: Table, names: str | None, option: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Faults of labelled rows: their kinds, their counts, and what was done. Nothing is dropped without a word."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from statistics import median
 
 from .annotation_exports import LeftOut
@@ -10,6 +11,8 @@ from .labelled_rows import Row, SpanOf
 from .near_duplicates import normalised
 
 RARE = 3
+_ALIKE = 0.8
+"""Least likeness of a typing error, as difflib counts it."""
 _SHOWN = 3
 Line = tuple[str, str, str]
 """What was found, how often, what was done."""
@@ -28,9 +31,12 @@ class Findings:
     left_out: list[LeftOut] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
-    def leave_out(self, what: str, rows: Iterable[Row], reason: str) -> None:
-        """Leave rows out, for one reason."""
-        gone = [(row, reason) for row in rows]
+    def leave_out(self, what: str, rows: Iterable[Row], reason: str | Callable[[Row], str]) -> None:
+        """Leave rows out.
+
+        reason (Union[str, Callable[[Row], str]]): The reason, or what says it of a row.
+        """
+        gone = [(row, reason if isinstance(reason, str) else reason(row)) for row in rows]
         self.left_out += gone
         if gone:
             self.lines.append((what, f"{len(gone)} ({places(row for row, _ in gone)})", "left out"))
@@ -89,6 +95,7 @@ def _without_duplicates(rows: Sequence[Row], found: Findings, task: str) -> list
     for row in rows:
         same[normalised(row.text)].append(row)
     kept, again, conflict, outvoted = set[int](), list[Row](), list[Row](), list[Row]()
+    first = dict[int, str]()
     for group in same.values():
         counts = Counter(_answer(row, task) for row in group)
         (best, most), *others = counts.most_common()
@@ -98,8 +105,9 @@ def _without_duplicates(rows: Sequence[Row], found: Findings, task: str) -> list
         right = [row for row in group if _answer(row, task) == best]
         kept.add(id(right[0]))
         again += right[1:]
+        first |= {id(row): right[0].place for row in right[1:]}
         outvoted += [row for row in group if _answer(row, task) != best]
-    found.leave_out("duplicates (case and punctuation aside)", again, "a duplicate of another row")
+    found.leave_out("duplicates (case and punctuation aside)", again, lambda row: f"a duplicate of {first[id(row)]}")
     found.leave_out("conflicting labels, outvoted", outvoted, "most rows with this text have another label")
     found.leave_out("conflicting labels, no majority", conflict, "rows with this text have different labels")
     return [row for row in rows if id(row) in kept]
@@ -148,6 +156,25 @@ def rare_labels(counts: Counter[str]) -> list[Line]:
         return []
     shown = ", ".join(f"{label} {counts[label]}" for label in rare[:5]) + (", ..." if len(rare) > 5 else "")
     return [(f"labels with less than {RARE} examples", f"{len(rare)} ({shown})", "kept: they are hardly learned")]
+
+
+def similar_labels(counts: Counter[str]) -> list[Line]:
+    """RETURNS (List[Tuple[str, str, str]]): A line on rare labels that may be other labels with a typing error, or in
+    other letters."""
+    by_letters, pairs = defaultdict[str, list[str]](list), list[str]()
+    for label, _ in counts.most_common():
+        same = by_letters["".join(filter(str.isalnum, label.lower()))]
+        pairs += [f"{label!r} and {same[0]!r}"] if same else []
+        same.append(label)
+    usual = [label for label, count in counts.items() if count >= RARE]
+    for label, count in counts.items():
+        near = get_close_matches(label.lower(), [each.lower() for each in usual], n=1, cutoff=_ALIKE)
+        if count < RARE and near and near[0] != label.lower():
+            pairs.append(f"{label!r} and {next(each for each in usual if each.lower() == near[0])!r}")
+    if not pairs:
+        return []
+    shown = ", ".join(pairs[:_SHOWN]) + (", ..." if len(pairs) > _SHOWN else "")
+    return [("labels that look alike", f"{len(pairs)} ({shown})", "kept: where they are one, mend the file")]
 
 
 def lengths(counts: Sequence[int]) -> str:

@@ -6,6 +6,11 @@ from typing import Any
 
 Record = Mapping[str, Any]
 """A row of a table, or an object of JSON."""
+TEXTS = (
+    *("text", "sentence", "content", "review", "body", "document", "message", "tweet", "comment", "article"),
+    *("utterance", "query", "question", "title"),
+)
+"""Usual names of the column of texts, the most usual first."""
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev"}
 SPLITS |= {"test": "test", "testing": "test"}
 """Usual names of splits, and ours."""

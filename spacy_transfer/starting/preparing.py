@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 
 from ..errors import Errors
 from .annotation_exports import LeftOut
-from .findings import Line, examine, label_counts, lengths, places, rare_labels
+from .findings import Line, examine, label_counts, lengths, places, rare_labels, similar_labels
 from .labelled_rows import Row
 from .make_docs import Moved, to_docs
 from .reading import read, rows_of
@@ -69,7 +69,7 @@ def prepare(nlp: Language, given: Given) -> Prepared:
     counts = label_counts(everything, found.task)
     if found.task != "regression" and len(counts) < (2 if found.task == "textcat" else 1):
         raise ValueError(Errors.T996.format(path=given.data, labels=", ".join(counts) or "none", task=found.task))
-    found.lines += rare_labels(counts)
+    found.lines += [*rare_labels(counts), *(similar_labels(counts) if found.task != "tagger" else [])]
     n_test = len(found.rows["test"])
     if n_test < FEW_TEST:
         found.lines.append(("few test texts", str(n_test), "their score says little: label more, or give --test"))

@@ -180,9 +180,15 @@ class Project:
     gpu_id: int
 
 
-def check_out(folder: Path) -> None:
-    """RAISES (ValueError): When a folder holds something that this command has not written."""
+def check_out(folder: Path, *, is_forced: bool = False) -> None:
+    """RAISES (ValueError): When a folder holds something that this command has not written; or that it has, and that
+    somebody may have changed since.
+
+    is_forced (bool): A project of this command may be written anew.
+    """
     marked = folder / "project.yml"
+    if _is_ours(marked) and not is_forced:
+        raise ValueError(Errors.T958.format(path=folder))
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not _is_ours(marked)):
         raise ValueError(Errors.T994.format(path=folder))
 

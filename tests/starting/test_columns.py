@@ -76,3 +76,9 @@ def test_what_cannot_be():
     odd = table(text=LONG, label=["1", "2", "x", "4"])
     with pytest.raises(ValueError, match="T987.*line 4.*'x'"):
         list(to_rows(odd, guess(odd, task="regression")))
+
+
+@pytest.mark.parametrize("cell", [{"from": 0, "to": 3}, [{"from": 0}], [[1, 2]]], ids=str)
+def test_objects_are_no_labels(cell):
+    with pytest.raises(ValueError, match="T957.*'label'.*--label.*entities"):
+        guess(table(text=LONG, label=[cell] * 4))

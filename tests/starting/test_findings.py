@@ -1,8 +1,10 @@
 """What is wrong with rows: each is found, and what was done about it is said."""
 
+from collections import Counter
+
 import spacy
 
-from spacy_transfer.starting.findings import examine, label_counts, rare_labels
+from spacy_transfer.starting.findings import examine, label_counts, rare_labels, similar_labels
 from spacy_transfer.starting.labelled_rows import Row
 from spacy_transfer.starting.make_docs import to_docs
 
@@ -69,3 +71,12 @@ def test_rare_labels():
     counts = label_counts([Row("1", "a", ("x",)), *(Row(str(i), "b", ("y",)) for i in range(5))], "textcat")
     assert counts == {"x": 1, "y": 5}
     assert rare_labels(counts) == [("labels with less than 3 examples", "1 (x 1)", "kept: they are hardly learned")]
+
+
+def test_labels_that_look_alike():
+    counts = Counter({"BILLING": 50, "delivery": 40, "billing": 1, "bilinng": 2, "returns": 2, "refunds": 2})
+    (line,) = similar_labels(counts)
+    assert line[0] == "labels that look alike" and line[1].startswith("2 (")
+    assert "'billing' and 'BILLING'" in line[1] and "'bilinng' and 'BILLING'" in line[1]
+    # Labels that are often there are what they are, however near.
+    assert similar_labels(Counter({"card_lost": 9, "card_list": 9})) == []

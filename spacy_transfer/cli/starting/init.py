@@ -44,6 +44,7 @@ def init_cli(
     lang: Annotated[str, typer.Option("--lang", "-l", help="Code of the language")] = "en",
     name: Annotated[str | None, typer.Option("--name", help="Of the package; default: that of DATA")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the split and the training")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Write a project that is there anew")] = False,
     use_gpu: Annotated[
         int | None, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU; default: a GPU if there is one")
     ] = None,
@@ -58,7 +59,9 @@ def init_cli(
     one_of("--task", task, TASKS)
     given = Given(data, dev, test, text, label, task, seed)
     given_tuning = cast("Tuning | None", one_of("--tuning", tuning, TUNINGS))
-    folder = init(given, out, backbone=backbone, tuning=given_tuning, lang=lang, name=name, use_gpu=use_gpu)
+    folder = init(
+        given, out, backbone=backbone, tuning=given_tuning, lang=lang, name=name, use_gpu=use_gpu, force=force
+    )
     msg.good(f"Wrote the project {folder}")
     print(f"\nNext: cd {folder} && python -m spacy project run all\n")  # noqa: T201
 
@@ -72,11 +75,13 @@ def init(
     lang: str = "en",
     name: str | None = None,
     use_gpu: int | None = None,
+    force: bool = False,
 ) -> Path:
     """Read, check, split, choose and write.
 
     out (Optional[Path]): Folder of the project; None for the name of the data.
     use_gpu (Optional[int]): Id of a GPU, or -1; None for a GPU if there is one.
+    force (bool): Write a project that is there anew.
     RETURNS (Path): The folder of the project.
     RAISES (ValueError): When something cannot be read, guessed or found.
     """
@@ -87,7 +92,7 @@ def init(
     name = package_name(Path(name) if name else given.data)
     # Beside a folder of data, not into it.
     folder = out or Path(f"{name}_project" if given.data.is_dir() else name)
-    check_out(folder)
+    check_out(folder, is_forced=force)
     source, nlp, gpu = check_backbone(backbone), _blank(lang), _gpu(use_gpu)
     found = prepare(nlp, given)
     for line in found.said:

@@ -25,10 +25,11 @@ def console_logger_v1(
     output_file: str | Path | None = None,
 ) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
     """spaCy's console logger, with the arguments of `spacy.ConsoleLogger.v1` to `.v3`. Before the training it prints
-    the table of parameter groups, and after each row the rates of the step before it, which layers of each
-    `transfer_backbone` move, and of its tasks, where there are several, the loss per example and the weight, and the
-    mean cosine between the gradients of any two since the row before: of the parameters' gradients with
-    `surgery = "pcgrad"`, and otherwise of those of the rows, in docs that give both tasks a gradient.
+    the table of parameter groups. After each row it prints the rates of the step before it, and which layers of each
+    `transfer_backbone` move where that has changed. Where a backbone has several tasks, it prints the loss per example
+    and the weight of each, and the mean cosine between the gradients of any two since the row before: of the
+    parameters' gradients with `surgery = "pcgrad"`, and otherwise of those of the rows, in docs that give both tasks a
+    gradient.
 
     progress_bar (Union[bool, str, None]): "train" for a bar to the end, "eval" or true for one to the next evaluation,
         null or false for none.
@@ -47,11 +48,12 @@ def console_logger_v1(
                 if isinstance(pipe, Backbone):
                     pipe.tasks.record_cosines()
         log_row, finalize = setup_rows(nlp, cast(IO, Columns(nlp, stdout)), stderr)
+        moving: list[str] = []
 
         def log_step(info: dict[str, object] | None) -> None:
             log_row(info)
             if info is not None and console_output:
-                for line in _lines(nlp):
+                for line in _lines(nlp, moving):
                     print(line, file=stdout, flush=True)
 
         return log_step, finalize
@@ -107,11 +109,19 @@ def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:
     return to_text(overview(pipes, optimizer, excluded=frozen))
 
 
-def _lines(nlp: Language) -> list[str]:
+def _lines(nlp: Language, moving: list[str]) -> list[str]:
+    """The lines after a row.
+
+    moving (List[str]): What the row before said of the layers that move, which is not said again. It is set to what
+        holds now.
+    """
     pipes = [(name, pipe) for name, pipe in nlp.pipeline if isinstance(pipe, Backbone)]
     rates = next((pipe.training_log.rates for _, pipe in pipes if pipe.training_log.rates), None)
     lines = [] if rates is None else [f"rate {show_rates(rates)}"]
-    for name, pipe in pipes:
-        moves = [] if rates is None else pipe.training_log.trained_layers(pipe)
-        lines += [f"{name}: {what}" for what in (*moves, *pipe.tasks.lines())]
+    moves = (
+        [] if rates is None else [f"{name}: {what}" for name, p in pipes for what in p.training_log.trained_layers(p)]
+    )
+    lines += [line for line in moves if line not in moving]
+    lines += [f"{name}: {what}" for name, pipe in pipes for what in pipe.tasks.lines()]
+    moving[:] = moves
     return [f"     {line}" for line in lines]

@@ -251,7 +251,8 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         self.start_fresh(found)
         if start.label_texts is not None and not self.labels:
             raise ValueError(Errors.T924.format(name=self.name))
-        if not (n_labelled or is_taught or texts) or not self.labels:
+        # Labels that were added in code are enough, as for spaCy's own classifier.
+        if not (n_labelled or is_taught or texts or self.given_labels) or not self.labels:
             raise ValueError(Errors.T307.format(name=self.name))
         if self.exclusive and len(self.labels) < 2:
             raise ValueError(Errors.T308.format(name=self.name, label=self.labels[0]))

@@ -234,7 +234,8 @@ class TokenPipe(Head[TokenScores]):
         carry.into(self, nlp)
 
     def _take_labels(self, found: dict[str, int], labels: Iterable[str] | None) -> None:
-        wanted = sorted(found) if labels is None else list(labels)
+        # Labels that were added in code are enough, as for spaCy's own components.
+        wanted = (sorted(found) or self.given_labels) if labels is None else list(labels)
         if not wanted:
             raise ValueError(Errors.T333.format(name=self.name, what=self.what))
         known = {*wanted, *self.given_labels}

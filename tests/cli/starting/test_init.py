@@ -79,10 +79,15 @@ def test_what_it_finds_is_said_and_written(tiny_bert):
         assert line in said(result), line
     left = [json.loads(line) for line in Path("mess/data/left_out.jsonl").read_text().splitlines()]
     assert [each["where"] for each in left] == ["line 32", "line 33", "line 34", "line 35"]
-    assert all(each["reason"] for each in left)
+    assert left[1]["reason"] == "a duplicate of line 2" and all(each["reason"] for each in left)
     assert "conflicting labels" in Path("mess/data/found.txt").read_text()
-    # A second time it is replaced; something else is not.
-    assert run("mess.csv", "--backbone", tiny_bert).exit_code == 0
+    # It may have been changed by hand: it is replaced where that is said. Something else is not.
+    config = Path("mess/config.cfg")
+    before = config.read_text()
+    config.write_text(f"# mine\n{before}")
+    result = run("mess.csv", "--backbone", tiny_bert)
+    assert result.exit_code == 1 and "T958" in result.output and config.read_text().startswith("# mine")
+    assert run("mess.csv", "--force", "--backbone", tiny_bert).exit_code == 0 and config.read_text() == before
     Path("other").mkdir()
     Path("other/thesis.txt").write_text("x")
     result = run("mess.csv", "other", "--backbone", tiny_bert)

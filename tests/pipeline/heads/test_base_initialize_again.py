@@ -149,3 +149,18 @@ def test_two_recognizers_keep_their_probabilities(tiny_bert):
     kept = {(e.start, e.end): e._.confidence for e in doc.ents}
     assert alone and all(kept[start, end] == sure < 1.0 for start, end, sure in alone)
     assert {"transfer_ner", "second"} <= set(doc.spans)
+
+
+@pytest.mark.parametrize(
+    "factory", ["transfer_textcat", "transfer_textcat_multilabel", "transfer_tagger", "transfer_ner"]
+)
+def test_labels_that_were_added_are_enough(factory, tiny_bert):
+    """As for spaCy's own components: nlp.initialize() without examples."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_backbone", config=backbone_config(tiny_bert))
+    pipe = nlp.add_pipe(factory)
+    for label in ("sport", "business"):
+        pipe.add_label(label)
+    nlp.initialize()
+    assert pipe.labels == ("sport", "business")
+    nlp("a dog sings")
