@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 @cache
 def has_packed_linear() -> bool:
-    """RETURNS (bool): Whether torch has oneDNN's products with packed weights, which torch.compile uses."""
+    """RETURNS (bool): Whether torch has oneDNN's products with packed weights in bfloat16, which torch.compile uses, and
+    this CPU can do them: without AVX512 torch refuses."""
     import torch
 
     try:
-        return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    except RuntimeError:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(1, 1, dtype=torch.bfloat16))
+        return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    except (AttributeError, RuntimeError):
         return False
 
 

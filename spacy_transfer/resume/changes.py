@@ -44,8 +44,9 @@ def flat(block: Mapping[str, object], prefix: str = "") -> Config:
 
 def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """RETURNS (List[str]): One line for each key whose value has changed."""
+    moved = schedules(saved, now)
     found = [key for key in {**saved, **now} if not _FREE.fullmatch(key) and saved.get(key) != now.get(key)]
-    keys = [key for key in found if key not in schedules(saved, now)]
+    keys = [key for key in found if key not in moved]
     return [f"{key} was {saved.get(key)!r}, is {now.get(key)!r}" for key in keys]
 
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Literal, cast
 
 from ..errors import Errors
@@ -105,7 +105,7 @@ def _as_files(system: "AbstractFileSystem", root: str, paths: list[str]) -> Iter
             continue
         if _suffix(name) in _OTHER:
             raise ValueError(f"{path} is no file of texts: save it as JSON lines (.jsonl) or .csv, or name the others")
-        if system.isdir(path):
+        if Path(path).is_symlink() and Path(path).is_dir():
             raise ValueError(f"{path} is a link to a folder: name that folder")
         yield InputFile(system.unstrip_protocol(path), name, *_stamped(system, path))
 

@@ -250,7 +250,8 @@ def plan(files: Sequence[InputFile], settings: Settings) -> list[list[Part]]:
             if row.has_id:
                 hashes.append(hash(row.id))
                 name, _, number = row.id.rpartition(":")
-                if name in names and number.isdigit():
+                is_own = row.id == f"{file.name}:{row.number}"
+                if name in names and number.isdigit() and not is_own:
                     like_made.add(row.id)
         if broken and not good:
             raise ValueError(Errors.T963.format(file=file.url, error=f"no row can be read; of the first one {broken}"))

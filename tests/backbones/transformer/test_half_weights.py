@@ -9,10 +9,13 @@ import pytest
 import torch
 from thinc.api import Adam
 
+from spacy_transfer._compat import has_packed_linear
 from spacy_transfer.backbones.shims.safetensors_shim import SafetensorsShim
 from spacy_transfer.backbones.transformer import buffers, half_weights, packed
 
 from .layers.test_layer_split import SIZES, build, rectangle
+
+pytestmark = pytest.mark.skipif(not has_packed_linear(), reason="a processor without AVX512")
 
 
 @pytest.fixture
