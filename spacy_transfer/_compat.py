@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @cache
 def has_packed_linear() -> bool:
-    """RETURNS (bool): Whether torch has oneDNN's products with packed weights in bfloat16, which torch.compile uses, and
-    this CPU can do them: without AVX512 torch refuses."""
+    """RETURNS (bool): Whether torch has oneDNN's products with packed weights in bfloat16, and this CPU can do them:
+    without AVX512 torch refuses."""
     import torch
 
     try:
