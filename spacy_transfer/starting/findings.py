@@ -13,6 +13,7 @@ from .near_duplicates import normalised
 RARE = 3
 _ALIKE = 0.8
 """Least likeness of a typing error, as difflib counts it."""
+_MOST_COMPARED = 100_000
 _SHOWN = 3
 Line = tuple[str, str, str]
 """What was found, how often, what was done."""
@@ -166,11 +167,13 @@ def similar_labels(counts: Counter[str]) -> list[Line]:
         same = by_letters["".join(filter(str.isalnum, label.lower()))]
         pairs += [f"{label!r} and {same[0]!r}"] if same else []
         same.append(label)
-    usual = [label for label, count in counts.items() if count >= RARE]
-    for label, count in counts.items():
-        near = get_close_matches(label.lower(), [each.lower() for each in usual], n=1, cutoff=_ALIKE)
-        if count < RARE and near and near[0] != label.lower():
-            pairs.append(f"{label!r} and {next(each for each in usual if each.lower() == near[0])!r}")
+    usual = {label.lower(): label for label, count in counts.items() if count >= RARE}
+    rare = [label for label, count in counts.items() if count < RARE]
+    # Each rare label is compared with all usual ones: of thousands the first do.
+    for label in rare[: _MOST_COMPARED // max(1, len(usual))]:
+        near = get_close_matches(label.lower(), usual, n=1, cutoff=_ALIKE)
+        if near and near[0] != label.lower():
+            pairs.append(f"{label!r} and {usual[near[0]]!r}")
     if not pairs:
         return []
     shown = ", ".join(pairs[:_SHOWN]) + (", ..." if len(pairs) > _SHOWN else "")

@@ -144,16 +144,23 @@ def _lists(path: Path, whole: dict[str, Any], notes: list[str]) -> dict[str, Tab
         for name, value in whole.items()
         if isinstance(value, list) and value and all(isinstance(each, dict) for each in value)
     }
-    splits = {SPLITS[name.lower()]: value for name, value in lists.items() if name.lower() in SPLITS}
-    if "train" in splits:
-        return {name: _records(path, value, f"{name} object", []) for name, value in splits.items()}
     if not lists:
         return {"train": _records(path, [whole], "object", notes)}
-    longest = max(lists, key=lambda name: len(lists[name]))
-    others = [f"{name!r} ({len(value)} objects)" for name, value in lists.items() if name != longest]
+    names: dict[str, str] = {}
+    for name in lists:
+        if name.lower() in SPLITS:
+            names.setdefault(SPLITS[name.lower()], name)
+    if "train" not in names:
+        names = {"train": max(lists, key=lambda name: len(lists[name]))}
+    others = [f"{name!r} ({len(value)} objects)" for name, value in lists.items() if name not in names.values()]
     if others:
-        notes.append(f"of its lists {longest!r} is read, and not {', '.join(others)}")
-    return {"train": _records(path, lists[longest], "object", notes)}
+        read = ", ".join(map(repr, names.values()))
+        notes.append(f"of its lists {read} {'are' if len(names) > 1 else 'is'} read, and not {', '.join(others)}")
+    unit = "object" if len(names) == 1 else "{} object"
+    return {
+        split: _records(path, lists[name], unit.format(split), notes if split == "train" else [])
+        for split, name in names.items()
+    }
 
 
 def _records(path: Path, records: list[Any], unit: str, notes: list[str]) -> Table:

@@ -49,6 +49,11 @@ def test_a_training_reads_them(tiny_bert, tmp_path, sample, depth, monkeypatch):
     model = build(candidate.at(depth), docs, seed=0)
     assert kept.keep((candidate.name, depth), model, block) == len({doc.text for doc in docs})
     assert len(list(tmp_path.iterdir())) == 1
+    # A second call adds nothing to what is there.
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*.rows"))
+    candidate, again = kept_by_select(tiny_bert, tmp_path, sample)
+    again.keep((candidate.name, depth), model, block)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.rows")) == size
     nlp.initialize(lambda: make_examples(nlp))
     backbone = nlp.get_pipe("transfer_backbone")
     expected, _ = encode(backbone.model, docs, False)

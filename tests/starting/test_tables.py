@@ -47,9 +47,15 @@ def test_json_with_splits(tmp_path):
         return [{"text": f"text {i}", "label": label} for i in range(n)]
 
     path = tmp_path / "a.json"
-    path.write_text(json.dumps({"train": objects(5), "validation": objects(2), "version": 1}))
+    whole = {"train": objects(5), "validation": objects(2), "dev": objects(4), "unsupervised": objects(9), "version": 1}
+    path.write_text(json.dumps(whole))
     found, _ = read(path)
     assert {split: len(rows) for split, rows in rows_of(found)[0].items()} == {"train": 5, "dev": 2}
+    assert found.notes == [
+        "train: of its lists 'train', 'validation' are read, and not 'dev' (4 objects), 'unsupervised' (9 objects)"
+    ]
+    alone = table(tmp_path / "c.json", json.dumps({"train": objects(5), "unsupervised": objects(9)}))
+    assert len(alone.records) == 5 and "'unsupervised' (9 objects)" in alone.notes[0]
     only = table(tmp_path / "b.json", json.dumps({"data": objects(5), "more": objects(3)}))
     assert len(only.records) == 5 and "'more' (3 objects)" in only.notes[0]
 

@@ -44,6 +44,9 @@ class RowFolder:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._places)
+
     def get(self, key: bytes) -> Floats | None:
         """RETURNS (Optional[Floats2d]): The array; None where it is missing or does not match its checksum."""
         if key not in self._places:
