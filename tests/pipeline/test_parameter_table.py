@@ -11,6 +11,7 @@ import spacy
 from spacy.cli.train import train
 from thinc.api import Adam, Config
 
+from spacy_transfer.pipeline.backbone.console_logger import _lines
 from spacy_transfer.pipeline.parameter_table import change_points, overview
 from spacy_transfer.pipeline.parameters import parameters_of
 from spacy_transfer.tuning.optimizers import adamw_v1, sgd_v1
@@ -282,3 +283,14 @@ def test_thawing_is_logged(tiny_bert, caplog):
         "Step 4: transfer_backbone: layers 0-2, top of 2 move",
         "Step 6: transfer_backbone: no layer moves",
     ]
+
+
+def test_the_console_says_once_which_layers_move(tiny_bert):
+    nlp, examples, optimizer = pipeline(tiny_bert, freeze=1, unfreeze={"0": 1, "4": 0})
+    moving, said = [], []
+    for n_steps in (2, 1, 2, 1):
+        run(nlp, examples, optimizer, n_steps)
+        said.append(_lines(nlp, moving))
+    assert all(any("rate" in line for line in lines) for lines in said)
+    layers = [[line for line in lines if "move" in line] for lines in said]
+    assert len(layers[0]) == 1 and layers[1] == [] and len(layers[2]) == 1 and layers[3] == []

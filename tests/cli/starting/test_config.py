@@ -119,3 +119,10 @@ def test_the_way_out_for_spans_that_overlap(tiny_bert):
         losses.append(nlp.update(examples, sgd=optimizer)["spancat"])
         optimizer.step_schedules()
     assert losses[-1] < 0.99 * losses[0] and nlp.get_pipe("transfer_backbone").listener_map["spancat"]
+
+
+def test_the_window_is_one_that_the_encoder_has(tiny_bert):
+    """It has 64 positions; an encoder that is not on this machine is given 128."""
+    for backbone, kind, window in ((tiny_bert, None, 64), ("no/such", "transformer", 128)):
+        found = Config().from_str(config_text(backbone=backbone, kind=kind))
+        assert found["components"]["transfer_backbone"]["model"]["window"] == window

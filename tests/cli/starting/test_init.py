@@ -94,6 +94,16 @@ def test_what_it_finds_is_said_and_written(tiny_bert):
     assert result.exit_code == 1 and "T994" in result.output and Path("other/thesis.txt").exists()
 
 
+def test_a_very_long_text_is_read(tiny_bert):
+    """spaCy refuses more than a million characters where a parser could run."""
+    write_csv(Path("a.csv"), 30)
+    with open("a.csv", "a", encoding="utf8") as file:
+        file.write(f'"{"word " * 200_001}",pets\n')
+    result = run("a.csv", "out", "--backbone", tiny_bert)
+    assert result.exit_code == 0, result.output
+    assert "200001 at most" in said(result).replace(",", "")
+
+
 def test_no_text_of_the_test_is_trained_on(tiny_bert):
     """Planted across rows, in another case and with another word at the end; a test file of one's own too."""
     rows = texts(40)
