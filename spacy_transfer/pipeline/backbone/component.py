@@ -307,7 +307,8 @@ class Backbone(CheckedFiles, ListenedTok2Vec):
             for listener in listeners:
                 self._agree_on_width(listener, name)
         if self.frozen and nlp is not None:
-            self._encoder.share(self.model, partial(nlp.get_pipe_config, self.name), self.name)
+            # What `get_pipe_config` gives has variables: rows depend on their values.
+            self._encoder.share(self.model, lambda: nlp.config.interpolate()["components"][self.name], self.name)
 
     def _forget(self) -> None:
         self.steps.forget()

@@ -166,6 +166,9 @@ def test_a_picture_needs_matplotlib(tmp_path, monkeypatch):
 def test_rows_for_the_training_that_follows(files):
     config = load_config(files / "config.cfg")
     config["components"][NAME]["frozen"] = True
+    # As the ready configs have it: spaCy keeps the variable in the component's own block.
+    config.setdefault("paths", {})["backbone"] = config["components"][NAME]["model"]["source"]
+    config["components"][NAME]["model"]["source"] = "${paths.backbone}"
     config.to_disk(files / "frozen.cfg")
     rows = ["--keep-rows", files / "rows"]
     code, printed = call(files / "frozen.cfg", *KNN, "--cache", "-", *rows, "--output", files / "best.cfg")
@@ -178,6 +181,7 @@ def test_rows_for_the_training_that_follows(files):
     best.to_disk(files / "best.cfg")
     train(files / "best.cfg", files / "out")
     # The training has read the rows and added none: it has no other texts.
+    assert len(list((files / "rows").iterdir())) == 1
     assert before and {path.name: path.stat().st_size for path in folder.iterdir()} == before
 
 
