@@ -23,6 +23,7 @@ LogStep = Callable[[dict[str, Any] | None], None]
 def create_ranks_v1(*, timeout: int = 1800, then: Callback | None = None) -> Callback:
     """For `[initialize.after_init]`: training by many processes, which torch's launcher starts on one machine or many:
 
+        mkdir -p training
         torchrun --nproc-per-node 2 -m spacy train config.cfg --output training
 
     Every process, a rank, gets its share of each batch. Gradients of all components are summed over the ranks before

@@ -5,6 +5,8 @@ import os
 import socket
 import traceback
 
+from spacy.cli.train import train
+
 
 def free_port():
     with socket.socket() as found:
@@ -37,6 +39,13 @@ def run_ranks(function, *args, size=2):
         process.join(5)
         process.kill()
     return found
+
+
+def train_rank(config, output, overrides=None):
+    """Call `spacy train` as one of several ranks. It fails if another one makes the folder at the same time, so that the
+    folder is there before, as docs/ranks.md says."""
+    output.mkdir(exist_ok=True)
+    train(config, output, overrides=overrides or {})
 
 
 def _run(rank, size, port, pipe, function, args):

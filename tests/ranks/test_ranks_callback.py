@@ -18,7 +18,7 @@ from spacy_transfer.ranks.start_checks import check_start
 
 from ..pipelines import TEXTS, make_examples
 from ..training import write_training
-from .processes import run_ranks
+from .processes import run_ranks, train_rank
 
 BLOCK = {"@callbacks": "spacy-transfer.Ranks.v1", "timeout": 300}
 SETTINGS = {"initialize.after_init": BLOCK, "training.optimizer.learn_rate": 0.01}
@@ -40,7 +40,7 @@ def one_rank(rank, config, output, overrides=({}, {})):
         return result
 
     command.train_nlp = keep
-    train(config, output, overrides=overrides[rank])
+    train_rank(config, output, overrides[rank])
     return found["weights"]
 
 
@@ -106,7 +106,7 @@ def dies(rank, config, output, how):
             raise KeyError("a broken row")
 
     registry.callbacks.register("tests.Dies.v1", func=lambda: before)
-    train(config, output)
+    train_rank(config, output)
 
 
 @pytest.mark.parametrize(("how", "said"), [("raises", "KeyError: 'a broken row'"), ("killed", "it was killed")])
@@ -125,7 +125,7 @@ def moves_alone(rank, config, output):
             nlp.get_pipe("tagger").model.get_ref("softmax").get_param("b")[...] += 1e-6
 
     registry.callbacks.register("tests.Moves.v1", func=lambda: before)
-    train(config, output)
+    train_rank(config, output)
 
 
 def test_weights_that_move_on_one_rank(tiny_bert, tmp_path):

@@ -19,7 +19,7 @@ from spacy_transfer.resume.checkpoints import Checkpoints
 from spacy_transfer.resume.state import State
 from spacy_transfer.resume.training import Training
 
-from ..ranks.processes import run_ranks
+from ..ranks.processes import run_ranks, train_rank
 from .kinds import contents, write_config, write_encoder
 
 RESUME = {"@callbacks": "spacy-transfer.Resume.v1", "every_steps": 4, "minutes": 0}
@@ -45,7 +45,7 @@ def one_rank(rank, config, output, kill_after, drawn_alone=False):
             os.kill(os.getpid(), signal.SIGKILL)
 
     Training._log = log_and_die
-    train(config, output)
+    train_rank(config, output)
     return "done"
 
 
