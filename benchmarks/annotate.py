@@ -58,7 +58,8 @@ def sentences(path: Path | None, most: int) -> list[str]:
     if path is not None:
         return read_lines(path, most)
     found = [line for text in bbc_texts(2000) for line in text.split(". ") if line.strip()]
-    return [" ".join(line.split()) for line in found][:most]
+    # Rows of texts that come again would be kept, and memory would grow to that bound.
+    return list(dict.fromkeys(" ".join(line.split()) for line in found))[:most]
 
 
 def write_jsonl(path: Path, texts: Iterable[str]) -> Path:

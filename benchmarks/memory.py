@@ -2,7 +2,7 @@
 
 python benchmarks/memory.py [--texts FILE] [--docs 20000] [--precision bf16]
 
-FILE holds one text a line; without it, the sentences of BBC News articles are taken, over and over.
+FILE holds one text a line; without it, the sentences of BBC News articles are taken, over and over, each with a number.
 """
 
 import argparse
@@ -30,7 +30,8 @@ def main() -> None:
         config["components"]["transfer_backbone"]["model"]["precision"] = opts.precision
         nlp = reloaded(initialized(config), Path(folder))
     process, sizes = psutil.Process(), []
-    stream = itertools.islice(itertools.cycle(texts), opts.docs)
+    # Rows of texts that come again would be kept, and memory would grow to that bound.
+    stream = (f"{text} {i}" for i, text in enumerate(itertools.islice(itertools.cycle(texts), opts.docs)))
     for n, _ in enumerate(tqdm(nlp.pipe(stream, batch_size=64), total=opts.docs, unit="docs", leave=False), 1):
         if n % 1000 == 0:
             sizes.append(process.memory_info().rss / 2**20)

@@ -1,13 +1,36 @@
 """Files are whole or absent, and what was changed is noticed."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy
 import pytest
 import srsly
 
 from spacy_transfer.corpora.teaching.answer_cache import AnswerCache
-from spacy_transfer.integrity import check_folder, read_checked, seal, seal_folder, unpack, write_checked, write_whole
+from spacy_transfer.integrity import (
+    check_folder,
+    pack,
+    read_checked,
+    seal,
+    seal_folder,
+    unpack,
+    write_checked,
+    write_whole,
+)
+
+
+def test_packed_as_by_srsly_in_any_thread():
+    values = [{"a": [1, 2.5, None, True, b"x"], ("t", 1): "é"}, [numpy.ones((2, 3), "f")], numpy.float32(0.5), {}]
+    wanted = [srsly.msgpack_dumps(value) for value in values]
+    assert [pack(value) for value in values] == wanted
+    with pytest.raises(TypeError):
+        pack({"a": object()})
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(pack, values * 50)) == wanted * 50
+    found = unpack(pack({"rows": numpy.arange(4.0), "of": {"text": [1, "b"]}}), "it")
+    assert found["rows"].tolist() == [0, 1, 2, 3] and found["of"] == {"text": [1, "b"]}
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):

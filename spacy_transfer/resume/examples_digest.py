@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterable
 
-import srsly
 from spacy.attrs import DEP, ENT_IOB, ENT_KB_ID, ENT_TYPE, HEAD, LEMMA, MORPH, ORTH, POS, SENT_START, SPACY, TAG
 from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..corpora.example_info import CORPUS, OPEN, TRAINS
+from ..integrity import pack
 
 _EXTENSION = "._."
 """spaCy's mark of an extension's value in `doc.user_data`."""
@@ -31,7 +31,7 @@ class ExamplesDigest:
             self._hash.update(reference.to_array(_ATTRIBUTES).tobytes())
             rest = _rest(reference)
             if rest:
-                self._hash.update(srsly.msgpack_dumps(rest))
+                self._hash.update(pack(rest))
 
     def add_docs(self, docs: Iterable[Doc]) -> None:
         """Add the words of docs, without annotation."""

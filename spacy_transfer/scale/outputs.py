@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 
+from ..corpora.doc_files import UserDataBin
 from ..errors import Errors
 from ..extras import import_extra
 from ..types import Config
@@ -141,7 +142,7 @@ class DocWriter:
 
     def __init__(self, file: IO[bytes], columns: dict[str, Get]) -> None:
         attributes = [name for column in columns for name in COLUMNS[column].attributes]
-        self._docs = DocBin(attrs=[*_WORDS, *attributes], store_user_data=True)
+        self._docs = UserDataBin(attrs=[*_WORDS, *attributes])
         self._file, self._columns = file, columns
 
     def add(self, rows: Sequence[Row], docs: Sequence[Doc]) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, Span
 
+from ..corpora.doc_files import UserDataBin
 from .labelled_rows import Row
 
 Moved = tuple[Row, str, str]
@@ -62,4 +63,4 @@ def _set_entities(doc: Doc, row: Row) -> list[Moved]:
 def write_docs(docs: Sequence[Doc], path: Path) -> None:
     """Write a .spacy file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    UserDataBin(docs=docs).to_disk(path)

@@ -42,8 +42,8 @@ def run_ranks(function, *args, size=2):
 
 
 def train_rank(config, output, overrides=None):
-    """Call `spacy train` as one of several ranks. It fails if another one makes the folder at the same time, so that the
-    folder is there before, as docs/ranks.md says."""
+    """Call `spacy train` as one of several ranks. It fails if another one makes the folder at the same time. So the
+    folder is made before, as docs/ranks.md says."""
     output.mkdir(exist_ok=True)
     train(config, output, overrides=overrides or {})
 

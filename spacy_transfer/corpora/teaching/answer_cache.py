@@ -6,11 +6,10 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import srsly
 from spacy.tokens import Doc
 
 from ...errors import Errors
-from ...integrity import seal, unpack
+from ...integrity import pack, seal, unpack
 from ...types import Config
 
 
@@ -61,7 +60,7 @@ class AnswerCache:
 
     def put(self, answers: Iterable[tuple[bytes, Config]]) -> None:
         """Keep answers, all or none of them."""
-        rows = [(key, seal(srsly.msgpack_dumps(answer))) for key, answer in answers]
+        rows = [(key, seal(pack(answer))) for key, answer in answers]
         try:
             with self._file:
                 self._file.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
