@@ -123,25 +123,33 @@ def read(task: Task, folder: Path, part: str) -> list[Doc]:
     return task.convert(raw.decode("utf8"))
 
 
+def trained(task: Task, data: Path, changes: dict[str, Any], seed: int, most: int, folder: Path) -> Path:
+    """Write FOLDER/train.spacy and FOLDER/test.spacy, and train by `spacy train`.
+
+    RETURNS (Path): The pipeline.
+    """
+    for part in ("train", "test"):
+        DocBin(docs=read(task, data, part)[: most or None]).to_disk(folder / f"{part}.spacy")
+    dev = list(DocBin().from_disk(folder / "train.spacy").get_docs(spacy.blank("en").vocab))[:20]
+    DocBin(docs=dev).to_disk(folder / "dev.spacy")
+    changed(task.config, changes).to_disk(folder / "config.cfg")
+    overrides = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "dev.spacy")}
+    with contextlib.redirect_stdout(io.StringIO()):
+        train(folder / "config.cfg", folder / "out", overrides=overrides | {"system.seed": seed})
+    return folder / "out" / "model-last"
+
+
 def measure(task: Task, data: Path, changes: dict[str, Any], seed: int, most: int) -> dict[str, Any]:
     """Train, and score the test set. Once a process: its peak memory is measured.
 
     RETURNS (Dict[str, Any]): "score" in percent, "seconds" of the training, "mb" of memory.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in ("train", "test"):
-            DocBin(docs=read(task, data, part)[: most or None]).to_disk(folder / f"{part}.spacy")
-        dev = list(DocBin().from_disk(folder / "train.spacy").get_docs(spacy.blank("en").vocab))[:20]
-        DocBin(docs=dev).to_disk(folder / "dev.spacy")
-        changed(task.config, changes).to_disk(folder / "config.cfg")
-        overrides = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "dev.spacy")}
-        start = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()):
-            train(folder / "config.cfg", folder / "out", overrides=overrides | {"system.seed": seed})
+        folder, start = Path(name), time.perf_counter()
+        path = trained(task, data, changes, seed, most, folder)
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        nlp = spacy.load(folder / "out" / "model-last")
+        nlp = spacy.load(path)
         scores = nlp.evaluate(list(Corpus(folder / "test.spacy", gold_preproc=True)(nlp)))
     return {"score": 100 * scores[task.score], "seconds": seconds, "mb": peak}
 

