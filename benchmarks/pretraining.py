@@ -38,7 +38,7 @@ from spacy.training.pretrain import pretrain
 from spacy.util import load_config
 from thinc.api import Config
 
-from spacy_transfer.corpora.raw_text import RawText, create_raw_text_v1
+from spacy_transfer.corpora.raw_text import RawText
 
 Pair = tuple[str, str]
 STEPS = {10: 60, 100: 200}
@@ -51,18 +51,17 @@ OBJECTIVES = {
 
 
 @spacy.registry.readers("benchmark.TimedText.v1")
-def create_timed_text(path: str, seconds: float) -> "TimedText":
-    return TimedText(path, seconds)
+def create_timed_text(seconds: float, reader: RawText) -> "TimedText":
+    return TimedText(seconds, reader)
 
 
 class TimedText:
     """RawText over and over again, until the time is up: one epoch of `spacy pretrain`."""
 
-    def __init__(self, path: str, seconds: float) -> None:
-        self._reader, self._seconds = create_raw_text_v1(path=Path(path)), seconds
+    def __init__(self, seconds: float, reader: RawText) -> None:
+        self._seconds, self._reader = seconds, reader
 
     def __call__(self, nlp: Language) -> Iterator[Doc]:
-        assert isinstance(self._reader, RawText)
         # Of the processor: what else runs on the machine changes nothing.
         end = time.process_time() + self._seconds
         while time.process_time() < end:
@@ -168,9 +167,8 @@ def timed(encoder: str, texts: Path, folder: Path, objective: str, seed: int, se
     config = our_pretraining(CONFIGS[encoder], texts, folder, **overrides)
     if objective == "contrastive":
         contrastive = our_pretraining("pretrain_contrastive_cnn", texts, folder, **overrides)
-        config["pretraining"] = contrastive["pretraining"]
-    config["corpora"] = {"pretrain": {"@readers": "benchmark.TimedText.v1", "path": str(texts), "seconds": seconds}}
-    config["pretraining"]["max_epochs"] = 1
+        config["pretraining"], config["corpora"] = contrastive["pretraining"], contrastive["corpora"]
+    set_seconds(config, seconds)
     if objective in ("characters", "vectors"):
         # spaCy's own settings; without averages its `pretrain` fails.
         config["pretraining"]["optimizer"] = {"@optimizers": "Adam.v1", "learn_rate": 0.001, "use_averages": True}
@@ -182,6 +180,13 @@ def timed(encoder: str, texts: Path, folder: Path, objective: str, seed: int, se
         config["pretraining"]["objective"] = {"@architectures": "spacy.PretrainVectors.v1", **block}
         config["initialize"]["vectors"] = str(glove(shared / "glove"))
     return config
+
+
+def set_seconds(config: Config, seconds: float) -> None:
+    """The corpus is read until the time is up."""
+    reader = config["corpora"]["pretrain"]
+    config["corpora"] = {"pretrain": {"@readers": "benchmark.TimedText.v1", "seconds": seconds, "reader": reader}}
+    config["pretraining"]["max_epochs"] = 1
 
 
 def glove(folder: Path) -> Path:
@@ -212,8 +217,7 @@ def domain(data: Path, seconds: float, lora: bool) -> None:
         folder = Path(place)
         texts = write_texts(folder / "raw.jsonl", sentences(data))
         config = our_pretraining(name, texts, folder)
-        config["corpora"] = {"pretrain": {"@readers": "benchmark.TimedText.v1", "path": str(texts), "seconds": seconds}}
-        config["pretraining"]["max_epochs"] = 1
+        set_seconds(config, seconds)
         run_pretrain(config, folder)
         first, *_, last = losses(folder)
     fall = 100 * (1 - last / first)

@@ -1,0 +1,68 @@
+"""SetFit (Tunstall et al. 2022) on the same MiniLM and the same few texts as few_labels.py, to stand beside it.
+
+    python benchmarks/few_setfit.py --data BANKING77 [--shots 1 3 5 10] [--seeds 0 1 2] [--iterations 20]
+
+Needs the package setfit (1.2). Pairs of texts train the encoder for one epoch, `--iterations` times two pairs for each
+text, in batches of 16; then a logistic regression is solved on its rows. These are the settings of its authors.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from accuracy import banking_draw
+from common import minilm, print_rows
+from datasets import Dataset
+from setfit import SetFitModel, Trainer, TrainingArguments
+
+Pair = tuple[str, str]
+
+
+def measure(pairs: list[Pair], test: list[Pair], iterations: int, seed: int, folder: Path) -> tuple[float, float, float]:
+    """RETURNS (Tuple[float, float, float]): Accuracy in percent; seconds of the training, and of the processor."""
+    model = SetFitModel.from_pretrained(str(minilm()))
+    texts, labels = zip(*pairs, strict=True)
+    settings = TrainingArguments(
+        output_dir=str(folder),
+        batch_size=16,
+        num_epochs=1,
+        num_iterations=iterations,
+        seed=seed,
+        report_to="none",
+        save_strategy="no",
+    )
+    trainer = Trainer(model=model, args=settings, train_dataset=Dataset.from_dict({"text": texts, "label": labels}))
+    wall, processor = time.perf_counter(), time.process_time()
+    trainer.train()
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    found = model.predict([text for text, _ in test])
+    hits = sum(str(one) == label for one, (_, label) in zip(found, test, strict=True))
+    return 100 * hits / len(test), wall, processor
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--data", type=Path, required=True)
+    args.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5, 10])
+    args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args.add_argument("--iterations", type=int, default=20)
+    opts = args.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for shots in opts.shots:
+        found = []
+        for seed in opts.seeds:
+            pairs, test = banking_draw(opts.data, seed, shots)
+            found.append(measure(pairs, test, opts.iterations, seed, Path("metrics/setfit")))
+            print(f"{shots} a class, seed {seed}: {found[-1]}", flush=True)
+        scores, walls, processors = zip(*found, strict=True)
+        shown = ", ".join(f"{score:.1f}" for score in scores)
+        seconds = f"{statistics.median(walls):.0f} s ({statistics.median(processors):.0f} s of processor time)"
+        rows.append((f"banking77, {shots} a class, SetFit", f"{statistics.mean(scores):.1f} % ({shown}), {seconds}", ""))
+    print_rows(rows)
+
+
+if __name__ == "__main__":
+    main()
