@@ -20,7 +20,9 @@ from setfit import SetFitModel, Trainer, TrainingArguments
 Pair = tuple[str, str]
 
 
-def measure(pairs: list[Pair], test: list[Pair], iterations: int, seed: int, folder: Path) -> tuple[float, float, float]:
+def measure(
+    pairs: list[Pair], test: list[Pair], iterations: int, seed: int, folder: Path
+) -> tuple[float, float, float]:
     """RETURNS (Tuple[float, float, float]): Accuracy in percent; seconds of the training, and of the processor."""
     model = SetFitModel.from_pretrained(str(minilm()))
     texts, labels = zip(*pairs, strict=True)
@@ -60,7 +62,9 @@ def main() -> None:
         scores, walls, processors = zip(*found, strict=True)
         shown = ", ".join(f"{score:.1f}" for score in scores)
         seconds = f"{statistics.median(walls):.0f} s ({statistics.median(processors):.0f} s of processor time)"
-        rows.append((f"banking77, {shots} a class, SetFit", f"{statistics.mean(scores):.1f} % ({shown}), {seconds}", ""))
+        rows.append(
+            (f"banking77, {shots} a class, SetFit", f"{statistics.mean(scores):.1f} % ({shown}), {seconds}", "")
+        )
     print_rows(rows)
 
 

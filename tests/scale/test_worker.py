@@ -94,12 +94,30 @@ def test_what_another_machine_sees(job, tmp_path):
         Worker.in_folder(job.folder, Options())
 
 
-def test_the_vocabulary_does_not_grow(job):
+def test_the_vocabulary_does_not_grow_after_the_first_texts(job):
     worker = Worker(job, Options())
+    worker(0)
     known = {lexeme.orth for lexeme in worker._nlp.vocab}, len(worker._nlp.vocab.strings)
-    for number in range(3):
+    for number in range(1, 3):
         worker(number)
     assert ({lexeme.orth for lexeme in worker._nlp.vocab}, len(worker._nlp.vocab.strings)) == known
+
+
+def test_known_words_are_not_split_again(tmp_path):
+    """A shard is a memory zone, in which spaCy's tokenizer adds nothing to its cache of words."""
+    nlp, splits = pipeline(), []
+    nlp.to_disk(tmp_path / "model")
+    path = tmp_path / "in.txt"
+    path.write_text("a-word another-word\n" * 200)
+    (tmp_path / "out").mkdir()
+    settings = Settings("jsonl", ["text"], Fields(), 100)
+    job = open_job(tmp_path / "out", str(tmp_path / "model"), find_files(str(path)), settings)
+    worker = Worker(job, Options())
+    search = worker._nlp.tokenizer.infix_finditer
+    worker._nlp.tokenizer.infix_finditer = lambda text: splits.append(text) or search(text)
+    splits.clear()  # Exceptions of the language were split.
+    assert worker(0) == worker(1) == 0
+    assert 0 < len(splits) <= 4
 
 
 def test_no_pipeline_of_that_name():
