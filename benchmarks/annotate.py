@@ -32,6 +32,7 @@ from typing import Any
 
 import psutil
 import spacy
+import torch
 from common import bbc_texts, initialized, our_config, print_rows, read_lines
 from spacy.cli.apply import apply
 
@@ -285,6 +286,8 @@ def main() -> None:
     opts = args.parse_args()
     # Ray gives its processes less of a busy machine than others get.
     os.environ["RAY_worker_niceness"] = "0"
+    if opts.part in ("ray", "kills"):
+        torch.set_num_threads(1)  # A forked process hangs in the thread pools of torch.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if opts.part == "apply":
