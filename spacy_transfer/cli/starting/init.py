@@ -1,6 +1,7 @@
 """`python -m spacy transfer init DATA [OUT]`: from labelled data to a project that trains, reports and packages."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -63,7 +64,8 @@ def init_cli(
         given, out, backbone=backbone, tuning=given_tuning, lang=lang, name=name, use_gpu=use_gpu, force=force
     )
     msg.good(f"Wrote the project {folder}")
-    print(f"\nNext: cd {folder} && python -m spacy project run all\n")  # noqa: T201
+    first = "" if find_spec("build") or find_spec("wheel") else "pip install build && "  # For the wheel at the end.
+    print(f"\nNext: {first}cd {folder} && python -m spacy project run all\n")  # noqa: T201
 
 
 def init(
@@ -139,7 +141,9 @@ def _blank(lang: str) -> "Language":
     try:
         nlp = spacy.blank(lang)
     except ImportError as error:
-        raise ValueError(Errors.T995.format(lang=lang, error=" ".join(str(error).split()))) from error
+        said = " ".join(str(error).split())
+        # E048 is spaCy's for a language. Else a package does not import that spaCy looks for parts in.
+        raise ValueError((Errors.T995 if "E048" in said else Errors.T959).format(lang=lang, error=said)) from error
     nlp.max_length = sys.maxsize  # spaCy's bound is for its parser and entities, which are not here.
     return nlp
 

