@@ -1612,7 +1612,8 @@ class Errors(metaclass=_Coded):
     T995 = "--lang {lang}: {error}"
     T959 = (
         "spaCy does not start here: {error}. Packages do not fit to each other; `pip check` names them. "
-        "spacy-transformers 1.4 needs transformers below 4.53.3. Run: pip install 'transformers<4.53.3'  (or uninstall spacy-transformers)"
+        "spacy-transformers 1.4 needs transformers below 4.53.3. Run: pip install 'transformers<4.53.3'  (or "
+        "uninstall spacy-transformers)"
     )
     T996 = "{path}: there are too few labels for --task {task}: {labels}. Look at --label, or give another task."
     T997 = "--task pair: {path} has one column of texts. Name two: --text FIRST,SECOND"

