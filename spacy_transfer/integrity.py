@@ -119,7 +119,7 @@ def unseal(data: bytes, where: str) -> bytes:
 
 def pack(data: object) -> bytes:
     """msgpack, byte for byte that of srsly. srsly looks through the entry points of all installed packages at every
-    call. That takes about a millisecond: too long where each doc is packed.
+    call: too long where each doc is packed.
 
     RETURNS (bytes): Without a seal.
     """

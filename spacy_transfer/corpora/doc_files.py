@@ -8,8 +8,8 @@ from ..integrity import pack
 
 
 class UserDataBin(DocBin):
-    """A `DocBin(store_user_data=True)`, byte for byte, without the millisecond that spaCy's own takes for the user data
-    of each doc (see `integrity.pack`).
+    """A `DocBin(store_user_data=True)`, byte for byte. spaCy's own takes long for the user data of each doc; see
+    `integrity.pack`.
 
     settings (Any): The other arguments of `DocBin`.
     """
@@ -18,7 +18,10 @@ class UserDataBin(DocBin):
         super().__init__(store_user_data=True, **settings)
 
     def add(self, doc: Doc) -> None:
+        packed = pack(doc.user_data)  # First: what cannot be packed leaves nothing of its doc here.
         self.store_user_data = False
-        super().add(doc)
-        self.store_user_data = True
-        self.user_data.append(pack(doc.user_data))
+        try:
+            super().add(doc)
+        finally:
+            self.store_user_data = True
+        self.user_data.append(packed)

@@ -1,6 +1,7 @@
 """Docs with user data, written as spaCy's own DocBin writes them."""
 
 import numpy
+import pytest
 import spacy
 import srsly
 from spacy.tokens import DocBin, Span
@@ -19,7 +20,17 @@ def make_docs():
     return docs
 
 
-def test_the_bytes_are_those_of_spacys_own(monkeypatch):
+def test_what_cannot_be_packed_leaves_nothing():
+    found, docs = UserDataBin(), make_docs()
+    docs[1].user_data["x"] = object()
+    found.add(docs[0])
+    with pytest.raises(TypeError):
+        found.add(docs[1])
+    found.add(docs[2])
+    assert len(found) == len(found.user_data) == 2 and found.store_user_data
+
+
+def test_the_bytes_are_those_of_spacys_own():
     attrs = ["ORTH", "SPACY", "TAG"]
     for settings in ({}, {"attrs": attrs}):
         whole, later = UserDataBin(docs=make_docs(), **settings), UserDataBin(**settings)

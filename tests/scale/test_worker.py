@@ -1,7 +1,10 @@
 """One worker: each row once, in a shard or among the errors."""
 
+import itertools
+
 import pytest
 import spacy
+from spacy.tokens import DocBin
 
 from spacy_transfer.scale import worker as workers
 from spacy_transfer.scale.input_files import find_files
@@ -94,13 +97,30 @@ def test_what_another_machine_sees(job, tmp_path):
         Worker.in_folder(job.folder, Options())
 
 
-def test_the_vocabulary_does_not_grow_after_the_first_texts(job):
-    worker = Worker(job, Options())
-    worker(0)
-    known = {lexeme.orth for lexeme in worker._nlp.vocab}, len(worker._nlp.vocab.strings)
-    for number in range(1, 3):
+def test_the_vocabulary_grows_by_words_of_the_first_texts_alone(job, tmp_path):
+    worker, other = Worker(job, Options()), spacy.load(job.pipeline)
+    for row in itertools.islice(job.rows(0, other.vocab), 2):
+        other.make_doc(row.text)
+    for number in range(3):
         worker(number)
-    assert ({lexeme.orth for lexeme in worker._nlp.vocab}, len(worker._nlp.vocab.strings)) == known
+    assert words_of(worker._nlp) == words_of(other)
+
+
+def test_the_vocabulary_does_not_grow_by_docs(tmp_path):
+    nlp = pipeline()
+    nlp.to_disk(tmp_path / "model")
+    docs = [nlp.make_doc(f"word{i} other{i}") for i in range(40)]
+    DocBin(docs=docs).to_disk(tmp_path / "in.spacy")
+    (tmp_path / "out").mkdir()
+    settings = Settings("jsonl", ["text"], Fields(), 100)
+    job = open_job(tmp_path / "out", str(tmp_path / "model"), find_files(str(tmp_path / "in.spacy")), settings)
+    worker = Worker(job, Options())
+    known = words_of(worker._nlp)
+    assert worker(0) == 0 and words_of(worker._nlp) == known
+
+
+def words_of(nlp):
+    return {lexeme.orth for lexeme in nlp.vocab}, set(nlp.vocab.strings)
 
 
 def test_known_words_are_not_split_again(tmp_path):
