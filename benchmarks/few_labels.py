@@ -254,7 +254,7 @@ def accuracy(nlp: Language, test: Sequence[Pair]) -> float:
 
 
 def measure_tuned(opts: argparse.Namespace) -> None:
-    draw, rows, test = DRAWS[opts.set], [], Test([])
+    draw, rows, runs, test = DRAWS[opts.set], [], [], Test([])
     for shots in opts.shots:
         found: dict[str, list[Trained]] = {name: [] for name in opts.configs}
         for seed in opts.seeds:
@@ -268,6 +268,9 @@ def measure_tuned(opts: argparse.Namespace) -> None:
                 else:
                     each.append(tuned(pairs, texts, name, seed))
                 print(f"{shots} a class, seed {seed}, {name}: {each[-1]}", file=sys.stderr, flush=True)
+                runs.append({"way": name, "shots": shots, "seed": seed, **vars(each[-1])})
+                if opts.json:
+                    srsly.write_json(opts.json, runs)
         base = statistics.mean(each.accuracy for each in found[opts.configs[0]])
         for name, each in found.items():
             mean = statistics.mean(one.accuracy for one in each)
@@ -294,6 +297,7 @@ def main() -> None:
         "--configs", nargs="+", default=["frozen", "fewshot"], help="for tuned: textcat_NAME.cfg, or with a change"
     )
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args.add_argument("--json", type=Path, help="for tuned: a file for all runs, which few_picture.py reads")
     opts = args.parse_args()
     opts.shots = opts.shots or ([1, 3, 5, 10, 30] if opts.what == "tuned" else [0, 5, 10])
     if opts.what == "tuned":

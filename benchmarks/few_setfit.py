@@ -11,6 +11,7 @@ import statistics
 import time
 from pathlib import Path
 
+import srsly
 import torch
 from accuracy import banking_draw
 from common import minilm, print_rows
@@ -50,15 +51,21 @@ def main() -> None:
     args.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5, 10])
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args.add_argument("--iterations", type=int, default=20)
+    args.add_argument("--json", type=Path, help="a file for all runs, which few_picture.py reads")
     opts = args.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows, runs = [], []
     for shots in opts.shots:
         found = []
         for seed in opts.seeds:
             pairs, test = banking_draw(opts.data, seed, shots)
             found.append(measure(pairs, test, opts.iterations, seed, Path("metrics/setfit")))
             print(f"{shots} a class, seed {seed}: {found[-1]}", flush=True)
+            accuracy, wall, processor = found[-1]
+            times = {"wall": wall, "processor": processor}
+            runs.append({"way": "SetFit", "shots": shots, "seed": seed, "accuracy": accuracy, **times})
+            if opts.json:
+                srsly.write_json(opts.json, runs)
         scores, walls, processors = zip(*found, strict=True)
         shown = ", ".join(f"{score:.1f}" for score in scores)
         seconds = f"{statistics.median(walls):.0f} s ({statistics.median(processors):.0f} s of processor time)"
