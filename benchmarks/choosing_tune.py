@@ -2,16 +2,18 @@
 
     python benchmarks/choosing_tune.py frozen --data BANKING77 [--trials 30] [--seeds 0] [--samplers tpe random]
     python benchmarks/choosing_tune.py kills --data BANKING77 [--kills 10] [--trials 12]
-    python benchmarks/choosing_tune.py entities --data CROSSNER_AI [--trials 20] [--minutes 30]
+    python benchmarks/choosing_tune.py entities --data CROSSNER_AI [--trials 20] [--minutes 30] [--steps 150]
 
 frozen: MiniLM, frozen, under one softmax layer; 10 labelled texts for each of 77 classes, and 10 others for each as
 the dev corpus. One training from cold is `spacy train` with the same corpora, in a process of its own, as the search
 is. Both are measured in wall-clock seconds and in those of the processor, which say more on a busy machine. The test
 set has no part in either. kills: the same search, killed with signal 9 at random moments, then ended. entities: MiniLM,
-fine-tuned under a CRF on a small set; DIR holds train, dev and test files with a token and its tag on each line.
+fine-tuned under a CRF on a small set; DIR holds train, dev and test files with a token and its tag on each line. The
+config as shipped is trained once; trials of a search take STEPS steps.
 """
 
 import argparse
+import gzip
 import os
 import random
 import resource
@@ -21,14 +23,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import spacy
 from accuracy import banking_draw, read_csv
 from common import ROOT, bbc, print_rows
+from labelling import iob_docs
 from spacy.tokens import DocBin
 from spacy.training import Corpus
-from spacy.training.converters import conll_ner_to_docs
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 CONFIGS = ROOT / "configs"
 Pair = tuple[str, str]
@@ -116,10 +123,6 @@ def dev_score(pipeline: Path) -> float:
 
 def kills(data: Path, n_kills: int, trials: int) -> None:
     """Kill at random moments; after each, all trials that had ended before must still be there, with their scores."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     config, space = CONFIGS / "textcat_transformer.cfg", CONFIGS / "spaces" / "frozen_head.cfg"
     draw, lost, n_killed = random.Random(0), 0, 0
     with tempfile.TemporaryDirectory() as place:
@@ -142,8 +145,7 @@ def kills(data: Path, n_kills: int, trials: int) -> None:
             journal = folder / "out" / "journal.log"
             if not journal.exists() or not journal.stat().st_size:
                 return {}
-            study = optuna.load_study(study_name="tune", storage=JournalStorage(JournalFileBackend(str(journal))))
-            return {t.number: t.user_attrs["score"] for t in study.trials if "score" in t.user_attrs}
+            return {t.number: t.user_attrs["score"] for t in trials_of(journal.parent) if "score" in t.user_attrs}
 
         while n_killed < n_kills:
             process = subprocess.Popen([*command, *more, *paths(folder)], stdout=subprocess.DEVNULL)
@@ -168,7 +170,7 @@ def kills(data: Path, n_kills: int, trials: int) -> None:
     print_rows([(f"kill -9 of tune at {n_kills} random moments", measured, "none lost")])
 
 
-def entities(data: Path, trials: int, minutes: float, seed: int) -> None:
+def entities(data: Path, trials: int, minutes: float, steps: int, seed: int) -> None:
     config, space = CONFIGS / "ner_crf.cfg", CONFIGS / "spaces" / "fine_tuning.cfg"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -177,13 +179,16 @@ def entities(data: Path, trials: int, minutes: float, seed: int) -> None:
         scores: dict[str, tuple[float, float]] = {}
         cold = run("train", str(config), "-o", str(folder / "cold"), *paths(folder))
         scores["config"] = f1(folder / "cold" / "model-best", folder)
+        print(f"config: {scores['config']}, {cold}", file=sys.stderr, flush=True)
         costs = {"config": cold}
         for name in ("tpe", "random"):
             more = ["--trials", str(trials), "--minutes", str(minutes), "--seed", str(seed), "--sampler", name]
+            more += ["--training.max_steps", str(steps), "--training.eval_frequency", str(-(-steps // 6))]
             out = folder / name
             costs[name] = run("transfer", "tune", str(config), str(space), "-o", str(out), *more, *paths(folder))
             scores[name] = f1(out / "best", folder)
-    what = f"tune, {data.name}, MiniLM fine-tuned under a CRF, {trials} trials or {minutes:g} minutes"
+            print(f"{name}: {scores[name]}, {costs[name]}, {count_trials(out)}", file=sys.stderr, flush=True)
+    what = f"tune, {data.name}, MiniLM fine-tuned under a CRF, {trials} trials of {steps} steps or {minutes:g} minutes"
     print_rows(
         (
             f"{what}: {name}",
@@ -195,12 +200,24 @@ def entities(data: Path, trials: int, minutes: float, seed: int) -> None:
 
 
 def write_entities(data: Path, part: str, folder: Path) -> None:
-    import gzip
-
     path = next(iter(sorted(data.glob(f"{part}.*"))))
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    text = raw.decode("utf8").replace("\r", "").replace("\t", " ")
-    DocBin(docs=conll_ner_to_docs(text, n_sents=0, no_print=True)).to_disk(folder / f"{part}.spacy")
+    DocBin(docs=iob_docs(raw.decode("utf8").replace("\t", " "))).to_disk(folder / f"{part}.spacy")
+
+
+def count_trials(search: Path) -> str:
+    """RETURNS (str): How many trials ended in which way."""
+    states = Counter(trial.state.name.lower() for trial in trials_of(search))
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def trials_of(search: Path) -> "list[FrozenTrial]":
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = JournalStorage(JournalFileBackend(str(search / "journal.log")))
+    return optuna.load_study(study_name="tune", storage=storage).trials
 
 
 def f1(pipeline: Path, folder: Path) -> tuple[float, float]:
@@ -218,13 +235,14 @@ def main() -> None:
     args.add_argument("--samplers", nargs="+", default=["tpe", "random"])
     args.add_argument("--kills", type=int, default=10)
     args.add_argument("--minutes", type=float, default=30)
+    args.add_argument("--steps", type=int, default=150, help="of a trial of entities")
     opts = args.parse_args()
     if opts.what == "frozen":
         frozen(opts.data, opts.trials or 30, opts.seeds, opts.samplers)
     elif opts.what == "kills":
         kills(opts.data, opts.kills, opts.trials or 12)
     else:
-        entities(opts.data, opts.trials or 20, opts.minutes, opts.seeds[0])
+        entities(opts.data, opts.trials or 20, opts.minutes, opts.steps, opts.seeds[0])
 
 
 if __name__ == "__main__":
