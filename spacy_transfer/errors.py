@@ -1,6 +1,6 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
-Codes by floor: T1xx sources, windows and transformer backbones (T144 to T160 similarity and rates, T191 to T199 and
+Codes by floor: T1xx sources, windows and transformer backbones (T144, T146 to T160 similarity and rates, T191 to T199 and
 T227 to T253 bases of deltas, T254 to T270 ranks, T271 to T299 engines); T2xx vectors and pipeline backbones; T3xx heads
 (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are
 carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor,
@@ -93,6 +93,11 @@ class Errors(metaclass=_Coded):
     T143 = (
         "source = {source!r}: the rows of this encoder ({kind}) depend on what else is in a batch, or differ from pass "
         "to pass, so that predictions would as well. Use another encoder (docs/families.md says which ones do not)."
+    )
+    T145 = (
+        "components.NAME.model.name = {source!r}: the states of this encoder ({kind}) change when a longer text is in "
+        "the same batch, and this architecture reads windows of all lengths at once. Use the component "
+        "transfer_backbone with spacy-transfer.TransformerBackbone.v1, which reads those of one length together."
     )
     T120 = (
         "components.NAME.model.mixed_precision = true stands for precision = 'fp16', but precision = {precision!r}. "

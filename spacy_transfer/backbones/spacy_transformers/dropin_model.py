@@ -17,7 +17,9 @@ from ...tuning.policy import Tuning
 from ...types import Config
 from ..cached_rows.row_cache import CacheSettings
 from ..sources import resolve_path, resolve_source
+from ..transformer.packed import can_pack
 from ..transformer.precision import Precision
+from ..transformer.probes import check_input, rows_depend_on_padding
 from ..transformer.reading.source_checks import check_config, check_finite, check_folder, forget_code, read_config
 from ..transformer.reading.tokenizer_checks import check_ids, read_tokenizer, refuse_own_tokenizer
 from .dropin_shim import DropInShim
@@ -25,6 +27,7 @@ from .dropin_shim import DropInShim
 if TYPE_CHECKING:
     from spacy_transformers.data_classes import FullTransformerBatch, HFObjects
     from spacy_transformers.layers import TransformerModel
+    from transformers import PreTrainedModel
 else:
     TransformerModel = spacy_transformers_classes().TransformerModel
 
@@ -49,17 +52,12 @@ class DropInModel(TransformerModel):
         get_spans: Callable,
         tokenizer_config: Config = _NOTHING,
         transformer_config: Config = _NOTHING,
-        mixed_precision: bool = False,
-        grad_scaler_config: Config = _NOTHING,
         *,
-        precision: Precision | None = None,
+        precision: Precision = "fp32",
+        scaling: Config | None = None,
         tuning: Tuning | None = None,
         cache: CacheSettings | None = None,
     ) -> None:
-        if mixed_precision and precision not in (None, "fp16"):
-            raise ValueError(Errors.T120.format(precision=precision))
-        precision = precision or ("fp16" if mixed_precision else "fp32")
-        scaling = _scaling(grad_scaler_config) if precision == "fp16" else None
         # spacy-transformers writes into these dictionaries.
         super().__init__(name, get_spans, dict(tokenizer_config), dict(transformer_config))
         objects = cast(DropInShim, self.layers[0].shims[0])._hfmodel
@@ -183,9 +181,17 @@ def set_transformer(model: DropInModel, objects: "HFObjects") -> None:
     if not model.attrs["has_transformer"]:
         check_finite(objects.transformer.named_parameters(), model.attrs["name"])
         check_ids(objects.tokenizer, objects.transformer, [], model.attrs["name"])
+        _check_batches(objects.transformer, model.attrs["name"])
         forget_code(objects.transformer.config)
         model.shim.start(objects.transformer)
     model._set_transformer(model, objects)
+
+
+def _check_batches(transformer: "PreTrainedModel", source: str) -> None:
+    """The drop-in reads windows of all lengths at once, so padding may not change what the encoder gives."""
+    check_input(transformer)
+    if not can_pack(transformer) and rows_depend_on_padding(transformer):
+        raise ValueError(Errors.T145.format(source=source, kind=type(transformer).__name__))
 
 
 def replace_listener_config(theirs: Callable, model_config: Config, listener_config: Config) -> Config:
@@ -199,6 +205,19 @@ def replace_listener_config(theirs: Callable, model_config: Config, listener_con
         return theirs(model_config, listener_config)
     kept: Config = {key: listener_config[key] for key in ("pooling", "grad_factor") if key in listener_config}
     return {**model_config, "@architectures": _NAME_IN_HEAD, **kept}
+
+
+def precision_of(
+    mixed_precision: bool, precision: Precision | None, grad_scaler_config: Config
+) -> tuple[Precision, Config | None]:
+    """RETURNS (Tuple[str, Optional[Dict]]): The precision, and arguments of our loss scale.
+
+    RAISES (ValueError): When they contradict each other.
+    """
+    if mixed_precision and precision not in (None, "fp16"):
+        raise ValueError(Errors.T120.format(precision=precision))
+    precision = precision or ("fp16" if mixed_precision else "fp32")
+    return precision, _scaling(grad_scaler_config) if precision == "fp16" else None
 
 
 def _scaling(config: Config) -> Config | None:

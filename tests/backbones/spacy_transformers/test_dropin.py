@@ -489,6 +489,14 @@ def test_weights_are_missing(tiny_bert):
         nlp("a")
 
 
+def test_encoders_whose_states_depend_on_padding_are_refused(tmp_path):
+    from ..transformer.layers.test_module_tree import save
+
+    for family, kind in (("convbert", "ConvBertModel"), ("fnet", "FNetModel")):
+        with pytest.raises(ValueError, match=rf"T145.*{family}.*{kind}.*TransformerBackbone"):
+            make(save(tmp_path / family, family))
+
+
 def test_contradictions_and_slips(tiny_bert):
     with pytest.raises(ValueError, match=r"T120.*'bf16'"):
         make(tiny_bert, mixed_precision=True, precision="bf16")
