@@ -35,6 +35,16 @@ class CheckedFiles(TrainablePipe):
         self.before_saving()
         return super().to_bytes(exclude=exclude)
 
+    def from_bytes(self: _PipeT, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> _PipeT:
+        """Load the component.
+
+        RETURNS (CheckedFiles): self.
+        RAISES (ValueError): When a weight is no number.
+        """
+        super().from_bytes(bytes_data, exclude=exclude)
+        _check_numbers(self.model, f"components.{self.name}")
+        return self
+
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component, each file with its checksum.
 
@@ -108,3 +118,18 @@ def _fill(model: Model, data: bytes, where: str) -> None:
         raise ValueError(SpacyErrors.E149) from None
     except (TypeError, LookupError) as error:
         raise ValueError(Errors.T437.format(where=where, error=repr(error))) from error
+    _check_numbers(model, where)
+
+
+def _check_numbers(model: Model, where: str) -> None:
+    """Refuse weights that are NaN or infinite: all that they predict would be wrong, and no error would say so."""
+    for node in model.walk():
+        isfinite = node.ops.xp.isfinite
+        for name in node.param_names:
+            # The sum is several times as fast. It is not finite if one number is not; it may also overflow.
+            if node.has_param(name) and not isfinite((value := node.get_param(name)).sum()) and not isfinite(value).all():
+                what = "values that are NaN or infinite"
+                raise ValueError(Errors.T133.format(where=where, name=f"{node.name}.{name}", what=what))
+        temperature = node.attrs.get("temperature", 1.0)
+        if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
+            raise ValueError(Errors.T133.format(where=where, name="temperature", what=repr(temperature)))

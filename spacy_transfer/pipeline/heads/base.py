@@ -1,7 +1,8 @@
 """The base class of all heads: one training step, which examples count in it, and labels at initialisation."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, cast
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 import numpy
 from spacy.language import Language
@@ -20,6 +21,8 @@ from ...types import ArrayModule, Bools, GetExamples, Ints, Losses
 from ..checksums import CheckedFiles
 from ..labels.frozen_rows import FrozenRows, ScoresT
 from .distillation import SoftTargets, by_teacher
+
+_HeadT = TypeVar("_HeadT", bound="Head[Any]")
 
 
 class Head(CheckedFiles, Generic[ScoresT]):
@@ -80,6 +83,28 @@ class Head(CheckedFiles, Generic[ScoresT]):
         if sgd is not None:
             self.finish_update(sgd)
         return losses
+
+    def from_disk(self: _HeadT, path: str | Path, *, exclude: Iterable[str] = ()) -> _HeadT:
+        """Load the head.
+
+        RETURNS (Head): self.
+        RAISES (ValueError): When its labels are no names, or not as many as the rows of its output layer.
+        """
+        super().from_disk(path, exclude=exclude)
+        if not {"cfg", "model"} & set(exclude):
+            self._check_saved_labels(Path(path) / "cfg")
+        return self
+
+    def _check_saved_labels(self, path: Path) -> None:
+        labels = self.cfg.get("labels", [])
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ValueError(Errors.T437.format(where=path, error=f"its labels are {str(labels)[:60]}, no list of names"))
+        output = self.model.get_ref("output") if self.model.has_ref("output") else None
+        if output is not None and output.has_param("W"):
+            count, names = len(output.get_param("W")), getattr(self, "tags", self.labels)
+            if count != len(names):
+                error = f"it has {len(labels)} labels, which need {len(names)} rows, and the output layer has {count}"
+                raise ValueError(Errors.T437.format(where=path, error=error))
 
     def rehearse(self, *args: object, **kwargs: object) -> Losses:
         """RAISES (ValueError): Always: see `spacy-transfer.Rehearsal.v1`."""
