@@ -101,7 +101,7 @@ def against_apply(texts: list[str], rounds: int, folder: Path) -> Rows:
     def run() -> None:
         shutil.rmtree(folder / "out", ignore_errors=True)
         with sizes_of_memory() as found:
-            annotate(str(folder / "model"), str(source), folder / "out", output_format="spacy")
+            annotate(str(folder / "model"), str(source), folder / "out", Settings("spacy"))
         sizes.append(found)
 
     runners: dict[str, Callable[[], None]] = {
@@ -141,7 +141,9 @@ def memory(texts: list[str], most: int, folder: Path) -> Rows:
     start = time.process_time()
     with sizes_of_memory() as sizes:
         options = Options(batch_size=256)
-        annotate(str(folder / "model"), str(source), folder / "out", columns=["labels", "scores"], options=options)
+        annotate(
+            str(folder / "model"), str(source), folder / "out", Settings(columns=["labels", "scores"]), options=options
+        )
     speed = most / (time.process_time() - start)
     what = f"annotate, {most:,} short texts, GloVe textcat: memory ({speed:,.0f} texts for a second of one core)"
     return [(what, growth(sizes), "<= +2%")]

@@ -37,7 +37,7 @@ from spacy.training import Example
 from spacy_transfer._compat import cpu_has_bf16
 from spacy_transfer.engines.exports import export_onnx, find_encoder
 from spacy_transfer.engines.onnx_graph import parts_of
-from spacy_transfer.engines.ways import Tried, speed_up
+from spacy_transfer.engines.ways import Cut, Measuring, Tried, speed_up
 
 Pair = tuple[str, str]
 AIMS = {"bf16": ">= 2.5 x, <= 0.1 points", "onnx-int8": ">= 2 x, <= 0.3 points"}
@@ -154,12 +154,8 @@ def rows_of(name: str, opts: argparse.Namespace, folder: Path) -> list[tuple[str
         name,
         folder / "test.spacy",
         ways=ways,
-        train_minutes=opts.train_minutes,
-        train_texts=folder / "train.spacy" if opts.train_minutes else None,
-        layers=opts.layers,
-        resamples=opts.resamples,
-        speed_texts=opts.texts,
-        rounds=opts.rounds,
+        cut=Cut(opts.train_minutes, folder / "train.spacy" if opts.train_minutes else None, opts.layers),
+        measuring=Measuring(opts.resamples, opts.texts, opts.rounds),
     )
     seconds = cpu_seconds(report.tried, texts[: opts.texts], opts.rounds)
     base, rows = report.tried[0], []

@@ -1,17 +1,17 @@
 """Every message a user can meet, coded, in one place: the key or file, what was found, and the way out.
 
-Codes by floor: T1xx sources, windows and transformer backbones (T144, T146 to T160 similarity and rates, T191 to T199 and
-T227 to T253 bases of deltas, T254 to T270 ranks, T271 to T299 engines); T2xx vectors and pipeline backbones; T3xx heads
-(T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that are
-carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the regressor,
-T43x heads that are taught, T438 to T449 what a pipeline lacks, T46x texts without labels, T47x static students, T48x
-the command line, T49x ranks that go on); T50x corpora, T51x and T52x several of them, T54x and T55x teachers and
-rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x anchors and
-gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x commands, T73x report,
-T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x retention; T80x new transformers, T81x word
-vectors, T82x pretraining, T84x and T85x its objectives, T86x pretrained files, T88x and T89x selection, T90x and T91x
-tune, T920 to T924 label texts, T925 to T929 few labels, T93x texts to label, T94x killed trainings, T96x and T97x texts
-to annotate, T98x and T99x new projects; W for warnings, by the same floors.
+Codes by floor: T1xx sources, windows and transformer backbones (T144, T146 to T160 similarity and rates, T191 to T199
+and T227 to T253 bases of deltas, T254 to T270 ranks, T271 to T299 engines); T2xx vectors and pipeline backbones; T3xx
+heads (T32x the MaxEnt start, T33x and T34x token heads, T35x calibration, T36x label sets that change, T37x heads that
+are carried, T38x and T39x checkpoints of transformers); T4xx components (T409 and T410 tasks, T411 to T429 the
+regressor, T43x heads that are taught, T438 to T449 what a pipeline lacks, T46x texts without labels, T47x static
+students, T48x the command line, T49x ranks that go on); T50x corpora, T51x and T52x several of them, T54x and T55x
+teachers and rehearsal; T60x schedules and optimizers, T61x policies, T62x groups and range tests, T64x adapters, T65x
+anchors and gradients, T661 to T679 weights and gradients of tasks, T68x and T69x importance; T70x and T72x commands,
+T73x report, T74x calibrate, T75x graft, T76x checkpoints, T77x affinity, T78x and T79x retention; T80x new
+transformers, T81x word vectors, T82x pretraining, T84x and T85x its objectives, T86x pretrained files, T88x and T89x
+selection, T90x and T91x tune, T920 to T924 label texts, T925 to T929 few labels, T93x texts to label, T94x killed
+trainings, T96x and T97x texts to annotate, T98x and T99x new projects; W for warnings, by the same floors.
 """
 
 from typing import Any

@@ -1,8 +1,11 @@
 """The layout of the package: floors without circles, small folders, one module a name, tests beside modules."""
 
 import ast
+import re
+import subprocess
 from collections import Counter
 from graphlib import TopologicalSorter
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -125,3 +128,35 @@ def test_tests_stand_where_their_modules_do(path):
 
 def test_modules_look_like_no_test():
     assert [name for name in MODULES if name.split(".")[-1].startswith("test_") or name.endswith("_test")] == []
+
+
+def test_contributing_shows_the_floors():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf8")
+    shown = {folder: int(floor) for floor, folder in re.findall(r"^\| (\d) \| `(\w+)/`", text, flags=re.MULTILINE)}
+    assert shown == {**FLOORS, PACKAGE.name: 0}
+
+
+def test_the_matrix_names_tests_that_exist():
+    lines = (PACKAGE.parent / ".ci" / "matrix").read_text(encoding="utf8")
+    arrays = "\n".join(re.findall(r"^tests\w*=\([^)]*\)", lines, flags=re.MULTILINE))
+    command = f'{arrays}; printf "%s\\n" "${{tests[@]}}" "${{tests_without_torch[@]}}"'
+    paths = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True).stdout.split()
+    assert len(paths) > 20 and [path for path in paths if not (TESTS.parent / path).is_file()] == []
+
+
+def test_modules_say_what_they_are():
+    first = {
+        name: (ast.get_docstring(ast.parse(path.read_text("utf8"))) or "").split(" ")[0]
+        for name, path in MODULES.items()
+    }
+    assert {name for name, word in first.items() if word in {"What", "Who", "Whether", "How", "Which"}} == set()
+
+
+def test_functions_have_few_parameters():
+    """Builders and commands have one for each setting: spaCy and Typer want it so."""
+    builders = {point.value.rpartition(":")[2] for point in distribution("spacy-transfer").entry_points}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf8"))):
+            if isinstance(node, ast.FunctionDef) and node.name not in builders and not node.name.endswith("_cli"):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                assert len([one for one in given if one.arg not in ("self", "cls")]) <= 8, f"{name}.{node.name}"

@@ -1,4 +1,4 @@
-"""How commands speak: results on standard output, warnings and errors on standard error, `--quiet`, `--json`."""
+"""The voice of commands: results on standard output, warnings and errors on standard error, `--quiet`, `--json`."""
 
 import contextlib
 import io

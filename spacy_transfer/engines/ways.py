@@ -72,6 +72,36 @@ class Report:
     best: Tried | None
 
 
+@dataclass(frozen=True)
+class Cut:
+    """An encoder with fewer layers.
+
+    minutes (float): How long it learns. There is none where it is 0.
+    texts (Optional[Path]): Raw texts that it learns on, of any format that `read_texts` takes; None for every other
+        text that is measured on, so that all ways are measured on the rest.
+    layers (Optional[int]): How many layers it has, from the bottom; None for half.
+    """
+
+    minutes: float = 0.0
+    texts: Path | None = None
+    layers: int | None = None
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How ways are measured.
+
+    resamples (int): How often texts are drawn for the intervals.
+    speed_texts (int): How many of the first texts are timed, and `rounds` how often.
+    least (int): The fewest texts.
+    """
+
+    resamples: int = 50
+    speed_texts: int = 500
+    rounds: int = 3
+    least: int = LEAST
+
+
 def speed_up(
     nlp: Language,
     pipeline: str,
@@ -79,13 +109,8 @@ def speed_up(
     *,
     max_loss: float = 0.3,
     ways: Sequence[str] = (),
-    resamples: int = 50,
-    speed_texts: int = 500,
-    rounds: int = 3,
-    train_minutes: float = 0.0,
-    train_texts: Path | None = None,
-    layers: int | None = None,
-    least: int = LEAST,
+    cut: Cut = Cut(),
+    measuring: Measuring = Measuring(),
 ) -> Report:
     """Try the ways that this machine has.
 
@@ -94,31 +119,27 @@ def speed_up(
     path (Path): Texts with gold annotations (.spacy) that were not trained on.
     max_loss (float): The most points of a score that may be lost.
     ways (Sequence[str]): Names of ways to try; all if empty.
-    resamples (int): How often texts are drawn for the intervals.
-    train_minutes (float): How long an encoder with fewer layers learns. None where it is 0.
-    train_texts (Optional[Path]): Raw texts that it learns on, of any format that `read_texts` takes; None for every
-        other text of `path`, so that all ways are measured on the rest.
-    layers (Optional[int]): How many layers it has, from the bottom; None for half.
-    speed_texts (int): How many of the first texts are timed, and `rounds` how often.
+    cut (Cut): An encoder with fewer layers.
+    measuring (Measuring): How often, and on how many texts.
     RETURNS (Report): Nothing is saved.
     """
     name, shim = find_encoder(nlp, pipeline)
     n_layers = shim.encoder.n_layers
-    if layers is not None and not 0 < layers < n_layers:
-        raise ValueError(Errors.T474.format(found=layers, pipeline=pipeline, count=n_layers))
-    students = Students(nlp, name, layers or n_layers // 2, 60 * train_minutes)
+    if cut.layers is not None and not 0 < cut.layers < n_layers:
+        raise ValueError(Errors.T474.format(found=cut.layers, pipeline=pipeline, count=n_layers))
+    students = Students(nlp, name, cut.layers or n_layers // 2, 60 * cut.minutes)
     known = ways_for(nlp, name, shim, pipeline, students)
     _check_names(known, ways)
-    is_half = train_minutes > 0 and train_texts is None
-    scores = Scores(nlp, path, most_loss=max_loss, least=least, resamples=resamples, is_half=is_half)
-    students.texts = scores.others if train_texts is None else list(read_texts(train_texts, "--train-texts"))
-    texts = scores.texts[:speed_texts]
+    is_half, (least, draws) = cut.minutes > 0 and cut.texts is None, (measuring.least, measuring.resamples)
+    scores = Scores(nlp, path, most_loss=max_loss, least=least, resamples=draws, is_half=is_half)
+    students.texts = scores.others if cut.texts is None else list(read_texts(cut.texts, "--train-texts"))
+    texts = scores.texts[: measuring.speed_texts]
     tried = [Tried(AS_IT_IS, nlp, [], [])]
     for way in known:
         if not way.reason and (not ways or way.name in ways):
             logger.info("Trying %s", way.name)
             tried.append(_try(way, scores, texts, max_loss))
-    speeds = words_per_second({one.name: one.nlp for one in tried}, texts, rounds)
+    speeds = words_per_second({one.name: one.nlp for one in tried}, texts, measuring.rounds)
     for one in tried:
         one.speed = speeds[one.name]
     fits = [one for one in tried[1:] if one.loss <= max_loss and one.speed > tried[0].speed]

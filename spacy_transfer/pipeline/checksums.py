@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import srsly
 from spacy import util
@@ -13,7 +13,7 @@ from thinc.util import convert_recursive, is_xp_array
 
 from ..errors import Errors
 from ..integrity import has_checksum, read_checked, unpack, write_checked
-from ..types import Config
+from ..types import ArrayModule, Config
 
 # Stands in the file `cfg` of components that have checksums: one that is missing there is an error.
 _MARK = "checksums"
@@ -124,12 +124,15 @@ def _fill(model: Model, data: bytes, where: str) -> None:
 def _check_numbers(model: Model, where: str) -> None:
     """Refuse weights that are NaN or infinite: all that they predict would be wrong, and no error would say so."""
     for node in model.walk():
-        isfinite = node.ops.xp.isfinite
         for name in node.param_names:
-            # The sum is several times as fast. It is not finite if one number is not; it may also overflow.
-            if node.has_param(name) and not isfinite((value := node.get_param(name)).sum()) and not isfinite(value).all():
+            if node.has_param(name) and not _is_finite(node.ops.xp, node.get_param(name)):
                 what = "values that are NaN or infinite"
                 raise ValueError(Errors.T133.format(where=where, name=f"{node.name}.{name}", what=what))
         temperature = node.attrs.get("temperature", 1.0)
         if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
             raise ValueError(Errors.T133.format(where=where, name="temperature", what=repr(temperature)))
+
+
+def _is_finite(xp: ArrayModule, values: Any) -> bool:
+    # The sum is several times as fast. It is not finite if one number is not; it may also overflow.
+    return bool(xp.isfinite(xp.sum(values)) or xp.isfinite(values).all())

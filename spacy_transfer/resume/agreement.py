@@ -1,4 +1,4 @@
-"""What the ranks of a training agree on, so that all go on from one checkpoint, which the first of them writes."""
+"""Agreement of the ranks of a training: all go on from one checkpoint, which the first of them writes."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What a pipeline reads and loses while it is trained: checksums of data, and losses in the course of a step."""
+"""A pipeline that is watched while it is trained: checksums of what it reads, and losses in the course of a step."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

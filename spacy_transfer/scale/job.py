@@ -47,10 +47,10 @@ class Settings:
     shard_size (int): Rows in a shard.
     """
 
-    format: Format
-    columns: Sequence[str]
-    fields: Fields
-    shard_size: int
+    format: Format = "jsonl"
+    columns: Sequence[str] = ()
+    fields: Fields = Fields()
+    shard_size: int = 10_000
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How many texts there are to train and to evaluate on, and how many labels."""
+
+    train: int
+    dev: int
+    labels: int
+
+
+@dataclass(frozen=True)
 class Choice:
     """What was chosen.
 
@@ -111,9 +120,7 @@ def longest_window(source: str) -> int:
 def choose(
     task: Task,
     source: str,
-    n_train: int,
-    n_dev: int,
-    n_labels: int,
+    sizes: Sizes,
     measured: Measured,
     *,
     lang: str = "en",
@@ -122,22 +129,20 @@ def choose(
 ) -> Choice:
     """Choose what is trained, and for how long.
 
-    n_train (int), n_dev (int): Texts.
-    n_labels (int): Labels.
     tuning (Optional[str]): What is given; None to choose.
     """
     kind = kind_of(source)
-    found, reasons = _tuning(task, kind, n_train, n_labels) if tuning is None else (tuning, ["--tuning was given"])
-    window = measured.window or 128
+    found, reasons = _tuning(task, kind, sizes) if tuning is None else (tuning, ["--tuning was given"])
+    window, n_train = measured.window or 128, sizes.train
     recipe = _with_steps(Recipe(task, source, kind, found, lang=lang, window=window, pairs=pairs), n_train)
-    seconds = estimate(recipe, n_train, n_dev, measured)
+    seconds = estimate(recipe, sizes, measured)
     if seconds > LONGEST and not measured.has_gpu and tuning is None and found != "frozen" and kind == "transformer":
         reasons = [
             f"fine-tuning would take about {in_words(seconds)} on this CPU, so the encoder stays frozen: "
             "with a GPU, run `init` again with --gpu-id 0"
         ]
         recipe = _with_steps(replace(recipe, tuning="frozen", solved=True), n_train)
-        seconds = estimate(recipe, n_train, n_dev, measured)
+        seconds = estimate(recipe, sizes, measured)
     where = "a GPU" if measured.has_gpu else "the CPU"
     assert recipe.steps is not None
     batch = min(_BATCH, n_train)
@@ -148,7 +153,8 @@ def choose(
     return Choice(recipe, tuple(reasons), seconds)
 
 
-def _tuning(task: Task, kind: str, n_train: int, n_labels: int) -> tuple[Tuning, list[str]]:
+def _tuning(task: Task, kind: str, sizes: Sizes) -> tuple[Tuning, list[str]]:
+    n_train, n_labels = sizes.train, sizes.labels
     if kind != "transformer":
         return "frozen", [f"a backbone of the kind {kind}: its layers are trained as they are made for it"]
     if task == "textcat":
@@ -173,9 +179,10 @@ def _with_steps(recipe: Recipe, n_train: int) -> Recipe:
     return replace(recipe, steps=Steps(10 * every, every))
 
 
-def estimate(recipe: Recipe, n_train: int, n_dev: int, measured: Measured) -> float:
+def estimate(recipe: Recipe, sizes: Sizes, measured: Measured) -> float:
     """RETURNS (float): Seconds of the training, evaluations counted."""
     assert recipe.steps is not None
+    n_train, n_dev = sizes.train, sizes.dev
     evaluations = recipe.steps.most / recipe.steps.every * n_dev * measured.per_text
     if recipe.trains_encoder:
         return recipe.steps.most * min(_BATCH, n_train) * measured.per_text * _TUNED + evaluations

@@ -9,13 +9,18 @@ from spacy.tokens import DocBin
 from spacy_transfer.engines import ways as module
 from spacy_transfer.engines.exports import export_onnx, find_encoder
 from spacy_transfer.engines.measure import Loss, Scores
-from spacy_transfer.engines.ways import AS_IT_IS, Students, Tried, Way, speed_up, ways_for, worst_parts
+from spacy_transfer.engines.ways import AS_IT_IS, Cut, Measuring, Students, Tried, Way, speed_up, ways_for, worst_parts
 
 from ..pipelines import make_pipeline
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 NAME = "transfer_backbone"
+
+
+def try_ways(nlp, pipeline, path, *, max_loss=0.3, ways=(), cut=None, **measuring):
+    settings = {"max_loss": max_loss, "ways": ways, "measuring": Measuring(**measuring)}
+    return speed_up(nlp, pipeline, path, cut=cut or Cut(), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +100,7 @@ def test_what_cannot_be_tried_has_a_reason(trained, monkeypatch):
 
 def test_all_ways_are_measured_and_the_fastest_that_fits_is_best(trained, data, monkeypatch):
     monkeypatch.setattr(module, "words_per_second", speeds(AS_IT_IS, "onnx-fp32", "onnx-int8"))
-    report = speed_up(trained, "original", data, max_loss=0.3, resamples=5, least=10)
+    report = try_ways(trained, "original", data, max_loss=0.3, resamples=5, least=10)
     assert [one.name for one in report.tried][0] == AS_IT_IS and "onnx-int8" in [one.name for one in report.tried]
     assert report.best is max((one for one in report.tried if one.loss <= 0.3), key=lambda one: one.speed)
     assert report.best.loss <= 0.3 and report.best.name != AS_IT_IS
@@ -111,7 +116,7 @@ def speeds(*names):
 
 def test_a_way_that_is_slower_is_not_best(trained, data, monkeypatch):
     monkeypatch.setattr(module, "words_per_second", speeds("onnx-fp32", AS_IT_IS))
-    assert speed_up(trained, "original", data, ways=["onnx-fp32"], resamples=5, least=10).best is None
+    assert try_ways(trained, "original", data, ways=["onnx-fp32"], resamples=5, least=10).best is None
 
 
 def test_parts_are_kept_worst_first_until_the_loss_fits():
@@ -164,13 +169,13 @@ def test_the_worst_part_is_the_one_that_changes_rows_most(trained):
 def test_bad_input(trained, data, settings, says, monkeypatch):
     monkeypatch.setattr(module, "cpu_has_bf16", lambda: False)
     with pytest.raises(ValueError, match=re.compile(says)):
-        speed_up(trained, "x", data, **{"least": 10, "resamples": 2, **settings})
+        try_ways(trained, "x", data, **{"least": 10, "resamples": 2, **settings})
 
 
 def test_texts_without_labels(trained, tmp_path):
     DocBin(docs=[trained.make_doc("a dog")] * 12).to_disk(tmp_path / "raw.spacy")
     with pytest.raises(ValueError, match="T280"):
-        speed_up(trained, "x", tmp_path / "raw.spacy", least=10, resamples=2)
+        try_ways(trained, "x", tmp_path / "raw.spacy", least=10, resamples=2)
 
 
 def test_a_student_is_measured_on_texts_that_it_did_not_see(trained, data, monkeypatch):
@@ -183,7 +188,7 @@ def test_a_student_is_measured_on_texts_that_it_did_not_see(trained, data, monke
     monkeypatch.setattr(module, "cut_and_distil", distil)
     monkeypatch.setattr(module, "words_per_second", speeds(AS_IT_IS, "1-layers", "1-layers-onnx-int8"))
     ways = ["1-layers", "1-layers-onnx-int8"]
-    report = speed_up(trained, "x", data, ways=ways, train_minutes=0.5, max_loss=100, resamples=2, least=10)
+    report = try_ways(trained, "x", data, ways=ways, cut=Cut(0.5), max_loss=100, resamples=2, least=10)
     assert seen[:2] == [1, 30.0] and len(seen[2]) == 20 and report.best.name == "1-layers-onnx-int8"
     scores = Scores(trained, data, most_loss=0, least=10, resamples=2, is_half=True)
     assert scores.others == seen[2] and len(scores.texts) == 20
@@ -201,6 +206,6 @@ def test_with_texts_of_its_own_a_student_leaves_all_others_to_measure_on(trained
         module, "words_per_second", lambda nlps, texts, n: measured.append(texts) or dict.fromkeys(nlps, 1)
     )
     (tmp_path / "raw.txt").write_text("a dog\nthe cat\n")
-    settings = {"train_minutes": 0.5, "train_texts": tmp_path / "raw.txt", "layers": 1, "resamples": 2, "least": 10}
-    speed_up(trained, "x", data, ways=["1-layers"], **settings)
+    settings = {"cut": Cut(0.5, tmp_path / "raw.txt", 1), "resamples": 2, "least": 10}
+    try_ways(trained, "x", data, ways=["1-layers"], **settings)
     assert seen == [1, ["a dog", "the cat"]] and len(measured[0]) == 40

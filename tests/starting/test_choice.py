@@ -2,7 +2,7 @@
 
 import pytest
 
-from spacy_transfer.starting.choice import LONGEST, Measured, choose, estimate, in_words
+from spacy_transfer.starting.choice import LONGEST, Measured, Sizes, choose, estimate, in_words
 from spacy_transfer.starting.config_blocks import partial_config
 
 FAST, SLOW = Measured(0.001, window=64), Measured(10.0, window=64)
@@ -22,19 +22,19 @@ FAST, SLOW = Measured(0.001, window=64), Measured(10.0, window=64)
     ],
 )
 def test_choices(task, n_train, n_labels, measured, tuning, tiny_bert):
-    found = choose(task, tiny_bert, n_train, 30, n_labels, measured)
+    found = choose(task, tiny_bert, Sizes(n_train, 30, n_labels), measured)
     assert found.recipe.tuning == tuning and found.reasons
     assert found.recipe.steps.most == 10 * found.recipe.steps.every
-    assert found.seconds == estimate(found.recipe, n_train, 30, measured)
+    assert found.seconds == estimate(found.recipe, Sizes(n_train, 30, n_labels), measured)
 
 
 def test_what_takes_too_long_is_solved_on_the_frozen_encoder(tiny_bert):
-    found = choose("textcat", tiny_bert, 400, 30, 4, SLOW)
+    found = choose("textcat", tiny_bert, Sizes(400, 30, 4), SLOW)
     assert "frozen" in found.reasons[0] and "--gpu-id" in found.reasons[0]
     config = partial_config(found.recipe)
     assert config["components"]["transfer_backbone"]["frozen"] is True
     assert config["initialize"]["components"]["transfer_textcat"]["fit"] == "maxent"
-    given = choose("textcat", tiny_bert, 400, 30, 4, SLOW, tuning="fine-tuning")
+    given = choose("textcat", tiny_bert, Sizes(400, 30, 4), SLOW, tuning="fine-tuning")
     assert given.recipe.tuning == "fine-tuning" and given.seconds > LONGEST
 
 

@@ -2,7 +2,7 @@
 
 import enum
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +19,7 @@ from ..voice import fail, warn
 if TYPE_CHECKING:
     from spacy.language import Language
 
-    from ...scale.job import Job
-    from ...scale.outputs import Format
+    from ...scale.job import Job, Settings
     from ...scale.worker import Options
 
 
@@ -76,6 +75,8 @@ def annotate_cli(
 
     The same command goes on after it was killed. Texts that break are in OUT/errors.jsonl.
     """
+    from ...scale.input_rows import Fields
+    from ...scale.job import Settings
     from ...scale.worker import Options
 
     code = None if code_path is None else code_path.resolve()
@@ -83,20 +84,9 @@ def annotate_cli(
     require("annotate", COUNT, n_process=n_process, threads=threads, shard_size=shard_size, batch_size=batch_size)
     if address is not None and engine is EngineName.local:
         raise ValueError(Errors.T979.format(option="--address"))
-    done = annotate(
-        pipeline,
-        source,
-        output_path,
-        output_format=output_format.value,
-        columns=split_names(columns),
-        text_field=text_field,
-        id_field=id_field,
-        shard_size=shard_size,
-        options=options,
-        n_process=n_process,
-        use_ray=engine is EngineName.ray,
-        address=address,
-    )
+    settings = Settings(output_format.value, split_names(columns), Fields(text_field, id_field), shard_size)
+    workers = Workers(n_process, engine is EngineName.ray, address)
+    done = annotate(pipeline, source, output_path, settings, options=options, workers=workers)
     if done.broken:
         said = Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first)
         if done.broken == done.total:
@@ -116,61 +106,59 @@ class Done:
     first: str
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Processes, or actors of a Ray cluster at an address."""
+
+    count: int | None = None
+    use_ray: bool = False
+    address: str | None = None
+
+
 def annotate(
     pipeline: str,
     source: str,
     output_path: Path,
+    settings: "Settings | None" = None,
     *,
-    output_format: "Format" = "jsonl",
-    columns: list[str] | None = None,
-    text_field: str = "text",
-    id_field: str = "id",
-    shard_size: int = 10_000,
     options: "Options | None" = None,
-    n_process: int | None = None,
-    use_ray: bool = False,
-    address: str | None = None,
+    workers: Workers = Workers(),
 ) -> Done:
     """Annotate texts, or go on with that.
 
     source (str): A file, a folder, a pattern with *, or an address that fsspec opens.
-    columns (Optional[List[str]]): Of the output; None for all that are filled and not large.
-    n_process (Optional[int]): Processes, or actors.
-    address (Optional[str]): Of a Ray cluster.
+    settings (Optional[Settings]): Of the output. Without columns it has all that are filled and not large.
     RETURNS (Done): What it came to, with all that earlier calls did.
     RAISES (ValueError): When input or output cannot be read or written, or belong to another job.
     """
     from ...extras import import_extra
     from ...scale.input_files import find_files
-    from ...scale.input_rows import Fields
     from ...scale.job import Settings, locked, open_job
     from ...scale.output_columns import choose_columns
     from ...scale.outputs import check_parquet
     from ...scale.worker import Options, load_pipeline
 
-    options = options or Options()
-    if use_ray:
+    options, settings = options or Options(), settings or Settings()
+    if workers.use_ray:
         import_extra("ray", Errors.T975)
-    if output_format == "parquet":
+    if settings.format == "parquet":
         check_parquet("--format parquet")
     files = find_files(source)
     if Path(source).is_dir() and Path(source).resolve() in (output_path.resolve(), *output_path.resolve().parents):
         raise ValueError(Errors.T956.format(folder=output_path, source=source))
     nlp = load_pipeline(pipeline, options)
-    chosen = choose_columns(nlp, columns or [], docs=output_format == "spacy")
-    settings = Settings(output_format, chosen, Fields(text_field, id_field), shard_size)
+    chosen = choose_columns(nlp, list(settings.columns), docs=settings.format == "spacy")
+    settings = replace(settings, columns=chosen)
     with locked(output_path):
         job = open_job(output_path, pipeline, files, settings, options.code)
         try:
-            _run(job, options, nlp, n_process, use_ray=use_ray, address=address)
+            _run(job, options, nlp, workers)
         finally:
             broken = job.gather_errors()
     return _summary(job, broken)
 
 
-def _run(
-    job: "Job", options: "Options", nlp: "Language", n_process: int | None, *, use_ray: bool, address: str | None
-) -> None:
+def _run(job: "Job", options: "Options", nlp: "Language", workers: Workers) -> None:
     from ...scale.engine_local import run_here
     from ...scale.engine_ray import run_on_ray
 
@@ -180,10 +168,10 @@ def _run(
     if not todo:
         return
     with progress(what="Annotating", total=total, initial=done, smoothing=0.1) as bar:
-        if use_ray:
-            run_on_ray(job, todo, options, bar.update, address=address, actors=n_process)
+        if workers.use_ray:
+            run_on_ray(job, todo, options, bar.update, address=workers.address, actors=workers.count)
         else:
-            run_here(job, todo, options, nlp, n_process or 1, bar.update)
+            run_here(job, todo, options, nlp, workers.count or 1, bar.update)
 
 
 def _summary(job: "Job", broken: int) -> Done:

@@ -47,6 +47,8 @@ def speed_up_cli(
 
     What is not installed, or the processor cannot do, is named. PIPELINE stays as it is; a pipeline in OUT is replaced.
     """
+    from ...engines.ways import Cut, Measuring
+
     prepare(code_path, -1)
     log_info()
     check_output(output_path, pipeline)
@@ -55,11 +57,8 @@ def speed_up_cli(
         data_path,
         max_loss=max_loss,
         ways=split_names(ways),
-        train_minutes=train_minutes,
-        train_texts=train_texts,
-        layers=layers,
-        resamples=resamples,
-        speed_texts=speed_texts,
+        cut=Cut(train_minutes, train_texts, layers),
+        measuring=Measuring(resamples, speed_texts),
     )
     _show(report)
     if report.best is None:

@@ -166,24 +166,15 @@ def _choose(
     """RETURNS (Tuple[Choice, List[Line]]): What is trained; and the lines of the table of what was found."""
     import random
 
-    from ...starting.choice import choose, measure
+    from ...starting.choice import Sizes, choose, measure
     from ...starting.preparing import describe
 
     texts = [row.text for rows in found.rows.values() for row in rows]
     sample = random.Random(seed).sample(texts, min(_MEASURED, len(texts)))
     measured = measure(nlp, source, sample, gpu_id=gpu)
-    sizes = {name: len(rows) for name, rows in found.rows.items()}
-    choice = choose(
-        cast("Task", found.task),
-        source,
-        sizes["train"],
-        sizes["dev"],
-        max(1, len(found.labels)),
-        measured,
-        lang=lang,
-        pairs=found.pairs,
-        tuning=tuning,
-    )
+    sizes = Sizes(len(found.rows["train"]), len(found.rows["dev"]), max(1, len(found.labels)))
+    task = cast("Task", found.task)
+    choice = choose(task, source, sizes, measured, lang=lang, pairs=found.pairs, tuning=tuning)
     return choice, [*describe(found, measured.pieces, measured.window), *found.lines]
 
 

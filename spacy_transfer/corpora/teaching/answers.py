@@ -95,8 +95,8 @@ def scores(pipe: Pipe, kind: str, docs: Sequence[Doc]) -> tuple[Answer, list[Ans
         for each doc "logits" of shape (n_labels,) or (n_tokens, n_labels), or "rows" of shape (n_tokens, width).
     """
     if kind == "rows":
-        to_numpy = pipe.model.ops.to_numpy
-        return {"kind": kind}, [{"rows": to_numpy(doc.tensor).astype("float16")} for doc in docs]
+        ops = pipe.model.ops
+        return {"kind": kind}, [{"rows": ops.to_numpy(doc.tensor).astype("float16")} for doc in docs]
     if hasattr(pipe, "soft_targets"):
         shared, each = pipe.soft_targets(docs)
         return {"kind": kind, **shared}, each
@@ -127,7 +127,8 @@ def confidences(pipe: Pipe, docs: Sequence[Doc]) -> list[Answer] | None:
         component that has no probabilities (those of categories stand in `doc.cats`).
     """
     if hasattr(pipe, "tag_confidences"):
-        return pipe.tag_confidences(docs)
+        found: list[Answer] = pipe.tag_confidences(docs)
+        return found
     if isinstance(pipe, EntityRecognizer):
         # A beam over what the greedy parse chooses from: about twice its time.
         found = pipe.scored_ents(pipe.beam_parse(list(docs), drop=0.0, **BEAM)) if docs else []
@@ -148,5 +149,6 @@ def _of_beam(scored: dict[tuple[int, int, str], float], n_tokens: int) -> Answer
 
 
 def _softmax(logits: Floats) -> Floats:
-    weights = numpy.exp(logits - logits.max(axis=1, keepdims=True, initial=-numpy.inf))
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights: Floats = numpy.exp(logits - logits.max(axis=1, keepdims=True, initial=-numpy.inf))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights

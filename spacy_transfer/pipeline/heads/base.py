@@ -96,15 +96,15 @@ class Head(CheckedFiles, Generic[ScoresT]):
         return self
 
     def _check_saved_labels(self, path: Path) -> None:
-        labels = self.cfg.get("labels", [])
+        labels, problem = self.cfg.get("labels", []), None
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise ValueError(Errors.T437.format(where=path, error=f"its labels are {str(labels)[:60]}, no list of names"))
-        output = self.model.get_ref("output") if self.model.has_ref("output") else None
-        if output is not None and output.has_param("W"):
-            count, names = len(output.get_param("W")), getattr(self, "tags", self.labels)
-            if count != len(names):
-                error = f"it has {len(labels)} labels, which need {len(names)} rows, and the output layer has {count}"
-                raise ValueError(Errors.T437.format(where=path, error=error))
+            problem = f"its labels are {str(labels)[:60]}, no list of names"
+        elif self.model.has_ref("output") and self.model.get_ref("output").has_param("W"):
+            rows, names = len(self.model.get_ref("output").get_param("W")), list(getattr(self, "tags", labels))
+            if rows != len(names):
+                problem = f"it has {len(labels)} labels, which need {len(names)} rows, and the output layer has {rows}"
+        if problem is not None:
+            raise ValueError(Errors.T437.format(where=path, error=problem))
 
     def rehearse(self, *args: object, **kwargs: object) -> Losses:
         """RAISES (ValueError): Always: see `spacy-transfer.Rehearsal.v1`."""
