@@ -15,7 +15,7 @@ from .make_docs import Moved, to_docs
 from .reading import read, rows_of
 from .splits import split
 
-FEW_TEST = 30
+FEW_TEST = 50
 _SHOWN, _MOVED = 20, 3
 
 

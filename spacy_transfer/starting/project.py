@@ -119,6 +119,13 @@ examples = json.loads((HERE / "data" / "examples.json").read_text(encoding="utf8
 for doc in nlp.pipe(sys.argv[1:] or examples):
     print(f"\\n{doc.text[:200]}")
     {show}
+if not sys.argv[1:]:
+    page, wheels = HERE / "metrics" / "report.html", sorted(HERE.glob("packages/*/dist/*.whl"))
+    print(f"\nThe best pipeline: {HERE / 'training' / 'model-best'}")
+    if page.exists():
+        print(f"What it gets right and wrong: {page}")
+    if wheels:
+        print(f"To use it elsewhere: pip install {wheels[-1]}, then spacy.load({wheels[-1].name.split('-')[0]!r})")
 '''
 _SHOW = {
     "textcat": """for label, score in sorted(doc.cats.items(), key=lambda cat: -cat[1])[:3]:
@@ -144,7 +151,7 @@ The training takes about {time} on this machine. To do one step: `python -m spac
 |---|---|
 | `config.cfg` | all settings of the training. Its first lines say why they were chosen |
 | `data/train.spacy`, `data/dev.spacy`, `data/test.spacy` | {n_train}, {n_dev} and {n_test} texts, none in two files |
-| `data/left_out.jsonl` | {n_left_out} rows that were left out, each with the reason |
+| `data/left_out.jsonl` | rows that were left out ({n_left_out}), each with the reason |
 | `data/found.txt` | what was found in the data |
 | `training/model-best` | the trained pipeline: `spacy.load("training/model-best")` |
 

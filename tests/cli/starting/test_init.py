@@ -207,8 +207,9 @@ def test_a_project_runs_to_the_wheel(tiny_bert):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert Path("reviews/metrics/report.html").read_text().startswith("<!DOCTYPE html>")
-    assert len(list(Path("reviews/packages").glob("en_reviews-0.0.1/dist/*.whl"))) == 1
+    (wheel,) = Path("reviews/packages").glob("en_reviews-0.0.1/dist/*.whl")
     assert "cars" in done.stdout
+    assert f"pip install {wheel.resolve()}, then spacy.load('en_reviews')" in done.stdout
     assert spacy.load("reviews/training/model-best")("the old van stops").cats.keys() == {"cars", "pets"}
 
 
