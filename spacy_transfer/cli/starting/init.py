@@ -107,7 +107,7 @@ def init(
         print(f"  - {reason}")  # noqa: T201
     _say_time(choice)
     if found.left_out:
-        msg.info(f"Rows or entities that were left out: {len(found.left_out)}. See {folder / 'data' / 'left_out.jsonl'}")
+        msg.info(f"Rows or entities left out: {len(found.left_out)}. See {folder / 'data' / 'left_out.jsonl'}")
     result(
         folder=folder,
         task=found.task,
