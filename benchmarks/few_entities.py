@@ -5,9 +5,10 @@
 
 CROSSNER is a folder with folders of train.txt, dev.txt and test.txt. Sentences of the training part are drawn until
 each type is in so many of them (or in all that there are). "crf" is configs/ner_crf.cfg as it is: 1,000 steps of 32.
-"crf+short" is the same for as many steps of as many sentences as "fewshot". `model-last` is scored, F1 in percent, gold
-tokens, with the processor time of the training. The settings of ner_fewshot.cfg were chosen by
-`--sets politics --part dev --most 200 --seeds 0`.
+"crf+short" is the same for as many steps of as many sentences as "fewshot". "fewshot+solved" is the solved head alone,
+without a step; in "fewshot+solved+names" the name of each type is one more example, a doc that is one entity.
+`model-last` is scored, F1 in percent, gold tokens, with the processor time of the training. The settings of
+ner_fewshot.cfg were chosen by `--sets politics --part dev --most 200 --seeds 0`.
 """
 
 import argparse
@@ -24,10 +25,22 @@ import spacy
 from common import ROOT, print_rows
 from labelling import iob_docs
 from spacy.cli.train import train
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Corpus
+from spacy.training.initialize import init_nlp
 from spacy.util import load_config
 from thinc.api import Config
+
+from spacy_transfer.heads.label_texts import open_name
+
+WORDS = {
+    "musicalartist": "musical artist",
+    "musicalinstrument": "musical instrument",
+    "musicgenre": "music genre",
+    "politicalparty": "political party",
+    "programlang": "programming language",
+}
+"""Of CrossNER's types that are several words without separators."""
 
 
 def read(folder: Path, part: str) -> list[Doc]:
@@ -47,6 +60,16 @@ def few(docs: list[Doc], n_sentences: int, seed: int) -> list[Doc]:
     return chosen
 
 
+def names_of(docs: list[Doc]) -> list[Doc]:
+    """RETURNS (List[Doc]): For each type of the docs its name, if it reads like words: a doc that is one entity."""
+    found = []
+    for label in sorted({ent.label_ for doc in docs for ent in doc.ents}):
+        if words := open_name(WORDS.get(label, label)):
+            found.append(Doc(docs[0].vocab, words.split()))
+            found[-1].ents = [Span(found[-1], 0, len(found[-1]), label)]
+    return found
+
+
 def config_of(name: str) -> Config:
     """RETURNS (Config): configs/ner_NAME.cfg, with gold tokens and no evaluation before the end."""
     name, _, change = name.partition("+")
@@ -61,19 +84,25 @@ def config_of(name: str) -> Config:
     return config
 
 
-def measure(docs: list[Doc], test: list[Doc], config: Config, seed: int) -> tuple[float, float]:
+def measure(docs: list[Doc], test: list[Doc], name: str, seed: int) -> tuple[float, float]:
     """RETURNS (Tuple[float, float]): F1 in percent, and seconds of processor time."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    changes, config = name.split("+")[1:], config_of(name)
+    docs = docs + names_of(docs) if "names" in changes else docs
+    config["system"]["seed"] = seed
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
         for part, each in {"train": docs, "dev": docs[:10], "test": test}.items():
             DocBin(docs=each).to_disk(folder / f"{part}.spacy")
+        config["paths"].update(train=str(folder / "train.spacy"), dev=str(folder / "dev.spacy"))
         config.to_disk(folder / "config.cfg")
-        overrides = {"paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "dev.spacy")}
         start = time.process_time()
-        with contextlib.redirect_stdout(io.StringIO()):
-            train(folder / "config.cfg", folder / "out", overrides=overrides | {"system.seed": seed})
+        if "solved" in changes:
+            nlp = init_nlp(config)
+        else:
+            with contextlib.redirect_stdout(io.StringIO()):
+                train(folder / "config.cfg", folder / "out")
+            nlp = spacy.load(folder / "out" / "model-last")
         seconds = time.process_time() - start
-        nlp = spacy.load(folder / "out" / "model-last")
         scores = nlp.evaluate(list(Corpus(folder / "test.spacy", gold_preproc=True)(nlp)))
     return 100 * scores["ents_f"], seconds
 
@@ -97,7 +126,7 @@ def main() -> None:
             for seed in opts.seeds:
                 docs = few(pool, n_sentences, seed)
                 for name, each in found.items():
-                    each.append(measure(docs, test, config_of(name), seed))
+                    each.append(measure(docs, test, name, seed))
                     said = f"{data_set}, {n_sentences} a type ({len(docs)}), seed {seed}, {name}: {each[-1][0]:.1f}"
                     print(f"{said}, {each[-1][1]:.0f} s", file=sys.stderr, flush=True)
             base = statistics.mean(score for score, _ in found[opts.configs[0]])

@@ -158,10 +158,20 @@ def test_few_sentences_of_each_type(script):
     assert entities.few(docs, 2, 0) == entities.few(docs, 2, 0)
 
 
+def test_names_of_types_are_docs_of_one_entity(script):
+    entities, nlp = script("few_entities"), spacy.blank("en")
+    doc = nlp.make_doc("a b c d")
+    doc.ents = [Span(doc, i, i + 1, each) for i, each in enumerate(["politicalparty", "song", "A1", "song"])]
+    found = entities.names_of([doc, doc])
+    assert [[token.text for token in doc] for doc in found] == [["political", "party"], ["song"]], "A1 is no word"
+    spans = [[(ent.start, ent.end, ent.label_) for ent in doc.ents] for doc in found]
+    assert spans == [[(0, 2, "politicalparty")], [(0, 1, "song")]]
+
+
 def test_configs_of_few_entities_fit(script):
     entities = script("few_entities")
     few, short, whole = (entities.config_of(name) for name in ("fewshot", "crf+short", "crf"))
-    for config in (few, short, whole):
+    for config in (few, short, whole, entities.config_of("fewshot+solved+names")):
         assert not check(config).frozen
         assert config["corpora"]["train"]["gold_preproc"] and config["corpora"]["dev"]["gold_preproc"]
     keys = ("max_steps", "batcher")
