@@ -214,6 +214,10 @@ class Errors(metaclass=_Coded):
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."
     )
+    T949 = (
+        "source = {source!r}: the pipeline in {path} cannot be loaded: {error}. If a file of it is damaged, copy or "
+        "install it again."
+    )
     T252 = (
         "component = {component!r}: the pipeline {source!r} has no tok2vec of that name. Those with one: {found}. "
         "Set 'component' to one of these."
@@ -1190,6 +1194,10 @@ class Errors(metaclass=_Coded):
     T886 = (
         "--candidates {path}: the section [{name}] is no block of a backbone. Each section is one candidate, with its "
         "@architectures and settings, as in [components.transfer_backbone.model]."
+    )
+    T948 = (
+        "--candidates {path} cannot be read: {error} Name a file in the syntax of configs, with a section [NAME] for "
+        "each candidate, as in [components.transfer_backbone.model]."
     )
     T887 = (
         "The pipeline has these components of the factory {factory!r}: {found}. `transfer select` needs exactly one, "

@@ -1,5 +1,6 @@
 """Candidates: blocks of backbones, from a config, from sources, and from a file of named blocks."""
 
+import configparser
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
@@ -114,9 +115,12 @@ def from_file(path: Path) -> list[Candidate]:
     """Candidates by blocks, which are taken as they are.
 
     path (Path): A file in the syntax of configs: a section `[NAME]` for each block `model`.
-    RAISES (ValueError): When a section is no block of a backbone, or there is none.
+    RAISES (ValueError): When it cannot be read, a section is no block of a backbone, or there is none.
     """
-    config = load_config(path, interpolate=True)
+    try:
+        config = load_config(path, interpolate=True)
+    except (OSError, ValueError, configparser.Error) as error:
+        raise ValueError(Errors.T948.format(path=path, error=" ".join(str(error).split()))) from error
     if not config:
         raise ValueError(Errors.T885.format(what=f"{path} has no section"))
     for name, block in config.items():

@@ -121,6 +121,10 @@ def test_a_file_of_blocks(tmp_path):
     path.write_text("", encoding="utf8")
     with pytest.raises(ValueError, match="T885.*no section"):
         from_file(path)
+    path.write_text("no config", encoding="utf8")
+    for broken in (path, tmp_path / "none.cfg", tmp_path):
+        with pytest.raises(ValueError, match=rf"T948.*{broken}.*\[NAME\]"):
+            from_file(broken)
 
 
 def test_equal_blocks_and_equal_names():
