@@ -1434,7 +1434,10 @@ class Errors(metaclass=_Coded):
         "--output {folder} holds a search with another {what}. Take another folder, or the {what} that the search was "
         "begun with; its scores would not be comparable."
     )
-    T909 = "No trial gave a score. {count} failed, and said: {messages}"
+    T909 = (
+        "No trial gave a score. {count} failed, and said: {messages} If the cause is outside of the config, such as a "
+        "missing file, mend it and type the same command again. With a changed config or space, take another --output."
+    )
     T910 = (
         "training.score_weights gives no score a weight above 0, so that no trial is better than another. Give the "
         "score that matters a weight, such as cats_score = 1.0."
