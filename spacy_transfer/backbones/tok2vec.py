@@ -234,7 +234,7 @@ def _load(source: str) -> Language:
     try:
         return spacy.load(path if path.exists() else source)
     except Exception as error:  # Whatever the components of a pipeline raise on a file that is damaged.
-        raise ValueError(Errors.T949.format(source=source, path=path, error=error)) from error
+        raise ValueError(Errors.T949.format(source=source, path=path, error=str(error).rstrip("."))) from error
 
 
 def _encoders(nlp: Language) -> dict[str, tuple[Model, Config]]:
