@@ -219,6 +219,10 @@ class Errors(metaclass=_Coded):
         "source = {source!r} is no spaCy pipeline: it is not installed and no folder with config.cfg. Install it, or "
         "give its folder."
     )
+    T949 = (
+        "source = {source!r}: the pipeline in {path} cannot be loaded: {error}. If a file of it is damaged, copy or "
+        "install it again."
+    )
     T252 = (
         "component = {component!r}: the pipeline {source!r} has no tok2vec of that name. Those with one: {found}. "
         "Set 'component' to one of these."
@@ -1196,6 +1200,10 @@ class Errors(metaclass=_Coded):
         "--candidates {path}: the section [{name}] is no block of a backbone. Each section is one candidate, with its "
         "@architectures and settings, as in [components.transfer_backbone.model]."
     )
+    T948 = (
+        "--candidates {path} cannot be read: {error} Name a file in the syntax of configs, with a section [NAME] for "
+        "each candidate, as in [components.transfer_backbone.model]."
+    )
     T887 = (
         "The pipeline has these components of the factory {factory!r}: {found}. `transfer select` needs exactly one, "
         "whose heads listen to it."
@@ -1431,7 +1439,10 @@ class Errors(metaclass=_Coded):
         "--output {folder} holds a search with another {what}. Take another folder, or the {what} that the search was "
         "begun with; its scores would not be comparable."
     )
-    T909 = "No trial gave a score. {count} failed, and said: {messages}"
+    T909 = (
+        "No trial gave a score. {count} failed, and said: {messages} If the cause is outside of the config, such as a "
+        "missing file, mend it and type the same command again. With a changed config or space, take another --output."
+    )
     T910 = (
         "training.score_weights gives no score a weight above 0, so that no trial is better than another. Give the "
         "score that matters a weight, such as cats_score = 1.0."

@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -528,3 +529,17 @@ def test_decoding_of_many_labels_is_what_it_was(script):
     for is_open in (True, False):
         case = module.example(12, is_open=is_open)
         assert (module.before(*case) == module.viterbi(*case)).all()
+
+
+def test_the_regret_of_each_estimator(script):
+    module = script("choosing_select")
+    line = lambda name, score: SimpleNamespace(  # noqa: E731
+        candidate=SimpleNamespace(name=name, is_own=False), combined=score, poolings={"head": ("mean",)}
+    )
+    lines = [line("a", 0.3), line("b", 0.2), line("c", 0.1)]
+    found = SimpleNamespace(heads=[SimpleNamespace(name="head")], lines=lines, best=lines[0], chosen=lines[1])
+    judged = module.judge(found, ("mean",), {"a": 70.0, "b": 90.0, "c": 60.0})
+    assert judged == (0.0, 20.0, 0.5)
+    rows = module.summary([{"LinearProbe": judged, "NLeep": judged}, {"LinearProbe": (2.0, 1.0, 1.0)}])
+    assert [row[0].split(", ")[1:3] for row in rows] == [["LinearProbe", "2 tasks"], ["NLeep", "1 tasks"]]
+    assert rows[0][1].startswith("mean 1.00, worst 2.00") and "mean 0.75, lowest 0.50" in rows[0][1]

@@ -231,7 +231,10 @@ def _load(source: str) -> Language:
         if len(inner) != 1:
             raise ValueError(Errors.T251.format(source=source) + like(source))
         path = inner[0].parent
-    return spacy.load(path if path.exists() else source)
+    try:
+        return spacy.load(path if path.exists() else source)
+    except Exception as error:  # Whatever the components of a pipeline raise on a file that is damaged.
+        raise ValueError(Errors.T949.format(source=source, path=path, error=str(error).rstrip("."))) from error
 
 
 def _encoders(nlp: Language) -> dict[str, tuple[Model, Config]]:

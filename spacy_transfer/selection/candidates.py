@@ -1,5 +1,6 @@
 """Candidates: blocks of backbones, from a config, from sources, and from a file of named blocks."""
 
+import configparser
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
@@ -37,13 +38,23 @@ class Candidate:
     is_own: bool = False
 
     @property
+    def n_top(self) -> int:
+        """RETURNS (int): Of how many top layers the rows are, side by side."""
+        layers = self.block.get("layers")
+        return layers if isinstance(layers, int) else 1
+
+    @property
     def is_transformer(self) -> bool:
         """RETURNS (bool): Whether it has rows of docs of its own."""
         return self.block["@architectures"] == TRANSFORMER
 
     def at(self, depth: int | None) -> Config:
         """RETURNS (Dict[str, Any]): The block, cut to a depth; None for the block as it is."""
-        return self.block if depth is None else {**self.block, "depth": depth}
+        if depth is None:
+            return self.block
+        n_top = min(self.n_top, depth)
+        layers = {"layers": n_top if n_top > 1 else "last"} if self.n_top > 1 else {}
+        return {**self.block, "depth": depth, **layers}
 
 
 @dataclass(frozen=True)
@@ -64,10 +75,15 @@ def document_kind(block: Config) -> str:
 
 def own_candidate(block: Config) -> Candidate:
     """RETURNS (Candidate): The config's own backbone; a whole transformer is cut to its depths too."""
-    whole = block.get("@architectures") == TRANSFORMER and block.get("depth") is None
     source = block.get("source")
     name = f"{source} ({OWN})" if source else OWN
-    return Candidate(name, block, whole and block.get("layers", "last") == "last", True)
+    return Candidate(name, block, _sweeps(block), True)
+
+
+def _sweeps(block: Config) -> bool:
+    """Whether one pass gives the rows of all depths: not of a learned mix of layers."""
+    is_whole = block.get("@architectures") == TRANSFORMER and block.get("depth") is None
+    return is_whole and block.get("layers") != "mix"
 
 
 def from_sources(sources: Sequence[str], own: Config) -> tuple[list[Candidate], list[Unread]]:
@@ -91,8 +107,7 @@ def from_sources(sources: Sequence[str], own: Config) -> tuple[list[Candidate], 
                 block.pop("depth", None)
             what = {VECTORS: " (vectors)", PIPELINE: " (tok2vec)"}.get(architecture, "")
             name = source + what if len(architectures) > 1 else source
-            sweeps = architecture == TRANSFORMER and block.get("layers", "last") == "last"
-            found.append(Candidate(name, block, sweeps))
+            found.append(Candidate(name, block, _sweeps(block)))
     return found, unread
 
 
@@ -100,9 +115,12 @@ def from_file(path: Path) -> list[Candidate]:
     """Candidates by blocks, which are taken as they are.
 
     path (Path): A file in the syntax of configs: a section `[NAME]` for each block `model`.
-    RAISES (ValueError): When a section is no block of a backbone, or there is none.
+    RAISES (ValueError): When it cannot be read, a section is no block of a backbone, or there is none.
     """
-    config = load_config(path, interpolate=True)
+    try:
+        config = load_config(path, interpolate=True)
+    except (OSError, ValueError, configparser.Error) as error:
+        raise ValueError(Errors.T948.format(path=path, error=" ".join(str(error).split()))) from error
     if not config:
         raise ValueError(Errors.T885.format(what=f"{path} has no section"))
     for name, block in config.items():

@@ -5,6 +5,7 @@ import copy
 import ctypes
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -84,9 +85,10 @@ def with_training_cost(cost: Cost, config: Config, n_words: int) -> Cost:
     config (Config): With the candidate's block.
     n_words (int): Words of the training corpus.
     """
-    config = copy.deepcopy(config)
+    config, was_frozen = copy.deepcopy(config), False
     for block in config["components"].values():
         if block.get("factory") == "transfer_backbone":
+            was_frozen |= block.get("frozen") is True
             block["frozen"] = False
     for block in config.get("initialize", {}).get("components", {}).values():
         block.pop("fit", None)
@@ -102,9 +104,12 @@ def with_training_cost(cost: Cost, config: Config, n_words: int) -> Cost:
     for step, (_, batch) in enumerate(islice(batches, STEPS + 1)):
         start = time.perf_counter()
         nlp.update(batch, drop=settings["dropout"], sgd=False, losses={}, exclude=frozen)  # type: ignore[arg-type]
-        for name, pipe in pipes_of(nlp):
-            if name not in frozen and hasattr(pipe, "finish_update"):
-                pipe.finish_update(optimizer)
+        with warnings.catch_warnings():
+            if was_frozen:  # The rate is for the heads; the backbone will not be trained.
+                warnings.filterwarnings("ignore", message=r"\[W625\]")
+            for name, pipe in pipes_of(nlp):
+                if name not in frozen and hasattr(pipe, "finish_update"):
+                    pipe.finish_update(optimizer)
         optimizer.step_schedules()
         if step:
             seconds += time.perf_counter() - start

@@ -130,9 +130,21 @@ class FeatureFiles:
 
 def _layers(model: BackboneT, docs: list[Doc], candidate: Candidate) -> list[LayerRows]:
     if candidate.sweeps:
-        return rows_of_layers(model, docs)
+        found, n_top = rows_of_layers(model, docs), candidate.n_top
+        if n_top == 1 or found[-1].depth is not None:
+            return [_side_by_side(model, found[max(0, i - n_top) : i]) for i in range(1, len(found) + 1)]
     encoded, _ = encode(model, docs, False)
     return [LayerRows(None, encoded.rows, {document_kind(candidate.block): encoded.documents})]
+
+
+def _side_by_side(model: BackboneT, layers: Sequence[LayerRows]) -> LayerRows:
+    """The rows of the uppermost of some layers, and beside them those of the others."""
+    last, join = layers[-1], model.ops.xp.concatenate
+    if len(layers) == 1:
+        return last
+    rows = [join(parts, axis=1) for parts in zip(*(layer.rows for layer in layers), strict=True)]
+    documents = {kind: join([layer.documents[kind] for layer in layers], axis=1) for kind in last.documents}
+    return LayerRows(last.depth, rows, documents)
 
 
 def _dump(found: Features) -> bytes:

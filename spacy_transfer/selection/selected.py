@@ -115,7 +115,9 @@ def _mark(found: Ranking, line: Line) -> str:
 def _depth(line: Line) -> str:
     if line.depth is None:
         return ""
-    return f"{line.depth} (all)" if line.is_whole else str(line.depth)
+    layers = line.block.get("layers")
+    top = f", top {layers}" if isinstance(layers, int) else ""
+    return f"{line.depth} (all){top}" if line.is_whole else f"{line.depth}{top}"
 
 
 def _scores(found: Ranking, line: Line) -> list[str]:

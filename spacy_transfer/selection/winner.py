@@ -26,8 +26,8 @@ def with_candidate(config: Config, backbone: str, block: Block, is_own: bool, po
     config = copy.deepcopy(config)
     component, settings = config["components"][backbone], config.get("initialize", {})
     if is_own:
-        if "depth" in block:
-            component["model"]["depth"] = block["depth"]
+        if block.get("depth") is not None:
+            component["model"].update({key: block[key] for key in ("depth", "layers") if key in block})
     else:
         component["model"] = dict(block)
         settings["init_tok2vec"] = None

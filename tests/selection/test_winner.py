@@ -3,6 +3,7 @@
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Config
 
+from spacy_transfer.selection.candidates import own_candidate
 from spacy_transfer.selection.winner import with_candidate, write_config
 
 from .tasks import config_of
@@ -30,6 +31,14 @@ def test_the_own_backbone_keeps_its_variables(tmp_path):
     assert written["initialize"]["components"][NAME]["pretrained"] == "file.bin"
     nlp = load_model_from_config(written.interpolate(), auto_fill=False)
     assert nlp.pipe_names == [NAME, "transfer_textcat", "tagger"]
+
+
+def test_the_top_layers_of_the_own_backbone():
+    before = config()
+    before["components"][NAME]["model"]["layers"] = 3
+    own = own_candidate({**before.interpolate()["components"][NAME]["model"], "depth": None})
+    layers = [with_candidate(before, NAME, own.at(at), True, {})["components"][NAME]["model"] for at in (None, 2, 1)]
+    assert [model["layers"] for model in layers] == [3, 2, "last"]
 
 
 def test_another_backbone_takes_the_place_of_the_block():

@@ -263,7 +263,9 @@ def _read_tokenizer(source: Source) -> HFTokenizer:
             )
     except ValueError as error:
         refuse_own_tokenizer(source.path, source.name, error)
-        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=error)) from error
+        has_file = any(next(source.path.glob(pattern), None) for pattern in ("tokenizer.*", "vocab.*", "*.model"))
+        problem = error if has_file else "there is no file of a tokenizer"
+        raise ValueError(Errors.T111.format(source=source.name, path=source.path, error=problem)) from error
     refuse_own_tokenizer(source.path, source.name)
     files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
     # transformers 5 makes a tokenizer of special tokens alone where it finds no file.

@@ -102,7 +102,7 @@ def report(search: Search, facts: dict[str, str]) -> None:
 def _rows(tried: list[Tried]) -> list[tuple[str, ...]]:
     """The best trials, and always the config as it stands."""
     order = sorted(tried, key=lambda trial: (trial.score is None, -(trial.score or 0.0), trial.number))
-    shown = [trial for i, trial in enumerate(order) if i < _SHOWN or trial.number == 0]
+    shown = [trial for i, trial in enumerate(order) if i < _SHOWN or trial is tried[0]]
     return [
         (
             str(trial.number),

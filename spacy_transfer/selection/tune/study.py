@@ -84,7 +84,8 @@ class Search:
                 study_name="tune", storage=JournalStorage(backend), direction="maximize", load_if_exists=True
             )
             self._check_same({"space": space.digest(), "config": digest_of(config)})
-            if not self.study.get_trials(deepcopy=False):
+            first = self._first()
+            if first is None or _failed_at_once(first):
                 self.study.enqueue_trial(space.params_of(as_it_stands), user_attrs={FIRST: True})
 
     def _check_same(self, own: dict[str, str]) -> None:
@@ -95,11 +96,23 @@ class Search:
             self.study.set_user_attr(what, digest)
 
     def trials(self) -> "list[FrozenTrial]":
-        """RETURNS (List[FrozenTrial]): Those that run or have ended. A lost one is left out: another took its place."""
+        """RETURNS (List[FrozenTrial]): Those that run or have ended, without those in whose place another came."""
         from optuna.trial import TrialState
 
-        trials = self.study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.state != TrialState.WAITING and not _is_replaced(trial)]
+        trials, first = self.study.get_trials(deepcopy=False), self._first()
+        number = 0 if first is None else first.number
+        return [trial for trial in trials if trial.state != TrialState.WAITING and not _is_replaced(trial, number)]
+
+    def _first(self) -> "FrozenTrial | None":
+        """The config as it stands, as it was begun last."""
+        trials = reversed(self.study.get_trials(deepcopy=False))
+        return next((trial for trial in trials if FIRST in trial.user_attrs), None)
+
+    def is_broken(self) -> bool:
+        """RETURNS (bool): Whether the config as it stands failed before its first evaluation, and nothing has a score:
+        all others would fail too. The next call begins it again."""
+        first = self._first()
+        return first is not None and _failed_at_once(first) and self.best() is None
 
     def best(self) -> "FrozenTrial | None":
         """RETURNS (Optional[FrozenTrial]): The first with the highest score, of those that ended without failing."""
@@ -116,14 +129,14 @@ class Search:
         most (int): How many trials there may be.
         sampler (Callable[[int], BaseSampler]): Makes a sampler from the number of the trial, so that draws do not
             depend on which process makes them, and whether one was killed.
-        RETURNS (Optional[Claim]): None when there are as many.
+        RETURNS (Optional[Claim]): None when there are as many, or the search is broken.
         """
         from filelock import FileLock
         from optuna.trial import TrialState
 
         with self._lock, without_warnings():
             self._replace_lost()
-            if len(self.trials()) >= most:
+            if self.is_broken() or len(self.trials()) >= most:
                 return None
             everything = self.study.get_trials(deepcopy=False)
             waiting = [trial.number for trial in everything if trial.state == TrialState.WAITING]
@@ -236,10 +249,17 @@ def make_sampler(name: SamplerName, seed: int, n_startup: int) -> "BaseSampler":
         return TPESampler(seed=seed, n_startup_trials=n_startup, group=True)
 
 
-def _is_replaced(trial: "FrozenTrial") -> bool:
-    """A failed trial without a message was lost with its process."""
-    lost = trial.state.is_finished() and trial.state.name == "FAIL" and ERROR not in trial.user_attrs
-    return lost and RETRY not in trial.user_attrs
+def _is_replaced(trial: "FrozenTrial", first: int) -> bool:
+    """A failed trial without a message was lost with its process. The config as it stands has been begun again where
+    its number is below that of the last one."""
+    lost = trial.state.name == "FAIL" and ERROR not in trial.user_attrs and RETRY not in trial.user_attrs
+    return lost or (_failed_at_once(trial) and trial.number < first)
+
+
+def _failed_at_once(trial: "FrozenTrial") -> bool:
+    """Whether this is the config as it stands, which failed before its first evaluation."""
+    attrs = trial.user_attrs
+    return trial.state.name == "FAIL" and FIRST in attrs and ERROR in attrs and SCORE not in attrs
 
 
 def _trial_of(pipeline: Path) -> int | None:

@@ -106,6 +106,24 @@ def test_overrides_constraints_and_a_second_call(files):
     assert scores[0] == scores[1]
 
 
+def test_several_layers_side_by_side(files):
+    """A single head of tokens has no other forms than the depths."""
+    config = load_config(files / "config.cfg")
+    config["components"][NAME]["model"]["layers"] = 2
+    config["nlp"]["pipeline"] = [NAME, "transfer_tagger"]
+    del config["components"]["transfer_textcat"]
+    config.to_disk(files / "top.cfg")
+    outputs = ["--output", files / "best.cfg", "--json", files / "a.json"]
+    code, printed = call(files / "top.cfg", *outputs, *KNN, "--cache", "-")
+    assert code == 0 and "2 (all), top 2" in printed, printed
+    lines = json.loads((files / "a.json").read_text(encoding="utf8"))["candidates"]
+    assert {line["depth"]: line["model"]["layers"] for line in lines} == {1: "last", 2: 2}
+    chosen = next(line for line in lines if line["is_chosen"])
+    written = load_config(files / "best.cfg")["components"][NAME]["model"]
+    assert {key: written[key] for key in chosen["model"]} == chosen["model"]
+    train(files / "best.cfg", files / "out")
+
+
 def call_json(files, *arguments):
     code, printed = call(*arguments, "--json", files / "numbers.json")
     assert code == 0, printed

@@ -120,10 +120,20 @@ def test_failures_are_recorded(config, monkeypatch):
     assert "MemoryError: no room" in (config.parent / "out" / "tune.html").read_text()
 
 
-def test_all_fail(config):
-    result = tune(config, "--trials", "3", "--paths.train", "nowhere.spacy")
-    assert result.exit_code == 1
-    assert "T909" in result.output and "3 failed" in result.output and "nowhere.spacy" in result.output
+def test_a_cause_outside_of_the_config_is_mended(config):
+    """The search stops at once, and the same command begins again."""
+    train = config.parent / "train.spacy"
+    data = train.read_bytes()
+    train.unlink()
+    for _ in range(2):
+        result = tune(config, "--trials", "2")
+        assert result.exit_code == 1 and len(lines(result)) == 1
+        assert "T909" in result.output and "train.spacy" in result.output and "same command" in result.output
+    train.write_bytes(data)
+    result = tune(config, "--trials", "2", "--no-prune")
+    assert result.exit_code == 0, result.output
+    assert len(lines(result)) == 2 and "failed" not in "".join(lines(result))
+    assert "2 complete" in (config.parent / "out" / "tune.html").read_text()
 
 
 def test_a_pruned_only_study_has_a_best(config, monkeypatch):

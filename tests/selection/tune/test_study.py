@@ -96,6 +96,42 @@ def test_the_same_seed_gives_the_same_trials(tmp_path):
     assert table(go_on(tmp_path / "d", 14, n_startup=4)) == one
 
 
+def test_the_config_as_it_stands_fails_before_its_first_evaluation(tmp_path, monkeypatch, fake_training):
+    """It is begun again by each call, and does not count. After an evaluation it does."""
+
+    def fail(config, evaluated, *, use_gpu=-1):
+        raise OSError("no file")
+
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match="T909.*no file.*same command"):
+            patch.setattr(loop, "train_trial", fail)
+            go_on(tmp_path / "a", 3)
+    search = go_on(tmp_path / "a", 3)
+    assert [trial.state.name for trial in search.trials()] == ["COMPLETE"] * 3
+    assert [trial.params for trial in search.trials()][0] == {"training.x": 0.3}
+    check_results(search)
+
+    def fail_later(config, evaluated, *, use_gpu=-1):
+        fake_training(config, evaluated)
+        if config["training"]["x"] == 0.3:
+            raise OSError("no room")
+
+    monkeypatch.setattr(loop, "train_trial", fail_later)
+    states = [trial.state.name for trial in go_on(tmp_path / "b", 3).trials()]
+    assert states == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert table(go_on(tmp_path / "b", 3)) == table(opened(tmp_path / "b"))
+
+
+def test_another_process_stops_too(tmp_path):
+    one, other = opened(tmp_path / "a"), opened(tmp_path / "a")
+    claim = one.claim(9, lambda number: make_sampler("random", number, 1))
+    second = other.claim(9, lambda number: make_sampler("random", number, 1))
+    one.finish(claim, "FAIL", score=None, error="no file")
+    assert other.is_broken() and not other.claim(9, lambda number: make_sampler("random", number, 1))
+    other.finish(second, "COMPLETE", score=0.5)
+    assert not one.is_broken()  # There is a score: the setting that failed may be to blame.
+
+
 def test_it_goes_on_and_ends(tmp_path):
     assert len(go_on(tmp_path / "a", 3).trials()) == 3
     search = go_on(tmp_path / "a", 5)
