@@ -1846,3 +1846,12 @@ class Warnings(metaclass=_Coded):
         "components.{name}: {count} training texts come twice, with labels that exclude each other, such as {text!r} "
         "with {one!r} and {other!r}. The head learns something in between. Correct the wrong one."
     )
+    W927 = (
+        "components.{name}: {count} training texts come twice, with labels that contradict each other, such as "
+        "{text!r}, which has {label!r} in one place and not in another. The head learns something in between. Correct "
+        "the wrong one."
+    )
+    W928 = (
+        "initialize.components.{name}: {count} labels have no example, only label texts: {labels}. These texts alone "
+        "stand for them. Label a few examples where you can."
+    )
