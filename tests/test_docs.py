@@ -2,6 +2,7 @@
 
 import re
 from importlib.metadata import metadata
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,14 @@ def test_blocks_of_config_are_whole(page):
         for key, block in registered_in(config):
             if ".choices." not in key and not key.startswith("components.transformer."):
                 spacy.registry.fill({key: block}, validate=True)
+
+
+def test_settings_of_initialize_exist(page):
+    for config in settings_of(page.read_text(encoding="utf8")):
+        for name, settings in config.get("initialize", {}).get("components", {}).items():
+            if name in FACTORIES:
+                pipe = spacy.blank("en").add_pipe(name)
+                assert settings.keys() <= signature(pipe.initialize).parameters.keys()
 
 
 def test_a_block_that_lacks_something_is_found():

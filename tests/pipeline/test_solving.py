@@ -12,6 +12,7 @@ from spacy.training.initialize import init_nlp
 from thinc.api import Adam
 
 from spacy_transfer.backbones.shims.tunable import tunable_shims
+from spacy_transfer.pipeline.calibration import create_calibrate_v1
 from spacy_transfer.pipeline.heads.classifier import Classifier
 from spacy_transfer.pipeline.solving import create_solve_head_v1
 
@@ -166,6 +167,8 @@ def test_then_and_another_corpus(tiny_bert, tmp_path):
     nlp, seen = trained(tiny_bert, tmp_path), []
     found = create_solve_head_v1(corpus="corpora.dev", then=lambda copied: seen.append(copied) or copied)(nlp)
     assert seen == [found] and found is not nlp
+    calibrated = create_solve_head_v1(then=create_calibrate_v1())(nlp).get_pipe("transfer_textcat").model
+    assert calibrated.attrs["temperature"] != 1.0 == found.get_pipe("transfer_textcat").model.attrs["temperature"]
     with pytest.raises(ValueError, match=r"T745.*training\.before_to_disk\.corpus.*corpora\.other"):
         create_solve_head_v1(corpus="corpora.other")(nlp)
 
