@@ -1465,6 +1465,7 @@ class Errors(metaclass=_Coded):
     )
     T936 = "--strategy {strategy}: the pipeline has no {missing}. Choose by what it has: --strategy {can}."
     T937 = "--output {path} is {what}. Name another file."
+    T938 = "--output {path}: the texts are written as JSON. Name a file that ends in .jsonl, or in .json for one list."
     T940 = (
         "The checkpoint {path} is of another training. Changed since: {changes}. Undo that, or remove the folder to "
         "begin anew, or set despite_changes = true in [initialize.after_init] to go on all the same."
