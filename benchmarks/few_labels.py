@@ -8,8 +8,8 @@
 tuned: `spacy train` with configs/textcat_NAME.cfg, beside the frozen solved head, with wall time and processor time of
 the training, its start and saving included. Tested are the test texts of banking77, the validation texts of clinc150,
 the last tenth of mr, and the rest of BBC News; "banking77_rest" is for choices, and draws from the training part alone.
-"fewshot+solved" averages nothing, "fewshot+deep" trains all layers, "fewshot+pairs" has a contrastive loss beside, and
-with "fewshot+pairs_first" that loss alone trains the encoder.
+"fewshot+solved" averages nothing, "fewshot+deep" trains all layers. "contrastive" has a contrastive loss beside, which
+alone trains the encoder with "contrastive+first"; "contrastive+averaged" saves the average of before and after.
 
 solved: the head of `fit = "maxent"` on banking77, as it is, on the rows of three layers side by side, with the names of
 the labels, and with both; and with no labelled text, from the names alone. weights: the same on clinc150's validation
@@ -187,35 +187,19 @@ def deep(config: Config) -> None:
     config["components"]["transfer_backbone"]["model"]["tuning"]["freeze"] = "embeddings"
 
 
-def pairs_beside(config: Config, weight: float = 1.0) -> None:
-    """100 steps of 64 texts with a contrastive loss beside the classifier's, as docs/few_labels.md has it."""
-    config["nlp"]["pipeline"].append("transfer_contrast")
-    config["components"]["transfer_contrast"] = {"factory": "transfer_contrast"}
-    weights = {"transfer_textcat": weight, "transfer_contrast": 1.0}
-    config["components"]["transfer_backbone"]["weighing"] = {
-        "@misc": "spacy-transfer.TaskWeights.v1",
-        "weights": weights,
-    }
-    training = config["training"]
-    training["batcher"] = {"@batchers": "spacy-transfer.LabelBatcher.v1", "size": 64, "per_label": 2}
-    leave = {"@callbacks": "spacy-transfer.LeaveOut.v1", "components": ["transfer_contrast"]}
-    training["before_to_disk"] = {**leave, "then": training["before_to_disk"]}
-    training |= {"max_steps": 100, "eval_frequency": 100}
-    for schedule in (training["optimizer"]["learn_rate"], training["optimizer"]["groups"]["heads"]["learn_rate"]):
-        schedule["total_steps"] = 100
+def averaged(config: Config) -> None:
+    """textcat_contrastive.cfg: what is saved is the average of before and after, as in textcat_fewshot.cfg."""
+    config["training"]["before_to_disk"]["then"] |= {"share": 0.5, "average_heads": True}
 
 
 def pairs_first(config: Config) -> None:
-    """The contrastive loss alone, and the head after that."""
-    pairs_beside(config, 0.0)
-    config["training"]["before_to_disk"]["then"] |= {"share": 1.0, "average_heads": False}
+    """textcat_contrastive.cfg: the contrastive loss alone, and the head after that."""
+    config["components"]["transfer_backbone"]["weighing"]["weights"]["transfer_textcat"] = 0.0
 
 
-CHANGES: dict[str, Callable[[Config], None]] = {
-    "solved": solved_again,
-    "deep": deep,
-    "pairs": pairs_beside,
-    "pairs_first": pairs_first,
+CHANGES: dict[str, dict[str, Callable[[Config], None]]] = {
+    "fewshot": {"solved": solved_again, "deep": deep},
+    "contrastive": {"averaged": averaged, "first": pairs_first},
 }
 
 
@@ -224,7 +208,7 @@ def tuned(pairs: Sequence[Pair], test: Sequence[Pair], name: str, seed: int) -> 
     name, _, change = name.partition("+")
     config = load_config(ROOT / "configs" / f"textcat_{name}.cfg")
     if change:
-        CHANGES[change](config)
+        CHANGES[name][change](config)
     with tempfile.TemporaryDirectory() as folder:
         wall, processor = trained(config, pairs, Path(folder), seed)
         nlp = spacy.load(Path(folder) / "out" / "model-last")

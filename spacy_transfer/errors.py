@@ -1481,6 +1481,7 @@ class Errors(metaclass=_Coded):
     )
     T936 = "--strategy {strategy}: the pipeline has no {missing}. Choose by what it has: --strategy {can}."
     T937 = "--output {path} is {what}. Name another file."
+    T938 = "--output {path}: the texts are written as JSON. Name a file that ends in .jsonl, or in .json for one list."
     T940 = (
         "The checkpoint {path} is of another training. Changed since: {changes}. Undo that, or remove the folder to "
         "begin anew, or set despite_changes = true in [initialize.after_init] to go on all the same."
@@ -1861,4 +1862,13 @@ class Warnings(metaclass=_Coded):
     W926 = (
         "components.{name}: {count} training texts come twice, with labels that exclude each other, such as {text!r} "
         "with {one!r} and {other!r}. The head learns something in between. Correct the wrong one."
+    )
+    W927 = (
+        "components.{name}: {count} training texts come twice, with labels that contradict each other, such as "
+        "{text!r}, which has {label!r} in one place and not in another. The head learns something in between. Correct "
+        "the wrong one."
+    )
+    W928 = (
+        "initialize.components.{name}: {count} labels have no example, only label texts: {labels}. These texts alone "
+        "stand for them. Label a few examples where you can."
     )

@@ -120,10 +120,12 @@ def test_recipes_of_finetuning_fit_their_config(script):
 
 def test_changes_of_few_labels_fit_their_config(script):
     few = script("few_labels")
-    for change in few.CHANGES.values():
-        config = spacy.util.load_config(ROOT / "configs" / "textcat_fewshot.cfg")
-        change(config)
-        assert not check(config).frozen
+    for name, changes in few.CHANGES.items():
+        for change in changes.values():
+            config = spacy.util.load_config(ROOT / "configs" / f"textcat_{name}.cfg")
+            before = config.to_str()
+            change(config)
+            assert not check(config).frozen and config.to_str() != before
 
 
 def test_self_training_fits_its_config(script, tmp_path):

@@ -33,6 +33,7 @@ NAMES = [
     "tagger_transformer",
     "textcat_bilstm",
     "textcat_cnn",
+    "textcat_contrastive",
     "textcat_dense",
     "textcat_dropin",
     "textcat_fewshot",
@@ -329,7 +330,7 @@ def test_one_block_differs_from_stock(name):
     if name == "textcat_dropin":
         assert ours == {"transformer.model"}
     else:
-        kinds = ("ner", "regressor", "tagger", "textcat", "textcat_multilabel")
+        kinds = ("contrast", "ner", "regressor", "tagger", "textcat", "textcat_multilabel")
         heads = {f"transfer_{kind}.model" for kind in kinds}
         assert ours <= {"transfer_backbone.model", *listeners, *heads}
     assert set(config["paths"]) >= {"train", "dev", "backbone"}

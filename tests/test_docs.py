@@ -2,12 +2,14 @@
 
 import re
 from importlib.metadata import metadata
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import spacy
 import typer
 from spacy.cli._util import app
+from thinc.api import Config, ConfigValidationError
 
 import spacy_transfer
 from spacy_transfer.errors import Errors, Warnings
@@ -86,6 +88,56 @@ def test_registered_names_exist(page):
             assert name[0] == "Adam.v1" or any(f"{of}.{name[0]}" in spacy.registry.architectures for of in stock), text
         for name in re.findall(r'^(transfer_\w+)$|factory = "(transfer_\w+)"', text):
             assert "".join(name) in FACTORIES | {"transfer_thing"}, text
+
+
+def settings_of(text):
+    """A page's blocks of config, each as a whole config."""
+    for block in re.findall(r"^```(?:ini|cfg)?\n(\[.*?)^```", text, re.DOTALL | re.MULTILINE):
+        known = set(re.findall(r"^\[([\w.]+)\]", block, re.MULTILINE))
+
+        def with_parents(header, known=known):
+            parts = header[1].split(".")
+            above = [".".join(parts[:i]) for i in range(1, len(parts))]
+            new = [name for name in above if name not in known]
+            known.update(new)
+            return "".join(f"[{name}]\n" for name in new) + header[0]
+
+        yield Config().from_str(re.sub(r"^\[([\w.]+)\]", with_parents, block, flags=re.MULTILINE), interpolate=False)
+
+
+def registered_in(block, key=""):
+    """The outermost blocks that call a function."""
+    for name, value in block.items():
+        if isinstance(value, dict):
+            path = f"{key}.{name}".strip(".")
+            if any(inner.startswith("@") for inner in value):
+                yield path, value
+            else:
+                yield from registered_in(value, path)
+
+
+def test_blocks_of_config_are_whole(page):
+    """Each names what its function needs. (Those of spacy-transformers' component are set into a config that is there;
+    those of a space hold ranges.)"""
+    for config in settings_of(page.read_text(encoding="utf8")):
+        for key, block in registered_in(config):
+            if ".choices." not in key and not key.startswith("components.transformer."):
+                spacy.registry.fill({key: block}, validate=True)
+
+
+def test_settings_of_initialize_exist(page):
+    for config in settings_of(page.read_text(encoding="utf8")):
+        for name, settings in config.get("initialize", {}).get("components", {}).items():
+            if name in FACTORIES:
+                pipe = spacy.blank("en").add_pipe(name)
+                assert settings.keys() <= signature(pipe.initialize).parameters.keys()
+
+
+def test_a_block_that_lacks_something_is_found():
+    lacking = '```ini\n[corpora.train.corpus]\n@readers = "spacy.Corpus.v1"\npath = null\n```\n'
+    [(key, block)] = registered_in(next(settings_of(lacking)))
+    with pytest.raises(ConfigValidationError, match="gold_preproc"):
+        spacy.registry.fill({key: block}, validate=True)
 
 
 def test_functions_come_from_the_top(page):

@@ -14,7 +14,7 @@ FEW = 50
 """Texts a label; above that a classifier has many."""
 LONGEST = 30 * 60
 """Seconds that a training on a CPU may take before less is trained."""
-_BATCH, _SAMPLE, _PASSES = 32, 32, 3
+_SAMPLE, _PASSES = 32, 3
 # Forward and backward pass, in forward passes; and a step of a head alone, in seconds.
 _TUNED, _HEAD = 3.5, 0.01
 
@@ -145,7 +145,7 @@ def choose(
         seconds = estimate(recipe, sizes, measured)
     where = "a GPU" if measured.has_gpu else "the CPU"
     assert recipe.steps is not None
-    batch = min(_BATCH, n_train)
+    batch = min(recipe.batch, n_train)
     if recipe.trains_encoder:
         epochs = recipe.steps.most * batch / n_train
         reasons.append(f"{recipe.steps.most} steps of {batch} texts: about {epochs:.0f} epochs of {n_train} texts")
@@ -174,8 +174,8 @@ def _with_steps(recipe: Recipe, n_train: int) -> Recipe:
     if not recipe.trains_encoder or recipe.is_thinc:
         most = 100 if recipe.starts_solved else 1000 if n_train > 1000 else 500
         return replace(recipe, steps=Steps(most, most // 10, 0 if recipe.starts_solved else most // 2))
-    epochs = {"lpft": 12, "lora": 20, "gradual": 15}.get(recipe.tuning, 20 if n_train < 2000 else 4)
-    every = min(300, max(5, round(epochs * n_train / _BATCH / 10)))
+    epochs = {"lpft": 12, "lora": 20, "gradual": 15, "contrastive": 12}.get(recipe.tuning, 20 if n_train < 2000 else 4)
+    every = min(300, max(5, round(epochs * n_train / recipe.batch / 10)))
     return replace(recipe, steps=Steps(10 * every, every))
 
 
@@ -185,7 +185,7 @@ def estimate(recipe: Recipe, sizes: Sizes, measured: Measured) -> float:
     n_train, n_dev = sizes.train, sizes.dev
     evaluations = recipe.steps.most / recipe.steps.every * n_dev * measured.per_text
     if recipe.trains_encoder:
-        return recipe.steps.most * min(_BATCH, n_train) * measured.per_text * _TUNED + evaluations
+        return recipe.steps.most * min(recipe.batch, n_train) * measured.per_text * _TUNED + evaluations
     # A frozen encoder reads each text once; its rows are kept.
     return (n_train + n_dev) * measured.per_text + recipe.steps.most * _HEAD
 

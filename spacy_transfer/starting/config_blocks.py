@@ -9,6 +9,8 @@ LISTENER = {"@architectures": "spacy-transfer.Listener.v1", "upstream": "*"}
 # A softmax over rows that do not move learns small differences late: the likelihood counts more there.
 _LIKELIHOOD = {True: {"cats_score": 0.7, "cats_likelihood": 0.3}, False: {"cats_score": 0.99, "cats_likelihood": 0.01}}
 _RATES = {"ner": (2e-4, 5e-3), "tagger": (2e-4, 1e-3), "regression": (1e-4, 1e-3)}
+_OF_TUNING = {"lora": 1e-3, "contrastive": 2e-4}
+_PAIRS = "transfer_contrast"
 
 
 def make_config(recipe: Recipe) -> Config:
@@ -29,15 +31,16 @@ def partial_config(recipe: Recipe) -> Config:
     """RETURNS (Config): What a recipe says, without defaults."""
     head = recipe.component
     start = _start(recipe)
+    pairs: Block = {_PAIRS: {"factory": _PAIRS}} if recipe.tuning == "contrastive" else {}
     weights = "pretrained" if recipe.kind == "fresh" else "backbone"
     blocks: Block = {
         "paths": {"train": None, "dev": None, weights: None if recipe.kind == "fresh" else recipe.source},
         "system": {"seed": 0},
-        "nlp": {"lang": recipe.lang, "pipeline": ["transfer_backbone", head], "batch_size": 64},
+        "nlp": {"lang": recipe.lang, "pipeline": ["transfer_backbone", head, *pairs], "batch_size": 64},
         "corpora": {part: {"@readers": "spacy.Corpus.v1", "path": f"${{paths.{part}}}"} for part in ("train", "dev")},
         "training": _training(recipe),
         "initialize": {"components": {head: start} if start else {}},
-        "components": {"transfer_backbone": _backbone(recipe), head: _head(recipe)},
+        "components": {"transfer_backbone": _backbone(recipe), head: _head(recipe), **pairs},
     }
     if recipe.kind == "fresh":
         blocks["initialize"]["components"]["transfer_backbone"] = {"pretrained": "${paths.pretrained}"}
@@ -47,13 +50,21 @@ def partial_config(recipe: Recipe) -> Config:
 def _training(recipe: Recipe) -> Block:
     assert recipe.steps is not None
     weights = _LIKELIHOOD[not recipe.trains_encoder and recipe.kind == "transformer"] if recipe.is_classifier else {}
+    of_pairs: Block = {}
+    if recipe.tuning == "contrastive":
+        solve = {"@callbacks": "spacy-transfer.SolveHead.v1"}
+        leave = {"@callbacks": "spacy-transfer.LeaveOut.v1", "components": [_PAIRS], "then": solve}
+        of_pairs = {"before_to_disk": leave}
+    labels = {"@batchers": "spacy-transfer.LabelBatcher.v1", "size": recipe.batch, "per_label": 2}
+    plain = {"@batchers": "spacy.batch_by_sequence.v1", "size": recipe.batch}
     return {
+        **of_pairs,
         "dropout": 0.2 if recipe.kind in ("vectors", "pipeline") else 0.1,
         "patience": recipe.steps.patience,
         "max_epochs": 0,
         "max_steps": recipe.steps.most,
         "eval_frequency": recipe.steps.every,
-        "batcher": {"@batchers": "spacy.batch_by_sequence.v1", "size": 16 if recipe.kind == "fresh" else 32},
+        "batcher": labels if of_pairs else plain,
         "optimizer": _optimizer(recipe),
         "score_weights": weights,
         "logger": {"@loggers": "spacy-transfer.ConsoleLogger.v1"},
@@ -72,9 +83,9 @@ def _optimizer(recipe: Recipe) -> Block:
         return {**adam, "L2": 0.01, "learn_rate": _linear(1e-4, 0.025)}
     if recipe.kind == "imported":
         return {"@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": _linear(3e-5, 0.1)}
-    encoder, heads = _RATES.get(recipe.task, (1e-3 if recipe.tuning == "lora" else 1e-4, 1e-3))
+    encoder, heads = _RATES.get(recipe.task, (_OF_TUNING.get(recipe.tuning, 1e-4), 1e-3))
     # A head that is solved, or learns alone at first, needs no warm-up.
-    warmup = 0.0 if recipe.tuning in ("lpft", "lora", "gradual") else 0.1
+    warmup = 0.0 if recipe.tuning in ("lpft", "lora", "gradual", "contrastive") else 0.1
     group = {"pattern": rf"^{recipe.component}\.", "learn_rate": _linear(heads, warmup)}
     rates = {"learn_rate": _linear(encoder, 0.1), "groups": {"heads": group}}
     return {"@optimizers": "spacy-transfer.AdamW.v1", **rates}
@@ -90,7 +101,11 @@ def _backbone(recipe: Recipe) -> Block:
         return {"source": "${paths.backbone}"}
     makers = {"transformer": _transformer, "vectors": _vectors, "pipeline": _pipeline, "fresh": _fresh}
     model = makers[recipe.kind](recipe)
-    return {"factory": "transfer_backbone", "frozen": not recipe.trains_encoder, "model": model}
+    block: Block = {"factory": "transfer_backbone", "frozen": not recipe.trains_encoder, "model": model}
+    if recipe.tuning == "contrastive":
+        weights = {recipe.component: 1.0, _PAIRS: 1.0}
+        block["weighing"] = {"@misc": "spacy-transfer.TaskWeights.v1", "weights": weights}
+    return block
 
 
 def _transformer(recipe: Recipe) -> Block:
@@ -104,6 +119,7 @@ def _transformer(recipe: Recipe) -> Block:
     tunings: dict[str, Block] = {
         "lpft": {"head_first": 0},
         "gradual": {"unfreeze": 40, "head_first": 40},
+        "contrastive": {"head_first": 0, "freeze": 3},
         "lora": {"adapter": {"method": "lora", "r": 8, "lora_alpha": 16}},
     }
     if recipe.tuning in tunings:
@@ -162,5 +178,6 @@ def _start(recipe: Recipe) -> Block:
     if not recipe.is_classifier or recipe.kind == "imported":
         return {}
     if recipe.starts_solved:
-        return {"fit": "maxent", "strength": None}
+        names = {"label_texts": "names"} if recipe.tuning == "contrastive" else {}
+        return {"fit": "maxent", "strength": None, **names}
     return {} if recipe.kind == "fresh" or recipe.context else {"fit": None, "strength": None}

@@ -7,7 +7,7 @@ from ..backbones.sources import resolve_path, resolve_source
 from ..errors import Errors
 
 Task = Literal["textcat", "multilabel", "ner", "tagger", "regression"]
-Tuning = Literal["frozen", "lpft", "fine-tuning", "lora", "gradual"]
+Tuning = Literal["frozen", "lpft", "fine-tuning", "lora", "gradual", "contrastive"]
 Kind = Literal["transformer", "vectors", "pipeline", "fresh", "imported"]
 Head = Literal["transfer", "spacy"]
 Context = Literal["cnn", "bilstm"]
@@ -80,7 +80,9 @@ class Recipe:
     @property
     def starts_solved(self) -> bool:
         """RETURNS (bool): Whether the head is solved before it is trained."""
-        return self.is_classifier and (self.solved or self.tuning in ("lpft", "lora") or self._is_multilabel)
+        return self.is_classifier and (
+            self.solved or self.tuning in ("lpft", "lora", "contrastive") or self._is_multilabel
+        )
 
     @property
     def _is_multilabel(self) -> bool:
@@ -90,6 +92,11 @@ class Recipe:
     def is_thinc(self) -> bool:
         """RETURNS (bool): Whether the layers that learn are Thinc's, at one high rate."""
         return self.kind in ("pipeline", "fresh") or self.context is not None
+
+    @property
+    def batch(self) -> int:
+        """RETURNS (int): Texts of a step."""
+        return 16 if self.kind == "fresh" else 64 if self.tuning == "contrastive" else 32
 
     @property
     def trains_encoder(self) -> bool:
@@ -113,7 +120,7 @@ def _problem(recipe: Recipe) -> str:
         return f"--head spacy with --task {recipe.task}: it is there for {', '.join(sorted(_OF_SPACY))}"
     if recipe.kind != "transformer" and recipe.tuning not in ("frozen", "fine-tuning"):
         return f"--tuning {recipe.tuning} with a backbone of the kind {recipe.kind}: it is there for transformers"
-    if recipe.tuning in ("lpft", "lora", "gradual") and not recipe.is_classifier:
+    if recipe.tuning in ("lpft", "lora", "gradual", "contrastive") and not recipe.is_classifier:
         return f"--tuning {recipe.tuning} with --task {recipe.task}: the start is solved for classifiers of texts alone"
     if recipe.context is not None and recipe.kind != "vectors":
         return f"--context {recipe.context} with a backbone of the kind {recipe.kind}: it is there for vectors"
@@ -137,7 +144,7 @@ def _steps(recipe: Recipe) -> Steps:
         return Steps(4000, patience=1000)
     if recipe.task == "regression":
         return Steps(720, 180)
-    of_tuning = {"lpft": Steps(250, 50), "lora": Steps(400), "gradual": Steps(400)}
+    of_tuning = {"lpft": Steps(250, 50), "lora": Steps(400), "gradual": Steps(400), "contrastive": Steps(100)}
     return of_tuning.get(recipe.tuning, Steps(1000, patience=400))
 
 

@@ -87,7 +87,7 @@ def suggest_cli(
     if output_path is None:
         msg.info("Nothing was written. Give a file: --output FILE")
         return
-    write_whole(output_path, as_bytes(found, is_list=output_path.suffix == ".json"))
+    write_whole(output_path, as_bytes(found, is_list=output_path.suffix.lower() == ".json"))
     msg.good(f"Wrote {len(found)} texts to {output_path}")
 
 
@@ -105,6 +105,8 @@ def check_output(output: Path | None, *inputs: Path | None) -> None:
         raise ValueError(
             Errors.T937.format(path=output, what="a folder" if output.is_dir() else "read by this command")
         )
+    if output.suffix.lower() not in (".jsonl", ".json"):
+        raise ValueError(Errors.T938.format(path=output))
 
 
 def suggest(

@@ -12,7 +12,7 @@ from ..app import command
 from ..voice import give
 
 TASKS = ("textcat", "multilabel", "ner", "tagger", "regression")
-TUNINGS = ("frozen", "lpft", "fine-tuning", "lora", "gradual")
+TUNINGS = ("frozen", "lpft", "fine-tuning", "lora", "gradual", "contrastive")
 KINDS = ("transformer", "vectors", "pipeline", "fresh", "imported")
 HEADS, CONTEXTS = ("transfer", "spacy"), ("cnn", "bilstm")
 

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from numbers import Real
 from typing import NoReturn, cast
 
 import numpy
+from spacy.attrs import ORTH, SPACY
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import logger
 
@@ -17,6 +20,8 @@ from .regressor import TransferRegressor
 
 Cats = dict[str, float]
 """`doc.cats`, or a part of it."""
+_Said = tuple[int, int]
+"""Labels that hold, and that do not: a bit for each."""
 
 
 def categories_of(example: Example, labels: Collection[str] | None) -> Cats:
@@ -91,3 +96,76 @@ def other_classifiers(nlp: Language | None, own: object) -> list[Pipe] | None:
                 return None
             found.append(cast(Pipe, pipe))
     return found
+
+
+class SeenTexts:
+    """What the training texts say of labels. Of each text its hash is kept, and one number for each way to label.
+
+    name (str): Of the component.
+    exclusive (bool): Whether the labels exclude each other.
+    """
+
+    def __init__(self, name: str, exclusive: bool) -> None:
+        self._name, self._exclusive = name, exclusive
+        self._bits: dict[str, int] = {}
+        self._seen: dict[int, _Said] = {}
+        self._shared: dict[_Said, _Said] = {}
+        self._found: dict[int, dict[str, str]] = {}
+        self._holding = 0
+        self._read = lru_cache(1024)(self._said)  # Most texts are labelled like many others.
+
+    @property
+    def with_example(self) -> set[str]:
+        """RETURNS (Set[str]): Labels that hold for a text."""
+        return {label for label, bit in self._bits.items() if bit & self._holding}
+
+    @property
+    def count(self) -> int:
+        """RETURNS (int): Texts whose labels contradict each other."""
+        return len(self._found)
+
+    def add(self, doc: Doc, cats: Cats) -> None:
+        """Take note of one text. Labels that it lacks say nothing."""
+        holds, lacks = self._read(tuple(cats), tuple(cats.values()))
+        if not holds and (self._exclusive or not lacks):
+            return
+        key = hash(doc.to_array([ORTH, SPACY]).tobytes())  # Four times as fast as the text.
+        old_holds, old_lacks = self._seen.get(key, (0, 0))
+        clash = holds & old_lacks | old_holds & lacks
+        if clash:
+            facts = {"text": doc.text[:60], "label": self._label(clash)}
+            facts |= {"one": self._label(old_holds), "other": self._label(holds)} if self._exclusive else {}
+            self._found.setdefault(key, facts)
+        said = holds | old_holds, lacks | old_lacks
+        self._seen[key] = self._shared.setdefault(said, said)
+
+    def _said(self, labels: tuple[str, ...], values: tuple[float, ...]) -> _Said:
+        holds = lacks = 0
+        for label, value in zip(labels, values, strict=True):
+            bit = self._bits.setdefault(label, 1 << len(self._bits))
+            if value > 0.5:
+                holds |= bit
+            elif value < 0.5:
+                lacks |= bit
+        self._holding |= holds
+        return holds, ~holds if self._exclusive else lacks
+
+    def _label(self, bits: int) -> str:
+        return next(label for label, bit in self._bits.items() if bits & bit)
+
+    def warn(self) -> None:
+        """Say how many texts contradict themselves, with the first."""
+        for facts in list(self._found.values())[:1]:
+            message = Warnings.W926 if self._exclusive else Warnings.W927
+            logger.warning(message.format(name=self._name, count=self.count, **facts))
+
+    def warn_of_label_texts(self, labels: Sequence[str], described: Collection[str]) -> None:
+        """Say which labels have no example.
+
+        described (Collection[str]): Labels with label texts.
+        """
+        without = [label for label in labels if label not in self.with_example]
+        if zero_shot := [label for label in without if label in described]:
+            logger.warning(Warnings.W928.format(name=self._name, count=len(zero_shot), labels=zero_shot))
+        if nothing := [label for label in without if label not in described]:
+            logger.warning(Warnings.W920.format(name=self._name, labels=nothing))

@@ -26,7 +26,7 @@ from ...types import Floats, GetExamples, Pipe
 from ..argument_groups import takes
 from ..labels.carry import Carry
 from .base import Head
-from .categories import Cats, categories_of, check_scored, check_trained, other_classifiers, warn_of_unknown
+from .categories import Cats, SeenTexts, categories_of, check_scored, check_trained, other_classifiers, warn_of_unknown
 from .distillation import Answer, SoftTargets, Teacher, label_loss, taught_labels
 from .maxent_start import Start, start_from_maxent
 
@@ -235,12 +235,14 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         n_examples, n_labelled, is_taught, own = 0, 0, False, self.own_examples(get_examples)
         found: dict[str, None] = dict.fromkeys(labels or ())
         known = None if labels is None else {*found, *self.given_labels}
+        seen = SeenTexts(self.name, self.exclusive)
         for example in get_examples():
             n_examples += 1
             if not may_train(example.reference, self.name):
                 continue
             cats = self._checked(example, known)
             n_labelled += bool(cats)
+            seen.add(example.reference, cats)
             taught = taught_labels(example, self.name)
             is_taught |= bool(taught)
             if labels is None:
@@ -261,6 +263,9 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
         if self.cfg["class_weights"] == "balanced" and self.sees_only_sample(nlp, n_examples):
             raise ValueError(Errors.T311.format(name=self.name, count=n_examples))
         self._check_thresholds()
+        seen.warn()
+        if start.label_texts is not None:
+            seen.warn_of_label_texts(self.labels, {label for holders in texts.values() for label in holders})
         self.cfg["weights"] = self._class_weights(own)
         sample = list(islice((eg for eg in own() if len(eg.reference)), 10)) or list(islice(own(), 10))
         truths, _ = self._examples_to_truth(sample)

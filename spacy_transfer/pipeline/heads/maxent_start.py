@@ -15,8 +15,7 @@ from spacy.util import logger
 from thinc.api import Model
 
 from ...checks import POSITIVE, require
-from ...corpora.example_info import labels_that_hold
-from ...errors import Errors, Warnings
+from ...errors import Errors
 from ...heads.label_texts import LabelTexts, check_label_texts
 from ...heads.maxent import Evidence, Solution, solve_maxent
 from ...progress import progress
@@ -120,10 +119,8 @@ def start_from_maxent(
     texts = texts or {}
     upstream = _upstream(pipe.name, nlp)
     with progress(what=f"Rows for {pipe.name}", unit=" units", total=n_labelled) as bar:
-        examples = _report_contradictions(pipe, get_examples())
-        parts = [_part(pipe, upstream, batch, bar) for batch in _batches(pipe, examples)]
+        parts = [_part(pipe, upstream, batch, bar) for batch in _batches(pipe, get_examples())]
         if nlp is not None and isinstance(start, Start) and start.label_texts is not None:
-            _say_what_lacks(pipe, parts, texts)
             described = _batches(pipe, _described(nlp, pipe.labels, texts))
             parts += [_part(pipe, upstream, batch, bar, start.label_text_weight) for batch in described]
     evidence = _joined([part.evidence for part in parts], len(texts))
@@ -142,35 +139,6 @@ def _described(nlp: Language, labels: Sequence[str], texts: dict[str, list[str]]
     nothing would speak against a label without an example."""
     for text, holders in texts.items():
         yield Example.from_dict(nlp.make_doc(text), {"cats": {label: float(label in holders) for label in labels}})
-
-
-def _say_what_lacks(pipe: FittedPipe, parts: "list[_Part]", texts: dict[str, list[str]]) -> None:
-    described = {label for holders in texts.values() for label in holders}
-    has_example = numpy.zeros(len(pipe.labels), dtype=bool)
-    for part in parts:
-        has_example |= part.evidence.holds.any(axis=0)
-    without = [label for label, has in zip(pipe.labels, has_example, strict=True) if not has]
-    if zero_shot := [label for label in without if label in described]:
-        count = len(zero_shot)
-        logger.info("%s: %d labels have no example, only their label texts: %s", pipe.name, count, zero_shot)
-    if nothing := [label for label in without if label not in described]:
-        logger.warning(Warnings.W920.format(name=pipe.name, labels=nothing))
-
-
-def _report_contradictions(pipe: FittedPipe, examples: Iterable[Example]) -> Iterator[Example]:
-    """The examples as they are. At their end, a warning of texts that come twice, under labels that exclude each
-    other."""
-    labels, seen, found = set(pipe.labels), dict[str, str](), dict[str, tuple[str, str]]()
-    for example in examples:
-        holds = [label for label in labels_that_hold(example) if label in labels]
-        if not pipe.model.attrs.get("multi_label") and holds:
-            text = example.reference.text
-            if seen.setdefault(text, holds[0]) != holds[0]:
-                found[text] = seen[text], holds[0]
-        yield example
-    for text, (one, other) in list(found.items())[:1]:
-        facts = {"count": len(found), "text": text[:60], "one": one, "other": other}
-        logger.warning(Warnings.W926.format(name=pipe.name, **facts))
 
 
 def _upstream(name: str, nlp: Language | None) -> list[Pipe]:

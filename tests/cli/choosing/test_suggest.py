@@ -98,6 +98,8 @@ def test_looking_only(places):
         ({"more": ["--strategy", "margin"], "model": "backbone"}, "T936"),
         ({"more": ["--output", "texts.txt"]}, "T937"),
         ({"more": ["--output", "model"]}, "T937"),
+        ({"more": ["--output", "next.csv"]}, "[T938] --output next.csv"),
+        ({"more": ["--output", "next"]}, "T938"),
         ({"more": ["--output", "none/out.jsonl"]}, "T721"),
         ({"more": ["--exclude", "none.txt"]}, "T553"),
     ],
