@@ -161,8 +161,8 @@ def test_the_worst_part_is_the_one_that_changes_rows_most(trained):
     [
         ({"least": 41}, r"T275.*40 texts.*at least 41"),
         ({"ways": ["openvino"]}, r"T281.*openvino.*onnx-int8"),
-        ({"layers": 2}, r"T474.*--layers 2.*has 2 layers"),
-        ({"layers": 0}, r"T474"),
+        ({"cut": Cut(layers=2)}, r"T474.*--layers 2.*has 2 layers"),
+        ({"cut": Cut(layers=0)}, r"T474"),
         ({"ways": ["bf16"]}, r"T277.*bf16.*no bf16"),
     ],
 )
