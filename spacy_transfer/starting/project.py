@@ -155,8 +155,8 @@ The training takes about {time} on this machine. To do one step: `python -m spac
 | `data/found.txt` | what was found in the data |
 | `training/model-best` | the trained pipeline: `spacy.load("training/model-best")` |
 
-To use the wheel elsewhere: install `spacy-transfer` there first, then `pip install packages/*/dist/*.whl`, and
-`spacy.load("{package}")`.
+To use the wheel elsewhere: `pip install CLONE packages/*/dist/*.whl`, where CLONE is the folder of spacy-transfer's
+clone, then `spacy.load("{package}")`.
 
 Train differently: `python -m spacy transfer config --help` prints other configs. Labels are few? Let
 `python -m spacy transfer suggest training/model-best TEXTS` choose the texts to label next.
