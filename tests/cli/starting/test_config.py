@@ -1,5 +1,6 @@
 """`python -m spacy transfer config`: the shipped configs are what it prints."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,16 @@ def test_those_that_begin_from_an_import(name, tmp_path, monkeypatch):
     assert config_text(task=task, backbone="imported", kind="imported") == shipped(name)
 
 
+def test_the_others_are_named():
+    """docs/init.md says which shipped configs it does not print."""
+    page = (CONFIGS.parent / "docs" / "init.md").read_text(encoding="utf8")
+    sentence = (
+        page.split("The shipped configs are what it prints, but for")[1].split("(`pretrain_*.cfg`)")[1].split(".")[0]
+    )
+    others = {path.stem for path in CONFIGS.glob("*.cfg") if not path.stem.startswith("pretrain_")}
+    assert set(re.findall(r"`(\w+)`", sentence)) == others - {*SHIPPED, *IMPORTED}
+
+
 def test_the_command(tmp_path):
     run = CliRunner().invoke
     result = run(app, ["transfer", "config", "--task", "ner"])
@@ -89,8 +100,6 @@ def test_the_command(tmp_path):
     ],
 )
 def test_what_does_not_go_together(options, said):
-    import re
-
     result = CliRunner().invoke(app, ["transfer", "config", *options])
     assert result.exit_code == 1 and re.search(said, result.output.replace("\n", " ")), result.output
 
