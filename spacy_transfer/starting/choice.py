@@ -8,7 +8,7 @@ from spacy.language import Language
 
 from ..backbones.sources import resolve_source
 from ..errors import Errors
-from .recipe import DEFAULT_BACKBONE, Recipe, Steps, Task, Tuning, default_tuning, kind_of
+from .recipe import DEFAULT_BACKBONE, TASKS, Recipe, Steps, Task, Tuning, checked, default_tuning, kind_of
 
 FEW = 50
 """Texts a label; above that a classifier has many."""
@@ -70,6 +70,18 @@ def check_backbone(source: str | None) -> str:
     except ValueError as error:
         raise ValueError(Errors.T993.format(source=DEFAULT_BACKBONE)) from error
     return DEFAULT_BACKBONE
+
+
+def check_tuning(task: str | None, source: str, tuning: Tuning | None) -> None:
+    """Before work is done for a config that cannot be.
+
+    task (Optional[str]): What is to be learned; None where it is not known yet.
+    tuning (Optional[str]): What is given; None to choose.
+    RAISES (ValueError): When they do not go together.
+    """
+    if tuning is not None:
+        known: Task = next((known for known in TASKS if known == task), "textcat")  # It goes with every tuning.
+        checked(Recipe(known, source, kind_of(source), tuning))
 
 
 def measure(nlp: Language, source: str, texts: Sequence[str], *, gpu_id: int = -1) -> Measured:

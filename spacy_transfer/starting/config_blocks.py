@@ -79,14 +79,17 @@ def _optimizer(recipe: Recipe) -> Block:
         return {**adam, "learn_rate": 0.02}
     if not recipe.trains_encoder:
         return {**adam, "learn_rate": 0.0001 if recipe.starts_solved else 0.003}
-    if recipe.head == "spacy":
+    if recipe.head == "spacy" and recipe.tuning == "fine-tuning":
         return {**adam, "L2": 0.01, "learn_rate": _linear(1e-4, 0.025)}
     if recipe.kind == "imported":
         return {"@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": _linear(3e-5, 0.1)}
-    encoder, heads = _RATES.get(recipe.task, (_OF_TUNING.get(recipe.tuning, 1e-4), 1e-3))
+    encoder, heads = (1e-4, 1e-3) if recipe.head == "spacy" else _RATES.get(recipe.task, (1e-4, 1e-3))
+    encoder = _OF_TUNING.get(recipe.tuning, encoder)
     # A head that is solved, or learns alone at first, needs no warm-up.
-    warmup = 0.0 if recipe.tuning in ("lpft", "lora", "gradual", "contrastive") else 0.1
-    group = {"pattern": rf"^{recipe.component}\.", "learn_rate": _linear(heads, warmup)}
+    is_solved = recipe.starts_solved and recipe.tuning != "fine-tuning"
+    warmup = 0.0 if is_solved or recipe.tuning == "gradual" else 0.1
+    rate = min(heads, 2e-3) if is_solved else heads
+    group = {"pattern": rf"^{recipe.component}\.", "learn_rate": _linear(rate, warmup)}
     rates = {"learn_rate": _linear(encoder, 0.1), "groups": {"heads": group}}
     return {"@optimizers": "spacy-transfer.AdamW.v1", **rates}
 
@@ -175,9 +178,10 @@ def _of_spacy(task: str) -> Block:
 
 def _start(recipe: Recipe) -> Block:
     """Settings of the head's initialisation."""
-    if not recipe.is_classifier or recipe.kind == "imported":
+    if recipe.kind == "imported":
         return {}
     if recipe.starts_solved:
         names = {"label_texts": "names"} if recipe.tuning == "contrastive" else {}
         return {"fit": "maxent", "strength": None, **names}
-    return {} if recipe.kind == "fresh" or recipe.context else {"fit": None, "strength": None}
+    is_plain = not recipe.is_classifier or recipe.kind == "fresh" or recipe.context is not None
+    return {} if is_plain else {"fit": None, "strength": None}

@@ -80,13 +80,14 @@ class Recipe:
     @property
     def starts_solved(self) -> bool:
         """RETURNS (bool): Whether the head is solved before it is trained."""
-        return self.is_classifier and (
-            self.solved or self.tuning in ("lpft", "lora", "contrastive") or self._is_multilabel
-        )
+        if self.can_be_solved and self.tuning in ("lpft", "lora", "contrastive"):
+            return True
+        return self.is_classifier and (self.solved or (self.task == "multilabel" and self.kind == "transformer"))
 
     @property
-    def _is_multilabel(self) -> bool:
-        return self.task == "multilabel" and self.kind == "transformer"
+    def can_be_solved(self) -> bool:
+        """RETURNS (bool): Whether the head knows `fit = "maxent"`: a head of ours that chooses among labels."""
+        return self.head == "transfer" and self.task != "regression"
 
     @property
     def is_thinc(self) -> bool:
@@ -120,8 +121,11 @@ def _problem(recipe: Recipe) -> str:
         return f"--head spacy with --task {recipe.task}: it is there for {', '.join(sorted(_OF_SPACY))}"
     if recipe.kind != "transformer" and recipe.tuning not in ("frozen", "fine-tuning"):
         return f"--tuning {recipe.tuning} with a backbone of the kind {recipe.kind}: it is there for transformers"
-    if recipe.tuning in ("lpft", "lora", "gradual", "contrastive") and not recipe.is_classifier:
-        return f"--tuning {recipe.tuning} with --task {recipe.task}: the start is solved for classifiers of texts alone"
+    if recipe.tuning == "contrastive" and not recipe.is_classifier:
+        return f"--tuning contrastive with --task {recipe.task}: pairs of texts need labels of whole texts"
+    if recipe.tuning == "lpft" and not recipe.can_be_solved:
+        what = "--head spacy" if recipe.head == "spacy" else f"--task {recipe.task}"
+        return f"--tuning lpft with {what}: the heads that are solved first are those of this package, for labels"
     if recipe.context is not None and recipe.kind != "vectors":
         return f"--context {recipe.context} with a backbone of the kind {recipe.kind}: it is there for vectors"
     if recipe.head == "spacy" and recipe.kind == "imported":
@@ -144,6 +148,8 @@ def _steps(recipe: Recipe) -> Steps:
         return Steps(4000, patience=1000)
     if recipe.task == "regression":
         return Steps(720, 180)
+    if recipe.tuning in ("lora", "gradual") and not recipe.is_classifier:
+        return Steps(1000, patience=400)
     of_tuning = {"lpft": Steps(250, 50), "lora": Steps(400), "gradual": Steps(400), "contrastive": Steps(100)}
     return of_tuning.get(recipe.tuning, Steps(1000, patience=400))
 

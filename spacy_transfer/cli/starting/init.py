@@ -87,7 +87,7 @@ def init(
     RETURNS (Path): The folder of the project.
     RAISES (ValueError): When something cannot be read, guessed or found.
     """
-    from ...starting.choice import check_backbone
+    from ...starting.choice import check_backbone, check_tuning
     from ...starting.preparing import prepare
     from ...starting.project import Project, check_out, package_name, write_project
 
@@ -96,7 +96,9 @@ def init(
     folder = out or Path(f"{name}_project" if given.data.is_dir() else name)
     check_out(folder, is_forced=force)
     source, nlp, gpu = check_backbone(backbone), _blank(lang), _gpu(use_gpu)
+    check_tuning(given.task, source, tuning)
     found = prepare(nlp, given)
+    check_tuning(found.task, source, tuning)
     for line in found.said:
         msg.info(line)
     choice, lines = _choose(nlp, source, found, lang=lang, tuning=tuning, gpu=gpu, seed=given.seed)

@@ -1,10 +1,14 @@
 """`python -m spacy transfer config`: the shipped configs are what it prints."""
 
+import re
 from pathlib import Path
 
 import pytest
 import spacy
 from spacy.cli import app
+from spacy.cli.train import train
+from spacy.tokens import Doc, DocBin
+from spacy.training import Corpus
 from thinc.api import Config
 from typer.testing import CliRunner
 
@@ -59,6 +63,16 @@ def test_those_that_begin_from_an_import(name, tmp_path, monkeypatch):
     assert config_text(task=task, backbone="imported", kind="imported") == shipped(name)
 
 
+def test_the_others_are_named():
+    """docs/init.md says which shipped configs it does not print."""
+    page = (CONFIGS.parent / "docs" / "init.md").read_text(encoding="utf8")
+    sentence = (
+        page.split("The shipped configs are what it prints, but for")[1].split("(`pretrain_*.cfg`)")[1].split(".")[0]
+    )
+    others = {path.stem for path in CONFIGS.glob("*.cfg") if not path.stem.startswith("pretrain_")}
+    assert set(re.findall(r"`(\w+)`", sentence)) == others - {*SHIPPED, *IMPORTED}
+
+
 def test_the_command(tmp_path):
     run = CliRunner().invoke
     result = run(app, ["transfer", "config", "--task", "ner"])
@@ -75,7 +89,8 @@ def test_the_command(tmp_path):
         (["--task", "parser"], "T982.*--task parser.*textcat"),
         (["--tuning", "some"], "T982.*--tuning some.*lora"),
         (["--task", "ner", "--tuning", "contrastive"], "T981.*--tuning contrastive with --task ner"),
-        (["--task", "ner", "--tuning", "lora"], "T981.*--tuning lora with --task ner"),
+        (["--task", "regression", "--tuning", "lpft"], "T981.*--tuning lpft with --task regression: .* labels"),
+        (["--task", "ner", "--head", "spacy", "--tuning", "lpft"], "T981.*--tuning lpft with --head spacy"),
         (["--head", "spacy"], "T981.*--head spacy"),
         (["--kind", "vectors", "--tuning", "lora"], "T981.*vectors"),
         (["--context", "cnn"], "T981.*--context cnn"),
@@ -85,10 +100,47 @@ def test_the_command(tmp_path):
     ],
 )
 def test_what_does_not_go_together(options, said):
-    import re
-
     result = CliRunner().invoke(app, ["transfer", "config", *options])
     assert result.exit_code == 1 and re.search(said, result.output.replace("\n", " ")), result.output
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    """Texts with tags, entities and numbers."""
+    if not Doc.has_extension("score"):
+        Doc.set_extension("score", default=None)
+    docs = [example.reference for example in make_examples(spacy.blank("en"))]
+    for doc in docs:
+        doc._.score = float(len(doc))
+    path = tmp_path_factory.mktemp("data") / "texts.spacy"
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    return path
+
+
+@pytest.mark.parametrize("tuning", ["lpft", "lora", "gradual"])
+@pytest.mark.parametrize("options", ["ner", "tagger", "regression", "ner --head spacy", "tagger --head spacy"])
+def test_each_tuning_trains_each_task(options, tuning, annotated, tmp_path, tiny_bert):
+    if tuning == "lpft" and options not in ("ner", "tagger"):
+        return
+    path, data = tmp_path / "config.cfg", str(annotated)
+    words = f"transfer config --task {options} --tuning {tuning} --backbone {tiny_bert} --output {path}"
+    result = CliRunner().invoke(app, words.split())
+    assert result.exit_code == 0, result.output
+    given = {"paths.train": data, "paths.dev": data, "training.max_steps": 4, "training.eval_frequency": 2}
+    if tuning == "gradual":
+        block = "components.transfer_backbone.model.tuning"
+        given |= {f"{block}.head_first": 1, f"{block}.unfreeze": 1}
+    train(path, tmp_path / "out", overrides=given)
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    is_solved = tuning != "gradual" and options in ("ner", "tagger")
+    assert nlp.config["initialize"]["components"].get(nlp.pipe_names[1], {}).get("fit") == (
+        "maxent" if is_solved else None
+    )
+    before = spacy.util.load_model_from_config(spacy.util.load_config(path, overrides=given, interpolate=True))
+    before.initialize(lambda: Corpus(data)(before))
+    moved = before("A dog barks.").tensor - nlp("A dog barks.").tensor
+    assert abs(moved).max() > 1e-5
+    assert set(nlp.meta["performance"]) > {f"{nlp.pipe_names[1]}_loss"}
 
 
 def test_the_words_are_those_of_recipes():

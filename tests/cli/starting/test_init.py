@@ -153,6 +153,17 @@ def test_errors_without_a_traceback(make, options, code, tiny_bert):
     assert not Path("x").exists()
 
 
+def test_what_does_not_go_together_is_said_first(tiny_bert):
+    """Before data is read where the task is given; else before anything is printed of it."""
+    result = run("none.csv", "--backbone", tiny_bert, "--task", "regression", "--tuning", "lpft")
+    assert result.exit_code == 1 and "T981" in result.output
+    KINDS["places.conll"][0](Path("x.conll"), 9)
+    result = run("x.conll", "--backbone", tiny_bert, "--tuning", "contrastive")
+    assert result.exit_code == 1 and "T981" in result.output and "task: ner" not in said(result)
+    result = run("x.conll", "--backbone", tiny_bert, "--tuning", "lora")
+    assert result.exit_code == 0 and "training: lora" in said(result), result.output
+
+
 def test_other_errors(tiny_bert, monkeypatch):
     KINDS["places.conll"][0](Path("x.conll"), 9)
     result = run("x.conll", "--backbone", tiny_bert, "--label", "x")
