@@ -1344,6 +1344,10 @@ class Errors(metaclass=_Coded):
         "trained on; [training.score_weights] of its config says which scores count."
     )
     T281 = "--ways {way}: there is no such way. There are: {ways}."
+    T282 = (
+        "{path} has {count} texts, of which half are trained on: too few are left to see a loss of {most} points. Give "
+        "raw texts to train on, by --train-texts, or {twice} texts in {path} at least."
+    )
     T801 = "--width {width} cannot be divided by --heads {heads}. Give a multiple, such as --width 256 --heads 4."
     T802 = (
         "--vocab-size {found} is too small: the texts have {characters} characters, which alone take {least} word "

@@ -77,8 +77,8 @@ class Cut:
     """An encoder with fewer layers.
 
     minutes (float): How long it learns. There is none where it is 0.
-    texts (Optional[Path]): Raw texts that it learns on, of any format that `read_texts` takes; None for every other
-        text that is measured on, so that all ways are measured on the rest.
+    texts (Optional[Path]): Raw texts that it learns on, of any format that `read_texts` takes; None for half
+        of those that are measured on, so that all ways are measured on the rest.
     layers (Optional[int]): How many layers it has, from the bottom; None for half.
     """
 
