@@ -156,6 +156,25 @@ def test_the_worst_part_is_the_one_that_changes_rows_most(trained):
     assert [e.mean() for e in error] == sorted((e.mean() for e in error), reverse=True)
 
 
+def test_a_student_in_int8_keeps_parts_as_well(trained):
+    name, shim = find_encoder(trained, "")
+    students = Students(trained, name, 1, 1)
+    students.student = student = module.with_settings(trained, name, depth=1)
+    way = ways_for(trained, name, shim, "", students)[-1]
+    found = way.parts(["a dog sees cats", "the big cat"])
+    lower = ["layer 0 attention", "layer 0 feed-forward"]
+    assert way.name == "1-layers-onnx-int8" and sorted(found) == lower
+    docs = [trained.make_doc("a dog sees cats")]
+
+    def rows(nlp):
+        return numpy.concatenate(nlp.get_pipe(name).predict(docs).rows)
+
+    for kept in ([], found[:1]):
+        int8 = [part for part in lower if part not in kept]
+        assert (rows(way.make(kept)) == rows(export_onnx(student, name, "", int8))).all()
+    assert (rows(way.make(found[:1])) != rows(way.make([]))).any()
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
