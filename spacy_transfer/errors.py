@@ -210,6 +210,10 @@ class Errors(metaclass=_Coded):
         "{path} cannot be read as annotated docs: {error} The file is cut short, damaged, or no .spacy file: make it "
         "again with DocBin.to_disk or spacy convert."
     )
+    T218 = (
+        "{path} is no .spacy file, and nothing else is read here. Make a project of it, with .spacy files, by: "
+        "python -m spacy transfer init {path}"
+    )
     T227 = (
         "This pipeline is a delta: its encoder needs the base {source!r} (fingerprint {wanted}), and {problem}. "
         "{install} (or name its folder: spacy.load(PIPELINE, config={{'components.NAME.model.source': FOLDER}})). "

@@ -274,6 +274,14 @@ def test_quiet_says_nothing_but_what_is_asked_for(name, files, tmp_path, tiny_be
         assert result.stdout == ""
 
 
+@pytest.mark.parametrize("name", ["speed-up", "report", "calibrate"])
+def test_rows_of_another_kind_name_init(name, files, tmp_path):
+    out = [tmp_path / "out"] if name != "calibrate" else []
+    result = invoke(name, files / "ours", files / "rows.csv", *out)
+    assert result.exit_code == 1 and "[T218]" in result.output and "W090" not in result.output
+    assert f"transfer init {files / 'rows.csv'}" in " ".join(result.output.split()) and not list(tmp_path.iterdir())
+
+
 def test_json_into_a_file_beside_the_table(files, tmp_path, tiny_bert):
     result = call("suggest", files, tmp_path, tiny_bert, "--json", tmp_path / "found.json")
     assert result.exit_code == 0 and "text" in result.stdout
