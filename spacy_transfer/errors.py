@@ -210,6 +210,10 @@ class Errors(metaclass=_Coded):
         "{path} cannot be read as annotated docs: {error} The file is cut short, damaged, or no .spacy file: make it "
         "again with DocBin.to_disk or spacy convert."
     )
+    T218 = (
+        "{path} is no .spacy file, and nothing else is read here. Make a project of it, with .spacy files, by: "
+        "python -m spacy transfer init {path}"
+    )
     T227 = (
         "This pipeline is a delta: its encoder needs the base {source!r} (fingerprint {wanted}), and {problem}. "
         "{install} (or name its folder: spacy.load(PIPELINE, config={{'components.NAME.model.source': FOLDER}})). "
@@ -1344,6 +1348,10 @@ class Errors(metaclass=_Coded):
         "trained on; [training.score_weights] of its config says which scores count."
     )
     T281 = "--ways {way}: there is no such way. There are: {ways}."
+    T282 = (
+        "{path} has {count} texts, of which half are trained on: too few are left to see a loss of {most} points. Give "
+        "raw texts to train on, by --train-texts, or {twice} texts in {path} at least."
+    )
     T801 = "--width {width} cannot be divided by --heads {heads}. Give a multiple, such as --width 256 --heads 4."
     T802 = (
         "--vocab-size {found} is too small: the texts have {characters} characters, which alone take {least} word "

@@ -106,7 +106,7 @@ def command(name: str, *, table: bool = False, **settings: Any) -> Callable[[Com
     user's mistakes into one line and exit code 1.
 
     name (str): Its name, which has a line in `ABOUT`.
-    table (bool): Whether it prints a table: it takes `--json` then, and keeps the numbers by `voice.result`.
+    table (bool): Whether it prints a table, or counts: it takes `--json` then, and keeps the numbers by `voice.result`.
     settings (Any): Of `typer.Typer.command`.
     RETURNS (Callable): The decorator.
     """

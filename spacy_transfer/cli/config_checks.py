@@ -16,7 +16,7 @@ from ..tuning.policy import Policy
 from ..tuning.risk import risky_rate
 from ..tuning.table import Row, show_rate
 from ..tuning.torch_optimizer import TorchOptimizer
-from ..types import Config, Pipe, pipes_of
+from ..types import Config, Pipe, hooks_of, pipes_of
 
 
 def check_config(config: Config) -> list[str]:
@@ -36,6 +36,8 @@ def check_pipeline(nlp: Language, training: Config, optimizer: Optimizer) -> lis
     """
     frozen = training["frozen_components"]
     pipes = [(name, pipe) for name, pipe in pipes_of(nlp) if name not in frozen]
+    for _, pipe in pipes:
+        _check_trainable(pipe)
     encoders = {name for name, pipe in pipes if not _is_of_thinc(pipe)}
     rows = [row for row in overview(pipes, optimizer) if row.n_layers and row.component in encoders]
     policies = [(name, policy) for name, pipe in pipes for policy in _policies(pipe)]
@@ -52,6 +54,14 @@ def check_pipeline(nlp: Language, training: Config, optimizer: Optimizer) -> lis
         *_unfreezing(policies, training["max_steps"]),
         *_accumulation(training),
     ]
+
+
+def _check_trainable(pipe: Pipe) -> None:
+    """RAISES (ValueError): When a backbone refuses to be trained, as one that was exported does."""
+    for node in pipe.model.walk() if has_weights(pipe) else []:
+        before_training = hooks_of(node).before_training
+        if before_training is not None:
+            before_training(node)
 
 
 def _spared(pipes: list[tuple[str, Pipe]], optimizer: Optimizer) -> Iterator[str]:

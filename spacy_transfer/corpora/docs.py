@@ -17,6 +17,8 @@ def read_examples(nlp: Language, path: Path | str) -> Iterator[Example]:
     path (Path): A .spacy file, or a folder of them.
     RAISES (ValueError): When a file is damaged, or is no .spacy file.
     """
+    if Path(path).is_file() and not Path(path).name.endswith(".spacy"):
+        raise ValueError(Errors.T218.format(path=path))
     for file in walk_corpus(path, ".spacy"):
         reader = Corpus(file)(nlp)
         while True:

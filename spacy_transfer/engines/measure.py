@@ -44,19 +44,23 @@ class Scores:
 
     path (Path): The .spacy file.
     resamples (int): How often texts are drawn.
-    is_half (bool): Leave every other text to be learned from: `others`.
+    is_half (bool): Leave half of the texts, drawn at random, to be learned from: `others`.
     """
 
     def __init__(
         self, nlp: Language, path: Path, *, most_loss: float, least: int, resamples: int, is_half: bool = False
     ) -> None:
-        self.path, self._every = path, 2 if is_half else 1
-        self.others = [example.text for example in read_examples(nlp, path)][1::2] if is_half else []
-        examples = self._predict(nlp)
-        if len(examples) < least:
-            raise ValueError(Errors.T275.format(path=path, count=len(examples), most=most_loss, least=least))
-        self.texts = [example.reference.text for example in examples]
-        random = numpy.random.default_rng(0)
+        self.path = path
+        texts = [example.text for example in read_examples(nlp, path)]
+        # Drawn, as labels may come in turn in the file.
+        order = numpy.random.default_rng(0).permutation(len(texts)) if is_half else numpy.arange(len(texts))
+        self._measured = numpy.sort(order[: (len(texts) + 1) // 2] if is_half else order)
+        self.others = [texts[i] for i in order[len(self._measured) :]]
+        self.texts = [texts[i] for i in self._measured]
+        if len(self.texts) < least:
+            error = Errors.T282 if is_half else Errors.T275
+            raise ValueError(error.format(path=path, count=len(texts), most=most_loss, least=least, twice=2 * least))
+        examples, random = self._predict(nlp), numpy.random.default_rng(0)
         self._drawn = [random.integers(len(examples), size=len(examples)) for _ in range(resamples)]
         weights = nlp.config["training"]["score_weights"]
         found = _scores(nlp, examples)
@@ -79,7 +83,8 @@ class Scores:
         return sorted(losses, key=lambda loss: -loss.points)
 
     def _predict(self, nlp: Language) -> list[Example]:
-        examples = list(read_examples(nlp, self.path))[:: self._every]
+        examples = list(read_examples(nlp, self.path))
+        examples = [examples[i] for i in self._measured]
         docs = nlp.pipe([example.predicted for example in examples])
         docs = progress(docs, what="Predicting", total=len(examples))
         return [Example(doc, example.reference) for doc, example in zip(docs, examples, strict=True)]

@@ -1,6 +1,6 @@
 """Encoders with fewer layers that learn the rows of the whole one, on texts without labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +15,7 @@ from ..backbones.cached_rows.row_cache import CacheSettings
 from ..backbones.encode import CachedEncoder
 from ..backbones.transformer.transformer_shim import TransformerShim
 from ..pipeline.backbone.component import Backbone
+from ..progress import progress
 from ..types import Encoded
 from .exports import with_settings
 from .soft_heads import solve_heads
@@ -49,8 +50,7 @@ def cut_and_distil(nlp: Language, name: str, depth: int, texts: Sequence[str], s
     rows = CachedEncoder(CacheSettings(_CACHE_MB))
     rows.start()
     random, order, steps, losses = numpy.random.default_rng(0), list[int](), 0, list[float]()
-    begin = monotonic()
-    while (left := 1 - (monotonic() - begin) / seconds) > 0:
+    for left in _time_left(seconds):
         if not order:
             order = random.permutation(len(texts)).tolist()
         docs = [nlp.make_doc(texts[order.pop()]) for _ in range(min(_BATCH, len(order)))]
@@ -64,6 +64,15 @@ def cut_and_distil(nlp: Language, name: str, depth: int, texts: Sequence[str], s
     solved = solve_heads(copy, nlp, texts, {name: rows})
     logger.info("Heads that were solved anew: %s", ", ".join(solved) or "none")
     return copy
+
+
+def _time_left(seconds: float) -> Iterator[float]:
+    """YIELDS (float): The share of the time that is left, until there is none."""
+    begin = monotonic()
+    with progress(what="Distilling", unit=" s", total=int(seconds)) as bar:
+        while (passed := monotonic() - begin) < seconds:
+            bar.update(int(passed) - bar.n)
+            yield 1 - passed / seconds
 
 
 def _step(encoder: "nn.Module", shim: TransformerShim, docs: list[Doc], wanted: Encoded) -> float:

@@ -77,8 +77,8 @@ class Cut:
     """An encoder with fewer layers.
 
     minutes (float): How long it learns. There is none where it is 0.
-    texts (Optional[Path]): Raw texts that it learns on, of any format that `read_texts` takes; None for every other
-        text that is measured on, so that all ways are measured on the rest.
+    texts (Optional[Path]): Raw texts that it learns on, of any format that `read_texts` takes; None for half
+        of those that are measured on, so that all ways are measured on the rest.
     layers (Optional[int]): How many layers it has, from the bottom; None for half.
     """
 
@@ -174,7 +174,7 @@ def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str, stu
     if shim.settings.precision == "bf16":
         no_bf16 = "the pipeline has precision = 'bf16' as it is"
     parts = [] if no_onnx else parts_of(shim.encoder.transformer)
-    cut = f"{students.depth}-layers"
+    cut, lower = f"{students.depth}-layers", parts[: 2 * students.depth]
 
     def int8(kept: Sequence[str]) -> Language:
         return export_onnx(nlp, name, pipeline, [part for part in parts if part not in kept])
@@ -183,7 +183,10 @@ def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str, stu
         return with_settings(students.student, name, precision="bf16")
 
     def cut_int8(kept: Sequence[str]) -> Language:
-        return export_onnx(students.student, name, pipeline, parts[: 2 * students.depth])
+        return export_onnx(students.student, name, pipeline, [part for part in lower if part not in kept])
+
+    def worst_lower(texts: Sequence[str]) -> list[str]:
+        return worst_parts(students.student, name, lower, texts[:_PROBES])
 
     return [
         Way("bf16", no_bf16, lambda kept: with_settings(nlp, name, precision="bf16")),
@@ -191,7 +194,7 @@ def ways_for(nlp: Language, name: str, shim: TransformerShim, pipeline: str, stu
         Way("onnx-int8", no_onnx, int8, lambda texts: worst_parts(nlp, name, parts, texts[:_PROBES])),
         Way(cut, students.reason, lambda kept: students.student),
         Way(f"{cut}-bf16", students.reason or no_bf16, cut_bf16),
-        Way(f"{cut}-onnx-int8", students.reason or no_onnx, cut_int8),
+        Way(f"{cut}-onnx-int8", students.reason or no_onnx, cut_int8, worst_lower),
     ]
 
 

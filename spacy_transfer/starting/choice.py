@@ -8,6 +8,7 @@ from spacy.language import Language
 
 from ..backbones.sources import resolve_source
 from ..errors import Errors
+from ..progress import progress
 from .recipe import DEFAULT_BACKBONE, TASKS, Recipe, Steps, Task, Tuning, checked, default_tuning, kind_of
 
 FEW = 50
@@ -102,7 +103,7 @@ def measure(nlp: Language, source: str, texts: Sequence[str], *, gpu_id: int = -
     model.initialize(X=docs[:2])
     encode(model, docs[:8], False)  # The first pass makes room.
     seconds = list[float]()
-    for _ in range(_PASSES):
+    for _ in progress(range(_PASSES), what="Measuring the time", unit=" passes"):
         start, cpu = time.perf_counter(), time.process_time()
         encode(model, docs[:_SAMPLE], False)
         seconds.append(time.perf_counter() - start)

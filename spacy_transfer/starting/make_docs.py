@@ -7,6 +7,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from ..corpora.doc_files import UserDataBin
+from ..progress import progress
 from .labelled_rows import Row
 
 Moved = tuple[Row, str, str]
@@ -22,7 +23,7 @@ def to_docs(nlp: Language, rows: Sequence[Row], task: str, labels: Sequence[str]
     docs, moved = list[Doc](), list[Moved]()
     if task == "regression" and not Doc.has_extension("score"):
         Doc.set_extension("score", default=None)
-    for row in rows:
+    for row in progress(rows, what="Tokenizing"):
         doc = _tokens(nlp, row)
         if task in ("textcat", "multilabel"):
             doc.cats = {label: float(label in row.labels) for label in labels}

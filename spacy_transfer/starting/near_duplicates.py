@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy
 
+from ..progress import progress
 from ..types import Ints
 
 ALIKE = 0.65
@@ -61,7 +62,7 @@ def _candidates(numbers: Sequence[int], sets: dict[int, frozenset[int]]) -> Iter
     factors = draws.integers(1, _PRIME, _BANDS * _ROWS)
     shifts = draws.integers(0, _PRIME, _BANDS * _ROWS)
     buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for i in numbers:
+    for i in progress(numbers, what="Near duplicates"):
         if sets[i]:
             lowest = _signature(sets[i], factors, shifts).reshape(_BANDS, _ROWS)
             for band in range(_BANDS):

@@ -6,11 +6,14 @@ from collections import Counter
 import pytest
 import spacy
 from spacy.cli import app
+from thinc.api import Config
 from typer.testing import CliRunner
 
 import spacy_transfer.cli.debug  # noqa: F401  (hangs the command on spaCy's)
 from spacy_transfer.cli.data_checks import _rows, _warnings
+from spacy_transfer.engines.exports import export_onnx
 
+from ..pipelines import make_pipeline
 from ..training import ADAMW, write_training
 
 TUNING = "components.transfer_backbone.model.tuning"
@@ -172,6 +175,29 @@ def test_a_backbone_in_frozen_components(tiny_bert, tmp_path):
 def test_what_would_not_start(tiny_bert, tmp_path, expected, optimizer, overrides):
     code, out = debug(write_training(tmp_path, tiny_bert, optimizer=optimizer, overrides=overrides))
     assert code == 1 and re.search(expected, out), out
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "a backbone of a head's own"])
+@pytest.mark.parametrize("sourced", [False, True], ids=["its own config", "sourced"])
+def test_an_exported_pipeline_cannot_be_trained(tiny_bert, tmp_path, own, sourced):
+    pytest.importorskip("onnxruntime")
+    config = write_training(tmp_path, tiny_bert)
+    nlp = make_pipeline(tiny_bert, ("textcat", "tagger"))[0]
+    copy = export_onnx(nlp, "transfer_backbone", "path/of/original")
+    if own:
+        copy.replace_listeners("transfer_backbone", "textcat", ["model.tok2vec"])
+        copy.remove_pipe("transfer_backbone")
+        copy.remove_pipe("tagger")
+    copy.to_disk(tmp_path / "exported")
+    whole = Config().from_disk(config, interpolate=False)
+    names = copy.pipe_names
+    exported = Config().from_disk(tmp_path / "exported" / "config.cfg", interpolate=False)["components"]
+    source = {"source": str(tmp_path / "exported")}
+    whole["components"] = {name: source if sourced else exported[name] for name in names}
+    whole["nlp"]["pipeline"] = names
+    whole.to_disk(config)
+    code, out = debug(config)
+    assert code == 1 and re.search(r"T272\].*path/of/original", out) and "Nothing that is known" not in out, out
 
 
 def test_it_is_there_without_an_import():

@@ -185,10 +185,12 @@ def test_no_name_is_left_over():
     assert used - {"--help"} == set(NAMES) | set(SHORT)
 
 
-def test_what_prints_a_table_takes_json():
+def test_what_prints_a_table_or_keeps_numbers_takes_json():
     for name, command in COMMANDS.items():
         source = __import__("inspect").getsource(__import__("sys").modules[command.callback.__module__])
-        assert has_table(name) == bool(re.search(r"show_table\(|text_table\(|as_text\(|planned_table\(", source)), name
+        assert has_table(name) == bool(
+            re.search(r"show_table\(|\bresult\(|text_table\(|as_text\(|planned_table\(", source)
+        ), name
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +272,14 @@ def test_quiet_says_nothing_but_what_is_asked_for(name, files, tmp_path, tiny_be
         assert json.loads(result.stdout)
     else:
         assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["speed-up", "report", "calibrate"])
+def test_rows_of_another_kind_name_init(name, files, tmp_path):
+    out = [tmp_path / "out"] if name != "calibrate" else []
+    result = invoke(name, files / "ours", files / "rows.csv", *out)
+    assert result.exit_code == 1 and "[T218]" in result.output and "W090" not in result.output
+    assert f"transfer init {files / 'rows.csv'}" in " ".join(result.output.split()) and not list(tmp_path.iterdir())
 
 
 def test_json_into_a_file_beside_the_table(files, tmp_path, tiny_bert):

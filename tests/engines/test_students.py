@@ -1,8 +1,10 @@
 """Encoders with fewer layers learn the rows of the whole one."""
 
+import io
 import itertools
 
 import numpy
+from tqdm import tqdm
 
 from spacy_transfer.backbones import encode as cached_encode
 from spacy_transfer.engines import students
@@ -63,3 +65,17 @@ def test_the_teacher_reads_each_text_once(tiny_bert, monkeypatch):
     monkeypatch.setattr(students, "monotonic", itertools.count().__next__)
     cut_and_distil(teacher, NAME, 1, LABELLED, 30)
     assert sorted(read) == sorted(set(LABELLED))
+
+
+def test_a_bar_counts_the_seconds(tiny_bert, monkeypatch):
+    shown = []
+
+    def bar(what, **settings):
+        shown.append(tqdm(**settings, file=io.StringIO()))
+        return shown[-1]
+
+    monkeypatch.setattr(students, "progress", bar)
+    monkeypatch.setattr(students, "monotonic", itertools.count(0, 0.5).__next__)
+    cut_and_distil(make_pipeline(tiny_bert, ("textcat",))[0], NAME, 1, TEXTS, 3)
+    # The clock is asked at 0.5, 1 and so on: at 3 seconds there is no time left.
+    assert [(one.total, one.n, one.unit) for one in shown] == [(3, 2, " s")]

@@ -156,10 +156,30 @@ def test_the_worst_part_is_the_one_that_changes_rows_most(trained):
     assert [e.mean() for e in error] == sorted((e.mean() for e in error), reverse=True)
 
 
+def test_a_student_in_int8_keeps_parts_as_well(trained):
+    name, shim = find_encoder(trained, "")
+    students = Students(trained, name, 1, 1)
+    students.student = student = module.with_settings(trained, name, depth=1)
+    way = ways_for(trained, name, shim, "", students)[-1]
+    found = way.parts(["a dog sees cats", "the big cat"])
+    lower = ["layer 0 attention", "layer 0 feed-forward"]
+    assert way.name == "1-layers-onnx-int8" and sorted(found) == lower
+    docs = [trained.make_doc("a dog sees cats")]
+
+    def rows(nlp):
+        return numpy.concatenate(nlp.get_pipe(name).predict(docs).rows)
+
+    for kept in ([], found[:1]):
+        int8 = [part for part in lower if part not in kept]
+        assert (rows(way.make(kept)) == rows(export_onnx(student, name, "", int8))).all()
+    assert (rows(way.make(found[:1])) != rows(way.make([]))).any()
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({"least": 41}, r"T275.*40 texts.*at least 41"),
+        ({"least": 21, "cut": Cut(1)}, r"T282.*40 texts, of which half are trained on.*--train-texts.*42 texts"),
         ({"ways": ["openvino"]}, r"T281.*openvino.*onnx-int8"),
         ({"cut": Cut(layers=2)}, r"T474.*--layers 2.*has 2 layers"),
         ({"cut": Cut(layers=0)}, r"T474"),
@@ -192,6 +212,22 @@ def test_a_student_is_measured_on_texts_that_it_did_not_see(trained, data, monke
     assert seen[:2] == [1, 30.0] and len(seen[2]) == 20 and report.best.name == "1-layers-onnx-int8"
     scores = Scores(trained, data, most_loss=0, least=10, resamples=2, is_half=True)
     assert scores.others == seen[2] and len(scores.texts) == 20
+
+
+def test_where_labels_come_in_turn_both_halves_have_all(trained, tmp_path):
+    docs = []
+    for i in range(40):
+        doc = trained.make_doc(f"a dog {i}" if i % 2 else f"the cat {i}")
+        doc.cats = {label: float(j == i % 2) for j, label in enumerate(trained.get_pipe("textcat").labels)}
+        docs.append(doc)
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    one, other = (
+        Scores(trained, tmp_path / "dev.spacy", most_loss=0, least=10, resamples=2, is_half=True) for _ in "ab"
+    )
+    assert one.others == other.others and sorted(one.texts + one.others) == sorted(doc.text for doc in docs)
+    for texts in (one.texts, one.others):
+        assert len(texts) == 20 and 5 < sum("dog" in text for text in texts) < 15
+    assert [example.reference.text for example in one._predict(trained)] == one.texts
 
 
 def test_with_texts_of_its_own_a_student_leaves_all_others_to_measure_on(trained, data, tmp_path, monkeypatch):

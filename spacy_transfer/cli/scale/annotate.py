@@ -14,7 +14,7 @@ from ...errors import Errors, Warnings
 from ...progress import progress
 from ..app import command
 from ..common import CodePath, UseGpu, split_names
-from ..voice import fail, warn
+from ..voice import fail, result, warn
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -38,7 +38,7 @@ class EngineName(str, enum.Enum):
     ray = "ray"
 
 
-@command("annotate")
+@command("annotate", table=True)
 def annotate_cli(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a pipeline")],
     source: Annotated[
@@ -87,12 +87,18 @@ def annotate_cli(
     settings = Settings(output_format.value, split_names(columns), Fields(text_field, id_field), shard_size)
     workers = Workers(n_process, engine is EngineName.ray, address)
     done = annotate(pipeline, source, output_path, settings, options=options, workers=workers)
+    result(texts=done.total - done.broken, broken=done.broken, shards=done.shards, folder=output_path)
     if done.broken:
         said = Warnings.W960.format(count=done.broken, total=done.total, path=done.errors, error=done.first)
         if done.broken == done.total:
             fail(said)
         warn(said)
-    msg.good(f"{done.total - done.broken:,} texts are in {done.shards:,} shards in {output_path}")
+    texts, shards = _count(done.total - done.broken, "text"), _count(done.shards, "shard")
+    msg.good(f"Wrote {texts} in {shards} to {output_path}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)

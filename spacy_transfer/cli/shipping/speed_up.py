@@ -32,7 +32,7 @@ def speed_up_cli(
     ] = 0.0,
     train_texts: Annotated[
         Path | None,
-        typer.Option("--train-texts", help="Raw texts to distil on; without, every other text of DATA", exists=True),
+        typer.Option("--train-texts", help="Raw texts to distil on; without, half of those of DATA", exists=True),
     ] = None,
     layers: Annotated[
         int | None, typer.Option("--layers", help="How many layers to distil; without, half", show_default=False)

@@ -1,5 +1,6 @@
 """`python -m spacy transfer annotate`, end to end; killed too."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def call(places, *more, source="in.jsonl"):
 
 def test_annotate_and_annotate_again(places):
     code, printed = call(places, "--columns", "entities")
-    assert code == 0 and "30 texts are in 4 shards" in printed, printed
+    assert code == 0 and "Wrote 30 texts in 4 shards to" in printed, printed
     rows = read_jsonl(places / "out")
     assert [row["id"] for row in rows] == [f"r{i}" for i in range(30)]
     assert rows[3] == {
@@ -55,6 +56,15 @@ def test_annotate_and_annotate_again(places):
     assert files == {path: path.stat().st_mtime_ns for path in (places / "out").glob("shard-*")}
     code, printed = call(places, "--columns", "tokens")
     assert code == 1 and "[T969]" in printed and "--columns" in printed
+
+
+def test_one_text_and_its_counts(places):
+    write_jsonl(places / "one.jsonl", 1)
+    code, printed = call(places, source="one.jsonl")
+    assert code == 0 and "Wrote 1 text in 1 shard to" in printed
+    code, printed = call(places, "--json", "-", source="one.jsonl")
+    counts = {"texts": 1, "broken": 0, "shards": 1, "folder": str(places / "out")}
+    assert code == 0 and json.loads(printed) == counts
 
 
 def test_texts_that_break_are_counted(places):
