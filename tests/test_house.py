@@ -153,10 +153,13 @@ def test_modules_say_what_they_are():
 
 
 def test_functions_have_few_parameters():
-    """Builders and commands have one for each setting: spaCy and Typer want it so."""
+    """Builders and commands have one for each setting: spaCy and Typer want it so. The drop-in's model has those of the
+    class that it takes the place of."""
     builders = {point.value.rpartition(":")[2] for point in distribution("spacy-transfer").entry_points}
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text("utf8"))):
             if isinstance(node, ast.FunctionDef) and node.name not in builders and not node.name.endswith("_cli"):
+                if (name.rpartition(".")[2], node.name) == ("dropin_model", "__init__"):
+                    continue
                 given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 assert len([one for one in given if one.arg not in ("self", "cls")]) <= 8, f"{name}.{node.name}"

@@ -121,7 +121,7 @@ for doc in nlp.pipe(sys.argv[1:] or examples):
     {show}
 if not sys.argv[1:]:
     page, wheels = HERE / "metrics" / "report.html", sorted(HERE.glob("packages/*/dist/*.whl"))
-    print(f"\nThe best pipeline: {HERE / 'training' / 'model-best'}")
+    print(f"\\nThe best pipeline: {HERE / 'training' / 'model-best'}")
     if page.exists():
         print(f"What it gets right and wrong: {page}")
     if wheels:

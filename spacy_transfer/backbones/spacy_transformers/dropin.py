@@ -56,17 +56,17 @@ def build_transformer_model_v1(
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model. Groups of an optimizer know its parameters as
         backbone.PARAMETER.
     """
-    from .dropin_model import DropInModel, precision_of
+    from .dropin_model import DropInModel
 
     require("model", COUNT_OR_NONE, cache_mb=cache_mb, cache_disk_mb=cache_disk_mb)
-    precision, scaling = precision_of(mixed_precision, precision, grad_scaler_config)
     return DropInModel(
         name,
         get_spans,
         tokenizer_config,
         transformer_config,
+        mixed_precision,
+        grad_scaler_config,
         precision=precision,
-        scaling=scaling,
         tuning=tuning,
         cache=CacheSettings(cache_mb, cache_disk_mb, cache_dtype),
     )

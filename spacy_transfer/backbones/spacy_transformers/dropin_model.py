@@ -52,12 +52,17 @@ class DropInModel(TransformerModel):
         get_spans: Callable,
         tokenizer_config: Config = _NOTHING,
         transformer_config: Config = _NOTHING,
+        mixed_precision: bool = False,
+        grad_scaler_config: Config = _NOTHING,
         *,
-        precision: Precision = "fp32",
-        scaling: Config | None = None,
+        precision: Precision | None = None,
         tuning: Tuning | None = None,
         cache: CacheSettings | None = None,
     ) -> None:
+        if mixed_precision and precision not in (None, "fp16"):
+            raise ValueError(Errors.T120.format(precision=precision))
+        precision = precision or ("fp16" if mixed_precision else "fp32")
+        scaling = _scaling(grad_scaler_config) if precision == "fp16" else None
         # spacy-transformers writes into these dictionaries.
         super().__init__(name, get_spans, dict(tokenizer_config), dict(transformer_config))
         objects = cast(DropInShim, self.layers[0].shims[0])._hfmodel
@@ -205,19 +210,6 @@ def replace_listener_config(theirs: Callable, model_config: Config, listener_con
         return theirs(model_config, listener_config)
     kept: Config = {key: listener_config[key] for key in ("pooling", "grad_factor") if key in listener_config}
     return {**model_config, "@architectures": _NAME_IN_HEAD, **kept}
-
-
-def precision_of(
-    mixed_precision: bool, precision: Precision | None, grad_scaler_config: Config
-) -> tuple[Precision, Config | None]:
-    """RETURNS (Tuple[str, Optional[Dict]]): The precision, and arguments of our loss scale.
-
-    RAISES (ValueError): When they contradict each other.
-    """
-    if mixed_precision and precision not in (None, "fp16"):
-        raise ValueError(Errors.T120.format(precision=precision))
-    precision = precision or ("fp16" if mixed_precision else "fp32")
-    return precision, _scaling(grad_scaler_config) if precision == "fp16" else None
 
 
 def _scaling(config: Config) -> Config | None:
