@@ -120,12 +120,13 @@ for doc in nlp.pipe(sys.argv[1:] or examples):
     print(f"\\n{doc.text[:200]}")
     {show}
 if not sys.argv[1:]:
-    page, wheels = HERE / "metrics" / "report.html", sorted(HERE.glob("packages/*/dist/*.whl"))
+    page, wheels = HERE / "metrics" / "report.html", list(HERE.glob("packages/*/dist/*.whl"))
     print(f"\\nThe best pipeline: {HERE / 'training' / 'model-best'}")
     if page.exists():
         print(f"What it gets right and wrong: {page}")
     if wheels:
-        print(f"To use it elsewhere: pip install {wheels[-1]}, then spacy.load({wheels[-1].name.split('-')[0]!r})")
+        newest = max(wheels, key=lambda path: path.stat().st_mtime)
+        print(f"Where spacy-transfer is installed: pip install {newest}, then spacy.load({newest.name.split('-')[0]!r})")
 '''
 _SHOW = {
     "textcat": """for label, score in sorted(doc.cats.items(), key=lambda cat: -cat[1])[:3]:
