@@ -126,7 +126,8 @@ if not sys.argv[1:]:
         print(f"What it gets right and wrong: {page}")
     if wheels:
         newest = max(wheels, key=lambda path: path.stat().st_mtime)
-        print(f"Where spacy-transfer is installed: pip install {newest}, then spacy.load({newest.name.split('-')[0]!r})")
+        name = newest.name.split("-")[0]
+        print(f"Where spacy-transfer is installed: pip install {newest}, then spacy.load({name!r})")
 '''
 _SHOW = {
     "textcat": """for label, score in sorted(doc.cats.items(), key=lambda cat: -cat[1])[:3]:
