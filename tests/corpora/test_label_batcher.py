@@ -26,7 +26,18 @@ def test_each_example_comes_once_and_batches_are_full(size, per_label):
     batches = list(create_label_batcher_v1(size=size, per_label=per_label)(iter(examples)))
     assert Counter(texts(batches)) == Counter(eg.text for eg in examples)
     assert all(len(batch) <= size for batch in batches)
-    assert all(len(batch) > size - min(per_label, size) for batch in batches[:-1])
+    assert all(len(batch) > size - min(per_label, size) for batch in batches[:-2])
+    assert all(2 * len(batch) >= min(size, 37) - per_label for batch in batches)
+
+
+def test_no_batch_is_a_single_pair():
+    """Two texts more than fit: 64 and 2 would leave nothing to compare in the second batch."""
+    examples = [example(i, "abc"[i // 2 % 3]) for i in range(66)]
+    batches = list(create_label_batcher_v1(size=64)(examples))
+    assert [len(batch) for batch in batches] == [34, 32]
+    for batch in batches:
+        labels = Counter(label for eg in batch for label, value in eg.reference.cats.items() if value)
+        assert len(labels) == 3 and min(labels.values()) > 1
 
 
 def test_labels_stand_together():
