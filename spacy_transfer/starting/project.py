@@ -106,6 +106,8 @@ def read(path):
 
 # The README of the wheel says on which texts each score was measured.
 meta = {**read(model / "meta.json"), "description": {description}}
+# Losses are of the training, and no scores.
+meta["performance"] = {name: score for name, score in meta["performance"].items() if not name.endswith("_loss")}
 n = {split: len(DocBin().from_disk(HERE / "data" / f"{split}.spacy")) for split in ("dev", "test")}
 notes = [f"These scores are those of the {n['dev']} dev texts, by which the best pipeline of the training was chosen."]
 if test.exists():

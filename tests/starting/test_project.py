@@ -59,6 +59,7 @@ def test_the_wheel_says_on_which_texts_scores_were_measured(tmp_path, tiny_bert,
     assert "takes 60 seconds to 2 minutes on this machine, the training alone about 20 seconds" in readme
     said = packaged(folder, monkeypatch)
     assert "Learns labels of texts from a.csv." in said and "those of the 2 dev texts" in said and "Test" not in said
+    assert "LOSS" not in said
     assert "packages/en_mine-0.0.1/dist/en_mine" in capsys.readouterr().out.replace("\\", "/")
     old = folder / "packages" / "en_mine-0.0.1" / "README.md"
     old.write_text("old scores")
