@@ -62,7 +62,7 @@ def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -
     )
     how = (
         f"Intervals hold {LEVEL:.0%}. Exact ones are those of a share of texts (Clopper-Pearson); bootstrap ones are "
-        f"percentiles of {resamples:,} bootstrap draws of whole texts (seed 0). Where all draws are alike, it is that "
+        f"percentiles of {resamples:,} bootstrap draws of whole texts (seed 0), and where these are all alike, that "
         "of a share of all texts, or of none. Intervals tell how far scores would move with other texts of the same "
         "kind, not with another training."
     )
