@@ -84,10 +84,12 @@ def report(
 
 
 def _facts(nlp: Language, pipeline: str, data: Path, n_docs: int) -> dict[str, str]:
-    meta = nlp.meta
+    meta, folder = nlp.meta, Path(pipeline)
+    # What spaCy calls a pipeline that nobody has named says nothing.
+    is_named = (meta["name"], meta["version"]) != ("pipeline", "0.0.0")
     return {
-        "pipeline": str(pipeline),
-        "name and version": f"{meta['lang']}_{meta['name']} {meta['version']}",
+        "pipeline": "/".join(folder.resolve().parts[-3:]) if folder.is_dir() else pipeline,
+        **({"name and version": f"{meta['lang']}_{meta['name']} {meta['version']}"} if is_named else {}),
         "components": ", ".join(nlp.pipe_names),
         "data": str(data),
         "docs": f"{n_docs:,}",

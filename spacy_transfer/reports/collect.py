@@ -10,6 +10,7 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.training import Example
 
 from ..errors import Errors
+from ..pipeline.calibration import can_be_calibrated
 from ..pipeline.heads.regressor import TransferRegressor
 from ..progress import progress
 from .doc_parts import exclusive_labels, multilabel, numbers
@@ -37,6 +38,8 @@ def collect(nlp: Language, examples: Sequence[Example], *, resamples: int = 1000
     found = [part for part in parts if part is not None]
     if not found:
         raise ValueError(Errors.T733.format(heads=[name for name, _ in makers]))
+    for part in found:
+        part.can_be_calibrated = any(can_be_calibrated(nlp.get_pipe(name)) for name in part.component.split(", "))
     return found
 
 

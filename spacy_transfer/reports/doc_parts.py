@@ -1,6 +1,7 @@
 """Parts of a report about whole docs: exclusive labels, labels of which any number may hold, numbers."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -14,8 +15,19 @@ from ..heads.correlation import pearson, spearman
 from ..pipeline.heads.regressor import TransferRegressor
 from ..pipeline.heads.targets import pairs_by_target
 from ..types import Ints
-from .numbers import Confusion, Statistic, confusion, macro, micro, share
-from .parts import NONE, Judgement, Mistake, Options, Part, calibration_error, calibration_of, score_part, without_nan
+from .numbers import Confusion, Proportion, Statistic, confusion, macro, micro, share
+from .parts import (
+    NONE,
+    Judgement,
+    Mistake,
+    Options,
+    Part,
+    calibration_error,
+    calibration_of,
+    label_scores,
+    score_part,
+    without_nan,
+)
 
 
 def exclusive_labels(name: str, pipe: TextCategorizer, examples: Sequence[Example], options: Options) -> Part | None:
@@ -43,8 +55,10 @@ def exclusive_labels(name: str, pipe: TextCategorizer, examples: Sequence[Exampl
     calibration = calibration_of(list(zip(confidence, right, range(len(gold)), strict=True)))
     order = [i for i in numpy.argsort(-highest, kind="stable") if not right[i]][: options.most]
     said = ["no score" if math.isnan(sure) else f"{sure:.1%} sure" for sure in confidence]
-    statistics = {
-        "accuracy": share(right, numpy.ones_like(right)),
+    commonest, _ = Counter(gold).most_common(1)[0]
+    statistics: dict[str, Statistic] = {
+        "accuracy": Proportion(right),
+        f"accuracy of always saying {commonest!r}": Proportion(numpy.array(gold) == commonest),
         "macro F1": macro(counts),
         **calibration_error(calibration),
     }
@@ -55,6 +69,7 @@ def exclusive_labels(name: str, pipe: TextCategorizer, examples: Sequence[Exampl
         "The most confident mistakes",
         confusion(list(zip(gold, guess, strict=True))),
         calibration,
+        by_label=label_scores(names, counts),
     )
     return score_part(part, examples, statistics, options)
 
@@ -105,6 +120,7 @@ def multilabel(
         "The most confident mistakes",
         Confusion(names, ["right yes", "wrong yes", "wrong no", "right no"], counts.sum(axis=0)),
         calibration,
+        by_label=label_scores(names, counts[:, :, :3]),
     )
     return score_part(part, examples, statistics, options)
 

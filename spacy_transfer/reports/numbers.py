@@ -21,23 +21,27 @@ class Score:
     """A score with its interval; NaN stands for not defined.
 
     value (float): On the data as they are.
+    how (str): "exact" for a share of docs (Clopper and Pearson), "bootstrap", or "all alike" where its draws are.
     """
 
     name: str
     value: float
     low: float
     high: float
+    how: str = "bootstrap"
 
 
 def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: int, seed: int = 0) -> Score:
-    """A score and its bootstrap interval: docs are drawn with replacement, and the interval goes from the 2.5th to
-    the 97.5th percentile of the scores of the draws (Efron and Tibshirani 1993, percentile method). Where all docs are
-    right, or none, all draws are alike and say nothing: there the interval is that of a share of all or none of
-    `n_docs` (Clopper and Pearson 1934).
+    """A score and its interval. That of a `Proportion` is exact. Others have a bootstrap interval: docs are drawn with
+    replacement, and the interval goes from the 2.5th to the 97.5th percentile of the scores of the draws (Efron and
+    Tibshirani 1993, percentile method). Where all is right, or nothing, all draws are alike and say nothing: there the
+    interval is that of a share of all or none of `n_docs`.
 
     statistic (Callable[[NDArray[int64]], float]): The score, by how often each doc counts.
     """
     value = statistic(numpy.ones(n_docs, dtype=numpy.int64))
+    if isinstance(statistic, Proportion):
+        return Score(name, value, *exact_interval(int(statistic.right.sum()), n_docs), "exact")
     rng = numpy.random.default_rng(seed)
     chances = numpy.full(n_docs, 1.0 / n_docs)
     drawn = [statistic(rng.multinomial(n_docs, chances)) for _ in range(resamples)]
@@ -46,9 +50,55 @@ def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: in
         return Score(name, value, math.nan, math.nan)
     low, high = numpy.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     if low == high and value in (0.0, 1.0):
-        least = (0.5 * (1 - LEVEL)) ** (1 / n_docs)
-        low, high = (least, 1.0) if value else (0.0, 1.0 - least)
+        return Score(name, value, *exact_interval(n_docs if value else 0, n_docs), "all alike")
     return Score(name, value, float(low), float(high))
+
+
+def exact_interval(right: int, n: int) -> tuple[float, float]:
+    """The interval of a share of docs: at its ends, a result as good or as bad as this has half the chance that the
+    level leaves (Clopper and Pearson 1934).
+
+    right (int): How many of the n are right.
+    """
+    return _least_share(right, n), 1.0 - _least_share(n - right, n)
+
+
+def _least_share(right: int, n: int) -> float:
+    """RETURNS (float): The share for which so many or more have half the chance that is left, by bisection."""
+    if right == 0:
+        return 0.0
+    low, high = 0.0, right / n
+    while low < (middle := (low + high) / 2) < high:
+        enough = _tail(right, n, middle) > 0.5 * (1 - LEVEL)
+        low, high = (low, middle) if enough else (middle, high)
+    return low
+
+
+def _tail(right: int, n: int, chance: float) -> float:
+    """RETURNS (float): The chance of `right` or more of n. From there on the terms fall, as chance < right / n."""
+    log = math.lgamma(n + 1) - math.lgamma(right + 1) - math.lgamma(n - right + 1)
+    term = math.exp(log + right * math.log(chance) + (n - right) * math.log1p(-chance))
+    total, odds = term, chance / (1 - chance)
+    for k in range(right, n):
+        term *= (n - k) / (k + 1) * odds
+        total += term
+        if term <= 1e-17 * total:
+            break
+    return total
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A statistic: the share of docs that are right.
+
+    right (NDArray): 1 where right, shape (n_docs,).
+    """
+
+    right: NDArray
+
+    def __call__(self, weights: Ints) -> float:
+        """RETURNS (float): The share, by how often each doc counts."""
+        return float(weights @ self.right) / float(weights.sum())
 
 
 def share(hits: NDArray, total: NDArray) -> Statistic:
@@ -191,6 +241,8 @@ def within(statistic: Statistic, own: Ints, n_docs: int) -> Statistic:
     n_docs (int): How many there are in all.
     RETURNS (Callable): Takes weights of these docs alone.
     """
+    if isinstance(statistic, Proportion):
+        return Proportion(statistic.right[own])
 
     def part(weights: Ints) -> float:
         whole = numpy.zeros(n_docs, dtype=numpy.int64)

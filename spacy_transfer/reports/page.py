@@ -7,7 +7,7 @@ from html import escape
 from spacy import displacy
 
 from .numbers import LEVEL, Confusion, Score
-from .parts import Entities, LabelScore, Mistake, Part
+from .parts import ECE, Entities, LabelScore, Mistake, Part
 from .pictures import by_length, reliability, scatter
 
 # Blue and orange of a palette for colour-blind people (Okabe and Ito 2008), lighter in the dark.
@@ -44,6 +44,8 @@ WRONG = " \u2717"
 """Marks entities that only gold, or only the prediction has."""
 MOST_CHARACTERS = 500
 BEFORE = 150
+HIGH = 0.1
+"""A calibration error above which something is to be done."""
 
 
 def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -> str:
@@ -59,12 +61,14 @@ def make_page(parts: Sequence[Part], facts: dict[str, str], *, resamples: int) -
         for i, part in enumerate(parts)
     )
     how = (
-        f"Intervals hold {LEVEL:.0%}: percentiles of {resamples:,} bootstrap draws of whole docs (seed 0); where "
-        "all docs are right, or none, exact ones of a share (Clopper-Pearson). They tell "
-        "how far scores would move with other texts of the same kind, not with another training."
+        f"Intervals hold {LEVEL:.0%}. Exact ones are those of a share of texts (Clopper-Pearson); bootstrap ones are "
+        f"percentiles of {resamples:,} bootstrap draws of whole texts (seed 0), and where these are all alike, that "
+        "of a share of all texts, or of none. Intervals tell how far scores would move with other texts of the same "
+        "kind, not with another training."
     )
     body = "".join(_section(i, part) for i, part in enumerate(parts))
-    return whole_page(title, facts, how, f'<nav aria-label="Heads"><ul>{links}</ul></nav><main>{body}</main>')
+    nav = f'<nav aria-label="Heads"><ul>{links}</ul></nav>' if len(parts) > 1 else ""
+    return whole_page(title, facts, how, f"{nav}<main>{body}</main>")
 
 
 def whole_page(title: str, facts: dict[str, str], how: str, body: str) -> str:
@@ -88,11 +92,12 @@ def _section(number: int, part: Part) -> str:
         f'<section id="part{number}"><h2>{escape(part.title)}</h2>',
         f'<p class="soft">Component {escape(part.component)}; {part.n_docs:,} docs with gold annotation.</p>',
         _scores(part.scores),
+        _said_of_calibration(part),
         _by_label(part.by_label) if part.by_label else "",
     ]
     pictures = []
     if part.calibration is not None:
-        error = next(score for score in part.scores if score.name == "expected calibration error")
+        error = next(score for score in part.scores if score.name == ECE)
         caption = "Bars and dots on the dashed line: as often right as it says. The darker a bar, the more predictions."
         pictures.append(figure("Reliability", reliability(part.calibration.bins(), error), caption))
     if part.pairs:
@@ -111,12 +116,36 @@ def _section(number: int, part: Part) -> str:
 def _scores(scores: Sequence[Score]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(s.name)}</th><td>{_number(s.value)}</td>'
-        f"<td>{_number(s.low)} to {_number(s.high)}</td></tr>"
+        f"<td>{_number(s.low)} to {_number(s.high)}</td><td class='left soft'>{s.how}</td></tr>"
         for s in scores
     )
-    names = f'<th scope="col">value</th><th scope="col">{LEVEL:.0%} interval</th>'
+    names = f'<th scope="col">value</th><th scope="col">{LEVEL:.0%} interval</th><td></td>'
     head = f'<tr><th scope="col" class="left">score</th>{names}</tr>'
     return f'<table class="scores"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+
+def _said_of_calibration(part: Part) -> str:
+    """What the calibration error means, and what to do about a high one."""
+    error = next((score.value for score in part.scores if score.name == ECE), math.nan)
+    if part.calibration is None or math.isnan(error):
+        return ""
+    sure, right = float(part.calibration.confidence.mean()), float(part.calibration.correct.mean())
+    said = (
+        f"The calibration error is how far confidence is from how often predictions are right, on average. Here they "
+        f"are {sure:.0%} sure on average, and {right:.0%} are right."
+    )
+    if error > HIGH:
+        apart = abs(sure - right) > HIGH / 2
+        how = (
+            f"on the whole too {'low' if sure < right else 'high'}"
+            if apart
+            else "too low for some, too high for others"
+        )
+        said += f" The error is high: confidences are {how}."
+        if part.can_be_calibrated:
+            said += " To fit them: <code>python -m spacy transfer calibrate PIPELINE DATA --output CALIBRATED</code>"
+            said += ", where DATA are texts that were neither trained on nor tested here."
+    return f'<p class="soft">{said}</p>'
 
 
 def _by_label(rows: Sequence[LabelScore]) -> str:
@@ -128,8 +157,8 @@ def _by_label(rows: Sequence[LabelScore]) -> str:
         for row in rows
     )
     return (
-        '<h3>By type</h3><div class="wide" tabindex="0"><table class="types"><thead><tr><th scope="col" class="left">'
-        f"type</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        '<h3>By label</h3><div class="wide" tabindex="0"><table class="types"><thead><tr><th scope="col" class="left">'
+        f"label</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -157,8 +186,8 @@ def _confusion(table: Confusion) -> str:
     if table.rows != table.columns:
         caption = "How often each label was rightly and wrongly given and not given; shaded by the share of the row."
     return (
-        f'<h3>What is taken for what</h3><div class="wide" tabindex="0"><table class="confusion"><caption>{caption}'
-        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<h3>What is taken for what</h3><p class="soft">{caption}</p><div class="wide" tabindex="0">'
+        f'<table class="confusion"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy
 from spacy.training import Example
 
-from ..types import Floats
+from ..types import Floats, Ints
 from .numbers import Calibration, Confusion, Score, Statistic, length_groups, with_interval, within
 
 NONE = "(none)"
@@ -59,8 +59,8 @@ class LabelScore:
 
 @dataclass
 class Part:
-    """The results of one head. `by_label` is filled for entities; `by_length` holds shortest and longest doc, number
-    of docs, and the first score."""
+    """The results of one head. `by_label` is filled for entities and labels of texts; `by_length` holds shortest and
+    longest doc, number of docs, and the first score. `can_be_calibrated` is whether `transfer calibrate` is for it."""
 
     title: str
     component: str
@@ -73,6 +73,7 @@ class Part:
     scores: list[Score] = field(default_factory=list)
     by_length: list[tuple[int, int, int, Score]] = field(default_factory=list)
     by_label: list[LabelScore] = field(default_factory=list)
+    can_be_calibrated: bool = False
 
 
 MakePart = Callable[[Sequence[Example], Options], Part | None]
@@ -94,6 +95,19 @@ def score_part(part: Part, examples: Sequence[Example], statistics: dict[str, St
         if not math.isnan(score.value):
             part.by_length.append((low, high, len(own), score))
     return part
+
+
+def label_scores(names: Sequence[str], counts: Floats | Ints) -> list[LabelScore]:
+    """Precision, recall and F1 of each label.
+
+    counts (NDArray): True positives, false positives and false negatives, shape (n_docs, n_labels, 3).
+    """
+    found = []
+    for name, (tp, fp, fn) in zip(names, counts.sum(axis=0).astype(int).tolist(), strict=True):
+        parts = ((tp, tp + fp), (tp, tp + fn), (2 * tp, 2 * tp + fp + fn))
+        precision, recall, f1 = (hits / total if total else math.nan for hits, total in parts)
+        found.append(LabelScore(name, precision, recall, f1, n_gold=tp + fn, n_predicted=tp + fp))
+    return found
 
 
 def calibration_of(judged: Sequence[Judgement]) -> Calibration | None:

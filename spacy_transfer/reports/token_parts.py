@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy
-from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from .numbers import confusion, macro, micro, share
-from .parts import NONE, Judgement, LabelScore, Mistake, Options, Part, calibration_error, calibration_of, score_part
+from .parts import NONE, Judgement, Mistake, Options, Part, calibration_error, calibration_of, label_scores, score_part
 
 Extent = tuple[int, int]
 """First character of an entity, and the character after the last."""
@@ -60,7 +59,7 @@ def entities(name: str, examples: Sequence[Example], options: Options) -> Part |
         ents = [[(a, b, label) for (a, b), label in sorted(doc.items())] for doc in (golds[i], guesses[i])]
         mistakes.append(Mistake(examples[i].reference.text, "", "", said, *ents))
     are = "The most confident mistakes" if calibration is not None else "Texts with most mistakes"
-    part = Part("Entities", name, mistakes, are, confusion(pairs), calibration, by_label=_by_label(names, counts))
+    part = Part("Entities", name, mistakes, are, confusion(pairs), calibration, by_label=label_scores(names, counts))
     return score_part(part, examples, statistics, options)
 
 
@@ -96,15 +95,6 @@ def tags(attribute: str, name: str, examples: Sequence[Example], options: Option
     title = "Tags" if attribute == "TAG" else "Parts of speech"
     part = Part(title, name, mistakes, "The most frequent mistakes, the first of each", confusion(pairs))
     return score_part(part, examples, {"accuracy": share(hits, total)}, options)
-
-
-def _by_label(names: Sequence[str], counts: NDArray) -> list[LabelScore]:
-    found = []
-    for name, (tp, fp, fn) in zip(names, counts.sum(axis=0).astype(int).tolist(), strict=True):
-        parts = ((tp, tp + fp), (tp, tp + fn), (2 * tp, 2 * tp + fp + fn))
-        precision, recall, f1 = (hits / total if total else math.nan for hits, total in parts)
-        found.append(LabelScore(name, precision, recall, f1, n_gold=tp + fn, n_predicted=tp + fp))
-    return found
 
 
 def _by_extent(doc: Doc) -> dict[Extent, str]:

@@ -18,6 +18,8 @@ LONGEST = 30 * 60
 _SAMPLE, _PASSES = 32, 3
 # Forward and backward pass, in forward passes; and a step of a head alone, in seconds.
 _TUNED, _HEAD = 3.5, 0.01
+# Seconds of a project that do not go with the data, the least and the most; and how far off an estimate may be.
+_REST, _OFF = (30.0, 90.0), 0.3
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many texts there are to train and to evaluate on, and how many labels."""
+    """How many texts there are to train, to evaluate and to test on, and how many labels."""
 
     train: int
     dev: int
     labels: int
+    test: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,13 @@ class Choice:
 
     reasons (Tuple[str, ...]): Why, for people.
     seconds (float): The estimated time of the training.
+    whole (Tuple[float, float]): The least and the most seconds of all steps of the project.
     """
 
     recipe: Recipe
     reasons: tuple[str, ...]
     seconds: float
+    whole: tuple[float, float]
 
 
 def check_backbone(source: str | None) -> str:
@@ -163,7 +168,7 @@ def choose(
         epochs = recipe.steps.most * batch / n_train
         reasons.append(f"{recipe.steps.most} steps of {batch} texts: about {epochs:.0f} epochs of {n_train} texts")
     reasons.append(f"it runs on {where}")
-    return Choice(recipe, tuple(reasons), seconds)
+    return Choice(recipe, tuple(reasons), seconds, estimate_all(seconds, sizes.test, measured))
 
 
 def _tuning(task: Task, kind: str, sizes: Sizes) -> tuple[Tuning, list[str]]:
@@ -201,6 +206,26 @@ def estimate(recipe: Recipe, sizes: Sizes, measured: Measured) -> float:
         return recipe.steps.most * min(recipe.batch, n_train) * measured.per_text * _TUNED + evaluations
     # A frozen encoder reads each text once; its rows are kept.
     return (n_train + n_dev) * measured.per_text + recipe.steps.most * _HEAD
+
+
+def estimate_all(training: float, n_test: int, measured: Measured) -> tuple[float, float]:
+    """All steps of a project: the training, the test texts read twice, and what does not go with the data: five
+    processes that start, and the wheel.
+
+    training (float): Seconds of the training, as estimated.
+    RETURNS (Tuple[float, float]): The least and the most seconds.
+    """
+    expected = training + 2 * n_test * measured.per_text
+    return (1 - _OFF) * expected + _REST[0], (1 + _OFF) * expected + _REST[1]
+
+
+def range_in_words(ends: tuple[float, float]) -> str:
+    """RETURNS (str): Such as "40 seconds to 2 minutes", or "2 to 4 minutes"."""
+    low, high = map(in_words, ends)
+    if low == high:
+        return f"about {low}"
+    same_unit = low.split()[1] == high.split()[1]
+    return f"{low.split()[0] if same_unit else low} to {high}"
 
 
 def in_words(seconds: float) -> str:

@@ -13,7 +13,7 @@ from thinc.api import Config
 
 from ..errors import Errors
 from .annotation_exports import LeftOut
-from .choice import Choice, in_words
+from .choice import Choice, in_words, range_in_words
 from .config_blocks import make_config
 from .labelled_rows import Row
 from .make_docs import write_docs
@@ -88,21 +88,48 @@ commands:
 
 WHEEL = '''"""Make a wheel of the trained pipeline. What the build prints is in packages/build.log."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-packages = Path(__file__).parent / "packages"
+from spacy.tokens import DocBin
+
+HERE = Path(__file__).parent
+model, packages, test = HERE / "training" / "model-best", HERE / "packages", HERE / "metrics" / "test.json"
 packages.mkdir(exist_ok=True)
-model = packages.parent / "training" / "model-best"
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+# The README of the wheel says on which texts each score was measured.
+meta = {**read(model / "meta.json"), "description": {description}}
+# Losses are of the training, and no scores.
+meta["performance"] = {name: score for name, score in meta["performance"].items() if not name.endswith("_loss")}
+n = {split: len(DocBin().from_disk(HERE / "data" / f"{split}.spacy")) for split in ("dev", "test")}
+notes = [f"These scores are those of the {n['dev']} dev texts, by which the best pipeline of the training was chosen."]
+if test.exists():
+    found = {name: score for name, score in read(test).items() if name in meta["performance"] and name != "speed"}
+    rows = [f"| `{name.upper()}` | {score * 100:.2f} |" for name, score in found.items() if isinstance(score, float)]
+    notes += [f"### Test\\n\\nOn {n['test']} texts that were not used before:", "\\n".join(
+        ["| Type | Score |", "| --- | --- |", *rows]
+    )]
+given = packages / "meta.json"
+given.write_text(json.dumps({**meta, "notes": "\\n\\n".join(notes)}), encoding="utf8")
+for old in packages.glob("*/README.md"):
+    old.unlink()  # spaCy would keep it, with its old scores.
+
 command = [sys.executable, "-m", "spacy", "package", str(model), str(packages), "--build", "wheel", "--force"]
 log = packages / "build.log"
 with log.open("w", encoding="utf8") as file:
-    done = subprocess.run([*command, *sys.argv[1:]], stdout=file, stderr=subprocess.STDOUT)
+    command += ["--meta-path", str(given), *sys.argv[1:]]
+    done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
 if done.returncode:
     sys.exit(log.read_text(encoding="utf8", errors="replace"))
 newest = max(packages.glob("*/dist/*.whl"), key=lambda path: path.stat().st_mtime)
-print(f"Made {newest.relative_to(packages.parent)}")
+print(f"Made {newest.relative_to(HERE)}")
 '''
 
 TRY = '''"""Let the trained pipeline read texts: python try.py "A text." "Another one." """
@@ -146,8 +173,9 @@ python -m spacy project run all
 ```
 
 This trains, scores the test texts, writes the page `metrics/report.html`, and builds a wheel in `packages/`.
-The training takes about {time} on this machine. To do one step: `python -m spacy project run train` (`evaluate`,
-`report`, `package`, `try`, `tune`).
+All of it takes {whole} on this machine, the training alone about {time}. The log of the training shows scores
+of the {n_dev} dev texts; `metrics/test.json` and the page show those of the {n_test} test texts. To do one step:
+`python -m spacy project run train` (`evaluate`, `report`, `package`, `try`, `tune`).
 
 | file | what it is |
 |---|---|
@@ -247,6 +275,7 @@ def files_of(project: Project) -> dict[str, str]:
         "lang": recipe.lang,
         "package": f"{recipe.lang}_{project.name}",
         "time": in_words(project.choice.seconds),
+        "whole": range_in_words(project.choice.whole),
         "gpu_id": project.gpu_id,
         "seed": project.seed,
         "n_left_out": len(project.left_out),
@@ -260,7 +289,7 @@ def files_of(project: Project) -> dict[str, str]:
         "project.yml": PROJECT.format(**words),
         "README.md": README.format(**words),
         "try.py": TRY.replace("{show}", show),
-        "make_wheel.py": WHEEL,
+        "make_wheel.py": WHEEL.replace("{description}", repr(words["description"])),
         "data/examples.json": json.dumps(list(project.examples), ensure_ascii=False, indent=1) + "\n",
         "data/left_out.jsonl": "".join(_left_out(row, reason) for row, reason in project.left_out),
         "data/found.txt": f"{project.table}\n",
@@ -274,7 +303,7 @@ def config_of(choice: Choice, config: Config) -> str:
         f"{MARK}.",
         f"Task: {recipe.task}. Backbone: {recipe.source}. Training: {recipe.tuning}.",
         *(f"Why: {reason}." for reason in choice.reasons),
-        f"Estimated time: {in_words(choice.seconds)}.",
+        f"Estimated time of the training: {in_words(choice.seconds)}.",
     ]
     return "\n".join(f"# {line}" for line in head) + f"\n\n{config.to_str()}\n"
 

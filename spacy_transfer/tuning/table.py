@@ -71,15 +71,6 @@ def show_rate(rate: float) -> str:
     return f"{rate:.3g}"
 
 
-def show_rates(rates: dict[str, float]) -> str:
-    """Rates by group.
-
-    rates (Dict[str, float]): By name of the group; that of the rest under an empty name.
-    RETURNS (str): Such as "5e-05, heads 0.001".
-    """
-    return ", ".join(f"{name} {show_rate(rate)}".strip() for name, rate in rates.items())
-
-
 def _cells(row: Row) -> tuple[str, ...]:
     is_trained = row.trainable != "no"
     schedule = row.schedule

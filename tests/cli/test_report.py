@@ -88,7 +88,11 @@ def test_the_page_says_what_spacy_evaluate_says(saved, page):
         pytest.approx(scores["cats_micro_f"], abs=6e-4),
         pytest.approx(scores["tag_acc"], abs=6e-4),
     ]
-    for said in (str(saved / "pipeline"), str(saved / "data.spacy"), "50 bootstrap draws", "seed 0"):
+    # It has no name of its own: the end of its folder is shown.
+    assert "en_pipeline" not in text and "name and version" not in text
+    assert re.search(rf"Report on [^/]+/{saved.name}/pipeline", text)
+    assert re.search(r"accuracy of always saying '\w+ \d'", text) and "exact" in text and "bootstrap" in text
+    for said in (f"{saved.name}/pipeline", str(saved / "data.spacy"), "50 bootstrap draws", "seed 0"):
         assert said in text
     # spaCy's reader leaves out docs without tokens.
     assert re.search(r"docs\s*5", text) and re.search(r"20\d\d-\d\d-\d\d", text)

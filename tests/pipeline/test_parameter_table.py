@@ -198,7 +198,8 @@ def test_groups_in_spacy_train(config, tmp_path, capsys):
     assert re.search(r"textcat +-.* yes +0\.1 +0 +constant", out)
     assert re.search(r"transfer_backbone +1-2, top .* yes +0\.1 +0\.5 or 0 +constant", out)
     # The rate of the step that was made before each evaluation, at steps 0, 2 and 4.
-    assert re.findall(r"rate 0\.1, still 0, tags (\S+)", out) == ["0.5", "0.4", "0.3"]
+    assert re.search("SCORE +RATE +RATE STILL +RATE TAGS", out)
+    assert re.findall(r" 0\.1 +0 +(\S+)\n", out) == ["0.5", "0.4", "0.3"]
 
 
 def test_frozen_heads_do_not_count_as_trainable(config, tmp_path, capsys):
@@ -291,6 +292,5 @@ def test_the_console_says_once_which_layers_move(tiny_bert):
     for n_steps in (2, 1, 2, 1):
         run(nlp, examples, optimizer, n_steps)
         said.append(_lines(nlp, moving))
-    assert all(any("rate" in line for line in lines) for lines in said)
     layers = [[line for line in lines if "move" in line] for lines in said]
     assert len(layers[0]) == 1 and layers[1] == [] and len(layers[2]) == 1 and layers[3] == []

@@ -9,7 +9,9 @@ import pytest
 from spacy_transfer.reports.numbers import (
     OTHER,
     Calibration,
+    Proportion,
     confusion,
+    exact_interval,
     length_groups,
     macro,
     micro,
@@ -134,4 +136,44 @@ def test_the_interval_of_all_or_none(right, low, high):
     """Of 30 of 30: draws of the same docs are all alike, and an interval without width would say that it is certain."""
     hits = numpy.full(30, right)
     score = with_interval("accuracy", share(hits, numpy.ones(30)), 30, resamples=20)
+    assert score.how == "all alike"
     assert (score.value, score.low, score.high) == (right, pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [
+        (36, 37, 0.8584, 0.9993),
+        (0, 10, 0.0, 0.3085),
+        (10, 10, 0.6915, 1.0),
+        (50, 100, 0.3983, 0.6017),
+        (1, 1, 0.025, 1.0),
+        (500_000, 1_000_000, 0.499020, 0.500980),
+    ],
+)
+def test_the_exact_interval_is_that_of_tables(right, n, low, high):
+    assert exact_interval(right, n) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_the_exact_interval_leaves_a_fortieth_on_each_side():
+    """By its definition, with the binomial tails added up term by term."""
+    for n in (1, 2, 7, 40):
+        for right in range(n + 1):
+            low, high = exact_interval(right, n)
+            terms = [[math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)] for p in (low, high)]
+            assert right == 0 or sum(terms[0][right:]) == pytest.approx(0.025)
+            assert right == n or sum(terms[1][: right + 1]) == pytest.approx(0.025)
+
+
+def test_the_interval_of_texts_that_are_right_is_exact():
+    """Draws of 36 of 37 stop at 0.919: too narrow for so few texts."""
+    right = numpy.ones(37)
+    right[5] = 0
+    score = with_interval("accuracy", Proportion(right), 37, resamples=5)
+    assert (score.value, score.how) == (pytest.approx(36 / 37), "exact")
+    assert (score.low, score.high) == exact_interval(36, 37)
+    own = numpy.array([4, 5, 6])
+    part = with_interval("accuracy", within(Proportion(right), own, 37), 3, resamples=5)
+    assert (part.value, part.low, part.high) == (pytest.approx(2 / 3), *exact_interval(2, 3))
+    assert Proportion(right)(numpy.arange(37)) == pytest.approx(share(right, numpy.ones(37))(numpy.arange(37)))
+    assert with_interval("F1", micro(COUNTS), 12, resamples=5).how == "bootstrap"

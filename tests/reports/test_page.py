@@ -12,9 +12,9 @@ from spacy.tokens import Span
 from spacy.training import Example
 
 from spacy_transfer.reports.collect import collect
-from spacy_transfer.reports.numbers import Score
+from spacy_transfer.reports.numbers import Calibration, Score
 from spacy_transfer.reports.page import make_page
-from spacy_transfer.reports.parts import NONE
+from spacy_transfer.reports.parts import ECE, NONE, Part
 from spacy_transfer.reports.pictures import by_length, reliability, scatter
 
 from ..pipelines import backbone_config
@@ -194,6 +194,7 @@ def classifiers(tiny_bert, names):
 def test_classifiers_are_counted(tiny_bert, name):
     nlp, examples = classifiers(tiny_bert, [name])
     (part,) = collect(nlp, examples, resamples=20)
+    assert part.can_be_calibrated
     right = total = 0
     for eg in examples:
         cats, gold = eg.predicted.cats, eg.reference.cats
@@ -205,13 +206,52 @@ def test_classifiers_are_counted(tiny_bert, name):
         assert part.scores[0].value == pytest.approx(right / 5)
         assert part.confusion.counts.trace() == right and part.confusion.counts.sum() == 5
         assert len(part.mistakes) == 5 - right
+        # Beside it, what the commonest label alone would reach.
+        assert (part.scores[1].name, part.scores[1].value) == ("accuracy of always saying 'short'", 3 / 5)
+        assert [score.how for score in part.scores[:2]] == ["exact", "exact"]
     else:
         assert part.confusion.counts[:, [0, 3]].sum() == total and part.confusion.counts.sum() == 10
         assert len(part.mistakes) == 10 - total
+    for row in part.by_label:
+        gold = [eg.reference.cats[row.label] == 1 for eg in examples]
+        highest = [max(eg.predicted.cats, key=eg.predicted.cats.get) == row.label for eg in examples]
+        said = highest if name == "transfer_textcat" else [eg.predicted.cats[row.label] >= 0.5 for eg in examples]
+        hits = sum(g and s for g, s in zip(gold, said, strict=True))
+        assert (row.n_gold, row.n_predicted) == (sum(gold), sum(said))
+        assert row.recall == pytest.approx(hits / sum(gold))
+    assert {row.label for row in part.by_label} == {"long", "short"}
     shown = [float(re.search(r"[\d.]+", mistake.weight)[0]) for mistake in part.mistakes]
     if name == "transfer_textcat":
         assert shown == sorted(shown, reverse=True)
     assert len(collect(nlp, examples, resamples=5, most=1)[0].mistakes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "error", "says"),
+    [
+        (
+            0.6,
+            1.0,
+            0.4,
+            "The error is high: confidences are on the whole too low",
+        ),
+        (0.9, 0.5, 0.4, "confidences are on the whole too high"),
+        (0.7, 0.7, 0.2, "confidences are too low for some, too high for others"),
+        (0.9, 0.9, 0.05, None),
+    ],
+)
+def test_the_calibration_error_is_explained(confidence, right, error, says):
+    correct = numpy.arange(10) < 10 * right
+    calibration = Calibration(numpy.full(10, confidence), correct, numpy.arange(10))
+    scores = [Score(ECE, error, 0.0, 1.0)]
+    part = Part("Labels", "textcat", [], "", calibration=calibration, scores=scores, can_be_calibrated=True)
+    page = make_page([part], {}, resamples=5)
+    assert f"{confidence:.0%} sure on average, and {right:.0%} are right" in page
+    assert says in page if says else "The error is high" not in page
+    assert ("spacy transfer calibrate PIPELINE DATA" in page) == bool(says)
+    part.can_be_calibrated = False
+    assert "<nav" not in page and "<caption" not in page  # One head; and a text over a small table is not cut to it.
+    assert "transfer calibrate" not in make_page([part], {}, resamples=5)
 
 
 def test_numbers_are_counted(tiny_bert):

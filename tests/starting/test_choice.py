@@ -2,7 +2,16 @@
 
 import pytest
 
-from spacy_transfer.starting.choice import LONGEST, Measured, Sizes, choose, estimate, in_words
+from spacy_transfer.starting.choice import (
+    LONGEST,
+    Measured,
+    Sizes,
+    choose,
+    estimate,
+    estimate_all,
+    in_words,
+    range_in_words,
+)
 from spacy_transfer.starting.config_blocks import partial_config
 
 FAST, SLOW = Measured(0.001, window=64), Measured(10.0, window=64)
@@ -36,6 +45,24 @@ def test_what_takes_too_long_is_solved_on_the_frozen_encoder(tiny_bert):
     assert config["initialize"]["components"]["transfer_textcat"]["fit"] == "maxent"
     given = choose("textcat", tiny_bert, Sizes(400, 30, 4), SLOW, tuning="fine-tuning")
     assert given.recipe.tuning == "fine-tuning" and given.seconds > LONGEST
+
+
+def test_all_steps_take_longer_than_the_training(tiny_bert):
+    """The test texts are read twice. Processes that start and the wheel do not go with the data."""
+    low, high = estimate_all(100.0, 50, SLOW)
+    none = estimate_all(0.0, 0, SLOW)
+    assert 0 < none[0] < none[1]
+    expected = 100.0 + 2 * 50 * SLOW.per_text
+    assert low - none[0] < expected < high - none[1] and low < high
+    found = choose("ner", tiny_bert, Sizes(400, 30, 4, 50), FAST)
+    assert found.whole == estimate_all(found.seconds, 50, FAST)
+
+
+def test_ranges_of_times():
+    assert range_in_words((40, 80)) == "40 to 80 seconds"
+    assert range_in_words((40, 100)) == "40 seconds to 2 minutes"
+    assert range_in_words((120, 200)) == "2 to 3 minutes"
+    assert range_in_words((7200, 7201)) == "about 2.0 hours"
 
 
 def test_times():

@@ -62,10 +62,6 @@ def test_rows():
     assert "embeddings" not in table.to_text(rows[2:])
 
 
-def test_rates():
-    assert table.show_rates({"": 5e-5, "heads": 0.001}) == "5e-05, heads 0.001"
-
-
 @pytest.mark.parametrize(
     ("make", "name"),
     [

@@ -118,6 +118,7 @@ def init(
         found=[dict(zip(("what", "count", "done"), line, strict=True)) for line in lines],
         reasons=choice.reasons,
         seconds=choice.seconds,
+        seconds_of_all=choice.whole,
         left_out=len(found.left_out),
     )
     examples = [row.text for row in found.rows["test"][:3]]
@@ -174,13 +175,16 @@ def _choose(
     texts = [row.text for rows in found.rows.values() for row in rows]
     sample = random.Random(seed).sample(texts, min(_MEASURED, len(texts)))
     measured = measure(nlp, source, sample, gpu_id=gpu)
-    sizes = Sizes(len(found.rows["train"]), len(found.rows["dev"]), max(1, len(found.labels)))
+    n_train, n_dev, n_test = (len(found.rows[name]) for name in ("train", "dev", "test"))
+    sizes = Sizes(n_train, n_dev, max(1, len(found.labels)), n_test)
     task = cast("Task", found.task)
     choice = choose(task, source, sizes, measured, lang=lang, pairs=found.pairs, tuning=tuning)
     return choice, [*describe(found, measured.pieces, measured.window), *found.lines]
 
 
 def _say_time(choice: "Choice") -> None:
-    from ...starting.choice import in_words
+    from ...starting.choice import in_words, range_in_words
 
-    print(f"\nTraining will take about {in_words(choice.seconds)}, if nothing else runs on this machine.\n")  # noqa: T201
+    training = f"the training alone about {in_words(choice.seconds)}"
+    whole = f"Training, test, report and wheel will take {range_in_words(choice.whole)}"
+    print(f"\n{whole} ({training}), if nothing else runs on this machine.\n")  # noqa: T201

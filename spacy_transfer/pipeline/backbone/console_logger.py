@@ -9,11 +9,12 @@ from spacy.language import Language
 from spacy.util import registry
 from thinc.api import Optimizer
 
-from ...tuning.table import show_rates, to_text
+from ...tuning.table import to_text
 from ...types import pipe_of
 from ..parameter_table import overview
 from ..parameters import register_names
 from .component import Backbone
+from .log_columns import Columns
 
 LogStep = Callable[[dict[str, object] | None], None]
 
@@ -25,11 +26,11 @@ def console_logger_v1(
     output_file: str | Path | None = None,
 ) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
     """spaCy's console logger, with the arguments of `spacy.ConsoleLogger.v1` to `.v3`. Before the training it prints
-    the table of parameter groups. After each row it prints the rates of the step before it, and which layers of each
-    `transfer_backbone` move where that has changed. Where a backbone has several tasks, it prints the loss per example
-    and the weight of each, and the mean cosine between the gradients of any two since the row before: of the
-    parameters' gradients with `surgery = "pcgrad"`, and otherwise of those of the rows, in docs that give both tasks a
-    gradient.
+    the table of parameter groups. Each row ends with the rates of the step before it. After it stands which layers of
+    each `transfer_backbone` move, where that has changed. A backbone whose loss is 0 has no column (see `Columns`).
+    Where a backbone has several tasks, it prints the loss per example and the weight of each, and the mean cosine
+    between the gradients of any two since the row before: of the parameters' gradients with `surgery = "pcgrad"`, and
+    otherwise of those of the rows, in docs that give both tasks a gradient.
 
     progress_bar (Union[bool, str, None]): "train" for a bar to the end, "eval" or true for one to the next evaluation,
         null or false for none.
@@ -47,7 +48,7 @@ def console_logger_v1(
             for _, pipe in nlp.components:
                 if isinstance(pipe, Backbone):
                     pipe.tasks.record_cosines()
-        log_row, finalize = setup_rows(nlp, cast(IO, Columns(nlp, stdout)), stderr)
+        log_row, finalize = setup_rows(nlp, cast(IO, Columns(nlp, stdout, lambda: _rates(nlp))), stderr)
         moving: list[str] = []
 
         def log_step(info: dict[str, object] | None) -> None:
@@ -59,34 +60,6 @@ def console_logger_v1(
         return log_step, finalize
 
     return setup
-
-
-class Columns:
-    """A stream in whose header columns can be told apart: spaCy's logger cuts both "Loss transfer_backbone" and "Loss
-    transfer_textcat" to "LOSS TRANS...".
-
-    nlp (Language): The pipeline.
-    stream (IO): Where it goes.
-    """
-
-    WIDTH = 13
-
-    def __init__(self, nlp: Language, stream: IO) -> None:
-        self._nlp, self._stream = nlp, stream
-
-    def write(self, text: str) -> int:
-        """Write a text; the names in a header are spelled out first."""
-        for name in self._nlp.pipe_names if "LOSS " in text else ():
-            long = f"LOSS {name.upper()}"
-            if len(long) > self.WIDTH:
-                short = name.removeprefix("transfer_").upper()
-                short = f"LOSS {short}" if len(short) + 5 <= self.WIDTH else short[: self.WIDTH]
-                text = text.replace(f"{long[: self.WIDTH - 3]}...", short.ljust(self.WIDTH), 1)
-        return self._stream.write(text)
-
-    def flush(self) -> None:
-        """Flush the stream."""
-        self._stream.flush()
 
 
 def planned_table(nlp: Language, optimizer: Optimizer | None = None) -> str:
@@ -115,13 +88,18 @@ def _lines(nlp: Language, moving: list[str]) -> list[str]:
     moving (List[str]): What the row before said of the layers that move, which is not said again. It is set to what
         holds now.
     """
-    pipes = [(name, pipe) for name, pipe in nlp.pipeline if isinstance(pipe, Backbone)]
-    rates = next((pipe.training_log.rates for _, pipe in pipes if pipe.training_log.rates), None)
-    lines = [] if rates is None else [f"rate {show_rates(rates)}"]
-    moves = (
-        [] if rates is None else [f"{name}: {what}" for name, p in pipes for what in p.training_log.trained_layers(p)]
-    )
-    lines += [line for line in moves if line not in moving]
+    pipes = _backbones(nlp)
+    moves = [f"{name}: {what}" for name, p in pipes if _rates(nlp) for what in p.training_log.trained_layers(p)]
+    lines = [line for line in moves if line not in moving]
     lines += [f"{name}: {what}" for name, pipe in pipes for what in pipe.tasks.lines()]
     moving[:] = moves
     return [f"     {line}" for line in lines]
+
+
+def _backbones(nlp: Language) -> list[tuple[str, Backbone]]:
+    return [(name, pipe) for name, pipe in nlp.pipeline if isinstance(pipe, Backbone)]
+
+
+def _rates(nlp: Language) -> dict[str, float]:
+    """RETURNS (Dict[str, float]): The rates of the last step; nothing before it."""
+    return next((pipe.training_log.rates for _, pipe in _backbones(nlp) if pipe.training_log.rates), {})

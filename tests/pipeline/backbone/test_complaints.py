@@ -1,13 +1,11 @@
 """What a backbone says when it is initialised: heads that do not listen, data not read, sources by component."""
 
-import io
 import warnings
 
 import pytest
 import spacy
 
 from spacy_transfer.pipeline.backbone.complaints import no_examples
-from spacy_transfer.pipeline.backbone.console_logger import Columns
 
 from ...pipelines import backbone_config, make_examples
 
@@ -41,18 +39,6 @@ def test_a_source_is_named_with_its_component_and_what_pip_has(monkeypatch):
     examples = make_examples(nlp)
     with pytest.raises(ValueError, match=r"T106\] components\.mine\.model\.source = 'no/such'.*--no-deps gt-all"):
         nlp.initialize(lambda: examples)
-
-
-def test_columns_of_the_log_can_be_told_apart(nlp):
-    nlp.add_pipe("sentencizer", name="transfer_backbone")
-    nlp.add_pipe("sentencizer", name="transfer_textcat")
-    nlp.add_pipe("sentencizer", name="tagger")
-    out = io.StringIO()
-    header = "E    #       LOSS TRANS...  LOSS TRANS...  LOSS TAGGER  CATS_SCORE"
-    Columns(nlp, out).write(header)
-    found = out.getvalue()
-    assert found.split()[2:] == ["LOSS", "BACKBONE", "LOSS", "TEXTCAT", "LOSS", "TAGGER", "CATS_SCORE"]
-    assert len(found) == len(header)
 
 
 def test_what_heads_require_is_known(nlp):

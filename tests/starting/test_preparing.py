@@ -1,0 +1,27 @@
+"""What is said of data that has been read and split."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import spacy
+
+from spacy_transfer.starting.preparing import FEW_TEST, Given, prepare
+
+sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
+from labelled_files import write_csv
+
+
+@pytest.mark.parametrize("n_test", [1, FEW_TEST - 1, FEW_TEST])
+def test_few_test_texts_are_said(tmp_path, n_test):
+    """With fewer than 50, the interval of an accuracy of 0.9 is wider than 0.2."""
+    assert FEW_TEST == 50
+    write_csv(tmp_path / "train.csv", 130)
+    lines = (tmp_path / "train.csv").read_text(encoding="utf8").splitlines(keepends=True)
+    for name, rows in (("train", lines[n_test + 1 :]), ("test", lines[1 : n_test + 1])):
+        (tmp_path / f"{name}.csv").write_text("".join([lines[0], *rows]), encoding="utf8")
+    found = prepare(spacy.blank("en"), Given(tmp_path / "train.csv", test=tmp_path / "test.csv"))
+    assert len(found.rows["test"]) == n_test
+    said = [(count, done) for what, count, done in found.lines if what == "few test texts"]
+    assert [count for count, _ in said] == ([str(n_test)] if n_test < FEW_TEST else [])
+    assert all("label more, or give --test" in done for _, done in said)
