@@ -3,7 +3,6 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 import srsly
 from spacy.schemas import ConfigSchemaPretrain
@@ -18,7 +17,7 @@ from ..errors import Errors
 from ..progress import progress
 from ..text_table import text_table
 from ..types import Config as Block
-from .objective import Measured, Pretraining
+from .objective import Measured, Pretraining, PretrainingAttrs, pretraining_of
 from .to_source import require_pretraining
 
 _SOURCE = "source"
@@ -84,9 +83,9 @@ def assess(config: Config, files: list[Path]) -> Assessment:
     if seed is not None:
         fix_random_seed(seed)
     model, first = _build(config)
-    if "pretraining" not in model.attrs:
+    if not PretrainingAttrs.fits(model):
         raise ValueError(Errors.T867.format(found=config["pretraining"]["objective"].get("@architectures")))
-    pretraining = cast(Pretraining, model.attrs["pretraining"])
+    pretraining = pretraining_of(model)
     reader = reader_of(first)
     docs = [] if reader is None else reader.held_out_docs()
     if not docs:
