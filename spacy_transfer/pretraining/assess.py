@@ -8,7 +8,7 @@ import srsly
 from spacy.schemas import ConfigSchemaPretrain
 from spacy.tokens import Doc
 from spacy.training.pretrain import create_pretraining_model, ensure_docs
-from spacy.util import load_model_from_config, registry, resolve_dot_names
+from spacy.util import dot_to_object, load_model_from_config, registry
 from thinc.api import Config, Model, fix_random_seed
 
 from ..backbones.pretrained_weights import PRETRAINING
@@ -117,7 +117,8 @@ def _build(config: Config) -> tuple[Model[list[Doc], Measured], list[Doc]]:
     nlp = load_model_from_config(config)
     filled = nlp.config.interpolate()
     settings = registry.resolve(filled["pretraining"], schema=ConfigSchemaPretrain)
-    (corpus,) = resolve_dot_names(filled, [settings["corpus"]])
+    # As spaCy does: the other corpora may have no path.
+    corpus = registry.resolve({"corpus": dot_to_object(filled, settings["corpus"])})["corpus"]
     model = create_pretraining_model(nlp, settings)
     first = ensure_docs(next(iter(settings["batcher"](corpus(nlp))), []))
     return model, first
