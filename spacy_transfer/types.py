@@ -13,6 +13,8 @@ from spacy.training import Example
 from thinc.api import Model, Optimizer
 from thinc.types import Floats2d
 
+from .attributes import Attrs
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -113,8 +115,7 @@ def pipes_of(nlp: Language) -> list[tuple[str, Pipe]]:
 
 @dataclass(frozen=True)
 class BackboneHooks:
-    """`model.attrs["backbone"]`: what one of our backbones does beyond the contract. It is not saved: the builder sets
-    it again.
+    """What one of our backbones does beyond the contract. It is not saved: the builder sets it again.
 
     encode (Optional[Encode]): Returns document rows too; None where they are the mean of the token rows.
     is_frozen (Optional[Callable[[Model], bool]]): Whether all parameters are frozen in the next step.
@@ -132,7 +133,18 @@ class BackboneHooks:
     before_training: Callable[[BackboneT], None] | None = None
 
 
+@dataclass(kw_only=True)
+class BackboneAttrs(Attrs):
+    """Of our backbones.
+
+    backbone (BackboneHooks): What it does beyond the contract; any other tok2vec has no hooks.
+    fingerprint (str): Says which weights it began with; "" before it has any.
+    """
+
+    backbone: BackboneHooks = BackboneHooks()
+    fingerprint: str = ""
+
+
 def hooks_of(model: BackboneT) -> BackboneHooks:
-    """RETURNS (BackboneHooks): The hooks of a backbone; any other tok2vec has none."""
-    hooks: BackboneHooks = model.attrs.get("backbone", BackboneHooks())
-    return hooks
+    """RETURNS (BackboneHooks): The hooks of a backbone."""
+    return BackboneAttrs.of(model).backbone

@@ -9,6 +9,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import srsly
 
 import spacy_transfer
 
@@ -134,6 +135,22 @@ def test_contributing_shows_the_floors():
     text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf8")
     shown = {folder: int(floor) for floor, folder in re.findall(r"^\| (\d) \| `(\w+)/`", text, flags=re.MULTILINE)}
     assert shown == {**FLOORS, PACKAGE.name: 0}
+
+
+@pytest.mark.parametrize(
+    ("message", "is_refused"),
+    [("s" * 72, False), ("s" * 73, True), ("s" * 72 + "\n\n" + "b" * 90, False), ("é" * 72, False), ("é" * 73, True)],
+)
+def test_the_hook_refuses_long_subjects(message, is_refused):
+    config = srsly.read_yaml(PACKAGE.parent / ".pre-commit-config.yaml")
+    [hook] = [hook for hook in config["repos"][0]["hooks"] if hook.get("stages") == ["commit-msg"]]
+    assert (hook["language"], hook["args"]) == ("pygrep", ["--multiline"])
+    # As pre-commit searches.
+    found = re.search(hook["entry"].encode(), message.encode(), re.MULTILINE | re.DOTALL)
+    assert bool(found) is is_refused
+    # `pre-commit install` sets up both, and the other hooks do not see messages.
+    assert config["default_install_hook_types"] == ["pre-commit", "commit-msg"]
+    assert config["default_stages"] == ["pre-commit"]
 
 
 def test_the_matrix_names_tests_that_exist():

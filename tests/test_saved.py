@@ -7,6 +7,8 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 
+from spacy_transfer.integrity import unpack
+
 from .saved.make import predict
 
 HERE = Path(__file__).parent / "saved"
@@ -36,6 +38,9 @@ def test_old_pipelines_predict_as_they_did(name, tmp_path, request):
     assert predict(nlp) == approx(PREDICTIONS[name])
     nlp.to_disk(tmp_path)  # Saved anew by the code of today.
     assert predict(spacy.load(tmp_path)) == approx(PREDICTIONS[name])
+    for path in (HERE / "pipelines" / name).rglob("model"):
+        before, now = (unpack(p.read_bytes(), "")["attrs"] for p in (path, tmp_path / path.parent.name / "model"))
+        assert all(old.items() <= new.items() for old, new in zip(before, now, strict=True))
 
 
 def test_none_is_left_out():

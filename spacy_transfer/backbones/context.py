@@ -1,6 +1,7 @@
 """Layers that read the rows of a doc in their order: a CNN, a BiLSTM."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from spacy.util import registry
@@ -17,6 +18,7 @@ from thinc.api import (
 )
 from thinc.types import Floats2d
 
+from ..attributes import Attrs
 from ..checks import BELOW_ONE, COUNT, require
 from ..errors import Errors
 from ..types import Config
@@ -28,6 +30,29 @@ from .shims.thinc_weights import forget_weights
 
 ContextT = Model[list[Floats2d], list[Floats2d]]
 Backprop = Callable[[list[Floats2d]], list[Floats2d]]
+
+
+@dataclass(kw_only=True)
+class CNNAttrs(Attrs):
+    """Of `build_cnn_context_v1`."""
+
+    causal: bool
+
+
+@dataclass(kw_only=True)
+class BiLSTMAttrs(Attrs):
+    """Of `build_bilstm_context_v1`; no other layer has a depth."""
+
+    depth: int | None = None
+    dropout: float = 0.0
+    mix_directions: bool = True
+
+
+@dataclass(kw_only=True)
+class WindowAttrs(Attrs):
+    """Of the node that gives each row those before it."""
+
+    window_size: int
 
 
 def build_cnn_context_v1(
@@ -48,7 +73,8 @@ def build_cnn_context_v1(
     build = _build_causal_encoder if causal else registry.get("architectures", "spacy.MaxoutWindowEncoder.v2")
     inner: Model = chain(with_array(Linear(nO=width)), build(width, window_size, maxout_pieces, depth))
     dims: dict[str, int | None] = {"nI": None, "nO": width}
-    return Model("transfer_cnn", _cnn_forward, init=_cnn_init, layers=[inner], dims=dims, attrs={"causal": causal})
+    own = vars(CNNAttrs(causal=causal))
+    return Model("transfer_cnn", _cnn_forward, init=_cnn_init, layers=[inner], dims=dims, attrs=own)
 
 
 def build_bilstm_context_v1(
@@ -71,7 +97,7 @@ def build_bilstm_context_v1(
         _lstm_forward,
         init=_lstm_init,
         dims={"nI": None, "nO": width},
-        attrs={"depth": depth, "dropout": dropout, "mix_directions": mix_directions},
+        attrs=vars(BiLSTMAttrs(depth=depth, dropout=dropout, mix_directions=mix_directions)),
         shims=[LSTMShim(width, depth, dropout, mix_directions)],
     )
 
@@ -90,8 +116,9 @@ def split_directions(context: ContextT, rows: list[Floats2d]) -> tuple[list[Floa
         (n_tokens, width / 2) for every doc.
     RAISES (ValueError): When it is another layer, or its directions mix.
     """
-    if context.name != "transfer_bilstm" or (context.attrs["mix_directions"] and context.attrs["depth"] > 1):
-        raise ValueError(Errors.T225.format(found=context.name, depth=context.attrs.get("depth")))
+    own = BiLSTMAttrs.of(context)
+    if context.name != "transfer_bilstm" or (own.mix_directions and own.depth != 1):
+        raise ValueError(Errors.T225.format(found=context.name, depth=own.depth))
     half = context.get_dim("nO") // 2
     return [doc[:, :half] for doc in rows], [doc[:, half:] for doc in rows]
 
@@ -113,13 +140,13 @@ def _cnn_init(model: ContextT, X: object = None, Y: object = None) -> None:
 def _build_causal_encoder(width: int, window_size: int, maxout_pieces: int, depth: int) -> Model:
     """spaCy's MaxoutWindowEncoder with windows that end at the token."""
     maxout = Maxout(nO=width, nI=width * (window_size + 1), nP=maxout_pieces, dropout=0.0, normalize=True)
-    window: Model = Model("causal_window", _causal_window, attrs={"window_size": window_size})
+    window: Model = Model("causal_window", _causal_window, attrs=vars(WindowAttrs(window_size=window_size)))
     return with_array(clone(residual(chain(window, maxout)), depth), pad=window_size * depth)
 
 
 def _causal_window(model: Model, rows: Floats2d, is_train: bool) -> tuple[Floats2d, Callable[[Floats2d], Floats2d]]:
     """For each row those before it, the farthest first, and itself: shape (n, (window_size + 1) * width)."""
-    size, (n, width) = model.attrs["window_size"], rows.shape
+    size, (n, width) = WindowAttrs.of(model).window_size, rows.shape
     padded = model.ops.xp.concatenate([model.ops.alloc2f(size, width), rows])
     windows = model.ops.xp.concatenate([padded[i : i + n] for i in range(size + 1)], axis=1)
 

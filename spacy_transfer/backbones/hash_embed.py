@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from spacy.attrs import IDS
@@ -12,7 +13,7 @@ from thinc.types import Floats2d, FloatsXd
 from ..checks import COUNT, require
 from ..errors import Errors
 from ..tuning.policy import Tuning
-from ..types import BackboneHooks, BackboneT
+from ..types import BackboneAttrs, BackboneHooks, BackboneT
 from .pretrained_weights import BackboneModel
 from .shims.parameter import as_array
 from .shims.thinc_tuning import LayersShim, check_keys, is_frozen
@@ -21,6 +22,16 @@ from .shims.thinc_weights import Weight, find_weights, forget_weights
 # What the word alone says: rows are cached by words, spaces and norms, and no component has set anything before.
 ATTRS = ["LENGTH", "LOWER", "NORM", "ORTH", "PREFIX", "SHAPE", "SPACY", "SUFFIX"]
 ATTRS += sorted(name for name in IDS if name.startswith(("IS_", "LIKE_")) and "SENT" not in name and "OOV" not in name)
+
+
+@dataclass(kw_only=True)
+class HashEmbedAttrs(BackboneAttrs):
+    """Of the backbone.
+
+    width (int): Of the embeddings.
+    """
+
+    width: int
 
 
 def build_hash_embed_backbone_v1(
@@ -57,7 +68,7 @@ def build_hash_embed_backbone_v1(
     embed = build_embed(width=width, attrs=attrs, rows=rows, include_static_vectors=include_static_vectors)
     layers = [embed] if context is None else [embed, context]
     hooks = BackboneHooks(is_frozen=is_frozen)
-    own = {"width": width, "fingerprint": "", "backbone": hooks}
+    own = vars(HashEmbedAttrs(width=width, backbone=hooks))
     shims: Any = [HashEmbedShim(tuning)]
     return BackboneModel(
         "transfer_hash_embed", forward, init=init, layers=layers, dims={"nO": None}, attrs=own, shims=shims
@@ -77,7 +88,8 @@ def forward(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[list[Flo
 
 def init(model: BackboneT, X: list[Doc] | None = None, Y: object = None) -> None:
     """Draw all weights anew."""
-    embed, width = model.layers[0], model.attrs["width"]
+    embed, own = model.layers[0], HashEmbedAttrs.of(model)
+    width = own.width
     forget_weights(embed)
     for node in _static_vectors(model):
         node.set_dim("nM", _check_vectors(X or []), force=True)
@@ -89,7 +101,7 @@ def init(model: BackboneT, X: list[Doc] | None = None, Y: object = None) -> None
     model.set_dim("nO", width, force=True)
     shim = cast(HashEmbedShim, model.shims[0])
     shim.start(model)
-    model.attrs["fingerprint"] = shim.fingerprint()
+    own.fingerprint = shim.fingerprint()
 
 
 class HashEmbedShim(LayersShim):

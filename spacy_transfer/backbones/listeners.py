@@ -7,6 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..attributes import RowsAttrs
 from ..checks import COUNT, require
 from ..errors import Errors
 from .links import BackboneRows, Backprop, Link, Rows
@@ -29,7 +30,7 @@ class TransferListener(Tok2VecListener):
         self._batch_id = self._outputs = self._backprop = None  # What spaCy's own tok2vec sets.
         self.link = Link(self.per_document)
         # Heads do not know listeners, and read this.
-        self.attrs["rows_per"] = "document" if self.per_document else "token"
+        RowsAttrs.of(self).rows_per = "document" if self.per_document else "token"
 
 
 class DocumentListener(TransferListener):

@@ -1,17 +1,18 @@
 """OwnBackbone.v1: a backbone inside one head, where a listener was. `nlp.replace_listeners` puts it there."""
 
-from typing import Literal, Protocol, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..attributes import RowsAttrs, RowsPer
 from ..types import BackboneT, Config, Encoded, hooks_of
 from .encode import encode
 from .links import Backprop, Rows
 from .listeners import DocumentListener
 
-RowsPer: TypeAlias = Literal["token", "document"]
 OwnBackboneT = Model[list[Doc], Rows]
 
 
@@ -19,6 +20,13 @@ class MayBeFrozen(Protocol):
     """The component that a listener listens to."""
 
     frozen: bool
+
+
+@dataclass(kw_only=True)
+class OwnBackboneAttrs(RowsAttrs):
+    """Of the node around the backbone: settings of `build_own_backbone_v1`."""
+
+    frozen: bool = False
 
 
 def build_own_backbone_v1(
@@ -35,17 +43,17 @@ def build_own_backbone_v1(
     RETURNS (Model[List[Doc], Union[List[Floats2d], Floats2d]]): Shape (len(doc), width) for every doc, or
         (n_docs, width).
     """
-    attrs = {"rows_per": rows_per, "frozen": frozen}
+    attrs = vars(OwnBackboneAttrs(rows_per=rows_per, frozen=frozen))
     return Model("transfer_own_backbone", forward, init=init, layers=[backbone], dims={"nO": None}, attrs=attrs)
 
 
 def forward(model: OwnBackboneT, docs: list[Doc], is_train: bool) -> tuple[Rows, Backprop]:
     """Rows, and a backward pass that ends here when the backbone is frozen."""
-    frozen, before_training = model.attrs["frozen"], hooks_of(model.layers[0]).before_training
+    own, before_training = OwnBackboneAttrs.of(model), hooks_of(model.layers[0]).before_training
+    frozen, per_document = own.frozen, own.rows_per == "document"
     if is_train and before_training is not None:
         before_training(model.layers[0])
     encoded, back = encode(model.layers[0], docs, is_train and not frozen)
-    per_document = model.attrs["rows_per"] == "document"
 
     def backprop(d_rows: Rows) -> list[Doc]:
         if frozen:

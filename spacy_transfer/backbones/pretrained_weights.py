@@ -13,6 +13,7 @@ from ..errors import Errors
 from ..integrity import unpack
 from ..types import BackboneT, Config
 from .shims.tunable import tunable_shims
+from .vectors.lookup import LookupAttrs
 
 PRETRAINING = "spacy_transfer_pretraining"
 """The key that a file of our objectives has beside those of Thinc."""
@@ -80,7 +81,7 @@ def load_weights(model: BackboneT, data: bytes) -> None:
 
 def _fill(model: BackboneT, msg: Config) -> None:
     for node in model.walk():
-        node.attrs.pop("lookup", None)  # It is made of the saved words.
+        LookupAttrs.of(node).forget()  # It is made of the saved words.
     model.from_dict(convert_recursive(is_xp_array, model.ops.asarray, msg))
 
 

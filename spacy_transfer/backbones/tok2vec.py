@@ -4,6 +4,7 @@ import hashlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import cast
 
 import numpy
@@ -21,7 +22,7 @@ from ..errors import Errors
 from ..installed import like
 from ..integrity import seal, unpack
 from ..tuning.policy import Tuning
-from ..types import BackboneHooks, BackboneT, Config, Ints
+from ..types import BackboneAttrs, BackboneHooks, BackboneT, Config, Ints
 from .pretrained_weights import BackboneModel
 from .shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from .shims.thinc_weights import Weight, find_weights
@@ -30,6 +31,15 @@ from .sources import check_unchanged, reading_again, resolve_path
 
 _SAVED = "The saved encoder"
 _FIELDS = {"config": str, "lang": str, "encoder": bytes, "vocab": bytes}
+
+
+@dataclass(kw_only=True)
+class PipelineAttrs(BackboneAttrs):
+    """Of the backbone: settings of `build_pipeline_backbone_v1`, and the rate that Thinc sets for training."""
+
+    source: str
+    component: str | None
+    dropout_rate: float = 0.0
 
 
 def build_pipeline_backbone_v1(*, source: str, component: str | None = None, tuning: Tuning | None = None) -> BackboneT:
@@ -47,8 +57,8 @@ def build_pipeline_backbone_v1(*, source: str, component: str | None = None, tun
     RETURNS (Model[List[Doc], List[Floats2d]]): The backbone: shape (len(doc), width) for every doc.
     """
     check_keys(tuning, "PipelineBackbone")
-    own = {"source": source, "component": component}
-    attrs = {**own, "fingerprint": "", "dropout_rate": 0.0, "backbone": BackboneHooks(is_frozen=is_frozen)}
+    hooks = BackboneHooks(is_frozen=is_frozen)
+    attrs = vars(PipelineAttrs(source=source, component=component, backbone=hooks))
     return BackboneModel(
         "transfer_pipeline", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[PipelineShim(tuning)]
     )
@@ -58,13 +68,13 @@ def forward(
     model: BackboneT, docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     """Run the encoder on the docs as the source pipeline would see them."""
-    shim = cast(PipelineShim, model.shims[0])
+    shim, own = cast(PipelineShim, model.shims[0]), PipelineAttrs.of(model)
     if shim.encoder is None:
-        raise ValueError(Errors.T253.format(source=model.attrs["source"]))
+        raise ValueError(Errors.T253.format(source=own.source))
     own_docs = [shim.translate(doc) for doc in docs]
     if not any(len(doc) for doc in docs):
         return [model.ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda d_rows: docs
-    set_dropout_rate(shim.encoder, model.attrs["dropout_rate"] if is_train else 0.0)
+    set_dropout_rate(shim.encoder, own.dropout_rate if is_train else 0.0)
     rows, back = shim.run(model, own_docs, is_train)
 
     def backprop(d_rows: list[Floats2d]) -> list[Doc]:
@@ -76,9 +86,9 @@ def forward(
 
 def init(model: BackboneT, X: object = None, Y: object = None) -> None:
     """Copy the encoder out of the source."""
-    shim = cast(PipelineShim, model.shims[0])
-    encoder = shim.read(model.attrs["source"], model.attrs["component"])
-    model.attrs["fingerprint"] = shim.fingerprint()
+    shim, own = cast(PipelineShim, model.shims[0]), PipelineAttrs.of(model)
+    encoder = shim.read(own.source, own.component)
+    own.fingerprint = shim.fingerprint()
     model.set_dim("nO", encoder.get_dim("nO"), force=True)
     shim.start(model)
 
@@ -159,10 +169,10 @@ class PipelineShim(LayersShim):
     def read_origin(self) -> Mapping[str, FloatsXd]:
         model = self._node
         assert model is not None
-        source, fresh = model.attrs["source"], PipelineShim()
-        with reading_again(source):
-            fresh.read(source, model.attrs["component"])
-        check_unchanged(source, fresh.fingerprint(), model.attrs["fingerprint"])
+        own, fresh = PipelineAttrs.of(model), PipelineShim()
+        with reading_again(own.source):
+            fresh.read(own.source, own.component)
+        check_unchanged(own.source, fresh.fingerprint(), own.fingerprint)
         return {name: weight.parameter.value for name, weight in fresh.find_weights(model).items()}
 
     def finish_update(self, optimizer: Optimizer) -> None:

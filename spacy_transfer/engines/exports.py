@@ -13,7 +13,7 @@ from ..backbones.transformer.transformer_shim import TransformerShim
 from ..errors import Errors
 from ..pipeline.backbone.component import Backbone
 from ..tuning.adapters import has_adapter
-from ..types import Config
+from ..types import BackboneAttrs, Config
 from .onnx_graph import to_onnx
 
 _KEPT = ("window", "overlap", "max_batch_items", "pooling", "document", "special_tokens")
@@ -70,7 +70,7 @@ def export_onnx(nlp: Language, name: str, original: str, int8: Collection[str] =
     model, exported = _model(copy, name), as_exported(shim, int8)
     cast(OnnxShim, model.shims[0]).install(exported)
     model.set_dim("nO", exported.width)
-    model.attrs["fingerprint"] = hashlib.sha256(exported.graph).hexdigest()
+    BackboneAttrs.of(model).fingerprint = hashlib.sha256(exported.graph).hexdigest()
     cast(Backbone, copy.get_pipe(name)).cfg.update(cast(Backbone, nlp.get_pipe(name)).cfg)
     return copy
 

@@ -10,6 +10,7 @@ from spacy.training import Example
 from thinc.api import Model
 
 from ..backbones.encode import CachedEncoder
+from ..heads.layers import TemperatureAttrs
 from ..heads.maxent import Evidence, weigh
 from ..heads.soft_losses import soften
 from ..pipeline.heads.classifier import Classifier
@@ -57,7 +58,7 @@ def answers_of(
         docs: list[Doc] = [nlp.make_doc(text) for text in texts[i : i + _BATCH]]
         for name, pipe in nlp.pipeline:
             if isinstance(pipe, Classifier) and name in found:
-                temperature = pipe.model.attrs["temperature"]
+                temperature = TemperatureAttrs.of(pipe.model).temperature
                 logits = numpy.stack([answer["logits"] for answer in pipe.soft_targets(docs)[1]])
                 found[name].append(soften(numpy, logits, 1 / temperature, pipe.exclusive))
             if name in rows:

@@ -1,12 +1,14 @@
 """Parts of heads: hidden layers, layer norm, an output layer that grows, and the way from rows to the output layer."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from thinc.api import Dropout, Gelu, Linear, Mish, Model, Relu, Swish, chain, glorot_uniform_init, noop, zero_init
 from thinc.types import Floats2d
 
 from .._compat import drop_gradient
+from ..attributes import Attrs, RowsAttrs
 from ..checks import BELOW_ONE, COUNT, POSITIVE, require
 from ..errors import Errors
 from ..types import AnyModel, Floats
@@ -15,6 +17,50 @@ from .pooling import build_unit_length
 Activation = Literal["relu", "gelu", "mish", "swish", "tanh"]
 Layer = Model[Floats2d, Floats2d]
 Backprop = Callable[[Floats], Floats]
+
+
+@dataclass(kw_only=True)
+class StatesAttrs(Attrs):
+    """Of a head whose output layer is linear.
+
+    states (Callable): Head, docs, whether to train -> the input of the output layer, and a callback for its gradient.
+    """
+
+    states: Callable[..., tuple[Floats2d, Callable[[Floats2d], object]]]
+
+
+@dataclass(kw_only=True)
+class TemperatureAttrs(Attrs):
+    """Of a head that can be calibrated.
+
+    temperature (float): Divides logits where probabilities are predicted; not in training.
+    """
+
+    temperature: float = 1.0
+
+
+@dataclass(kw_only=True)
+class ResizeAttrs(Attrs):
+    """Of a head that grows. spaCy reads this too.
+
+    resize_output (Callable): Head, number of labels -> the head with an output layer of that size.
+    """
+
+    resize_output: Callable[..., AnyModel]
+
+
+@dataclass(kw_only=True)
+class DropoutAttrs(Attrs):
+    """The rate is not Thinc's, which [training] dropout sets in every node of a component."""
+
+    rate: float
+
+
+@dataclass(kw_only=True)
+class NormAttrs(Attrs):
+    """Of a layer norm."""
+
+    epsilon: float
 
 
 def hidden_layers(
@@ -60,15 +106,15 @@ def _tanh_layer(width: int) -> Layer:
 def _dropout(rate: float | None) -> Layer:
     if rate is None:
         return Dropout(0.0)
-    node: AnyModel = Model("fixed_dropout", _fixed_dropout, attrs={"rate": rate})
+    node: AnyModel = Model("fixed_dropout", _fixed_dropout, attrs=vars(DropoutAttrs(rate=rate)))
     return node
 
 
 def _fixed_dropout(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, Backprop]:
-    """The attribute is not Thinc's, which [training] dropout sets in every node of a component."""
-    if not is_train or not model.attrs["rate"]:
+    rate = DropoutAttrs.of(model).rate
+    if not is_train or not rate:
         return X, lambda dY: dY
-    mask = cast(Floats, model.ops.get_dropout_mask(X.shape, model.attrs["rate"]))
+    mask = cast(Floats, model.ops.get_dropout_mask(X.shape, rate))
     return X * mask, lambda dY: dY * mask
 
 
@@ -79,7 +125,7 @@ def build_layer_norm(width: int, epsilon: float) -> Layer:
     model: AnyModel = Model(
         "transfer_layer_norm", _layer_norm, init=_init_layer_norm, dims=dims, params={"G": None, "b": None}
     )
-    model.attrs["epsilon"] = epsilon
+    NormAttrs.of(model).epsilon = epsilon
     _init_layer_norm(model)
     return model
 
@@ -91,7 +137,7 @@ def _init_layer_norm(model: AnyModel, X: object = None, Y: object = None) -> Non
 
 def _layer_norm(model: AnyModel, X: Floats, is_train: bool) -> tuple[Floats, Backprop]:
     centred = X - X.mean(axis=1, keepdims=True)
-    scale = 1.0 / model.ops.xp.sqrt((centred * centred).mean(axis=1, keepdims=True) + model.attrs["epsilon"])
+    scale = 1.0 / model.ops.xp.sqrt((centred * centred).mean(axis=1, keepdims=True) + NormAttrs.of(model).epsilon)
     normal, gain = centred * scale, cast(Floats, model.get_param("G"))
 
     def backprop(dY: Floats) -> Floats:
@@ -134,8 +180,8 @@ def init_output(model: AnyModel, output: AnyModel, width: int, Y: Floats2d | Non
     Y (Optional[Floats2d]): One column for each label; None where the head knows their number.
     """
     forget(output)
-    if "temperature" in model.attrs:
-        model.attrs["temperature"] = 1.0
+    if TemperatureAttrs.fits(model):
+        TemperatureAttrs.of(model).temperature = 1.0
     if Y is not None:
         model.set_dim("nO", Y.shape[1], force=True)
     output.set_dim("nO", model.get_dim("nO"), force=True)
@@ -193,7 +239,7 @@ def init_rows(model: AnyModel, X: object = None, Y: object = None) -> int:
     """
     tok2vec, pool, hidden = model.layers[:3]
     context = model.maybe_get_ref("context")
-    if context is not None and tok2vec.attrs.get("rows_per") == "document":
+    if context is not None and RowsAttrs.of(tok2vec).rows_per == "document":
         raise ValueError(Errors.T351.format(found=context.name))
     tok2vec.initialize(X=X)
     width = tok2vec.get_dim("nO")
@@ -201,7 +247,7 @@ def init_rows(model: AnyModel, X: object = None, Y: object = None) -> int:
         context.set_dim("nI", width, force=True)
         context.initialize()
         width = context.get_dim("nO")
-    if tok2vec.attrs.get("rows_per") != "document":
+    if RowsAttrs.of(tok2vec).rows_per != "document":
         forget(pool)
         pool.set_dim("nI", width, force=True)
         pool.initialize()

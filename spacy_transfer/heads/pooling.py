@@ -1,11 +1,13 @@
 """Pooling: rows of tokens -> one row per doc."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..attributes import Attrs
 from ..errors import Errors
 from ..types import ArrayModule, Floats
 
@@ -13,6 +15,13 @@ PoolingKind = Literal["mean", "max", "first", "attention"]
 Pooler = Model[list[Floats2d], Floats2d]
 Backward = Callable[[Floats, Floats, Floats], None]
 """Takes the gradient of a pooled row, and adds to the gradients of the doc's rows and of the query."""
+
+
+@dataclass(kw_only=True)
+class PoolingAttrs(Attrs):
+    """Of the node: what `build_pooling` was asked for."""
+
+    kinds: list[PoolingKind]
 
 
 def build_pooling(kinds: Sequence[PoolingKind]) -> Pooler:
@@ -30,7 +39,7 @@ def build_pooling(kinds: Sequence[PoolingKind]) -> Pooler:
         init=init,
         dims={"nI": None, "nO": None},
         params={"Q": None},
-        attrs={"kinds": list(kinds)},
+        attrs=vars(PoolingAttrs(kinds=list(kinds))),
     )
 
 
@@ -44,7 +53,7 @@ def forward(
     backs: list[list[Backward]] = []
     for i, doc in enumerate(rows):
         back = []
-        for k, kind in enumerate(model.attrs["kinds"] if len(doc) else ()):
+        for k, kind in enumerate(PoolingAttrs.of(model).kinds if len(doc) else ()):
             vector, d_vector = POOLINGS[kind](xp, cast(Floats, doc), query)
             pooled[i, k * width : (k + 1) * width] = vector
             back.append(d_vector)
@@ -68,9 +77,9 @@ def forward(
 
 def init(model: Pooler, X: object = None, Y: object = None) -> None:
     """Needs "nI". Attention starts from a query of zeros, which gives the mean."""
-    width = model.get_dim("nI")
-    model.set_dim("nO", width * len(model.attrs["kinds"]), force=True)
-    if "attention" in model.attrs["kinds"]:
+    width, kinds = model.get_dim("nI"), PoolingAttrs.of(model).kinds
+    model.set_dim("nO", width * len(kinds), force=True)
+    if "attention" in kinds:
         model.set_param("Q", model.ops.alloc1f(width))
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy
@@ -9,9 +10,10 @@ from spacy.tokens import Doc
 from thinc.api import Linear, Model, zero_init
 from thinc.types import Floats2d
 
+from ..attributes import RowsAttrs
 from ..checks import COUNT, require
-from ..types import AnyModel, ArrayModule, Config, Floats
-from .layers import Activation, grow_output, hidden_layers, init_pooled, states
+from ..types import AnyModel, ArrayModule, Floats
+from .layers import Activation, ResizeAttrs, grow_output, hidden_layers, init_pooled, states
 from .pooling import PoolingKind, build_pooling
 
 Docs = list[Doc]
@@ -20,6 +22,26 @@ Places = Docs | tuple[Docs, list[list[tuple[int, int]]]]
 Loss = Literal["mse", "huber", "pearson"]
 # Added to the variance of the predictions, which is 0 for a head that starts from zeros.
 _TINY_VARIANCE = 1e-4
+
+
+@dataclass(kw_only=True)
+class RegressionAttrs(ResizeAttrs):
+    """Of the head.
+
+    bounded (bool): A setting of `build_regression_head_v1`.
+    bounds (Optional[List[float]]): The component's: between what numbers lie.
+    mean (List[float]), scale (List[float]): The unit of each target: mean and standard deviation of training.
+    """
+
+    bounded: bool
+    bounds: list[float] | None = None
+    mean: list[float] = field(default_factory=list)
+    scale: list[float] = field(default_factory=list)
+
+    @property
+    def middle(self) -> float:
+        """RETURNS (float): The mean of a target of which nothing is known."""
+        return sum(self.bounds) / 2 if self.bounds else 0.0
 
 
 def build_regression_head_v1(
@@ -61,7 +83,7 @@ def build_regression_head_v1(
         layers=[rows, build_pooling(pooling), hidden_layers(hidden, activation, dropout, normalize), output],
         refs={"tok2vec": tok2vec, "output": output},
         dims={"nO": nO},
-        attrs={"bounded": bounded, "bounds": None, "mean": [], "scale": [], "resize_output": resize_output},
+        attrs=vars(RegressionAttrs(bounded=bounded, resize_output=resize_output)),
     )
 
 
@@ -69,14 +91,14 @@ def forward(
     model: Model[Places, Floats2d], places: Places, is_train: bool
 ) -> tuple[Floats2d, Callable[[Floats2d], object]]:
     """Numbers in the unit of the targets; the callback takes gradients of standardised ones."""
-    xp, attrs = model.ops.xp, model.attrs
+    xp, own = model.ops.xp, RegressionAttrs.of(model)
     inputs, back_inputs = states(model, places, is_train)
     raw, back_output = model.get_ref("output")(inputs, is_train)
-    mean, scale = (xp.asarray(attrs[name], dtype="f") for name in ("mean", "scale"))
-    if not attrs["bounded"]:
+    mean, scale = (xp.asarray(unit, dtype="f") for unit in (own.mean, own.scale))
+    if not own.bounded:
         return raw * scale + mean, lambda d: back_inputs(back_output(d))
-    low, high = attrs["bounds"]
-    share = model.ops.sigmoid(raw + xp.asarray(_logits(attrs), dtype="f"))
+    low, high = cast(list[float], own.bounds)
+    share = model.ops.sigmoid(raw + xp.asarray(_logits(own), dtype="f"))
 
     def backprop(d: Floats2d) -> object:
         return back_inputs(back_output(cast(Floats, d) * (share * (1 - share) * (high - low) / scale)))
@@ -119,8 +141,7 @@ def init_rows(model: AnyModel, X: object = None, Y: object = None) -> None:
     (tok2vec,) = model.layers
     tok2vec.initialize(X=X)
     model.set_dim("nO", tok2vec.get_dim("nO"), force=True)
-    if "rows_per" in tok2vec.attrs:
-        model.attrs["rows_per"] = tok2vec.attrs["rows_per"]
+    RowsAttrs.of(model).rows_per = RowsAttrs.of(tok2vec).rows_per
 
 
 def set_units(model: Model[Places, Floats2d], mean: Sequence[float], scale: Sequence[float]) -> None:
@@ -128,7 +149,8 @@ def set_units(model: Model[Places, Floats2d], mean: Sequence[float], scale: Sequ
 
     mean (Sequence[float]), scale (Sequence[float]): Mean and standard deviation of each target.
     """
-    model.attrs["mean"], model.attrs["scale"] = [float(m) for m in mean], [float(s) for s in scale]
+    own = RegressionAttrs.of(model)
+    own.mean, own.scale = [float(m) for m in mean], [float(s) for s in scale]
 
 
 def units(values: Floats, mask: Floats) -> tuple[list[float], list[float]]:
@@ -150,8 +172,8 @@ def units(values: Floats, mask: Floats) -> tuple[list[float], list[float]]:
 
 def standardize(model: Model[Places, Floats2d], values: Floats) -> Floats:
     """RETURNS (Floats): Targets as standard deviations from the mean; same shape."""
-    xp = model.ops.xp
-    mean, scale = (xp.asarray(model.attrs[name], dtype="f") for name in ("mean", "scale"))
+    xp, own = model.ops.xp, RegressionAttrs.of(model)
+    mean, scale = (xp.asarray(unit, dtype="f") for unit in (own.mean, own.scale))
     standard: Floats = (values - mean) / scale
     return standard
 
@@ -162,28 +184,25 @@ def resize_output(model: Model[Places, Floats2d], n_targets: int) -> Model[Place
     """
     if model.get_ref("output").has_param("W"):
         grow_output(model, n_targets)
-        extra = n_targets - len(model.attrs["mean"])
-        middle = sum(model.attrs["bounds"]) / 2 if model.attrs["bounds"] else 0.0
-        set_units(model, model.attrs["mean"] + [middle] * extra, model.attrs["scale"] + [1.0] * extra)
+        own = RegressionAttrs.of(model)
+        extra = n_targets - len(own.mean)
+        set_units(model, own.mean + [own.middle] * extra, own.scale + [1.0] * extra)
     return model
 
 
-def gains(attrs: Config) -> list[float]:
-    """The slope of each prediction, in the unit of its target, for an output near 0.
-
-    attrs (Config): Of a head: "bounded", "bounds", "mean", "scale".
-    """
-    if not attrs["bounded"]:
-        return list(attrs["scale"])
-    low, high = attrs["bounds"]
-    shares = [1 / (1 + math.exp(-logit)) for logit in _logits(attrs)]
+def gains(own: RegressionAttrs) -> list[float]:
+    """RETURNS (List[float]): The slope of each prediction, in the unit of its target, for an output near 0."""
+    if not own.bounded:
+        return list(own.scale)
+    low, high = cast(list[float], own.bounds)
+    shares = [1 / (1 + math.exp(-logit)) for logit in _logits(own)]
     return [share * (1 - share) * (high - low) for share in shares]
 
 
-def _logits(attrs: Config) -> list[float]:
+def _logits(own: RegressionAttrs) -> list[float]:
     """The logits of the means, so that a new head predicts the mean; not in the flat ends of the sigmoid."""
-    low, high = attrs["bounds"]
-    shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in attrs["mean"]]
+    low, high = cast(list[float], own.bounds)
+    shares = [min(max((mean - low) / (high - low), 0.01), 0.99) for mean in own.mean]
     return [math.log(share / (1 - share)) for share in shares]
 
 

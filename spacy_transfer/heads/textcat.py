@@ -1,6 +1,7 @@
 """TextCatHead.v1: rows -> one score for each label of a doc."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from spacy.tokens import Doc
@@ -9,8 +10,27 @@ from thinc.types import Floats2d
 
 from ..checks import COUNT, require
 from ..types import AnyModel
-from .layers import Activation, grow_output, hidden_layers, init_pooled, states
+from .layers import (
+    Activation,
+    ResizeAttrs,
+    StatesAttrs,
+    TemperatureAttrs,
+    grow_output,
+    hidden_layers,
+    init_pooled,
+    states,
+)
 from .pooling import PoolingKind, build_pooling
+
+
+@dataclass(kw_only=True)
+class TextCatAttrs(TemperatureAttrs, StatesAttrs, ResizeAttrs):
+    """Of the head.
+
+    multi_label (Optional[bool]): A sigmoid for each label, not a softmax over all. spaCy's own heads say so too.
+    """
+
+    multi_label: bool | None = None
 
 
 def build_textcat_head_v1(
@@ -42,7 +62,7 @@ def build_textcat_head_v1(
     nO (Optional[int]): Number of labels; filled in at initialisation.
     RETURNS (Model[List[Doc], Floats2d]): Probabilities, shape (n_docs, n_labels). The backward pass takes
         gradients with respect to the *logits*, as Thinc's Softmax does. Predicting divides logits by
-        `model.attrs["temperature"]`; training does not.
+        the temperature; training does not.
     """
     require("model", COUNT, nO=nO)
     pool = build_pooling(pooling)
@@ -57,12 +77,7 @@ def build_textcat_head_v1(
         layers=[tok2vec, pool, between, output, *([] if context is None else [context])],
         refs={"tok2vec": tok2vec, "output": output, **({} if context is None else {"context": context})},
         dims={"nO": nO},
-        attrs={
-            "multi_label": not exclusive_classes,
-            "resize_output": grow_output,
-            "states": states,
-            "temperature": 1.0,
-        },
+        attrs=vars(TextCatAttrs(multi_label=not exclusive_classes, resize_output=grow_output, states=states)),
     )
 
 
@@ -73,9 +88,9 @@ def forward(
     the gradients."""
     inputs, back_inputs = states(model, docs, is_train)
     logits, back_output = model.get_ref("output")(inputs, is_train)
-    temperature = 1.0 if is_train else model.attrs["temperature"]
-    if temperature != 1.0:
-        logits = logits / temperature
-    scores = model.ops.sigmoid(logits) if model.attrs["multi_label"] else model.ops.softmax(logits, axis=-1)
+    own = TextCatAttrs.of(model)
+    if not is_train and own.temperature != 1.0:
+        logits = logits / own.temperature
+    scores = model.ops.sigmoid(logits) if own.multi_label else model.ops.softmax(logits, axis=-1)
 
     return scores, lambda d_logits: back_inputs(back_output(d_logits))

@@ -10,6 +10,7 @@ from spacy.training import Example
 
 from ..backbones.transformer.pretrained import Pretrained
 from ..backbones.transformer.transformer_shim import TransformerShim, most_pieces
+from ..heads.layers import StatesAttrs
 from ..types import Floats, pipe_of
 from .files import Checkpoint, read_checkpoint
 from .state_dicts import fill_head
@@ -114,7 +115,7 @@ def logits(nlp: Language, component: str, texts: Sequence[str]) -> Floats:
     RETURNS (Floats2d): Shape (n_texts, n_labels).
     """
     model, docs = pipe_of(nlp, component).model, docs_before(nlp, component, texts)
-    states, _ = model.attrs["states"](model, docs, False)
+    states, _ = StatesAttrs.of(model).states(model, docs, False)
     return model.ops.to_numpy(model.get_ref("output").predict(states))
 
 

@@ -9,6 +9,8 @@ from spacy.language import Language
 from ..backbones.transformer.pretrained import Pretrained
 from ..backbones.transformer.transformer_shim import TransformerShim, most_pieces
 from ..errors import Errors, Warnings
+from ..heads.layers import TemperatureAttrs
+from ..heads.textcat import TextCatAttrs
 from ..pipeline.heads.ner import TransferNER
 from ..pipeline.heads.tokens import TokenPipe
 from ..types import Config, Pipe, pipe_of, pipes_of
@@ -105,12 +107,13 @@ def take_export(nlp: Language, name: str) -> Export:
     block: Config = nlp.config.interpolate()["components"][name]["model"]
     weights = read_head(pipe.model, block.get("activation"))
     # transformers divides no logits: the temperature of a calibrated head goes into its last layer.
-    weights.layers[-1] = tuple(array / pipe.model.attrs.get("temperature", 1.0) for array in weights.layers[-1])
+    (W, b), temperature = weights.layers[-1], TemperatureAttrs.of(pipe.model).temperature
+    weights.layers[-1] = W / temperature, b / temperature
     obstacles += _of_head(block, task, weights, layout, shim.encoder.width)
     if obstacles:
         raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
     _warn_of_reading(name, pipe)
-    several = task == "sequence" and bool(pipe.model.attrs["multi_label"])
+    several = task == "sequence" and bool(TextCatAttrs.of(pipe.model).multi_label)
     labels = list(pipe.tags if isinstance(pipe, TokenPipe) else pipe.labels)
     pretrained, document = cast(Pretrained, shim.pretrained), shim.settings.document
     return Export(pretrained, most_pieces(encoder), task, weights, layout, labels, several, document)

@@ -10,6 +10,7 @@ import numpy
 from thinc.api import Model
 
 from ..errors import Errors
+from ..heads.layers import NormAttrs
 from ..types import Floats
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def read_head(model: Model, activation: str | None) -> HeadWeights:
     """The arrays of a head of ours."""
     layers = [*hidden_layers(model), model.get_ref("output")]
     arrays = [(_get(layer, "W"), _get(layer, "b")) for layer in layers]
-    found = [(_get(node, "G"), _get(node, "b"), float(node.attrs["epsilon"])) for node in norms(model)]
+    found = [(_get(node, "G"), _get(node, "b"), NormAttrs.of(node).epsilon) for node in norms(model)]
     return HeadWeights(arrays, activation if len(layers) > 1 else None, found[0] if len(found) == 1 else None)
 
 

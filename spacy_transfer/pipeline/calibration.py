@@ -1,7 +1,6 @@
 """Calibration of a whole pipeline: a temperature for each head, and thresholds, fitted on texts not trained on.
 
-A component that can be calibrated has `model.attrs["temperature"]`, which divides logits at prediction only, and is a
-`Calibratable`.
+A component that can be calibrated is a `Calibratable`, and its head has `TemperatureAttrs`.
 """
 
 import math
@@ -22,6 +21,7 @@ from thinc.api import Model
 
 from ..errors import Errors, Warnings
 from ..heads.calibration import HIGHEST, LOWEST, Decisions, error_of, fit_temperature, mean_nll
+from ..heads.layers import TemperatureAttrs
 from ..progress import progress
 from ..random_state import same_random_state
 from .pipeline_copy import copy_of
@@ -129,7 +129,7 @@ def calibrate(
 
 def can_be_calibrated(pipe: object) -> TypeGuard[Calibratable]:
     """RETURNS (bool): Whether a component has a temperature."""
-    return hasattr(pipe, "decisions") and hasattr(pipe, "model") and "temperature" in pipe.model.attrs
+    return hasattr(pipe, "decisions") and hasattr(pipe, "model") and TemperatureAttrs.fits(pipe.model)
 
 
 def _calibratable(nlp: Language) -> list[tuple[str, Calibratable]]:
@@ -167,8 +167,8 @@ def _decisions(nlp: Language, examples: Sequence[Example], wanted: Sequence[str]
 
 
 def _fit(pipe: Calibratable, parts: list[Decisions], per_label_thresholds: bool) -> Calibrated:
-    attrs = pipe.model.attrs
-    before, count = attrs["temperature"], sum(map(len, parts))
+    own = TemperatureAttrs.of(pipe.model)
+    before, count = own.temperature, sum(map(len, parts))
     if not math.isfinite(mean_nll(parts, 1.0)):
         raise ValueError(Errors.T355.format(name=pipe.name, count=count))
     best = fit_temperature(parts)
@@ -178,7 +178,7 @@ def _fit(pipe: Calibratable, parts: list[Decisions], per_label_thresholds: bool)
     if best is None:
         shown = Warnings.W350.format(name=pipe.name, count=count, low=LOWEST, high=HIGHEST, found=after)
         warnings.warn(shown, stacklevel=3)
-    attrs["temperature"] = after
+    own.temperature = after
     nll = mean_nll(parts, before), mean_nll(parts, after)
     ece = error_of(parts, before), error_of(parts, after)
     thresholds = pipe.fit_thresholds(parts) if per_label_thresholds else None

@@ -12,6 +12,7 @@ from thinc.api import Model
 from thinc.util import convert_recursive, is_xp_array
 
 from ..errors import Errors
+from ..heads.layers import TemperatureAttrs
 from ..integrity import has_checksum, read_checked, unpack, write_checked
 from ..types import ArrayModule, Config
 
@@ -128,7 +129,7 @@ def _check_numbers(model: Model, where: str) -> None:
             if node.has_param(name) and not _is_finite(node.ops.xp, node.get_param(name)):
                 what = "values that are NaN or infinite"
                 raise ValueError(Errors.T133.format(where=where, name=f"{node.name}.{name}", what=what))
-        temperature = node.attrs.get("temperature", 1.0)
+        temperature = TemperatureAttrs.of(node).temperature
         if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
             raise ValueError(Errors.T133.format(where=where, name="temperature", what=repr(temperature)))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from thinc.api import Model, Optimizer
 from thinc.shims import Shim
 
+from ..backbones.own_backbone import OwnBackboneAttrs
 from ..backbones.shims.parameter import Parameter, TorchParameter, node_parameters, shim_parameters
 from ..backbones.shims.thinc_tuning import LayersShim
 from ..backbones.shims.thinc_weights import COMBINES
@@ -109,7 +110,7 @@ def _walk(node: Model, path: str, is_frozen: bool, seen: set[int]) -> Iterator[t
     if node.id in seen:
         return
     seen.add(node.id)
-    is_frozen = is_frozen or node.attrs.get("frozen") is True
+    is_frozen = is_frozen or OwnBackboneAttrs.of(node).frozen
     yield node, path, is_frozen
     for layer in node.layers:
         below = path if COMBINES.search(layer.name) else f"{path}.{layer.name}"

@@ -3,13 +3,12 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 import srsly
 from spacy.schemas import ConfigSchemaPretrain
 from spacy.tokens import Doc
 from spacy.training.pretrain import create_pretraining_model, ensure_docs
-from spacy.util import load_model_from_config, registry, resolve_dot_names
+from spacy.util import dot_to_object, load_model_from_config, registry
 from thinc.api import Config, Model, fix_random_seed
 
 from ..backbones.pretrained_weights import PRETRAINING
@@ -18,7 +17,7 @@ from ..errors import Errors
 from ..progress import progress
 from ..text_table import text_table
 from ..types import Config as Block
-from .objective import Measured, Pretraining
+from .objective import Measured, Pretraining, PretrainingAttrs, pretraining_of
 from .to_source import require_pretraining
 
 _SOURCE = "source"
@@ -84,9 +83,9 @@ def assess(config: Config, files: list[Path]) -> Assessment:
     if seed is not None:
         fix_random_seed(seed)
     model, first = _build(config)
-    if "pretraining" not in model.attrs:
+    if not PretrainingAttrs.fits(model):
         raise ValueError(Errors.T867.format(found=config["pretraining"]["objective"].get("@architectures")))
-    pretraining = cast(Pretraining, model.attrs["pretraining"])
+    pretraining = pretraining_of(model)
     reader = reader_of(first)
     docs = [] if reader is None else reader.held_out_docs()
     if not docs:
@@ -118,7 +117,8 @@ def _build(config: Config) -> tuple[Model[list[Doc], Measured], list[Doc]]:
     nlp = load_model_from_config(config)
     filled = nlp.config.interpolate()
     settings = registry.resolve(filled["pretraining"], schema=ConfigSchemaPretrain)
-    (corpus,) = resolve_dot_names(filled, [settings["corpus"]])
+    # As spaCy does: the other corpora may have no path.
+    corpus = registry.resolve({"corpus": dot_to_object(filled, settings["corpus"])})["corpus"]
     model = create_pretraining_model(nlp, settings)
     first = ensure_docs(next(iter(settings["batcher"](corpus(nlp))), []))
     return model, first

@@ -16,6 +16,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops, Optimizer
 from thinc.types import FloatsXd
 
+from ..attributes import Attrs
 from ..backbones.shims.safetensors_shim import SafetensorsShim, dump_state, load_state
 from ..backbones.shims.tunable import tunable_shims
 from ..corpora.raw_text import RawText, reader_of
@@ -237,6 +238,14 @@ class PretrainingModel(Model[list[Doc], Measured]):
             yield
 
 
+@dataclass(kw_only=True)
+class PretrainingAttrs(Attrs):
+    """Of the model that `spacy pretrain` trains; it reads the loss."""
+
+    loss: Callable[..., object]
+    pretraining: Pretraining
+
+
 def build_pretraining(
     objective: Objective, *, log: Path | None = None, progress: bool = True
 ) -> Model[list[Doc], Measured]:
@@ -255,7 +264,7 @@ def build_pretraining(
     pretraining = Pretraining(objective, Monitor(log, progress))
     layer = PretrainedLayer(backbone, pretraining)
     output: Model = Model("transfer_objective_output", _no_forward, shims=[pretraining.output])
-    attrs = {"loss": _loss, "pretraining": pretraining}
+    attrs = vars(PretrainingAttrs(loss=_loss, pretraining=pretraining))
     return PretrainingModel(
         "transfer_pretraining", forward, init=_keep, layers=[layer, output], refs={"tok2vec": layer}, attrs=attrs
     )
@@ -263,8 +272,7 @@ def build_pretraining(
 
 def pretraining_of(model: Model[list[Doc], Measured]) -> Pretraining:
     """RETURNS (Pretraining): The objective at work in a model that `build_pretraining` made."""
-    found: Pretraining = model.attrs["pretraining"]
-    return found
+    return PretrainingAttrs.of(model).pretraining
 
 
 def forward(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import srsly
@@ -10,26 +11,36 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ..attributes import Attrs
 from ..backbones.pretrained_weights import PRETRAINING, load_weights
 from ..backbones.shims.tunable import keep_origins, tunable_shims
 from ..backbones.transformer.transformer_shim import TransformerShim
 from ..errors import Errors
-from ..types import BackboneT, Config
+from ..types import BackboneAttrs, BackboneT, Config
 
 if TYPE_CHECKING:
     from .monitor import Monitor
+    from .objective import Objective
 
 
 class Saved(Protocol):
     """What stands in the file beside the backbone."""
 
     monitor: "Monitor"
+    objective: "Objective"
 
     def dump(self) -> Config:
         """RETURNS (Dict[str, Any]): Name, settings and weights of the output layer."""
 
     def restore(self, settings: Config, weights: bytes | None) -> None:
         """Make the output layer, and fill it."""
+
+
+@dataclass(kw_only=True)
+class LayerAttrs(Attrs):
+    """Of the node below."""
+
+    pretraining: Saved
 
 
 class PretrainedLayer(Model[list[Doc], list[Floats2d]]):
@@ -40,14 +51,15 @@ class PretrainedLayer(Model[list[Doc], list[Floats2d]]):
     """
 
     def __init__(self, backbone: BackboneT, pretraining: Saved) -> None:
-        super().__init__("transfer_pretrained", _forward, layers=[backbone], attrs={"pretraining": pretraining})
+        own = vars(LayerAttrs(pretraining=pretraining))
+        super().__init__("transfer_pretrained", _forward, layers=[backbone], attrs=own)
 
     def to_bytes(self) -> bytes:
         """Say the held-out loss, since an epoch is over.
 
         RETURNS (bytes): The bytes of the backbone as Thinc reads them, with one more key for the output layer.
         """
-        backbone, pretraining = self.layers[0], self.attrs["pretraining"]
+        backbone, pretraining = self.layers[0], LayerAttrs.of(self).pretraining
         pretraining.monitor.evaluate()
         with _untrained(backbone):
             msg = backbone.to_dict()
@@ -65,7 +77,7 @@ class PretrainedLayer(Model[list[Doc], list[Floats2d]]):
         with keep_origins(backbone):
             load_weights(backbone, bytes_data)
         saved = srsly.msgpack_loads(bytes_data).get(PRETRAINING)
-        pretraining = self.attrs["pretraining"]
+        pretraining = LayerAttrs.of(self).pretraining
         if saved is not None and saved["settings"] is not None:
             name = pretraining.objective.name
             if saved["name"] != name:
@@ -81,22 +93,23 @@ def _untrained(backbone: BackboneT) -> Iterator[None]:
     shims = tunable_shims(backbone)
     steps = [shim.steps for shim in shims]
     transformers = [shim.pretrained for shim in shims if isinstance(shim, TransformerShim) and shim.pretrained]
-    before = backbone.attrs.get("fingerprint")
+    attrs, has_fingerprint = BackboneAttrs.of(backbone), BackboneAttrs.fits(backbone)
+    before = attrs.fingerprint
     own = [pretrained.fingerprint for pretrained in transformers]
     for shim in shims:
         shim.steps = 0
     try:
-        if before is not None:
+        if has_fingerprint:
             fingerprint = hashlib.sha256(backbone.to_bytes()).hexdigest()
-            backbone.attrs["fingerprint"] = fingerprint
+            attrs.fingerprint = fingerprint
             for pretrained in transformers:
                 pretrained.fingerprint = fingerprint
         yield
     finally:
         for shim, count in zip(shims, steps, strict=True):
             shim.steps = count
-        if before is not None:
-            backbone.attrs["fingerprint"] = before
+        if has_fingerprint:
+            attrs.fingerprint = before
         for pretrained, fingerprint in zip(transformers, own, strict=True):
             pretrained.fingerprint = fingerprint
 

@@ -14,7 +14,7 @@ from thinc.api import Model, Optimizer
 
 from ..backbones.shims.tunable import tunable_shims
 from ..errors import Errors
-from ..pretraining.objective import Measured, Pretraining
+from ..pretraining.objective import Measured, PretrainingAttrs, pretraining_of
 from ..pretraining.running import Batch, RunningPretraining
 from .buckets import Slot, digest_of, digest_of_weights, sum_gradients, trained_parameters
 from .process_group import ProcessGroup
@@ -50,9 +50,9 @@ class SharedPretraining:
         self._telling(self._begin)()
 
     def _begin(self) -> None:
-        self.pretraining = self._running.local("model").attrs.get("pretraining")
-        if not isinstance(self.pretraining, Pretraining):
+        if not PretrainingAttrs.fits(self._running.local("model")):
             raise ValueError(Errors.T492)
+        self.pretraining = pretraining_of(self._running.local("model"))
         check_start(self.nlp, self.group)
         self.pretraining.together = self
         if not self.group.is_first:

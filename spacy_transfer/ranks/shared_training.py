@@ -32,6 +32,9 @@ _MEANS = (TextCategorizer.get_loss, EntityLinker.get_loss)
 class SharedTraining:
     """Takes the place of `nlp.update` and `nlp.evaluate` for one training.
 
+    spaCy has no hook around the step of all components: `before_update` gets neither batch nor losses, an optimizer
+    gets one parameter at a time, and a component for training alone could only change the others' batch in place.
+
     Random numbers: outside `update` all ranks are in the same state, so that they shuffle alike. Within, each has its
     own, which follows from the common state; dropout is not the same on all.
     """

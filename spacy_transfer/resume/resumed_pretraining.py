@@ -20,7 +20,7 @@ from thinc.api import Model, Optimizer
 
 from ..corpora.raw_text import RawText
 from ..errors import Errors
-from ..pretraining.objective import Pretraining, PretrainingModel
+from ..pretraining.objective import Pretraining, PretrainingAttrs, PretrainingModel, pretraining_of
 from ..pretraining.running import Batch, RunningPretraining
 from ..ranks.shared_pretraining import shared_pretraining_of
 from ..types import Config
@@ -71,8 +71,7 @@ class ResumedPretraining:
 
     @property
     def _objective(self) -> Pretraining | None:
-        found = self._model.attrs.get("pretraining")
-        return found if isinstance(found, Pretraining) else None
+        return pretraining_of(self._model) if PretrainingAttrs.fits(self._model) else None
 
     @property
     def _logs(self) -> list[Path]:

@@ -16,7 +16,7 @@ from ..backbones.encode import encode
 from ..backbones.pretrained_weights import load_pretrained
 from ..backbones.transformer.transformer import LayerRows, rows_of_layers
 from ..integrity import has_checksum, read_checked, write_checked
-from ..types import BackboneT, Config, Floats, hooks_of
+from ..types import BackboneAttrs, BackboneT, Config, Floats, hooks_of
 from .candidates import Candidate, document_kind
 from .head_tasks import DOCUMENT, Pooling, Task, features
 from .kept_rows import KeptRows
@@ -116,7 +116,7 @@ class FeatureFiles:
 
     def _path(self, model: BackboneT, candidate: Candidate, pretrained: Path | None) -> Path | None:
         """The file of a candidate. Random weights have none."""
-        fingerprint = model.attrs.get("fingerprint")
+        fingerprint = BackboneAttrs.of(model).fingerprint
         if self.folder is None or not fingerprint or "source" not in candidate.block:
             return None
         key = self._sample.copy()

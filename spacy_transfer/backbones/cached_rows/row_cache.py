@@ -18,7 +18,7 @@ from thinc.api import Model, to_numpy
 
 from ...errors import Warnings
 from ...transient import Transient
-from ...types import Floats
+from ...types import BackboneAttrs, Floats
 from .row_folder import RowFolder
 
 CacheDtype = Literal["float32", "float16"]
@@ -60,7 +60,7 @@ def weights_version(model: Model) -> int:
     tensor; Thinc does not, so some numbers of each array are compared."""
     versions: list[object] = []
     for node in model.walk():
-        versions.append(node.attrs.get("fingerprint"))
+        versions.append(BackboneAttrs.of(node).fingerprint)
         for name in node.param_names:
             if node.has_param(name):
                 array = cast(Floats, node.get_param(name))

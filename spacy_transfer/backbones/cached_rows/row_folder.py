@@ -15,7 +15,7 @@ import numpy
 from thinc.api import Model, to_numpy
 
 from ...errors import Warnings
-from ...types import AnyModel, Config, Floats
+from ...types import AnyModel, BackboneAttrs, Config, Floats
 
 _HEADER = struct.Struct("<16s16sII")
 """Key, checksum, rows and columns of what follows."""
@@ -128,7 +128,8 @@ def shared_rows(
 def weights_of(model: AnyModel) -> Iterator[bytes]:
     """YIELDS (bytes): Names and values of all parameters, in the order of the layers."""
     for node in model.walk():
-        yield f"{node.name} {node.attrs.get('fingerprint')}".encode()
+        fingerprint = BackboneAttrs.of(node).fingerprint if BackboneAttrs.fits(node) else None
+        yield f"{node.name} {fingerprint}".encode()
         for name in node.param_names:
             if node.has_param(name):
                 yield to_numpy(node.get_param(name)).tobytes()

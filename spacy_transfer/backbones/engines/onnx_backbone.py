@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 from thinc.types import Floats2d
 
 from ...errors import Errors
-from ...types import BackboneHooks, BackboneT, Encoded, Floats
+from ...types import BackboneAttrs, BackboneHooks, BackboneT, Encoded, Floats
 from ..pretrained_weights import BackboneModel
 from .onnx_shim import OnnxSettings, OnnxShim
 
@@ -37,7 +37,7 @@ def build_onnx_backbone_v1(
         raise ValueError(Errors.T114.format(items=max_batch_items, window=window))
     settings = OnnxSettings(original, window, overlap, max_batch_items, pooling, document, special_tokens)
     hooks = BackboneHooks(encode, reads_empty=document == "cls", before_training=refuse_training)
-    attrs = {"backbone": hooks, "fingerprint": ""}
+    attrs = vars(BackboneAttrs(backbone=hooks))
     return BackboneModel(
         "transfer_onnx", forward, init=init, dims={"nO": None}, attrs=attrs, shims=[OnnxShim(settings)]
     )

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from thinc.api import Model
 
 from ..._compat import drop_gradient
+from ...attributes import Attrs
 from .parameter import Parameter, node_parameters, shim_parameters
 
 # Thinc names what combines layers after them: "softmax>>dropout", "with_array(softmax)". A path goes through them.
 COMBINES = re.compile(r">>|[|+(]")
+
+
+@dataclass(kw_only=True)
+class FinetuneAttrs(Attrs):
+    """Of nodes that say by themselves whether they are trained."""
+
+    finetune: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def _nodes(node: Model, path: str, seen: set[int]) -> Iterator[tuple[Model, str]
 
 
 def _weights(node: Model, part: int, block: Model) -> Iterator[Weight]:
-    is_frozen = node.attrs.get("finetune") is False
+    is_frozen = not FinetuneAttrs.of(node).finetune
     yield from (Weight(parameter, part, block, is_frozen) for parameter in node_parameters(node))
     for shim in node.shims:
         yield from (Weight(parameter, part, block) for parameter in shim_parameters(shim))

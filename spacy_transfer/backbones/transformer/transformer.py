@@ -11,7 +11,7 @@ from thinc.util import torch2xp
 
 from ...errors import Errors
 from ...tuning.policy import Tuning
-from ...types import BackboneHooks, BackboneT, Encoded
+from ...types import BackboneAttrs, BackboneHooks, BackboneT, Encoded
 from ..pretrained_weights import BackboneModel
 from .transformer_shim import Settings, TransformerShim
 
@@ -66,7 +66,7 @@ def build_transformer_backbone_v1(
         forward,
         init=init,
         dims={"nO": None},
-        attrs={"backbone": hooks, "fingerprint": ""},
+        attrs=vars(BackboneAttrs(backbone=hooks)),
         shims=[TransformerShim(settings)],
     )
 
@@ -142,7 +142,7 @@ def init(model: BackboneT, X: object = None, Y: object = None) -> None:
     shim = cast(TransformerShim, model.shims[0])
     pretrained = read_source(shim.settings.source, shim.settings.depth)
     shim.start(pretrained)
-    model.attrs["fingerprint"] = pretrained.fingerprint
+    BackboneAttrs.of(model).fingerprint = pretrained.fingerprint
     model.set_dim("nO", shim.encoder.width, force=True)
 
 

@@ -1,6 +1,7 @@
 """Rows of word types: from a table, in another case, or computed. NumPy only."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy
@@ -8,9 +9,12 @@ from numpy.typing import NDArray
 from spacy.strings import StringStore, get_string_id
 
 from ...types import Config
-from .subwords import Floats, make_subwords
+from ..shims.thinc_weights import FinetuneAttrs
+from .subwords import Floats, Subwords, make_subwords
 
 Strings: TypeAlias = StringStore | Mapping[int, str]
+Case: TypeAlias = Literal["exact", "fallback"]
+OOV: TypeAlias = Literal["subwords", "hash", "zero"]
 
 # The caches of word types are emptied at this size: in a stream of texts they would grow forever.
 _MOST_REMEMBERED = 50_000
@@ -29,8 +33,8 @@ class Lookup:
         self,
         keys: NDArray[numpy.uint64],
         width: int,
-        case: Literal["exact", "fallback"],
-        oov: Literal["subwords", "hash", "zero"],
+        case: Case,
+        oov: OOV,
         subwords: Config,
     ) -> None:
         self._order = numpy.argsort(keys, kind="stable")
@@ -96,3 +100,21 @@ class Lookup:
             # Of about unit length; the same for each occurrence of a word.
             row = numpy.random.default_rng(orth).normal(0, self._width**-0.5, self._width).astype(numpy.float32)
         return numpy.zeros(self._width, dtype=numpy.float32) if row is None else row.astype(numpy.float32)
+
+
+@dataclass(kw_only=True)
+class LookupAttrs(FinetuneAttrs):
+    """Of the node that looks words up: what `Lookup` is built from, and it itself as soon as it is needed.
+
+    keys (bytes): spaCy's hashes of the words, as uint64.
+    """
+
+    case: Case
+    oov: OOV
+    keys: bytes = b""
+    subwords: Subwords = field(default_factory=Subwords)
+    lookup: Lookup | None = field(default=None, init=False)
+
+    def forget(self) -> None:
+        """Build it anew: the words are others."""
+        vars(self).pop("lookup", None)

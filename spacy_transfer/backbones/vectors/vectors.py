@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 import numpy
@@ -18,19 +19,27 @@ from thinc.types import Floats2d, FloatsXd, Ints1d
 from ...checks import COUNT, COUNT_OR_NONE, require
 from ...errors import Errors
 from ...tuning.policy import Tuning
-from ...types import BackboneHooks, BackboneT, Bools, Config, Floats
+from ...types import BackboneAttrs, BackboneHooks, BackboneT, Bools, Config, Floats
 from ..context import ContextT
 from ..pretrained_weights import BackboneModel
 from ..shims.thinc_tuning import LayersShim, check_keys, is_frozen
 from ..shims.thinc_weights import Weight, find_weights
 from ..sources import check_unchanged, reading_again
-from .lookup import Lookup
+from .lookup import Lookup, LookupAttrs
 from .subwords import SAVED, Subwords
 
 logger = logging.getLogger("spacy")
 Keys: TypeAlias = NDArray[numpy.uint64]
 
 _TABLE = "embeddings.E"  # What a tuning calls the table.
+
+
+@dataclass(kw_only=True)
+class VectorsAttrs(BackboneAttrs):
+    """Of the whole backbone: settings of `build_vectors_backbone_v1`."""
+
+    source: str
+    prune: int | None
 
 
 def build_vectors_backbone_v1(
@@ -72,7 +81,7 @@ def build_vectors_backbone_v1(
         forward_lookup,
         dims={"nO": None},
         params={"E": None},
-        attrs={"case": case, "oov": oov, "finetune": finetune, "keys": b"", "subwords": Subwords()},
+        attrs=vars(LookupAttrs(case=case, oov=oov, finetune=finetune)),
     )
     layers = [lookup]
     if width is not None:
@@ -80,14 +89,13 @@ def build_vectors_backbone_v1(
     if context is not None:
         layers.append(context)
     hooks = BackboneHooks(is_frozen=is_frozen, reads_corpus=True)
-    attrs = {"source": source, "prune": prune, "fingerprint": "", "backbone": hooks}
     return BackboneModel(
         "transfer_vectors",
         forward,
         init=init,
         layers=layers,
         dims={"nO": None},
-        attrs=attrs,
+        attrs=vars(VectorsAttrs(source=source, prune=prune, backbone=hooks)),
         shims=[VectorsShim(tuning)],
     )
 
@@ -119,7 +127,7 @@ def forward_lookup(
     split = model.ops.xp.split(found[which], [int(end) for end in ends])
 
     def backprop(d_rows: list[Floats2d]) -> list[Doc]:
-        if model.attrs["finetune"]:
+        if LookupAttrs.of(model).finetune:
             in_table = known[which]
             d_table, d_flat = model.ops.alloc2f(*table.shape), model.ops.xp.concatenate(d_rows)
             model.ops.scatter_add(d_table, cast(Ints1d, model.ops.xp.asarray(rows[which][in_table])), d_flat[in_table])
@@ -133,21 +141,21 @@ def init(model: BackboneT, X: Iterable[Doc] | None = None, Y: object = None) -> 
     """Read the source, prune it to the training texts if asked, and say how much of them it covers."""
     from .vector_files import read_vectors
 
-    source, lookup = model.attrs["source"], model.layers[0]
-    read = read_vectors(source)
-    if lookup.attrs["finetune"] and not len(read.keys):
+    own, lookup = VectorsAttrs.of(model), model.layers[0]
+    source, words, read = own.source, LookupAttrs.of(lookup), read_vectors(own.source)
+    if words.finetune and not len(read.keys):
         raise ValueError(Errors.T209.format(source=source))
     counts = Counter(token.text for doc in X or () for token in doc)
-    if model.attrs["prune"] is not None and len(read.keys):
-        keep = _kept(read.keys, counts, model.attrs["prune"], lookup.attrs["case"])
+    if own.prune is not None and len(read.keys):
+        keep = _kept(read.keys, counts, own.prune, words.case)
         read.keys, read.data = read.keys[keep], read.data[keep]
     # Parameters of Thinc cannot be empty: without words there is one row without a key.
     data = read.data if len(read.data) else numpy.zeros((1, read.data.shape[1]), dtype=numpy.float32)
-    lookup.attrs.update(keys=read.keys.tobytes(), subwords=Subwords(read.subwords))
-    lookup.attrs.pop("lookup", None)
+    words.keys, words.subwords = read.keys.tobytes(), Subwords(read.subwords)
+    words.forget()
     lookup.set_dim("nO", data.shape[1], force=True)
     lookup.set_param("E", lookup.ops.asarray2f(cast(Floats2d, data)))
-    model.attrs["fingerprint"] = _fingerprint(read.keys, data, read.subwords)
+    own.fingerprint = _fingerprint(read.keys, data, read.subwords)
     _report_coverage(source, _lookup(lookup), counts)
     _initialize_rest(model, data.shape[1])
     cast(VectorsShim, model.shims[0]).start(model)
@@ -193,13 +201,13 @@ class VectorsShim(LayersShim):
         from .vector_files import read_vectors
 
         model = cast(Model, self._node)
-        source, lookup = model.attrs["source"], model.layers[0]
-        keys = numpy.frombuffer(lookup.attrs["keys"], dtype=numpy.uint64)
-        with reading_again(source):
-            read = read_vectors(source)
+        own, lookup = VectorsAttrs.of(model), model.layers[0]
+        keys = numpy.frombuffer(LookupAttrs.of(lookup).keys, dtype=numpy.uint64)
+        with reading_again(own.source):
+            read = read_vectors(own.source)
         keep = numpy.isin(read.keys, keys)
         data = read.data[keep]
-        check_unchanged(source, _fingerprint(read.keys[keep], data, read.subwords), model.attrs["fingerprint"])
+        check_unchanged(own.source, _fingerprint(read.keys[keep], data, read.subwords), own.fingerprint)
         return {_TABLE: lookup.ops.asarray2f(cast(Floats2d, data))}
 
 
@@ -272,12 +280,11 @@ def _lookup(model: Model) -> Lookup:
     """Built from the saved attributes when it is first needed."""
     if not model.has_param("E"):
         raise ValueError(Errors.T208)
-    lookup = model.attrs.get("lookup")
-    if lookup is None:
+    words = LookupAttrs.of(model)
+    if words.lookup is None:
         try:
-            keys = numpy.frombuffer(model.attrs["keys"], dtype=numpy.uint64)
+            keys = numpy.frombuffer(words.keys, dtype=numpy.uint64)
         except (ValueError, TypeError) as error:
             raise ValueError(Errors.T437.format(where=SAVED, error=f"its keys: {error}")) from error
-        settings = (model.attrs[name] for name in ("case", "oov", "subwords"))
-        lookup = model.attrs["lookup"] = Lookup(keys, model.get_dim("nO"), *settings)
-    return lookup
+        words.lookup = Lookup(keys, model.get_dim("nO"), words.case, words.oov, words.subwords)
+    return words.lookup

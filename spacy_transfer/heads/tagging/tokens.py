@@ -12,7 +12,17 @@ from thinc.types import Floats2d
 
 from ...checks import COUNT, require
 from ...types import AnyModel, Bools, Floats, Ints
-from ..layers import Activation, forget, grow_output, hidden_layers, init_hidden, init_output
+from ..layers import (
+    Activation,
+    ResizeAttrs,
+    StatesAttrs,
+    TemperatureAttrs,
+    forget,
+    grow_output,
+    hidden_layers,
+    init_hidden,
+    init_output,
+)
 from .crf import Transitions
 
 Decoder = Literal["softmax", "crf"]
@@ -60,6 +70,13 @@ class TokenScores:
 HeadT = Model[list[Doc], TokenScores]
 
 
+@dataclass(kw_only=True)
+class TokenAttrs(TemperatureAttrs, StatesAttrs, ResizeAttrs):
+    """Of the head: a setting of `build_token_head_v1`."""
+
+    decoder: Decoder | None = None
+
+
 def build_token_head_v1(
     *,
     tok2vec: Model[list[Doc], list[Floats2d]],
@@ -80,8 +97,8 @@ def build_token_head_v1(
     decoder (str): "softmax": every token for itself; "crf": with learned scores of neighbours (Lafferty et al. 2001).
     nO (Optional[int]): Number of tags; filled in at initialisation.
     RETURNS (Model[List[Doc], TokenScores]): Logits of shape (n_tokens, n_tags), lengths of docs, and scores of
-        neighbours. The backward pass takes the gradients of all these. `model.attrs["temperature"]` divides them where
-        components make probabilities of them.
+        neighbours. The backward pass takes the gradients of all these. The temperature divides them where components
+        make probabilities of them.
     """
     require("model", COUNT, bilstm=bilstm, nO=nO)
     # Zeros for the same reason as in TextCatHead: no gradient reaches the backbone in the first step.
@@ -100,7 +117,7 @@ def build_token_head_v1(
         layers=all_layers,
         refs=refs,
         dims={"nO": nO},
-        attrs={"decoder": decoder, "resize_output": resize_output, "states": states, "temperature": 1.0},
+        attrs=vars(TokenAttrs(decoder=decoder, resize_output=resize_output, states=states)),
     )
 
 

@@ -22,6 +22,7 @@ from ...heads.calibration import LabelDecisions
 from ...heads.label_texts import label_texts
 from ...heads.losses import Focus, balanced_weights, binary_cross_entropy, cross_entropy
 from ...heads.maxent import Evidence, weigh
+from ...heads.textcat import TextCatAttrs
 from ...types import Floats, GetExamples, Pipe
 from ..argument_groups import takes
 from ..labels.carry import Carry
@@ -74,7 +75,7 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             raise ValueError(Errors.T350.format(name=name, found=loss.focal))
         require(f"components.{name}", NOT_NEGATIVE, focal_negative=loss.focal_negative)
         require(f"components.{name}", BELOW_ONE, margin=loss.margin)
-        if model.attrs.get("multi_label") == self.exclusive:
+        if TextCatAttrs.of(model).multi_label == self.exclusive:
             raise ValueError(Errors.T302.format(name=name, wanted=str(self.exclusive).lower()))
         self.cfg.update(**vars(loss), weights=None)
 
@@ -129,12 +130,12 @@ class Classifier(Head[Floats], TextCategorizer):  # type: ignore[misc]  # spaCy 
             the temperature it was calibrated to.
         """
         shared: Teacher = {"labels": list(self.labels), "exclusive": self.exclusive}
-        rows = self._logits(docs) / self.model.attrs["temperature"] if docs else []
-        return shared, [{"logits": row} for row in rows]
+        temperature = TextCatAttrs.of(self.model).temperature
+        return shared, [{"logits": row / temperature} for row in (self._logits(docs) if docs else ())]
 
     def _logits(self, docs: Sequence[Doc]) -> Floats:
         self._restore_frozen()
-        inputs, _ = self.model.attrs["states"](self.model, list(docs), False)
+        inputs, _ = TextCatAttrs.of(self.model).states(self.model, list(docs), False)
         return self.model.ops.to_numpy(self.model.get_ref("output").predict(inputs))
 
     def is_labelled(self, example: Example) -> bool:

@@ -17,6 +17,7 @@ from thinc.api import Model
 from ...checks import POSITIVE, require
 from ...errors import Errors
 from ...heads.label_texts import LabelTexts, check_label_texts
+from ...heads.layers import StatesAttrs
 from ...heads.maxent import Evidence, Solution, solve_maxent
 from ...progress import progress
 from ...types import Floats, GetExamples, Ints, Pipe
@@ -64,7 +65,7 @@ class Fit:
             if self.strength is not None:
                 raise ValueError(Errors.T322.format(name=name, found=self.strength))
             return
-        if pipe.model.attrs.get("states") is None:
+        if not StatesAttrs.fits(pipe.model):
             raise ValueError(Errors.T323.format(name=name, found=pipe.model.name))
         for node in pipe.model.walk():
             if nlp is None and isinstance(node, Tok2VecListener):
@@ -185,7 +186,7 @@ def _states(pipe: FittedPipe, upstream: list[Pipe], examples: list[Example], gro
     docs: list[Doc] = [example.predicted.copy() for example in examples]
     for component in upstream:
         component.set_annotations(docs, component.predict(docs))
-    states, _ = pipe.model.attrs["states"](pipe.model, docs, False)
+    states, _ = StatesAttrs.of(pipe.model).states(pipe.model, docs, False)
     states = pipe.model.ops.to_numpy(states)
     finite = numpy.isfinite(states).all(axis=1)
     if not finite.all():

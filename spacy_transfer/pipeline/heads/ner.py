@@ -18,7 +18,7 @@ from ...heads.soft_losses import tag_marginals
 from ...heads.tagging.crf import Transitions, crf_loss, softmax_loss
 from ...heads.tagging.schemes import OUTSIDE, Scheme, SchemeKind, span_unlikelihood
 from ...heads.tagging.token_decisions import EntityDecisions, JudgedEntities
-from ...heads.tagging.tokens import TokenScores
+from ...heads.tagging.tokens import TokenAttrs, TokenScores
 from ...types import Bools, Floats, Ints
 from .distillation import by_doc
 from .entities import Crossing, IncorrectSpan, count_entities, gold_entities, incorrect_spans, judged
@@ -106,7 +106,7 @@ class TransferNER(TokenPipe):
         settings = settings or NERSettings()
         if not 0.0 <= settings.threshold <= 1.0:
             raise ValueError(Errors.T330.format(name=name, found=settings.threshold))
-        if settings.lenient and model.attrs["decoder"] == "crf":
+        if settings.lenient and TokenAttrs.of(model).decoder == "crf":
             raise ValueError(Errors.T395.format(name=name))
         self.kind = settings.scheme
         self.lenient = settings.lenient
@@ -139,7 +139,7 @@ class TransferNER(TokenPipe):
         lengths = numpy.array([len(doc) for doc in docs], dtype="int64")
         if not lengths.sum():
             return no_entities(lengths)
-        return self._find(docs).entities(lengths, self.label_ids, self.model.attrs["temperature"], self.threshold)
+        return self._find(docs).entities(lengths, self.label_ids, self.temperature, self.threshold)
 
     def _find(self, docs: list[Doc]) -> Found:
         """The best tags, and the entities in them."""

@@ -13,11 +13,12 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
+from ...attributes import RowsAttrs
 from ...backbones.listeners import name_head
 from ...corpora.example_info import may_train
 from ...errors import Errors, Warnings
 from ...heads import regression as losses_of
-from ...heads.regression import Places
+from ...heads.regression import Places, RegressionAttrs
 from ...types import Config as Settings
 from ...types import Floats, GetExamples, Ints, pipes_of
 from ..argument_groups import takes
@@ -116,9 +117,10 @@ class TransferRegressor(Head[Floats]):
             raise ValueError(Errors.T422.format(name=name, found=delta))
         if targets.source == "cats" and targets.spans_key is not None:
             raise ValueError(Errors.T414.format(name=name, key=targets.spans_key))
-        if "bounded" not in model.attrs or (model.attrs["bounded"] and targets.bounds is None):
+        own = RegressionAttrs.of(model)
+        if not RegressionAttrs.fits(model) or (own.bounded and targets.bounds is None):
             raise ValueError(Errors.T413.format(name=name))
-        model.attrs["bounds"] = targets.bounds and list(targets.bounds)
+        own.bounds = targets.bounds and list(targets.bounds)
         declare(name, targets.attribute, Doc if targets.spans_key is None else Span)
 
     @property
@@ -139,7 +141,7 @@ class TransferRegressor(Head[Floats]):
             return 0
         self.cfg["labels"] = [*self.labels, label]
         self.frozen_rows = None  # It holds numbers of rows.
-        self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
+        self.model = RegressionAttrs.of(self.model).resize_output(self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1
 
@@ -224,7 +226,7 @@ class TransferRegressor(Head[Floats]):
         validate_get_examples(get_examples, "TransferRegressor.initialize")
         carry.check(self.name)
         self._check_others(nlp)
-        if self.targets.spans_key is not None and self.model.get_ref("tok2vec").attrs.get("rows_per") == "document":
+        if self.targets.spans_key is not None and RowsAttrs.of(self.model.get_ref("tok2vec")).rows_per == "document":
             raise ValueError(Errors.T424.format(name=self.name, key=self.targets.spans_key))
         sample: list[Doc] = []
         found: list[dict[str, float]] = []

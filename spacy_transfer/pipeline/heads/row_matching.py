@@ -11,7 +11,7 @@ from thinc.api import Config, Model
 from ...backbones.listeners import name_head
 from ...errors import Errors
 from ...heads.soft_losses import row_loss
-from ...heads.tagging.tokens import TokenScores
+from ...heads.tagging.tokens import TokenAttrs, TokenScores
 from ...types import Config as Settings
 from ...types import GetExamples, Ints
 from .base import Head
@@ -45,7 +45,7 @@ class TransferRows(Head[TokenScores]):
     takes_soft = "rows"
 
     def __init__(self, vocab: Vocab, model: Model, name: str = "transfer_rows") -> None:
-        if model.attrs.get("decoder") != "softmax":
+        if TokenAttrs.of(model).decoder != "softmax":
             raise ValueError(Errors.T338.format(name=name, found=model.name))
         self.vocab, self.model, self.name = vocab, model, name
         name_head(model, name)

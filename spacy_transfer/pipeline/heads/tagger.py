@@ -17,7 +17,7 @@ from ...backbones.listeners import has_rows
 from ...errors import Errors
 from ...heads.tagging.crf import crf_loss, softmax_loss, viterbi
 from ...heads.tagging.token_decisions import TagDecisions
-from ...heads.tagging.tokens import TokenScores
+from ...heads.tagging.tokens import TokenAttrs, TokenScores
 from ...types import Bools, Floats, Ints
 from .tokens import DEFAULT_MODEL, TokenPipe, same_tokens, write_attributes
 
@@ -85,7 +85,7 @@ class TransferTagger(TokenPipe):
         super().__init__(vocab, model, name, scorer=scorer)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(Errors.T301.format(name=name, found=label_smoothing))
-        if label_smoothing and model.attrs["decoder"] == "crf":
+        if label_smoothing and TokenAttrs.of(model).decoder == "crf":
             raise ValueError(Errors.T336.format(name=name, found=label_smoothing))
         self.attribute = attribute
         self.overwrite = overwrite
@@ -201,7 +201,7 @@ class TransferTagger(TokenPipe):
     def score(self, examples: Iterable[Example], **kwargs: object) -> dict[str, object]:
         """RETURNS (Dict[str, object]): The scorer's, and `pos_acc` where parts of speech are learned."""
         examples = list(examples)
-        own = {"attribute": self.attribute, "decisions": self._written, "temperature": self.model.attrs["temperature"]}
+        own = {"attribute": self.attribute, "decisions": self._written, "temperature": self.temperature}
         scores = super().score(examples, **own, **kwargs)
         if self.attribute == "pos" and self.scorer is not None:
             scores = {**scores, **Scorer.score_token_attr(examples, "pos")}

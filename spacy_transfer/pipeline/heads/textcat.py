@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 
 from ...errors import Errors
 from ...heads.calibration import LabelDecisions
+from ...heads.textcat import TextCatAttrs
 from ...heads.thresholds import fit_thresholds
 from ...types import Config, GetExamples
 from ..argument_groups import takes
@@ -189,7 +190,7 @@ class TransferTextCatMultilabel(Classifier, MultiLabel_TextCategorizer):  # type
 
         RETURNS (Optional[Dict[str, float]]): The thresholds that were found.
         """
-        temperature = self.model.attrs["temperature"]
+        temperature = TextCatAttrs.of(self.model).temperature
         scores, truths, mask = (
             numpy.concatenate(arrays)
             for arrays in zip(*((part.scores(temperature), part.truths, part.mask) for part in parts), strict=True)

@@ -20,7 +20,7 @@ from ...heads.losses import smooth
 from ...heads.maxent import Evidence
 from ...heads.soft_losses import tag_marginals
 from ...heads.tagging.crf import Transitions
-from ...heads.tagging.tokens import TokenScores, transitions_of
+from ...heads.tagging.tokens import TokenAttrs, TokenScores, transitions_of
 from ...types import Bools, Config, Floats, GetExamples, Ints
 from ..argument_groups import takes
 from ..labels.carry import Carry
@@ -54,7 +54,7 @@ class TokenPipe(Head[TokenScores]):
     label_smoothing = 0.0
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None) -> None:
-        if not model.has_ref("output") or "decoder" not in model.attrs:
+        if not model.has_ref("output") or not TokenAttrs.fits(model):
             raise ValueError(Errors.T338.format(name=name, found=model.name))
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         name_head(model, name)
@@ -126,7 +126,7 @@ class TokenPipe(Head[TokenScores]):
     @property
     def temperature(self) -> float:
         """RETURNS (float): From calibration; 1 without."""
-        return float(self.model.attrs.get("temperature", 1.0))
+        return TokenAttrs.of(self.model).temperature
 
     def logits_of(self, docs: Sequence[Doc]) -> tuple[TokenScores, Floats]:
         """RETURNS (Tuple[TokenScores, Floats2d]): Scores of a batch that has tokens, and the logits on the CPU."""

@@ -1,6 +1,7 @@
 """The weights that belong to labels, for each kind of component."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, cast
 
 from spacy.pipeline.ner import EntityRecognizer
@@ -10,6 +11,8 @@ from thinc.api import Model
 
 from ...errors import Errors
 from ...heads import regression
+from ...heads.regression import RegressionAttrs
+from ...heads.textcat import TextCatAttrs
 from .plan import LabelPlan, by_rows, move_axis, move_transitions
 from .rows import LabelPipe, LabelRows, Params
 
@@ -28,7 +31,7 @@ class ClassifierRows(LabelRows):
 
     def __init__(self, name: str, pipe: LabelPipe) -> None:
         super().__init__(name, pipe)
-        self.kind = "sigmoid" if pipe.model.attrs.get("multi_label") else "softmax"
+        self.kind = "sigmoid" if TextCatAttrs.of(pipe.model).multi_label else "softmax"
         self.fewest = 1 if self.kind == "sigmoid" else 2
 
     def find_output(self) -> Model | None:
@@ -172,13 +175,14 @@ class TargetRows(LabelRows):
         return self.pipe.model.get_ref("output")
 
     def check_source(self, other: LabelRows) -> None:
-        mine, theirs = ([rows.pipe.model.attrs[key] for key in ("bounded", "bounds")] for rows in (self, other))
+        both = [RegressionAttrs.of(rows.pipe.model) for rows in (self, other)]
+        mine, theirs = ((own.bounded, own.bounds) for own in both)
         if mine[0] != theirs[0] or (mine[0] and mine[1] != theirs[1]):
-            raise ValueError(Errors.T425.format(name=self.name, found=theirs, wanted=mine))
+            raise ValueError(Errors.T425.format(name=self.name, found=list(theirs), wanted=list(mine)))
 
     def moved(self, params: list[Params], plan: LabelPlan) -> list[Params]:
         found, model = super().moved(params, plan), self.pipe.model
-        gains, W, b = regression.gains(model.attrs), params[0]["W"], params[0]["b"]
+        gains, W, b = regression.gains(RegressionAttrs.of(model)), params[0]["W"], params[0]["b"]
         for i, rows in enumerate(plan.old_rows):
             if len(rows) > 1:
                 own = model.ops.xp.asarray([gains[row] for row in rows], dtype="f")
@@ -188,27 +192,26 @@ class TargetRows(LabelRows):
 
     def _merged_gain(self, rows: list[int]) -> float:
         mean, scale = ([sum(values) / len(values)] for values in self._units(rows))
-        return regression.gains({**self.pipe.model.attrs, "mean": mean, "scale": scale})[0]
+        return regression.gains(replace(RegressionAttrs.of(self.pipe.model), mean=mean, scale=scale))[0]
 
     def _units(self, rows: list[int]) -> tuple[list[float], list[float]]:
-        attrs = self.pipe.model.attrs
-        return [attrs["mean"][row] for row in rows], [attrs["scale"][row] for row in rows]
+        own = RegressionAttrs.of(self.pipe.model)
+        return [own.mean[row] for row in rows], [own.scale[row] for row in rows]
 
     def finish(self, plan: LabelPlan, source: LabelRows) -> None:
         """Mean and scale go with their targets. What is new has those of its own texts, where it has been initialised,
         or else those of any new target."""
         assert isinstance(source, TargetRows)
-        model, found = self.pipe.model, list[tuple[float, float]]()
-        bounds = model.attrs["bounds"]
+        own, found = RegressionAttrs.of(self.pipe.model), list[tuple[float, float]]()
         for i, rows in enumerate(plan.old_rows):
             if rows:
                 means, scales = source._units(rows)
                 found.append((sum(means) / len(means), sum(scales) / len(scales)))
             elif source is not self:
-                found.append((model.attrs["mean"][i], model.attrs["scale"][i]))
+                found.append((own.mean[i], own.scale[i]))
             else:
-                found.append((sum(bounds) / 2 if bounds else 0.0, 1.0))
-        regression.set_units(model, *([pair[k] for pair in found] for k in range(2)))
+                found.append((own.middle, 1.0))
+        regression.set_units(self.pipe.model, *([pair[k] for pair in found] for k in range(2)))
 
 
 def rows_of_kind(name: str, pipe: object) -> LabelRows | None:
@@ -218,7 +221,7 @@ def rows_of_kind(name: str, pipe: object) -> LabelRows | None:
         return None
     if hasattr(pipe, "tags") and "output" in model.ref_names:
         return TokenRows(name, cast(TagPipe, pipe))
-    if "bounded" in model.attrs and "output" in model.ref_names:
+    if RegressionAttrs.fits(model) and "output" in model.ref_names:
         return TargetRows(name, cast(LabelPipe, pipe))
     if isinstance(pipe, TextCategorizer):
         return ClassifierRows(name, pipe)

@@ -13,9 +13,11 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from thinc.api import Model, get_torch_default_device, to_numpy, xp2torch
 
+from ...attributes import Attrs
 from ...backbones.cached_rows.row_cache import CacheDtype, CacheSettings
 from ...backbones.encode import CachedEncoder, encode
 from ...backbones.sources import resolve_source
+from ...backbones.tok2vec import PipelineAttrs
 from ...checks import COUNT_OR_NONE, require
 from ...corpora.raw_text import RawText
 from ...errors import Errors
@@ -170,6 +172,14 @@ class MatchRows(Objective):
         return Measured(loss.item() * count, count, backprop)
 
 
+@dataclass(kw_only=True)
+class TeacherAttrs(Attrs):
+    """Of a teacher that is a pipeline."""
+
+    source: str
+    pipeline: Language
+
+
 def start_teacher(teacher: BackboneT) -> BackboneT:
     """Read the source of a teacher.
 
@@ -183,8 +193,8 @@ def start_teacher(teacher: BackboneT) -> BackboneT:
     teacher.initialize()
     if teacher.name != "transfer_pipeline":
         return teacher
-    source = teacher.attrs["source"]
-    attrs = {"source": source, "pipeline": spacy.load(resolve_source(source).path)}
+    source = PipelineAttrs.of(teacher).source
+    attrs = vars(TeacherAttrs(source=source, pipeline=spacy.load(resolve_source(source).path)))
     dims: dict[str, int | None] = {"nO": teacher.get_dim("nO")}
     return Model("transfer_teacher", _forward_checked, layers=[teacher], dims=dims, attrs=attrs)
 
@@ -211,8 +221,9 @@ def check_tokens(doc: Doc, nlp: Language, source: str) -> None:
 
 
 def _forward_checked(model: BackboneT, docs: list[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Doc]]]:
+    own = TeacherAttrs.of(model)
     for doc in docs:
-        check_tokens(doc, model.attrs["pipeline"], model.attrs["source"])
+        check_tokens(doc, own.pipeline, own.source)
     return cast(BackboneT, model.layers[0])(docs, is_train)
 
 

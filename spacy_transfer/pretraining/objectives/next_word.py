@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from thinc.api import Model, get_torch_default_device
 
-from ...backbones.context import ContextT, split_directions
+from ...backbones.context import CNNAttrs, ContextT, split_directions
 from ...checks import COUNT, require
 from ...corpora.raw_text import RawText
 from ...errors import Errors
@@ -127,13 +127,13 @@ def find_context(backbone: BackboneT) -> tuple[ContextT, bool]:
     """
     # What else stands in these backbones reads each token by itself.
     context: Any = backbone.layers[-1] if backbone.name in ("transfer_vectors", "transfer_hash_embed") else backbone
-    if context.name == "transfer_cnn" and context.attrs["causal"]:
+    if context.name == "transfer_cnn" and CNNAttrs.of(context).causal:
         return context, True
     try:
         split_directions(context, [])
     except ValueError as error:
         shown = ("causal", "depth", "mix_directions")
-        found = {key: context.attrs[key] for key in shown if key in context.attrs}
+        found = {key: value for key, value in context.attrs.items() if key in shown}
         raise ValueError(Errors.T851.format(name=NextWord.name, layer=context.name, found=found)) from error
     return context, False
 

@@ -31,6 +31,7 @@ def pretrained(tiny_bert, tmp_path_factory):
     filled = config(raw, transformer(tiny_bert), OBJECTIVE)
     filled["paths"]["raw_text"] = None
     filled["corpora"]["pretrain"]["path"] = "${paths.raw_text}"
+    filled["corpora"]["train"] = {"@readers": "spacy.Corpus.v1", "path": None}  # As in the shipped configs.
     Config(filled).to_disk(folder / "config.cfg")
     return folder
 
