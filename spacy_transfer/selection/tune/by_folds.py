@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import reduce
+from typing import TYPE_CHECKING, cast
 
 from spacy.language import Language
 from thinc.api import Config as ThincConfig
@@ -13,8 +14,11 @@ from thinc.api import Config as ThincConfig
 from ...types import Config
 from .folds import Folds
 from .space import digest_of
-from .study import DIGEST, META, SCORES, Claim, Search
+from .study import DIGEST, FIRST, META, SCORES, Claim, Search
 from .trial import train_to_end
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
 
 _SOLVES, _LEAVES_OUT = "spacy-transfer.SolveHead.v1", "spacy-transfer.LeaveOut.v1"
 _WITHOUT_EFFECT = (
@@ -40,7 +44,7 @@ def scores_by_fold(
     """
     config = quickly(claim.config)
     digest, scores = _digest(config), list[float]()
-    known = search.scores_of(digest)
+    known = _scores_of(search, digest)
     claim.trial.set_user_attr(DIGEST, digest)
     for fold in range(folds.count):
         if fold >= len(known):
@@ -59,9 +63,13 @@ def train_best(search: Search, use_gpu: int) -> None:
 
     with FileLock(search.folder / "running" / "best.lock"):
         best = search.best()
-        if best is None or search.kept() == best.number or search.runs():
+        if (
+            best is None
+            or search.kept() == best.number
+            or not all(trial.state.is_finished() for trial in search.trials())
+        ):
             return
-        config, place = quickly(search.config_drawn(best)), search.folder / "running" / "best"
+        config, place = quickly(config_of(search, best)), search.folder / "running" / "best"
         shutil.rmtree(place, ignore_errors=True)
 
         def save(nlp: Language) -> None:
@@ -70,6 +78,18 @@ def train_best(search: Search, use_gpu: int) -> None:
 
         train_to_end(config, save=save, use_gpu=use_gpu)
         search.keep(best, place, config)
+
+
+def config_of(search: Search, trial: "FrozenTrial") -> Config:
+    """RETURNS (Dict[str, Any]): The config of a trial that has ended."""
+    return search.config if FIRST in trial.user_attrs else search.space.draw(cast("Trial", trial), search.config)
+
+
+def _scores_of(search: Search, digest: str) -> list[float]:
+    """The scores by fold that are known of a config."""
+    every = search.study.get_trials(deepcopy=False)
+    known = [list(t.user_attrs.get(SCORES, [])) for t in every if t.user_attrs.get(DIGEST) == digest]
+    return max(known, key=len, default=[])
 
 
 def error_of_mean(scores: list[float]) -> float | None:

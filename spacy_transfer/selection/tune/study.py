@@ -140,20 +140,6 @@ class Search:
 
         return max(ended, key=order, default=None)
 
-    def runs(self) -> bool:
-        """RETURNS (bool): Whether a trial runs."""
-        return any(not trial.state.is_finished() for trial in self.trials())
-
-    def scores_of(self, digest: str) -> list[float]:
-        """RETURNS (List[float]): The scores by fold that are known of a config."""
-        every = self.study.get_trials(deepcopy=False)
-        known = [list(t.user_attrs.get(SCORES, [])) for t in every if t.user_attrs.get(DIGEST) == digest]
-        return max(known, key=len, default=[])
-
-    def config_drawn(self, trial: "FrozenTrial") -> Config:
-        """RETURNS (Dict[str, Any]): The config of a trial."""
-        return self.config if FIRST in trial.user_attrs else self.space.draw(cast("Trial", trial), self.config)
-
     def kept(self) -> int | None:
         """RETURNS (Optional[int]): The number of the trial whose pipeline is in OUTPUT/best."""
         return _trial_of(self.folder / "best")
