@@ -98,10 +98,11 @@ def error_of_mean(scores: list[float]) -> float | None:
 
 
 def quickly(config: Config) -> Config:
-    """RETURNS (Dict[str, Any]): A copy of a config; with one step, where what is saved does not depend on training."""
+    """RETURNS (Dict[str, Any]): A copy of a config; with one step at rate 0, where what is saved does not depend on
+    training."""
     config = copy.deepcopy(config)
     if _is_frozen(config):
-        config["training"]["max_steps"] = 1
+        config["training"] |= {"max_steps": 1, "optimizer": {"@optimizers": "Adam.v1", "learn_rate": 0.0}}
     return config
 
 

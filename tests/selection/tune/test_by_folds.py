@@ -26,7 +26,10 @@ def test_frozen_encoders_are_not_trained(name):
     own, steps = config.copy(), config["training"]["max_steps"]
     assert callback[last] != 0.0 and quickly(config) == own == config
     callback[last] = 0.0
-    assert quickly(config)["training"]["max_steps"] == 1 and config["training"]["max_steps"] == steps
+    quick = quickly(config)["training"]
+    assert (
+        quick["max_steps"] == 1 and quick["optimizer"]["learn_rate"] == 0.0 and config["training"]["max_steps"] == steps
+    )
     other = config.copy()
     put(other, "training.optimizer.learn_rate.learn_rate", 0.7)
     put(other, "components.transfer_backbone.model.tuning.freeze", "embeddings")
