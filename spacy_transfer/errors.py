@@ -1465,6 +1465,16 @@ class Errors(metaclass=_Coded):
         "At step {step} no score that training.score_weights gives a weight to was measured: it weighs {wanted}, and "
         "the pipeline measures {found}. Correct the names, or give the dev corpus the annotation."
     )
+    T915 = "--folds {found}: give 2 or more, such as --folds 5."
+    T916 = "--folds {found}: the train corpus has only {count} different texts. Give at most {count}, or more texts."
+    T917 = (
+        "--folds: the train corpus {name} cannot be split: {problem}. Give a reader of few texts, such as "
+        "spacy.Corpus.v1, or search without --folds, on the dev corpus."
+    )
+    T918 = (
+        "--folds: the trainings would not end: there is no evaluation in them, so no patience either. Give "
+        "training.max_steps or training.max_epochs."
+    )
     T930 = (
         "--n {n}: there are only {count} different texts in {path} (without those of --exclude). Ask for at most "
         "{count}, or give more texts."

@@ -13,6 +13,7 @@ OPTIMISTIC = (
     "The scores are those on the dev corpus, by which the best trial was chosen, so the best of them is optimistic: "
     "the more trials, the more. Evaluate the pipeline on other texts before you tell a score to anyone."
 )
+BY_FOLDS = OPTIMISTIC.replace("those on the dev corpus", "means over folds of the train corpus")
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class Tried:
     number (int): 0 is the config as it stands.
     state (str): How it ended, in a word.
     score (Optional[float]): The highest of its evaluations.
-    step (int): The last evaluation's.
+    step (int): The last evaluation's; by folds, how many of them were done.
     params (Dict[str, Any]): Values by setting.
     error (str): What a failed trial said.
+    deviation (Optional[float]): The standard error of the score, over folds.
     """
 
     number: int
@@ -34,10 +36,22 @@ class Tried:
     seconds: float
     params: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    deviation: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """RETURNS (str): The score in digits."""
+        within = "" if self.deviation is None else f" ± {self.deviation:.4f}"
+        return "-" if self.score is None else f"{self.score:.4f}{within}"
 
 
 def make_search_page(
-    trials: Sequence[Tried], importances: Mapping[str, float], logs: set[str], facts: dict[str, str]
+    trials: Sequence[Tried],
+    importances: Mapping[str, float],
+    logs: set[str],
+    facts: dict[str, str],
+    *,
+    by_folds: bool = False,
 ) -> str:
     """The whole page.
 
@@ -45,6 +59,7 @@ def make_search_page(
     importances (Mapping[str, float]): Shares by setting, the largest first.
     logs (Set[str]): Settings to draw on a logarithmic axis.
     facts (Dict[str, str]): For the header.
+    by_folds (bool): Whether scores are those on folds of the train corpus.
     """
     scored = [trial for trial in trials if trial.score is not None]
     pictures = []
@@ -59,8 +74,10 @@ def make_search_page(
     names = list(dict.fromkeys(name for trial in scored for name in trial.params))
     slices = "".join(figure(escape(name), slice_of(scored, name, name in logs), "") for name in names)
     body = f'<div class="pictures">{"".join(pictures)}</div><h2>Slices</h2><div class="pictures">{slices}</div>'
-    table = f'<h2>What was tried</h2><div class="wide" tabindex="0">{_table(trials)}</div>'
-    return whole_page("Search", facts, OPTIMISTIC, f"<main>{body}{table}</main>")
+    table = (
+        f'<h2>What was tried</h2><div class="wide" tabindex="0">{_table(trials, "folds" if by_folds else "step")}</div>'
+    )
+    return whole_page("Search", facts, BY_FOLDS if by_folds else OPTIMISTIC, f"<main>{body}{table}</main>")
 
 
 def history(trials: Sequence[Tried]) -> str:
@@ -76,7 +93,7 @@ def history(trials: Sequence[Tried]) -> str:
     parts += [_dot(trial, x(trial.number), y(_score(trial))) for trial in trials]
     step = max(1, -(-last // 6))
     x_ticks = [(float(i), str(i)) for i in range(0, last + 1, step)]
-    return frame("Scores by trial.", parts, (x, x_ticks, "trial"), (y, y_ticks, "score on dev"))
+    return frame("Scores by trial.", parts, (x, x_ticks, "trial"), (y, y_ticks, "score"))
 
 
 def importance(importances: Mapping[str, float]) -> str:
@@ -116,7 +133,7 @@ def slice_of(trials: Sequence[Tried], name: str, log: bool) -> str:
     y_ticks = round_ticks(*_range_of([_score(trial) for trial in trials]))
     x, y = scale(low, high, LEFT + 10, WIDTH - RIGHT - 10), scale(*ends_of(y_ticks), HEIGHT - BOTTOM, TOP)
     parts = [_dot(trial, x(place), y(_score(trial))) for trial, place in zip(trials, places, strict=True)]
-    return frame(f"Scores by {name}.", parts, (x, x_ticks, name), (y, y_ticks, "score on dev"))
+    return frame(f"Scores by {name}.", parts, (x, x_ticks, name), (y, y_ticks, "score"))
 
 
 def show(value: Any) -> str:
@@ -140,15 +157,14 @@ def _dot(trial: Tried, x: float, y: float) -> str:
     return f'<g><title>{escape(told)}</title><circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5"{style}/></g>'
 
 
-def _table(trials: Sequence[Tried]) -> str:
+def _table(trials: Sequence[Tried], unit: str) -> str:
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     head = "".join(
-        f'<th scope="col">{escape(name)}</th>' for name in ("trial", "score", "ended", "step", "seconds", *names, "")
+        f'<th scope="col">{escape(name)}</th>' for name in ("trial", "score", "ended", unit, "seconds", *names, "")
     )
     rows = []
     for trial in sorted(trials, key=lambda trial: (-_score(trial), trial.number)):
-        score = "-" if trial.score is None else f"{trial.score:.4f}"
-        cells = [score, trial.state, str(trial.step), f"{trial.seconds:.0f}"]
+        cells = [trial.shown, trial.state, str(trial.step), f"{trial.seconds:.0f}"]
         cells += [show(trial.params.get(name, "")) for name in names] + [trial.error]
         rows.append(
             f'<tr><th scope="row">{trial.number}</th>' + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>"

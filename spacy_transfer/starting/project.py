@@ -18,6 +18,7 @@ from .config_blocks import make_config
 from .labelled_rows import Row
 from .make_docs import write_docs
 
+FOLDS = 5
 MARK = "Made by `python -m spacy transfer init`"
 
 PROJECT = """# {mark}: python -m spacy project run all
@@ -79,10 +80,10 @@ commands:
     deps: [training/model-best, try.py]
 
   - name: tune
-    help: "Search better settings, in about 20 trainings (pip install optuna filelock)"
+    help: "Search better settings, in about {tune_help} (pip install optuna filelock)"
     script:
-      - "python -m spacy transfer tune config.cfg space.cfg --output tuning --trials 20 --paths.train data/train.spacy \
---paths.dev data/dev.spacy --gpu-id ${{vars.gpu_id}}"
+      - "python -m spacy transfer tune config.cfg space.cfg --output tuning --trials {tune_trials} \
+--paths.train data/train.spacy --paths.dev data/dev.spacy --gpu-id ${{vars.gpu_id}}"
     deps: [config.cfg, space.cfg, data/train.spacy, data/dev.spacy]
 """
 
@@ -267,7 +268,7 @@ def files_of(project: Project) -> dict[str, str]:
     counts = {f"n_{split}": f"{len(docs):,}" for split, docs in project.docs.items()}
     what = {"ner": "entities", "tagger": "tags", "regression": "numbers"}.get(project.task, "labels of texts")
     source = project.source.replace('"', "'").replace("\\", "/")  # It stands between quotes of YAML.
-    words = {
+    words: dict[str, object] = {
         "mark": MARK,
         "title": f"{project.name}: {what}",
         "description": f"Learns {what} from {source}.",
@@ -279,8 +280,12 @@ def files_of(project: Project) -> dict[str, str]:
         "gpu_id": project.gpu_id,
         "seed": project.seed,
         "n_left_out": len(project.left_out),
+        "tune_help": "20 trainings",
+        "tune_trials": 20,
         **counts,
     }
+    if recipe.tuning == "lpft" and len(project.docs["train"]) >= FOLDS:  # Few texts: those of dev say too little.
+        words |= {"tune_help": f"12 trials of {FOLDS} trainings each", "tune_trials": f"12 --folds {FOLDS}"}
     config = make_config(recipe)
     show = _SHOW.get(project.task, _SHOW["textcat"])
     return {

@@ -13,12 +13,14 @@ from spacy import util
 from wasabi import msg
 
 from ...integrity import write_whole
-from ...reports.search_page import OPTIMISTIC, Tried, make_search_page, show
+from ...reports.search_page import BY_FOLDS, OPTIMISTIC, Tried, make_search_page, show
+from ...selection.tune.by_folds import error_of_mean
+from ...selection.tune.folds import Folds
 from ...selection.tune.importances import importances
 from ...selection.tune.search import Options, run
 from ...selection.tune.space import Range
 from ...selection.tune.space_file import read_space
-from ...selection.tune.study import ERROR, FIRST, LOST, SCORE, SamplerName, Search
+from ...selection.tune.study import ERROR, FIRST, LOST, SCORE, SCORES, SamplerName, Search
 from ...types import Config
 from ..app import command
 from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, read_config, show_table
@@ -44,7 +46,10 @@ def tune_cli(
     minutes: Annotated[float | None, typer.Option("--minutes", help="Time of this call", min=0)] = None,
     sampler: Annotated[SamplerName, typer.Option("--sampler", help="How settings are drawn")] = "tpe",
     n_startup: Annotated[int, typer.Option("--n-startup", help="Trials drawn at random before TPE", min=1)] = 10,
-    seed: Annotated[int, typer.Option("--seed", help="Of the draws; the config has that of the trainings")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of draws and folds; the config has that of the trainings")] = 0,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Score by cross-validation on the train corpus, in so many folds")
+    ] = None,
     prune: Annotated[bool, typer.Option("--prune/--no-prune", help="End hopeless trials early")] = True,
     rows_mb: Annotated[int, typer.Option("--rows-mb", help="Rows of a frozen backbone on the disk", min=0)] = 8192,
     code_path: CodePath = None,
@@ -57,13 +62,47 @@ def tune_cli(
     kept in OUTPUT/best, its config in OUTPUT/best.cfg, and a page on all trials in OUTPUT/tune.html. The same command
     goes on where it was stopped, and may run several times at once. Override settings of the config as with
     'spacy train': --paths.train train.spacy
+
+    With --folds the dev corpus is not read: the score is the mean over folds of the train corpus, and the best settings
+    are trained on all of it at the end.
     """
     config = read_config(config_path, list(ctx.args), code=code_path, use_gpu=use_gpu)
+    by = None if folds is None else _split(config, Folds(folds, seed))
     filled = fill(config)
-    search = Search(output, read_space(space_path, filled), config, filled)
-    options = Options(trials, minutes, sampler, seed, n_startup, prune, use_gpu, rows_mb)
+    search = Search(output, read_space(space_path, filled), config, filled, by)
+    told = partial(_tell_cost, search, trials, [])
+    options = Options(trials, minutes, sampler, seed, n_startup, prune, use_gpu, rows_mb, told)
     run(search, options, partial(_print_trial, search))
     report(search, {"config": str(config_path), "space": str(space_path)})
+
+
+def _split(config: Config, folds: Folds) -> Folds:
+    """Look at the train corpus. Without evaluations there is no patience, and no need of a dev corpus."""
+    paths, training = config.get("paths", {}), config["training"]
+    if "dev" in paths and paths["dev"] is None:
+        paths["dev"] = paths.get("train")
+    if training.get("patience"):
+        msg.info(f"patience = {training['patience']} is without effect: by folds nothing is evaluated in a training")
+    training["patience"] = 0
+    found = folds.check(util.load_model_from_config(config, auto_fill=True))
+    msg.info(f"{found.n_texts} different texts in {folds.count} folds")
+    if found.rare:
+        more = f" and {len(found.rare) - _SHOWN} more" if len(found.rare) > _SHOWN else ""
+        msg.info(f"Labels with fewer texts than folds, so not in all of them: {', '.join(found.rare[:_SHOWN])}{more}")
+    return folds
+
+
+def _tell_cost(search: Search, trials: int, seen: list[float], seconds: float) -> None:
+    """After the first training of a call: what all will take."""
+    if not seen and search.folds is not None:
+        left = trials - sum(trial.state.is_finished() for trial in search.trials())
+        count = search.folds.count
+        minutes = seconds * (left * count + 1) / 60
+        msg.info(
+            f"One fold took {seconds:.0f} s. {left} trials of {count} folds and the last training would take about "
+            f"{minutes:.0f} min, if all are like this one; those that end early take less"
+        )
+    seen.append(seconds)
 
 
 def fill(config: Config) -> Config:
@@ -83,20 +122,28 @@ def report(search: Search, facts: dict[str, str]) -> None:
     }
     facts = {
         **facts,
-        "dev corpus": str(search.as_it_stands["training"]["dev_corpus"]),
+        **_judged_by(search),
         "trials": ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none",
-        "best": "-" if best is None else f"{best.user_attrs[SCORE]:.4f} (trial {best.number})",
+        "best": "-" if best is None else f"{_tried(search, best).shown} (trial {best.number})",
         "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }
     logs = {key for key, setting in search.space.named() if isinstance(setting, Range) and setting.log}
-    page = make_search_page(tried, importances(search), logs, facts)
+    page = make_search_page(tried, importances(search), logs, facts, by_folds=search.folds is not None)
     write_whole(search.folder / "tune.html", page.encode("utf8", errors="replace"))
     result(trials=[asdict(trial) for trial in tried], best=None if best is None else best.number)
-    show_table(_rows(tried), header=("trial", "score", "ended", "step", "s", "settings"))
-    msg.info(OPTIMISTIC)
-    if best is not None:
+    unit = "step" if search.folds is None else "folds"
+    show_table(_rows(tried), header=("trial", "score", "ended", unit, "s", "settings"))
+    msg.info(OPTIMISTIC if search.folds is None else BY_FOLDS)
+    if best is not None and search.kept() == best.number:
         msg.good(f"The best pipeline is in {search.folder / 'best'}, its config in {search.folder / 'best.cfg'}")
     msg.good(f"The page is in {search.folder / 'tune.html'}")
+
+
+def _judged_by(search: Search) -> dict[str, str]:
+    training, folds = search.as_it_stands["training"], search.folds
+    if folds is None:
+        return {"dev corpus": str(training["dev_corpus"])}
+    return {"train corpus": f"{training['train_corpus']}, in {folds.count} folds (seed {folds.seed})"}
 
 
 def _rows(tried: list[Tried]) -> list[tuple[str, ...]]:
@@ -106,7 +153,7 @@ def _rows(tried: list[Tried]) -> list[tuple[str, ...]]:
     return [
         (
             str(trial.number),
-            "-" if trial.score is None else f"{trial.score:.4f}",
+            trial.shown,
             trial.state,
             str(trial.step),
             f"{trial.seconds:.0f}",
@@ -139,13 +186,15 @@ def _tried(search: Search, trial: "FrozenTrial") -> Tried:
         seconds=seconds,
         params=params,
         error=trial.user_attrs.get(ERROR, LOST if trial.state.name == "FAIL" else ""),
+        deviation=error_of_mean(trial.user_attrs.get(SCORES, [])),
     )
 
 
 def _print_trial(search: Search, trial: "FrozenTrial") -> None:
     tried, best = _tried(search, trial), search.best()
-    score = "failed" if tried.error else f"{tried.score:.4f}"
-    ended = "" if tried.state == "complete" or tried.error else f", ended at step {tried.step}"
+    score = "failed" if tried.error else tried.shown
+    at = f"at step {tried.step}" if search.folds is None else f"after {tried.step} folds"
+    ended = "" if tried.state == "complete" or tried.error else f", ended {at}"
     record = "" if best is None else f", best {best.user_attrs[SCORE]:.4f} (trial {best.number})"
     what = tried.error or _settings(tried.params)
     print(f"trial {tried.number}: {score}{ended}{record}, {tried.seconds:.0f} s: {what}", flush=True)  # noqa: T201

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...backbones.cached_rows.row_folder import rows_shared_in
 from ...errors import Errors
+from .by_folds import scores_by_fold, train_best
 from .study import META, Claim, SamplerName, Search, make_sampler
 from .trial import Evaluation, train_trial
 
@@ -30,9 +31,11 @@ class Options:
     seed (int): Of the sampler.
     n_startup (int): Trials that TPE draws at random.
     prune (bool): End trials early (successive halving): after one evaluation, and after 3, 9 and so on, the best
-        third of those that came so far goes on. The config as it stands always does.
+        third of those that came so far goes on. By folds: once, after half of them. The config as it stands always
+        goes on.
     use_gpu (int): Id of a GPU, or -1.
     rows_mb (int): The most megabytes of rows of a frozen encoder on the disk.
+    trained (Callable[[float], None]): Called with the seconds of each training on folds.
     """
 
     trials: int = 30
@@ -43,6 +46,7 @@ class Options:
     prune: bool = True
     use_gpu: int = -1
     rows_mb: int = 8192
+    trained: Callable[[float], None] = lambda seconds: None
 
 
 class _Stopped(Exception):
@@ -63,7 +67,8 @@ def run(search: Search, options: Options, ended: "Callable[[FrozenTrial], None]"
     if not any((training.get("score_weights") or {}).values()):
         raise ValueError(Errors.T910)
     end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
-    halving = SuccessiveHalvingPruner(min_resource=training["eval_frequency"], reduction_factor=3)
+    first = training["eval_frequency"] if search.folds is None else (search.folds.count + 1) // 2
+    halving = SuccessiveHalvingPruner(min_resource=first, reduction_factor=3)
     search.study.pruner = halving if options.prune else NopPruner()
     search.settle()
     try:
@@ -72,9 +77,12 @@ def run(search: Search, options: Options, ended: "Callable[[FrozenTrial], None]"
             if claim is None:
                 break
             with rows_shared_in(search.folder / "rows", options.rows_mb):
-                _run_trial(search, claim, options.use_gpu, end)
+                _run_trial(search, claim, options, end)
             free_memory()
             ended(search.study.get_trials(deepcopy=False)[claim.trial.number])
+        if search.folds is not None:
+            with rows_shared_in(search.folder / "rows", options.rows_mb):
+                train_best(search, options.use_gpu)
     finally:
         gc.unfreeze()
     failed = [trial.user_attrs["error"] for trial in search.trials() if "error" in trial.user_attrs]
@@ -86,11 +94,17 @@ def _sampler(options: Options, number: int) -> "BaseSampler":
     return make_sampler(options.sampler, options.seed * 1_000_003 + number, options.n_startup)
 
 
-def _run_trial(search: Search, claim: Claim, use_gpu: int, end: float) -> None:
+def _run_trial(search: Search, claim: Claim, options: Options, end: float) -> None:
     """Train, and record how it ended."""
     watcher = _Watcher(search, claim, end)
     try:
-        train_trial(claim.config, watcher, use_gpu=use_gpu)
+        if search.folds is None:
+            train_trial(claim.config, watcher, use_gpu=options.use_gpu)
+        else:
+            means = scores_by_fold(search, search.folds, claim, options.use_gpu, options.trained)
+            for count, mean in enumerate(means, start=1):
+                watcher.take(mean, count, is_last=count == search.folds.count)
+                free_memory()
         state, error = "COMPLETE", None
     except _Stopped:
         state, error = "PRUNED", None
@@ -115,7 +129,18 @@ class _Watcher:
             others = self.search.best()
             if others is None or self.best > others.user_attrs["score"]:
                 evaluation.save(self.search.pipeline_of(trial.number), {META: trial.number})
-                self.search.write_config(self.claim)
+                self.search.write_config(trial.number, self.claim.config)
+        self._end_early()
+
+    def take(self, mean: float, count: int, *, is_last: bool) -> None:
+        """Report the mean over so many folds. No pipeline of theirs is kept."""
+        self.claim.trial.report(mean, count)
+        self.best = mean
+        if not is_last:
+            self._end_early()
+
+    def _end_early(self) -> None:
+        trial = self.claim.trial
         is_hopeless = trial.should_prune() and not self.claim.is_first
         if is_hopeless or time.monotonic() >= self.end:
             raise _Stopped

@@ -20,6 +20,7 @@ from ...errors import Errors
 from ...extras import import_extra
 from ...integrity import write_whole
 from ...types import Config
+from .folds import Folds
 from .space import Space, digest_of
 
 if TYPE_CHECKING:
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 
 SamplerName = Literal["tpe", "random"]
 FIRST, RETRY, ERROR, SCORE = "as_it_stands", "retry", "error", "score"
-"""User attributes of trials."""
+SCORES, DIGEST = "scores", "digest"
+"""User attributes of trials; the last two of those by folds: the score on each, and a hash of the config."""
+DIGITS = 4
 LOST = "its process was ended from outside, twice"
 """What is said of a trial that could say nothing itself."""
+_JUDGED = "way of scoring (--folds and their --seed)"
 META = "transfer_tune"
 """Key in the meta.json of a pipeline: the number of its trial."""
 
@@ -57,10 +61,13 @@ class Search:
     space (Space): What may change.
     config (Dict[str, Any]): The config with its variables.
     as_it_stands (Dict[str, Any]): The config, filled and interpolated.
+    folds (Optional[Folds]): How the train corpus is split; None to score on the dev corpus.
     RAISES (ValueError): When the folder holds something else, or a search with another space or config.
     """
 
-    def __init__(self, folder: Path, space: Space, config: Config, as_it_stands: Config) -> None:
+    def __init__(
+        self, folder: Path, space: Space, config: Config, as_it_stands: Config, folds: Folds | None = None
+    ) -> None:
         import_extra("optuna", Errors.T911)
         import optuna
         from filelock import FileLock
@@ -74,6 +81,7 @@ class Search:
             (folder / name).mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.space, self.config, self.as_it_stands = folder, space, config, as_it_stands
+        self.folds = folds
         self._lock = FileLock(folder / "running" / "search.lock")
         with self._lock:
             lock = FileLock(folder / "running" / "journal.lock")
@@ -83,14 +91,17 @@ class Search:
             self.study = optuna.create_study(
                 study_name="tune", storage=JournalStorage(backend), direction="maximize", load_if_exists=True
             )
-            self._check_same({"space": space.digest(), "config": digest_of(config)})
+            own = {"space": space.digest(), "config": digest_of(config), _JUDGED: str(folds)}
+            self._check_same(own)
             first = self._first()
             if first is None or _failed_at_once(first):
                 self.study.enqueue_trial(space.params_of(as_it_stands), user_attrs={FIRST: True})
 
     def _check_same(self, own: dict[str, str]) -> None:
+        # Searches that were begun earlier do not say how they judge.
+        known = {_JUDGED: str(None), **self.study.user_attrs} if self.study.user_attrs else own
         for what, digest in own.items():
-            if self.study.user_attrs.get(what, digest) != digest:
+            if known.get(what, digest) != digest:
                 raise ValueError(Errors.T908.format(folder=self.folder, what=what))
         for what, digest in own.items():
             self.study.set_user_attr(what, digest)
@@ -115,13 +126,30 @@ class Search:
         return first is not None and _failed_at_once(first) and self.best() is None
 
     def best(self) -> "FrozenTrial | None":
-        """RETURNS (Optional[FrozenTrial]): The first with the highest score, of those that ended without failing."""
+        """RETURNS (Optional[FrozenTrial]): The first with the highest score, of those that ended without failing. By
+        folds: of those that were scored on all, and up to four digits, which are those that are shown."""
         from optuna.trial import TrialState
 
-        ended = [
-            t for t in self.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and SCORE in t.user_attrs
-        ]
-        return max(ended, key=lambda trial: (trial.user_attrs[SCORE], -trial.number), default=None)
+        states = (TrialState.COMPLETE, TrialState.PRUNED) if self.folds is None else (TrialState.COMPLETE,)
+        ended = [trial for trial in self.trials() if trial.state in states and SCORE in trial.user_attrs]
+        digits = None if self.folds is None else DIGITS
+
+        def order(trial: "FrozenTrial") -> tuple[float, int]:
+            score = float(trial.user_attrs[SCORE])
+            return (score if digits is None else round(score, digits)), -trial.number
+
+        return max(ended, key=order, default=None)
+
+    def kept(self) -> int | None:
+        """RETURNS (Optional[int]): The number of the trial whose pipeline is in OUTPUT/best."""
+        return _trial_of(self.folder / "best")
+
+    def keep(self, trial: "FrozenTrial", pipeline: Path, config: Config) -> None:
+        """Move the pipeline of the best trial to OUTPUT/best, its config beside it."""
+        with self._lock:
+            pipeline.rename(self.pipeline_of(trial.number))
+            self.write_config(trial.number, config)
+            self._settle()
 
     def claim(self, most: int, sampler: "Callable[[int], BaseSampler]") -> Claim | None:
         """Begin a trial, which no other process begins.
@@ -202,11 +230,9 @@ class Search:
         """RETURNS (Path): Where a trial keeps its config."""
         return self.pipeline_of(number).with_suffix(".cfg")
 
-    def write_config(self, claim: Claim) -> None:
+    def write_config(self, number: int, config: Config) -> None:
         """Keep the config of a trial, for the case that it is the best."""
-        write_whole(
-            self.config_of(claim.trial.number), ThincConfig(claim.config).to_str(interpolate=False).encode("utf8")
-        )
+        write_whole(self.config_of(number), ThincConfig(config).to_str(interpolate=False).encode("utf8"))
 
     def _delete_others(self) -> None:
         running = {str(trial.number) for trial in self.trials() if not trial.state.is_finished()}

@@ -67,8 +67,10 @@ def test_every_kind_of_file(name, tiny_bert):
     config = spacy.util.load_config("out/config.cfg", interpolate=True)
     assert config["components"]["transfer_backbone"]["model"]["window"] == 64
     assert config["training"]["max_steps"] % config["training"]["eval_frequency"] == 0
-    commands = {command["name"] for command in srsly.read_yaml("out/project.yml")["commands"]}
-    assert commands == {"train", "evaluate", "report", "package", "try", "tune"}
+    commands = {command["name"]: command for command in srsly.read_yaml("out/project.yml")["commands"]}
+    assert set(commands) == {"train", "evaluate", "report", "package", "try", "tune"}
+    (tune,) = commands["tune"]["script"]
+    assert ("--trials 12 --folds 5 " in tune) is (task == "textcat") is ("--trials 20 " not in tune)
     assert len(Path("out/data/left_out.jsonl").read_text().splitlines()) == (1 if name == "prodigy.jsonl" else 0)
 
 

@@ -1,0 +1,165 @@
+"""Folds of a train corpus: equal texts are in the same one, and the texts of a label are spread over all."""
+
+import copy
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import numpy
+from spacy.language import DEFAULT_CONFIG, Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import registry
+from thinc.api import Config as ThincConfig
+
+from ...errors import Errors
+from ...types import Config
+from .space import Value, look_up, put
+
+Reader = Callable[[Language], Iterable[Example]]
+MOST = 100_000
+"""Examples of a corpus that is split. One that has more may have no end."""
+_NAME = "spacy-transfer.Fold.v1"
+"""Registered in the processes of a search alone: it stands in no config that is kept."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a corpus.
+
+    n_texts (int): Different texts.
+    rare (List[str]): Labels of fewer different texts than there are folds.
+    """
+
+    n_texts: int
+    rare: list[str]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How a train corpus is split; the same for all trials.
+
+    count (int): How many folds.
+    seed (int): Of the order in which texts are dealt out.
+    RAISES (ValueError): When there are fewer than two.
+    """
+
+    count: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise ValueError(Errors.T915.format(found=self.count))
+
+    def check(self, nlp: Language) -> Found:
+        """RETURNS (Found): What is in the train corpus of a config.
+
+        nlp (Language): The pipeline of the config.
+        RAISES (ValueError): When the corpus cannot be split, or a training would not end.
+        """
+        config = nlp.config.interpolate()
+        training, name = config["training"], config["training"]["train_corpus"]
+        if training["max_epochs"] < 0:
+            raise ValueError(Errors.T917.format(name=name, problem="it is streamed ([training] max_epochs = -1)"))
+        if not (training["max_steps"] or training["max_epochs"]):
+            raise ValueError(Errors.T918)
+        block = _block(config, name)
+        if _augments(block):
+            raise ValueError(Errors.T917.format(name=name, problem="it has an augmenter, which makes further texts"))
+        corpus = _built(block)
+        texts, again = ({eg.reference.text: eg.reference for eg in _first(corpus, nlp, name)} for _ in range(2))
+        if set(texts) != set(again):
+            raise ValueError(Errors.T917.format(name=name, problem="it gives other texts each time"))
+        if len(texts) < self.count:
+            raise ValueError(Errors.T916.format(found=self.count, count=len(texts)))
+        counts = Counter(label for doc in texts.values() for label in _labels(doc))
+        return Found(len(texts), sorted(label for label, count in counts.items() if count < self.count))
+
+    def deal(self, examples: Iterable[Example]) -> dict[str, int]:
+        """RETURNS (Dict[str, int]): The fold of each text."""
+        held = {example.reference.text: _labels(example.reference) for example in examples}
+        counts = Counter(label for own in held.values() for label in own)
+        members = defaultdict[str, list[str]](list)
+        for text, own in sorted(held.items()):
+            members[min(own, key=lambda label: (counts[label], label), default="")].append(text)
+        draws = numpy.random.default_rng(self.seed)
+        order = [texts[i] for _, texts in sorted(members.items()) for i in draws.permutation(len(texts))]
+        return {text: i % self.count for i, text in enumerate(order)}
+
+    def without(self, config: Config, fold: int) -> Config:
+        """RETURNS (Dict[str, Any]): The config of a training that never sees a fold. Its dev corpus is the rest too:
+        callbacks such as `spacy-transfer.Calibrate.v1` read it."""
+        config = ThincConfig(copy.deepcopy(config)).interpolate()
+        whole = _with_defaults(config)
+        train, dev = whole["training"]["train_corpus"], whole["training"]["dev_corpus"]
+        rest = {"@readers": _NAME, "corpus": _block(whole, train), **vars(self), "fold": fold}
+        put(config, train, rest)
+        if isinstance(_find(whole, dev), dict):
+            put(config, dev, copy.deepcopy(rest))
+        config["training"]["dev_corpus"] = train
+        return config
+
+    def held_out(self, config: Config, fold: int) -> Reader:
+        """RETURNS (Callable): Reads what `without` leaves out."""
+        whole = _with_defaults(config)
+        corpus = _built(_block(whole, whole["training"]["train_corpus"]))
+        return partial(_read, self, corpus, lambda own: own == fold)
+
+
+def _reader(corpus: Reader, count: int, seed: int, fold: int) -> Reader:
+    return partial(_read, Folds(count, seed), corpus, lambda own: own != fold)
+
+
+registry.readers.register(_NAME, func=_reader)
+
+
+def _read(folds: Folds, corpus: Reader, wanted: Callable[[int], bool], nlp: Language) -> Iterator[Example]:
+    examples = list(corpus(nlp))
+    fold_of = folds.deal(examples)
+    return (example for example in examples if wanted(fold_of[example.reference.text]))
+
+
+def _labels(doc: Doc) -> set[str]:
+    """Labels of the text, or else of what is in it."""
+    return {label for label, value in doc.cats.items() if value > 0.5} or {ent.label_ for ent in doc.ents}
+
+
+def _with_defaults(config: Config) -> Config:
+    """What a config says, and what it leaves to spaCy's defaults."""
+    return DEFAULT_CONFIG.merge(ThincConfig(config).interpolate())
+
+
+def _find(config: Config, name: str) -> Value:
+    """What a corpus is in a config; None where it has no place of its own."""
+    try:
+        return look_up(config, name)
+    except (KeyError, TypeError):
+        return None
+
+
+def _block(config: Config, name: str) -> Config:
+    block = _find(config, name)
+    if not (isinstance(block, dict) and "@readers" in block):
+        raise ValueError(Errors.T917.format(name=name, problem="it has no block with @readers of its own"))
+    return block
+
+
+def _built(block: Config) -> Reader:
+    reader: Reader = registry.resolve({"corpus": block})["corpus"]
+    return reader
+
+
+def _first(corpus: Reader, nlp: Language, name: str) -> list[Example]:
+    examples = list(islice(corpus(nlp), MOST + 1))
+    if len(examples) > MOST:
+        raise ValueError(Errors.T917.format(name=name, problem=f"it has more than {MOST:,} texts, or no end"))
+    return examples
+
+
+def _augments(block: Value) -> bool:
+    """Whether a reader, or one inside it, has an augmenter."""
+    if not isinstance(block, dict):
+        return False
+    return block.get("augmenter") is not None or any(_augments(value) for value in block.values())
