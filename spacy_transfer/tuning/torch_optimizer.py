@@ -308,13 +308,16 @@ class TorchOptimizer(Optimizer):
 
     def _average(self) -> None:
         """The same mean as Thinc's: the decay grows with the number of updates, up to 0.9999."""
-        for place, (parameter, _) in self._pending.items() if self.averages is not None else ():
+        averages = self.averages
+        if averages is None:
+            return
+        for place, (parameter, _) in self._pending.items():
             key = place[:2]
             self.nr_update[key] += 1
             done = self.nr_update[key]
-            kept = self.averages.get(key)
+            kept = averages.get(key)
             if kept is None:
-                kept = self.averages[key] = cast(FloatsXd, cast(Floats, torch2xp(parameter.detach())).copy() * 0)
+                kept = averages[key] = cast(FloatsXd, cast(Floats, torch2xp(parameter.detach())).copy() * 0)
             decay = min((1.0 + done) / (10.0 + done), 0.9999)
             xp2torch(kept).lerp_(parameter.detach(), 1.0 - decay)
 
