@@ -4,13 +4,21 @@ import random
 
 import numpy
 import spacy
+from spacy.language import Language
 from spacy.training import Example
 
 from spacy_transfer.pipeline.pipeline_copy import copy_of
 
 
+@Language.factory("test_pipeline_copy_draws")
+def make_drawing(nlp, name):
+    random.random(), numpy.random.random()  # noqa: NPY002
+    return lambda doc: doc
+
+
 def test_a_copy_shares_nothing():
     nlp = spacy.blank("en")
+    nlp.add_pipe("test_pipeline_copy_draws")
     nlp.add_pipe("textcat")
     example = Example.from_dict(nlp.make_doc("a dog"), {"cats": {"A": 1.0, "B": 0.0}})
     nlp.initialize(lambda: [example])
