@@ -127,6 +127,33 @@ def test_tests_stand_where_their_modules_do(path):
         assert any(name == stem or name.startswith(stem + "_") for stem in stems)
 
 
+def guarded(path):
+    """Modules that a test file names in its docstring: in its own folder, or with their folder."""
+    _, _, names = (ast.get_docstring(ast.parse((TESTS / path).read_text(encoding="utf8"))) or "").partition(
+        "Guards also:"
+    )
+    for name in re.findall(r"[\w/]+\.py", names):
+        yield Path(name) if "/" in name else path.parent / name
+
+
+GUARDED = {path: list(guarded(path)) for path in TEST_FILES}
+
+
+def is_named_after(test, module):
+    name, stem = test.stem.removeprefix("test_"), module.stem.lstrip("_")
+    return test.parent == module.parent and (name == stem or name.startswith(stem + "_"))
+
+
+def test_each_module_has_a_guard():
+    files = [path.relative_to(PACKAGE) for path in MODULES.values() if path.name != "__init__.py"]
+    named = {module for found in GUARDED.values() for module in found}
+    assert [m for m in files if m not in named and not any(is_named_after(test, m) for test in TEST_FILES)] == []
+
+
+def test_guards_name_modules_that_exist():
+    assert [module for found in GUARDED.values() for module in found if not (PACKAGE / module).is_file()] == []
+
+
 def test_modules_look_like_no_test():
     assert [name for name in MODULES if name.split(".")[-1].startswith("test_") or name.endswith("_test")] == []
 

@@ -5,6 +5,7 @@ backbone remembers which rows are its own (`BackboneRows`), and a listener is li
 """
 
 import itertools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -63,7 +64,7 @@ class Batch:
 
     def is_of(self, docs: Sequence[Doc]) -> bool:
         """RETURNS (bool): Whether this is the batch of these docs."""
-        return len(docs) == len(self.docs) and all(a is b for a, b in zip(docs, self.docs, strict=True))
+        return len(docs) == len(self.docs) and all(map(operator.is_, docs, self.docs))
 
 
 class DocRows:

@@ -37,7 +37,7 @@ def trains_of(reference: Doc) -> tuple[str, ...] | None:
 
 def may_train(reference: Doc, name: str) -> bool:
     """RETURNS (bool): Whether a component learns from an example: it does, unless a reader has named others."""
-    trains = trains_of(reference)
+    trains = reference.user_data.get(TRAINS)
     return trains is None or name in trains
 
 

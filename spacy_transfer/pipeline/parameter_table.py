@@ -71,7 +71,7 @@ def _rows(parameters: list[NamedParameter], optimizer: Optimizer, is_component_f
     for tuner, own in _by_tuner(parameters):
         depth, n_layers[id(tuner)] = _depths(tuner, own)
         for parameter in own:
-            scale = tuner.rate_scale(parameter.tuned_name) if isinstance(tuner, Tunable) else 1.0
+            scale = tuner.rate_scales.get(parameter.tuned_name, 1.0) if isinstance(tuner, Tunable) else 1.0
             found = settings_of(optimizer, parameter.name, scale)
             name, highest = describe(found.schedule)
             highest = None if highest is None else highest * found.scale

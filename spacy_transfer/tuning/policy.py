@@ -216,10 +216,13 @@ class Policy:
         used = (self.depth[name] for name in self.moving(step) if not _UNUSED.search(name))
         return min(used, default=self.n_layers + 2)
 
-    def scale(self, name: str) -> float:
-        """RETURNS (float): Factor on the rate of a parameter: the top layer has 1."""
+    @cached_property
+    def scales(self) -> dict[str, float]:
+        """Factors on the rates of parameters: the top layer has 1. Empty without `layer_decay`."""
         decay = self.tuning.layer_decay
-        return 1.0 if decay is None else decay ** max(0, self.n_layers - self.depth[name])
+        if decay is None:
+            return {}
+        return {name: decay ** max(0, self.n_layers - depth) for name, depth in self.depth.items()}
 
     def _lowest(self, step: int) -> int:
         """The lowest depth that is trained. Parameters above the layers belong to the top layer."""

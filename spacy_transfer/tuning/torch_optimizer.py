@@ -158,27 +158,37 @@ class TorchOptimizer(Optimizer):
             if parameter is None or parameter.shape != tensor.shape:
                 parameter = self._parameters[place] = torch.nn.Parameter(tensor, requires_grad=False)
             parameter.data = tensor
-            self._collect(place, parameter, grad, lr_scale)
+            self._pending[place] = (parameter, grad)
+            self._enter_new({place: parameter}, {place[1]: lr_scale})
             cast(Floats, gradient)[...] = 0  # Multiplied by 0, a gradient that is not finite would be NaN.
         return weights, gradient
 
-    def collect(self, key: Key, parameter: "torch.nn.Parameter", lr_scale: float = 1.0) -> None:
-        """Collect a torch parameter and its `.grad`, which is set to None. Nothing is copied."""
-        place = (*key, True)
-        if place in self._pending:
-            self.step()
-        grad, parameter.grad = cast("Tensor", parameter.grad), None
-        self._parameters[place] = parameter
-        self._collect(place, parameter, grad, lr_scale)
+    def collect(
+        self, shim: int, parameters: Mapping[str, "TorchParameter"], lr_scales: Mapping[str, float] = SimpleFrozenDict()
+    ) -> None:
+        """Collect torch parameters of a shim, and their `.grad`, which are set to None. Nothing is copied.
 
-    def _collect(self, place: Place, parameter: "TorchParameter", grad: "Tensor", lr_scale: float) -> None:
-        self._pending[place] = (parameter, grad)
-        group = self._group_of.get(place)
-        if group is None or self._entered.get(place) is not parameter:
-            self._enter(place, parameter, lr_scale)
-        elif group["lr_scale"] != lr_scale:
-            group["params"] = [other for other in group["params"] if other is not parameter]
-            self._enter(place, parameter, lr_scale)
+        shim (int): Its id.
+        parameters (Mapping[str, torch.nn.Parameter]): By name.
+        lr_scales (Mapping[str, float]): Factors on their rates, by name; 1 for others.
+        """
+        places = {(shim, name, True): parameter for name, parameter in parameters.items()}
+        if not self._pending.keys().isdisjoint(places):
+            self.step()
+        for place, parameter in places.items():
+            self._pending[place] = (parameter, cast("Tensor", parameter.grad))
+            parameter.grad = None
+        self._parameters |= places
+        self._enter_new(places, lr_scales)
+
+    def _enter_new(self, parameters: Mapping[Place, "TorchParameter"], lr_scales: Mapping[str, float]) -> None:
+        for place, parameter in parameters.items():
+            group, lr_scale = self._group_of.get(place), lr_scales.get(place[1], 1.0)
+            if group is None or self._entered.get(place) is not parameter:
+                self._enter(place, parameter, lr_scale)
+            elif group["lr_scale"] != lr_scale:
+                group["params"] = [other for other in group["params"] if other is not parameter]
+                self._enter(place, parameter, lr_scale)
 
     def _enter(self, place: Place, parameter: "TorchParameter", lr_scale: float) -> None:
         """Put a parameter into one of torch's parameter groups: there is one for each combination of settings."""
@@ -235,12 +245,12 @@ class TorchOptimizer(Optimizer):
             parameter.grad = None
         for parameter, grad in self._pending.values():
             parameter.grad = grad
-            self._init_momentum(parameter)
+        self._init_momentum()
         self._torch.step()
         self._steps += 1
-        for place, (parameter, _) in self._pending.items():
+        for parameter, _ in self._pending.values():
             parameter.grad = None
-            self._average(place[:2], parameter)
+        self._average()
         for parameter, grad in later:
             parameter.grad = grad
         self._pending.clear()
@@ -270,14 +280,15 @@ class TorchOptimizer(Optimizer):
                 torch._foreach_mul_(grads, factor)
         return values
 
-    def _init_momentum(self, parameter: "TorchParameter") -> None:
+    def _init_momentum(self) -> None:
         """Zeros give the same step. Torch's fused SGD cannot mix parameters with and without momentum."""
         import torch
 
         if isinstance(self._torch, torch.optim.SGD) and self._torch.defaults["momentum"]:
-            state = self._torch.state[parameter]
-            if state.get("momentum_buffer") is None:
-                state["momentum_buffer"] = torch.zeros_like(parameter)
+            for parameter, _ in self._pending.values():
+                state = self._torch.state[parameter]
+                if state.get("momentum_buffer") is None:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
 
     def _without_zeros(self, norms: list[float]) -> dict[Place, tuple["TorchParameter", "Tensor"]]:
         """RETURNS (Dict[Place, Tuple[Parameter, Tensor]]): Collected parameters whose gradient is not all zeros."""
@@ -295,17 +306,20 @@ class TorchOptimizer(Optimizer):
         self._pending.clear()
         raise ValueError(Errors.T652.format(step=self._steps, name=names[0], what=what, norms=largest))
 
-    def _average(self, key: Key, parameter: "TorchParameter") -> None:
+    def _average(self) -> None:
         """The same mean as Thinc's: the decay grows with the number of updates, up to 0.9999."""
-        if self.averages is None:
+        averages = self.averages
+        if averages is None:
             return
-        self.nr_update[key] += 1
-        done = self.nr_update[key]
-        kept = self.averages.get(key)
-        if kept is None:
-            kept = self.averages[key] = cast(FloatsXd, cast(Floats, torch2xp(parameter.detach())).copy() * 0)
-        decay = min((1.0 + done) / (10.0 + done), 0.9999)
-        xp2torch(kept).lerp_(parameter.detach(), 1.0 - decay)
+        for place, (parameter, _) in self._pending.items():
+            key = place[:2]
+            self.nr_update[key] += 1
+            done = self.nr_update[key]
+            kept = averages.get(key)
+            if kept is None:
+                kept = averages[key] = cast(FloatsXd, cast(Floats, torch2xp(parameter.detach())).copy() * 0)
+            decay = min((1.0 + done) / (10.0 + done), 0.9999)
+            xp2torch(kept).lerp_(parameter.detach(), 1.0 - decay)
 
 
 def _to_device(key: str, value: Any, parameter: "TorchParameter", group: ParamGroup) -> Any:

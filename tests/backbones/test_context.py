@@ -1,4 +1,7 @@
-"""A CNN or a BiLSTM between the backbone and the pooling of TextCatHead.v1."""
+"""A CNN or a BiLSTM between the backbone and the pooling of TextCatHead.v1.
+
+Guards also: lstm_stacks.py.
+"""
 
 import numpy
 import pytest

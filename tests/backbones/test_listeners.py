@@ -1,4 +1,7 @@
-"""Whose rows a head reads: those of the backbone that it listens to, whatever else stands in the pipeline."""
+"""Whose rows a head reads: those of the backbone that it listens to, whatever else stands in the pipeline.
+
+Guards also: links.py.
+"""
 
 import gc
 import pickle

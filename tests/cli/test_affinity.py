@@ -1,4 +1,7 @@
-"""Which task helps which: the matrix against steps made by hand, the training that goes on untouched, the command."""
+"""Which task helps which: the matrix against steps made by hand, the training that goes on untouched, the command.
+
+Guards also: continual/task_affinity.py.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""`spacy debug transfer`: the table, each warning with its key and way out, the exit code."""
+"""`spacy debug transfer`: the table, each warning with its key and way out, the exit code.
+
+Guards also: common.py, config_checks.py, data_checks.py.
+"""
 
 import re
 from collections import Counter

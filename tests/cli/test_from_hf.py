@@ -1,4 +1,7 @@
-"""`python -m spacy transfer from-hf` and `to-hf`, end to end."""
+"""`python -m spacy transfer from-hf` and `to-hf`, end to end.
+
+Guards also: to_hf.py.
+"""
 
 import re
 

@@ -1,4 +1,7 @@
-"""`python -m spacy transfer graft`: each head predicts what it did, bit for bit; else it says what differs."""
+"""`python -m spacy transfer graft`: each head predicts what it did, bit for bit; else it says what differs.
+
+Guards also: pipeline/labels/graft.py.
+"""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,7 @@
-"""Anchor.v1: importance against closed forms and plain torch, the pull against its formula, and what must not move."""
+"""Anchor.v1: importance against closed forms and plain torch, the pull against its formula, and what must not move.
+
+Guards also: anchored_step.py, importance.py, old_weights.py.
+"""
 
 import copy
 import gzip

@@ -1,4 +1,7 @@
-"""Old skills: scores against `nlp.evaluate` and plain counts, the logger in a training, the command."""
+"""Old skills: scores against `nlp.evaluate` and plain counts, the logger in a training, the command.
+
+Guards also: old_data.py, retention_logger.py, cli/retention.py.
+"""
 
 import io
 import json

@@ -1,3 +1,8 @@
+"""What a reader tells components about an example, and what copies of docs keep.
+
+Guards also: doc_copies.py.
+"""
+
 import numpy
 import spacy
 from spacy.training import Example

@@ -1,4 +1,7 @@
-"""The held-out part: disjoint, complete, the same each time."""
+"""The held-out part: disjoint, complete, the same each time.
+
+Guards also: docs.py.
+"""
 
 import pytest
 import spacy

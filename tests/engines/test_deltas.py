@@ -1,4 +1,7 @@
-"""Deltas: what they leave out, what they share, and what they refuse."""
+"""Deltas: what they leave out, what they share, and what they refuse.
+
+Guards also: backbones/bases.py, backbones/transformer/shared.py.
+"""
 
 import gc
 import json

@@ -1,4 +1,7 @@
-"""Exported encoders against the encoder in torch, and what is refused."""
+"""Exported encoders against the encoder in torch, and what is refused.
+
+Guards also: onnx_graph.py, backbones/engines/onnx_backbone.py, backbones/engines/onnx_shim.py.
+"""
 
 import multiprocessing
 import subprocess

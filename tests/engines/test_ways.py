@@ -1,4 +1,7 @@
-"""Ways to run a pipeline: which are tried, what they lose, which is best."""
+"""Ways to run a pipeline: which are tried, what they lose, which is best.
+
+Guards also: measure.py.
+"""
 
 import re
 

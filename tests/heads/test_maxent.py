@@ -1,4 +1,7 @@
-"""The optimum of the output layer, against Newton's method on the losses as they are written in losses.py."""
+"""The optimum of the output layer, against Newton's method on the losses as they are written in losses.py.
+
+Guards also: optimum.py.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""The regression head, its losses and its measures, each against a second way of computing the same."""
+"""The regression head, its losses and its measures, each against a second way of computing the same.
+
+Guards also: correlation.py.
+"""
 
 import itertools
 import math

@@ -1,4 +1,7 @@
-"""Pooling, losses and the classification head, each against a second way of computing the same."""
+"""Pooling, losses and the classification head, each against a second way of computing the same.
+
+Guards also: pooling.py.
+"""
 
 import numpy
 import pytest

@@ -1,4 +1,7 @@
-"""From and to transformers: equal logits both ways, further training, and errors for what cannot be."""
+"""From and to transformers: equal logits both ways, further training, and errors for what cannot be.
+
+Guards also: export.py, files.py.
+"""
 
 import json
 import random

@@ -1,4 +1,7 @@
-"""What labels of token classifiers are, and the rows that they give a head."""
+"""What labels of token classifiers are, and the rows that they give a head.
+
+Guards also: state_dicts.py.
+"""
 
 import numpy
 import pytest

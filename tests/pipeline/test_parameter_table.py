@@ -1,4 +1,7 @@
-"""Names of parameters, groups by name through a real config and `spacy train`, the table and what is logged."""
+"""Names of parameters, groups by name through a real config and `spacy train`, the table and what is logged.
+
+Guards also: parameters.py.
+"""
 
 import copy
 import logging

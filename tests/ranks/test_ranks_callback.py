@@ -1,4 +1,7 @@
-"""`spacy train` by many ranks, from the config to what is written."""
+"""`spacy train` by many ranks, from the config to what is written.
+
+Guards also: start_checks.py.
+"""
 
 import random
 import re

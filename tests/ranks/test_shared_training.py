@@ -1,4 +1,7 @@
-"""Ranks against one process: gradients, weights, losses, and all that hangs on them."""
+"""Ranks against one process: gradients, weights, losses, and all that hangs on them.
+
+Guards also: buckets.py, stock_tok2vec.py.
+"""
 
 import numpy
 import pytest

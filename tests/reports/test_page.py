@@ -1,4 +1,7 @@
-"""Parts and pages of made-up pipelines: what is counted, what is drawn, and that nothing in a text becomes markup."""
+"""Parts and pages of made-up pipelines: what is counted, what is drawn, and that nothing in a text becomes markup.
+
+Guards also: doc_parts.py, parts.py, pictures.py, token_parts.py.
+"""
 
 import re
 from html.parser import HTMLParser

@@ -1,4 +1,7 @@
-"""Random numbers of readers are drawn again as in a training that drew others in between."""
+"""Random numbers of readers are drawn again as in a training that drew others in between.
+
+Guards also: random_states.py.
+"""
 
 import random
 

@@ -1,4 +1,7 @@
-"""A `spacy train` that is killed goes on, and ends with the same bytes."""
+"""A `spacy train` that is killed goes on, and ends with the same bytes.
+
+Guards also: settings.py.
+"""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""A `spacy pretrain` that is killed goes on, and ends with the same bytes."""
+"""A `spacy pretrain` that is killed goes on, and ends with the same bytes.
+
+Guards also: whole_files.py.
+"""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""The wrappers in a training: what an anchor does is the same after a kill."""
+"""The wrappers in a training: what an anchor does is the same after a kill.
+
+Guards also: saving.py, watched_pipeline.py.
+"""
 
 from .kinds import write_config
 from .test_resume import encoder, go_on, pytestmark  # noqa: F401

@@ -1,4 +1,7 @@
-"""What is trained goes with task, size and machine."""
+"""What is trained goes with task, size and machine.
+
+Guards also: config_blocks.py, recipe.py.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Which columns hold texts and labels, and what is to be learned."""
+"""Which columns hold texts and labels, and what is to be learned.
+
+Guards also: labelled_rows.py.
+"""
 
 import pytest
 

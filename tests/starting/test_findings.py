@@ -1,4 +1,7 @@
-"""What is wrong with rows: each is found, and what was done about it is said."""
+"""What is wrong with rows: each is found, and what was done about it is said.
+
+Guards also: make_docs.py.
+"""
 
 from collections import Counter
 

@@ -1,4 +1,7 @@
-"""Tables: quotation marks, lines of other lengths, JSON with several lists, and damaged files."""
+"""Tables: quotation marks, lines of other lengths, JSON with several lists, and damaged files.
+
+Guards also: reading.py.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""Optimizers against torch's own on the same parameters, clipping and averages against a second way."""
+"""Optimizers against torch's own on the same parameters, clipping and averages against a second way.
+
+Guards also: groups.py, torch_optimizer.py.
+"""
 
 import re
 
@@ -104,7 +107,7 @@ def test_torch_parameters_step_where_nobody_calls_step_schedules():
         for parameter in parameters:
             parameter.grad = torch.full((2,), value)
         for i, parameter in enumerate(parameters):
-            optimizer.collect((1, str(i)), parameter)
+            optimizer.collect(1, {str(i): parameter})
     assert [parameter.tolist() for parameter in parameters] == [[-11.0, -11.0]] * 2
     optimizer.step()
     assert [parameter.tolist() for parameter in parameters] == [[-111.0, -111.0]] * 2
@@ -131,12 +134,12 @@ def test_a_late_step_leaves_alone_what_it_did_not_collect():
     optimizer = optimizers.sgd_v1(learn_rate=1.0, momentum=0.0, grad_clip=0.0)
     for parameter in (here, away):
         parameter.grad = torch.ones(2)
-        optimizer.collect((1, "here" if parameter is here else "away"), parameter)
+        optimizer.collect(1, {"here" if parameter is here else "away": parameter})
     optimizer.step()
     here.grad = torch.ones(2)
-    optimizer.collect((1, "here"), here)
+    optimizer.collect(1, {"here": here})
     here.grad, away.grad = torch.ones(2), torch.ones(2)
-    optimizer.collect((1, "here"), here)
+    optimizer.collect(1, {"here": here})
     assert here.tolist() == [-2.0, -2.0] and away.tolist() == [-1.0, -1.0]
     assert away.grad.tolist() == [1.0, 1.0]
 
@@ -173,11 +176,11 @@ def test_torch_parameters_are_stepped_in_place_and_skipped_without_gradient():
     optimizer = optimizers.adamw_v1(learn_rate=0.1)
     for parameter in (moving, still):
         parameter.grad = torch.ones(3)
-        optimizer.collect((7, "moving" if parameter is moving else "still"), parameter)
+        optimizer.collect(7, {"moving" if parameter is moving else "still": parameter})
     optimizer.step_schedules()
     after = still.detach().clone()
     moving.grad = torch.ones(3)
-    optimizer.collect((7, "moving"), moving)
+    optimizer.collect(7, {"moving": moving})
     optimizer.step_schedules()
     assert (still == after).all() and (moving < after).all()
     assert moving.grad is None
@@ -254,7 +257,7 @@ def test_node_and_shim_of_one_id_are_told_apart():
     foreign = numpy.zeros(4, dtype="f")
     for _ in range(2):
         of_torch.grad = torch.ones(3)
-        optimizer.collect((1, "b"), of_torch)
+        optimizer.collect(1, {"b": of_torch})
         optimizer((1, "b"), of_thinc, numpy.ones(2, dtype="f"))
         optimizer((1, "encoder.b"), foreign, numpy.ones(4, dtype="f"))
         optimizer.step_schedules()
@@ -312,7 +315,7 @@ def test_a_tensor_without_gradient_stays_bit_for_bit(name, grad_clip):
         set_gradients(model, arrays[:4])
         shimmed.grad = torch.from_numpy(arrays[4].copy())
         model.finish_update(optimizer)
-        optimizer.collect((99, "weight"), shimmed)
+        optimizer.collect(99, {"weight": shimmed})
         kept = {k: v.copy() for k, v in optimizer.averages.items()}
         optimizer.step_schedules()
         after = [*parameters(model), shimmed.detach().numpy()]

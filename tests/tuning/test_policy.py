@@ -87,7 +87,7 @@ def test_schedule_with_head_first_and_refreezing():
 
 def test_layer_decay():
     found = policy(BERT, layer_decay=0.5)
-    by_depth = {found.depth[name]: found.scale(name) for name in BERT}
+    by_depth = {found.depth[name]: found.scales[name] for name in BERT}
     assert by_depth == {0: 0.125, 1: 0.25, 2: 0.5, 3: 1.0, 4: 1.0}
 
 

@@ -11,7 +11,7 @@ from thinc.util import is_torch_array, torch2xp, xp2torch
 
 from ..._compat import drop_gradient
 from ...types import Floats
-from .safetensors_shim import step_parameter
+from .safetensors_shim import step_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -145,7 +145,7 @@ class TorchParameter(Parameter):
         self.take_gradient()
 
     def step(self, optimizer: Optimizer, rate_scale: float) -> None:
-        step_parameter(optimizer, self.key, self.tensor, rate_scale)
+        step_parameters(optimizer, self.owner.id, {self.own_name: self.tensor}, {self.own_name: rate_scale})
 
     def _as_tensor(self, array: "FloatsXd | torch.Tensor") -> "torch.Tensor":
         if is_torch_array(array):

@@ -3,9 +3,10 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from spacy.util import SimpleFrozenDict
 from thinc.api import Optimizer, PyTorchShim
 from thinc.shims import Shim
 from thinc.types import FloatsXd
@@ -63,13 +64,7 @@ class SafetensorsShim(PyTorchShim):
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """Step every parameter that has a gradient, and remove the gradient."""
-        for name, parameter in self._model.named_parameters():
-            if parameter.grad is not None:
-                step_parameter(optimizer, (self.id, name), parameter, self.rate_scale(name))
-
-    def rate_scale(self, name: str) -> float:
-        """RETURNS (float): Factor on the learning rate of a parameter."""
-        return 1.0
+        step_parameters(optimizer, self.id, parameters_with_gradient(self._model))
 
     @contextlib.contextmanager
     def use_params(self, params: dict) -> Iterator[None]:
@@ -98,22 +93,36 @@ def note_change(parameter: "torch.nn.Parameter") -> None:
     torch.autograd.graph.increment_version(parameter)
 
 
-def step_parameter(optimizer: Optimizer, key: tuple[int, str], parameter: "torch.nn.Parameter", scale: float) -> None:
-    """Step one torch parameter with its gradient, and remove that. Our optimizers take torch parameters directly.
+def parameters_with_gradient(module: "torch.nn.Module") -> "dict[str, torch.nn.Parameter]":
+    """RETURNS (Dict[str, torch.nn.Parameter]): The parameters of a module that have a gradient, by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.grad is not None}
 
-    key (Tuple[int, str]): Id of the shim, and name of the parameter.
+
+def step_parameters(
+    optimizer: Optimizer,
+    shim: int,
+    parameters: "Mapping[str, torch.nn.Parameter]",
+    scales: Mapping[str, float] = SimpleFrozenDict(),
+) -> None:
+    """Step torch parameters with their gradients, and remove these. Our optimizers take torch parameters directly.
+
+    shim (int): Its id.
+    parameters (Mapping[str, torch.nn.Parameter]): By name.
+    scales (Mapping[str, float]): Factors on their rates, by name; 1 for others.
     """
     collect = getattr(optimizer, "collect", None)
     if collect is not None:
-        collect(key, parameter, scale)
+        collect(shim, parameters, scales)
         return
-    if scale != 1.0 and getattr(optimizer, "use_radam", False):
-        raise ValueError(Errors.T618)
-    gradient = torch2xp(cast("torch.Tensor", parameter.grad))
-    changed, _ = optimizer(key, cast(FloatsXd, torch2xp(parameter.data)), cast(FloatsXd, gradient), lr_scale=scale)
-    parameter.data = as_tensor(changed, parameter.device)
-    note_change(parameter)
-    parameter.grad = None
+    for name, parameter in parameters.items():
+        scale = scales.get(name, 1.0)
+        if scale != 1.0 and getattr(optimizer, "use_radam", False):
+            raise ValueError(Errors.T618)
+        value, gradient = torch2xp(parameter.data), torch2xp(cast("torch.Tensor", parameter.grad))
+        changed, _ = optimizer((shim, name), cast(FloatsXd, value), cast(FloatsXd, gradient), lr_scale=scale)
+        parameter.data = as_tensor(changed, parameter.device)
+        note_change(parameter)
+        parameter.grad = None
 
 
 def dump_state(module: "torch.nn.Module") -> bytes:

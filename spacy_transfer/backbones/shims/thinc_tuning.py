@@ -150,10 +150,6 @@ class LayersShim(Tunable, Shim):
                 set_dropout_rate(weight.block, 0.0)
         return min((self.weights[name].part for name in moving), default=n_parts)
 
-    def rate_scale(self, name: str) -> float:
-        """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
-        return super().rate_scale(name) if self.policy is not None and name in self.policy.depth else 1.0
-
     def finish_update(self, optimizer: Optimizer) -> None:
         """Remove the gradients of frozen parameters, add the anchor's pull, step, and count the step.
 
@@ -169,11 +165,12 @@ class LayersShim(Tunable, Shim):
             if name not in moving:
                 weight.parameter.take_gradient()
         stepped = {name: w.parameter for name, w in self.weights.items() if w.parameter.raw_gradient is not None}
-        if getattr(optimizer, "use_radam", False) and any(self.rate_scale(name) != 1.0 for name in stepped):
+        scales = self.rate_scales
+        if getattr(optimizer, "use_radam", False) and any(scales.get(name, 1.0) != 1.0 for name in stepped):
             raise ValueError(Errors.T618)
         self.add_pull({name: weight.parameter for name, weight in self.weights.items()})
         for name, parameter in stepped.items():
-            parameter.step(optimizer, self.rate_scale(name))
+            parameter.step(optimizer, scales.get(name, 1.0))
 
     def drop_gradients(self) -> None:
         """Drop the gradients of the next step."""

@@ -14,7 +14,7 @@ from ...types import Config
 from ..cached_rows.row_cache import RowCache
 from .loss_scale import LossScale
 from .parameter import TorchParameter
-from .safetensors_shim import SafetensorsShim
+from .safetensors_shim import SafetensorsShim, parameters_with_gradient, step_parameters
 from .tunable import Tunable
 
 if TYPE_CHECKING:
@@ -178,10 +178,10 @@ class TuningShim(Tunable, SafetensorsShim):
 
         RAISES (ValueError): When a gradient is not finite. No parameter has changed then.
         """
-        parameters = {name: p for name, p in self._model.named_parameters() if p.grad is not None}
+        parameters = parameters_with_gradient(self._model)
         self.add_pull({name: TorchParameter(self, name) for name in self._strengths})
         if self._may_step(parameters):
-            super().finish_update(optimizer)
+            step_parameters(optimizer, self.id, parameters, self.rate_scales)
         else:
             for parameter in parameters.values():
                 parameter.grad = None

@@ -42,9 +42,10 @@ class Tunable:
         """RETURNS (bool): Whether all parameters are frozen in the next step."""
         return self.policy is not None and self.policy.is_frozen(self.steps)
 
-    def rate_scale(self, name: str) -> float:
-        """RETURNS (float): Factor on the learning rate of a parameter, by its layer."""
-        return 1.0 if self.policy is None else self.policy.scale(name)
+    @property
+    def rate_scales(self) -> Mapping[str, float]:
+        """RETURNS (Mapping[str, float]): Factors on the learning rates of parameters, by their layers; 1 for others."""
+        return {} if self.policy is None else self.policy.scales
 
     def add_pull(self, parameters: Mapping[str, Parameter]) -> None:
         """Add the anchor's pull to gradients that are not None: strength * (weights - pretrained weights) for every doc

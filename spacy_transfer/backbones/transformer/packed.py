@@ -77,15 +77,16 @@ def packed_states(
     bert = cast("BertModel", transformer)
     layers = bert.encoder.layer[begin:end]
     most = len(layers) + 1 if n_returned is None else n_returned
+    is_train = torch.is_grad_enabled()
     if hidden is None:
-        hidden = _embed(bert, ids, sizes, is_temporary=len(layers) >= most)
-    layout = _layout(sizes, torch.is_grad_enabled(), ids.device)
+        hidden = _embed(bert, ids, sizes, is_temporary=len(layers) >= most and not is_train)
+    layout = _layout(sizes, is_train, ids.device)
     states = [hidden]
     for i, layer in enumerate(layers):
-        if can_buffer(layer, hidden):
+        if not is_train and can_buffer(layer, hidden):
             run = _half_layer if torch.is_autocast_enabled("cpu") else _buffered_layer
             hidden = run(layer, hidden, layout, is_returned=len(layers) - i <= most)
-        elif checkpointing and torch.is_grad_enabled():
+        elif checkpointing and is_train:
             hidden = torch.utils.checkpoint.checkpoint(_layer, layer, hidden, layout, use_reentrant=False)
         else:
             hidden = _layer(layer, hidden, layout)
@@ -222,8 +223,8 @@ def _attentions(
     heads, size = own.num_attention_heads, own.attention_head_size
     dropout = own.dropout.p if own.training else 0.0
     for block in layout:
-        q, k, v = (_to_rectangle(x[block.begin : block.end], block) for x in (query, key, value))
-        q, k, v = (x.view(*block.shape, heads, size).transpose(1, 2) for x in (q, k, v))
+        own_rows = [_to_rectangle(x[block.begin : block.end], block) for x in (query, key, value)]
+        q, k, v = [rows.view(*block.shape, heads, size).transpose(1, 2) for rows in own_rows]
         yield scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout).transpose(1, 2)
 
 

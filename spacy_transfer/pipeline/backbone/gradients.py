@@ -88,8 +88,8 @@ class PendingGradients:
         d_rows (List[Floats2d]): Shapes (len(doc), width).
         """
         part, scale = self._part(head)
-        given = [_scaled(d, scale) for d in d_rows]
-        self._count(part, sum(_squares(d) for d in given))
+        given = _scaled(d_rows, scale)
+        self._count(part, given)
         if part.rows is None:
             part.rows = given
         else:
@@ -104,15 +104,16 @@ class PendingGradients:
         d_documents (Floats2d): Shape (n_docs, width).
         """
         part, scale = self._part(head)
-        given = _scaled(d_documents, scale)
-        self._count(part, _squares(given))
+        (given,) = _scaled([d_documents], scale)
+        self._count(part, [given])
         part.documents = given if part.documents is None else part.documents + given
         return []
 
     def _part(self, head: str) -> tuple[_Part, float]:
         return self._parts.setdefault(head, _Part()), self._scales.get(head, 1.0)
 
-    def _count(self, part: _Part, squares: float) -> None:
+    def _count(self, part: _Part, given: Sequence[Floats]) -> None:
+        squares = sum([float((d * d).sum()) for d in given])
         self._losses[self._name] += squares
         part.squares += squares
 
@@ -156,9 +157,9 @@ class PendingGradients:
         return found
 
 
-def _scaled(array: Floats2d, scale: float) -> Floats:
-    own = cast(Floats, array)
-    return own.copy() if scale == 1.0 else own * scale
+def _scaled(arrays: Sequence[Floats2d], scale: float) -> list[Floats]:
+    """New arrays."""
+    return [own.copy() if scale == 1.0 else own * scale for own in cast(Sequence[Floats], arrays)]
 
 
 def _sum(arrays: Sequence[Floats]) -> Floats:
@@ -167,7 +168,3 @@ def _sum(arrays: Sequence[Floats]) -> Floats:
     for array in arrays[1:]:
         total += array
     return total
-
-
-def _squares(array: Floats) -> float:
-    return float((array * array).sum())

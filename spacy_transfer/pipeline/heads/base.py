@@ -43,7 +43,8 @@ class Head(CheckedFiles, Generic[ScoresT]):
     @property
     def task_weight(self) -> float:
         """RETURNS (float): Factor of the gradients of this task, in the head and so in the backbone."""
-        return next((link.weight for link in links_of(self.model)), 1.0)
+        link = next(links_of(self.model), None)
+        return 1.0 if link is None else link.weight
 
     def update(
         self,

@@ -1,4 +1,7 @@
-"""Texts that come again in a stream are encoded once, in bounded memory, with the rows of a pass of their own."""
+"""Texts that come again in a stream are encoded once, in bounded memory, with the rows of a pass of their own.
+
+Guards also: backbones/encode.py.
+"""
 
 import itertools
 

@@ -1,4 +1,7 @@
-"""Rows in a folder: what is put there is found by all, whatever others write or whoever is killed."""
+"""Rows in a folder: what is put there is found by all, whatever others write or whoever is killed.
+
+Guards also: row_cache.py.
+"""
 
 import numpy
 import pytest

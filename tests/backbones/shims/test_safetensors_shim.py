@@ -1,11 +1,14 @@
 """The safetensors shim: what it writes, what it refuses, averages."""
 
+import sys
+
 import numpy
 import pytest
 import torch
 from thinc.api import Adam, ArgsKwargs, Model
 
 from spacy_transfer.backbones.shims.safetensors_shim import SafetensorsShim, dump_state, load_state
+from spacy_transfer.tuning.optimizers import adamw_v1
 
 
 def linear(seed, outputs=2):
@@ -71,3 +74,27 @@ def test_averages_reach_torch_and_go_again():
 def test_copies_have_ids_of_their_own():
     shim = SafetensorsShim(linear(0))
     assert len({shim.id, shim.copy().id, shim.copy().id}) == 3
+
+
+def test_a_step_makes_no_more_calls_for_more_parameters():
+    """Of functions of this package: the optimizer takes all parameters of a module at once."""
+
+    def calls(n_layers):
+        shim = SafetensorsShim(torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(n_layers))))
+        optimizer, found = adamw_v1(), []
+
+        def note(frame, event, _):
+            if event == "call" and "spacy_transfer/" in frame.f_code.co_filename:
+                found.append(frame.f_code.co_name)
+
+        for _ in range(2):  # The first step enters the parameters.
+            for parameter in shim._model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            found.clear()
+            sys.setprofile(note)
+            shim.finish_update(optimizer)
+            optimizer.step_schedules()
+            sys.setprofile(None)
+        return found
+
+    assert "step" in calls(1) and calls(1) == calls(9)

@@ -1,4 +1,7 @@
-"""A tuning block on backbones of Thinc's layers: which parameters moved, zero to the last bit."""
+"""A tuning block on backbones of Thinc's layers: which parameters moved, zero to the last bit.
+
+Guards also: parameter.py, thinc_weights.py, tunable.py.
+"""
 
 import numpy
 import pytest

@@ -1,4 +1,7 @@
-"""Adapters in a pipeline: what moves, what is saved, what merging changes."""
+"""Adapters in a pipeline: what moves, what is saved, what merging changes.
+
+Guards also: tuning/adapters.py.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""What is not finite, gradient checkpointing, loss scale, averages, accumulation."""
+"""What is not finite, gradient checkpointing, loss scale, averages, accumulation.
+
+Guards also: loss_scale.py.
+"""
 
 import numpy
 import pytest

@@ -1,4 +1,7 @@
-"""The drop-in under spacy-transformers' component, with its listeners and spaCy's heads."""
+"""The drop-in under spacy-transformers' component, with its listeners and spaCy's heads.
+
+Guards also: dropin_files.py, dropin_model.py, dropin_shim.py, pipeline_checks.py.
+"""
 
 import copy
 import shutil

@@ -1,4 +1,7 @@
-"""Prediction in bfloat16 with weights converted once: near float32, and never with weights of the past."""
+"""Prediction in bfloat16 with weights converted once: near float32, and never with weights of the past.
+
+Guards also: buffers.py.
+"""
 
 import copy
 import gc

@@ -1,4 +1,7 @@
-"""Rows of the transformer backbone against transformers' own forward pass, and its gradients against torch."""
+"""Rows of the transformer backbone against transformers' own forward pass, and its gradients against torch.
+
+Guards also: encoder.py, packed.py, precision.py, pretrained.py, transformer_shim.py.
+"""
 
 import numpy
 import pytest

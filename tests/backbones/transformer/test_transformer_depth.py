@@ -1,4 +1,7 @@
-"""Backbones with fewer layers, and rows of several layers, against transformers' hidden states."""
+"""Backbones with fewer layers, and rows of several layers, against transformers' hidden states.
+
+Guards also: probes.py.
+"""
 
 import numpy
 import pytest

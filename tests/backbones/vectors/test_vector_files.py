@@ -1,4 +1,7 @@
-"""Vector files as they are found: packed, with words of several words, damaged, with NaN, without anything."""
+"""Vector files as they are found: packed, with words of several words, damaged, with NaN, without anything.
+
+Guards also: subwords.py, word2vec.py.
+"""
 
 import bz2
 import gzip

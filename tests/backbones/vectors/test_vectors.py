@@ -1,4 +1,7 @@
-"""Static vectors: every format against a second reader; look-up, pruning, fine-tuning, context, errors."""
+"""Static vectors: every format against a second reader; look-up, pruning, fine-tuning, context, errors.
+
+Guards also: lookup.py.
+"""
 
 import logging
 import struct

@@ -1,4 +1,7 @@
-"""`transfer select` on the command line: what is printed and written, what is chosen, and bad input."""
+"""`transfer select` on the command line: what is printed and written, what is chosen, and bad input.
+
+Guards also: selection/selected.py.
+"""
 
 import json
 import re

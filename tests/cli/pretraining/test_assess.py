@@ -1,4 +1,7 @@
-"""`transfer assess` and `transfer to-source` on the command line."""
+"""`transfer assess` and `transfer to-source` on the command line.
+
+Guards also: to_source.py.
+"""
 
 import json
 from pathlib import Path

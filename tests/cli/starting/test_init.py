@@ -1,4 +1,7 @@
-"""`python -m spacy transfer init`: every kind of file to a project, and one project to a wheel."""
+"""`python -m spacy transfer init`: every kind of file to a project, and one project to a wheel.
+
+Guards also: starting/project.py, starting/token_files.py.
+"""
 
 import json
 import os

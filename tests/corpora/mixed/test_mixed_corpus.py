@@ -1,4 +1,7 @@
-"""Several corpora as one: order, shares, labels, marks, memory; and every error."""
+"""Several corpora as one: order, shares, labels, marks, memory; and every error.
+
+Guards also: corpus_checks.py.
+"""
 
 import gc
 from collections import Counter

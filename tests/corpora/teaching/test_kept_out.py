@@ -1,4 +1,7 @@
-"""Raw texts that are those of a test set are found by their hashes, and left out."""
+"""Raw texts that are those of a test set are found by their hashes, and left out.
+
+Guards also: distillation.py.
+"""
 
 import logging
 

@@ -1,4 +1,7 @@
-"""Rehearsal: what is mixed in, at which ratio, and that new data and old answers never contradict each other."""
+"""Rehearsal: what is mixed in, at which ratio, and that new data and old answers never contradict each other.
+
+Guards also: new_entities.py, pairing.py.
+"""
 
 from itertools import islice
 

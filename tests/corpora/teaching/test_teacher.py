@@ -1,4 +1,7 @@
-"""A teacher is asked once about each text, over passes and processes, and answers as its pipeline does."""
+"""A teacher is asked once about each text, over passes and processes, and answers as its pipeline does.
+
+Guards also: answer_cache.py, answers.py.
+"""
 
 import shutil
 import sqlite3

@@ -1,4 +1,7 @@
-"""The CRF against enumeration of every sequence, and against finite differences; float64."""
+"""The CRF against enumeration of every sequence, and against finite differences; float64.
+
+Guards also: log_chain.py.
+"""
 
 import tracemalloc
 from itertools import pairwise, product

@@ -1,4 +1,7 @@
-"""What a backbone says when it is initialised: heads that do not listen, data not read, sources by component."""
+"""What a backbone says when it is initialised: heads that do not listen, data not read, sources by component.
+
+Guards also: console_logger.py.
+"""
 
 import warnings
 

@@ -1,4 +1,7 @@
-"""transfer_backbone: who reaches it, what moves, what is kept."""
+"""transfer_backbone: who reaches it, what moves, what is kept.
+
+Guards also: gradients.py, listened.py, steps.py, training_log.py.
+"""
 
 import numpy
 import pytest

@@ -1,4 +1,7 @@
-"""What is saved is what runs."""
+"""What is saved is what runs.
+
+Guards also: backbones/own_backbone.py.
+"""
 
 import copy
 import json

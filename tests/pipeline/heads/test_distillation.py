@@ -1,4 +1,7 @@
-"""Heads that learn from a teacher: losses by hand, labels by names, and nothing of it in what is saved."""
+"""Heads that learn from a teacher: losses by hand, labels by names, and nothing of it in what is saved.
+
+Guards also: row_matching.py.
+"""
 
 import numpy
 import pytest

@@ -1,4 +1,7 @@
-"""transfer_ner: learning, well-formed entities, probabilities, presets, what may not be learned from."""
+"""transfer_ner: learning, well-formed entities, probabilities, presets, what may not be learned from.
+
+Guards also: entities.py, entity_decoding.py.
+"""
 
 import json
 import logging

@@ -1,4 +1,7 @@
-"""transfer_regressor: learning, masks, carriers of gold values, spans, saving, scores, errors."""
+"""transfer_regressor: learning, masks, carriers of gold values, spans, saving, scores, errors.
+
+Guards also: targets.py.
+"""
 
 import math
 import warnings

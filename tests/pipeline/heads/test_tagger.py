@@ -1,4 +1,7 @@
-"""transfer_tagger: tags and parts of speech, softmax and CRF, what may not be learned from."""
+"""transfer_tagger: tags and parts of speech, softmax and CRF, what may not be learned from.
+
+Guards also: tokens.py.
+"""
 
 import numpy
 import pytest

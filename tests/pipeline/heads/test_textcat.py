@@ -1,4 +1,7 @@
-"""transfer_textcat and transfer_textcat_multilabel: labels, losses, masks, saving, errors."""
+"""transfer_textcat and transfer_textcat_multilabel: labels, losses, masks, saving, errors.
+
+Guards also: classifier.py, scorers.py, pipeline/argument_groups.py.
+"""
 
 import inspect
 import logging

@@ -1,4 +1,7 @@
-"""Heads that are carried into another pipeline: in code, in `[initialize]`, and in a callback."""
+"""Heads that are carried into another pipeline: in code, in `[initialize]`, and in a callback.
+
+Guards also: frozen_rows.py.
+"""
 
 import logging
 

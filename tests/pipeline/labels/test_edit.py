@@ -1,4 +1,7 @@
-"""Labels of trained components change: what stays is bit-identical, what goes is gone, and training goes on."""
+"""Labels of trained components change: what stays is bit-identical, what goes is gone, and training goes on.
+
+Guards also: component_rows.py, rows.py.
+"""
 
 from importlib.util import find_spec
 

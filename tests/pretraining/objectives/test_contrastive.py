@@ -1,4 +1,7 @@
-"""InfoNCE against a NumPy loop, its gradient against plain torch and differences; views, duplicates, runs."""
+"""InfoNCE against a NumPy loop, its gradient against plain torch and differences; views, duplicates, runs.
+
+Guards also: contrastive_objective.py.
+"""
 
 import logging
 import math

@@ -1,4 +1,7 @@
-"""Denoising: loss and gradient against plain torch, one text after the other; long texts, unknown words, runs."""
+"""Denoising: loss and gradient against plain torch, one text after the other; long texts, unknown words, runs.
+
+Guards also: denoising_objective.py.
+"""
 
 import numpy
 import pytest

@@ -1,4 +1,7 @@
-"""Masked words on transformers, against transformers' own masked language model."""
+"""Masked words on transformers, against transformers' own masked language model.
+
+Guards also: language_model.py, masked_words.py.
+"""
 
 import json
 import zlib

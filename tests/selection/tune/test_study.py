@@ -1,4 +1,7 @@
-"""The study on the disk: claims, kills at any point, several processes, and what is kept."""
+"""The study on the disk: claims, kills at any point, several processes, and what is kept.
+
+Guards also: importances.py, search.py.
+"""
 
 import json
 import multiprocessing

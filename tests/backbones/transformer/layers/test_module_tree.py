@@ -1,5 +1,8 @@
 """Every family of encoders that the installed transformers has: what is frozen stays, states can be kept, rows are a
-text's own, and what a family cannot do is refused by name."""
+text's own, and what a family cannot do is refused by name.
+
+Guards also: depths.py.
+"""
 
 import importlib.util
 import re
@@ -107,7 +110,7 @@ def test_unfreezing_and_decay_follow_the_layers(family):
     assert moved and {shim.policy.depth[name] for name in moved} <= {3, 4}
     assert not families.train(family, freeze="all")[1]
     shim, _ = families.train(family, n_steps=1, layer_decay=0.5)
-    scales = {shim.policy.depth[name]: shim.rate_scale(name) for name in shim.policy.names}
+    scales = {shim.policy.depth[name]: shim.rate_scales[name] for name in shim.policy.names}
     assert scales.items() >= {0: 0.125, 1: 0.25, 2: 0.5, 3: 1.0}.items() and scales.get(4, 1.0) == 1.0
 
 

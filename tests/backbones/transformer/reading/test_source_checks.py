@@ -1,4 +1,7 @@
-"""Nothing in a source or a saved backbone runs, and nothing damaged is taken: one coded error each."""
+"""Nothing in a source or a saved backbone runs, and nothing damaged is taken: one coded error each.
+
+Guards also: tokenizer_checks.py.
+"""
 
 import builtins
 import json
