@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 from spacy_transfer.backbones.shims.torch_tuning import TuningShim
 from spacy_transfer.backbones.transformer.layers.layer_split import can_split
 from spacy_transfer.backbones.transformer.layers.module_tree import attention_layers
-from spacy_transfer.backbones.transformer.packing.ways import find_way
+from spacy_transfer.backbones.transformer.packing.trial_pass import find_way
 from spacy_transfer.backbones.transformer.probes import (
     check_autocast,
     check_input,

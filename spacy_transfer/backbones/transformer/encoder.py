@@ -16,7 +16,7 @@ from ..shims.aligned_memory import as_tensor
 from .layers.layer_split import can_split, find_ending, lower_states, upper_output
 from .layers.module_tree import find_layers
 from .packed import packed_states
-from .packing.ways import Way, find_way
+from .packing.trial_pass import Way, find_way
 from .pieces import Pieces, ranges
 from .portions import Joined, Portion
 from .precision import Precision, autocast_to

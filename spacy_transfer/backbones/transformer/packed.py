@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _BUFFERS = Buffers()
 
-# Encoders known to have BERT's layout. Others must pass a trial: see `packing.ways`.
+# Encoders known to have BERT's layout. Others must pass a trial: see `packing.trial_pass`.
 _PLAIN = {"BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel"}
 
 
@@ -61,7 +61,7 @@ def packed_states(
 ) -> list[Tensor]:
     """Hidden states of windows laid end to end.
 
-    transformer (PreTrainedModel): An encoder of BERT's layout, by `packing.ways`.
+    transformer (PreTrainedModel): An encoder of BERT's layout, by `packing.trial_pass`.
     ids (torch.Tensor): Word piece ids, special tokens included, shape (n,).
     sizes (NDArray[int64]): Pieces in every window, windows of equal size side by side, summing to n.
     begin (int): The first layer to run; the layers below have made `hidden`.

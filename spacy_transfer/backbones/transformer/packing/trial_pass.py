@@ -1,4 +1,4 @@
-"""How windows of any length go through an encoder without padding: found once for each encoder, by a trial pass."""
+"""The way of windows of any length through an encoder without padding, found once for each by a trial pass."""
 
 from typing import TYPE_CHECKING, Literal
 

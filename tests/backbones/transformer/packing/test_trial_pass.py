@@ -9,7 +9,7 @@ from spacy_transfer.backbones.cached_rows.row_cache import CacheSettings, RowCac
 from spacy_transfer.backbones.transformer.alignment import Alignment
 from spacy_transfer.backbones.transformer.encoder import Encoder, Pass
 from spacy_transfer.backbones.transformer.layers.module_tree import attention_layers
-from spacy_transfer.backbones.transformer.packing.ways import find_way
+from spacy_transfer.backbones.transformer.packing.trial_pass import find_way
 from spacy_transfer.backbones.transformer.pieces import Pieces
 from spacy_transfer.backbones.transformer.windows import cut_windows
 from spacy_transfer.tuning.adapters import inject
