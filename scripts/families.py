@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 from spacy_transfer.backbones.shims.torch_tuning import TuningShim
 from spacy_transfer.backbones.transformer.layers.layer_split import can_split
 from spacy_transfer.backbones.transformer.layers.module_tree import attention_layers
-from spacy_transfer.backbones.transformer.packed import can_pack
+from spacy_transfer.backbones.transformer.packing.trial_pass import find_way
 from spacy_transfer.backbones.transformer.probes import (
     check_autocast,
     check_input,
@@ -89,6 +89,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "gptj": {"rotary_dim": 8},
     "granite": {},
+    "gte": {},
     "ibert": ROBERTA,
     "jina_embeddings_v3": {},
     "layoutlm": {"max_2d_position_embeddings": 16},
@@ -255,7 +256,7 @@ def measure(family: str) -> tuple[str, ...]:
     if refused or found == "no":
         return (family, *["-"] * (len(COLUMNS) - 2), f"refused ({refused or 'T143'})")
     encoder = build(family)
-    kept, packed = ("yes" if is_so else "no" for is_so in (can_split(encoder), can_pack(encoder)))
+    kept, packed = ("yes" if is_so else "no" for is_so in (can_split(encoder), find_way(encoder) is not None))
     abilities = (can_freeze(family), lora_targets(family), can_checkpoint(family), computes_bf16(family), kept, packed)
     return (family, *abilities, found)
 

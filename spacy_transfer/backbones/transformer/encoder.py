@@ -15,9 +15,10 @@ from ..cached_rows.row_cache import RowCache, window_key
 from ..shims.aligned_memory import as_tensor
 from .layers.layer_split import can_split, find_ending, lower_states, upper_output
 from .layers.module_tree import find_layers
-from .packed import can_pack, packed_states
+from .packed import packed_states
+from .packing.trial_pass import Way, find_way
 from .pieces import Pieces, ranges
-from .portions import Portion
+from .portions import Joined, Portion
 from .precision import Precision, autocast_to
 from .probes import options, rows_depend_on_padding
 from .windows import batch_windows
@@ -158,11 +159,19 @@ class Encoder(nn.Module):
         state_at = numpy.zeros(len(sizes), dtype=numpy.int64)
         found, done = [], 0
         # Packing saves padding, but needs more calls, which take most of the time on a GPU.
-        packed = device.type == "cpu" and can_pack(self.transformer)
-        run = self._packed if packed else self._padded
-        equal = not packed and len(set(sizes.tolist())) > 1 and self._wants_equal_sizes
-        for batch in batch_windows(sizes, how.max_items, padded=not packed, equal=equal):
-            portion = Portion(ids[ranges(begins[batch], sizes[batch])], sizes[batch], device)
+        way = self._way if device.type == "cpu" else None
+        # transformers' checkpointing runs layers again in the backward pass, with attention as it is there.
+        way = None if way == "attention" and how.checkpointing else way
+        run = self._packed if way == "layers" else self._padded
+        equal = way is None and len(set(sizes.tolist())) > 1 and self._wants_equal_sizes
+        # Tables of positions may not be read beyond their end.
+        most = min(how.max_items, self._longest) if way == "attention" else how.max_items
+        for batch in batch_windows(sizes, most, padded=way is None, equal=equal):
+            own = sizes[batch]
+            # A little padding costs less than calls for each size.
+            is_ragged = own.sum() < 0.9 * len(own) * own[0]
+            kind = Joined if way == "attention" and is_ragged else Portion
+            portion = kind(ids[ranges(begins[batch], own)], own, device)
             with autocast_to(device, how.precision):
                 states, at = run(portion, how)
             found.append(states.float())
@@ -173,8 +182,16 @@ class Encoder(nn.Module):
         return states, state_at, sizes
 
     @cached_property
+    def _way(self) -> Way | None:
+        return find_way(self.transformer)
+
+    @property
+    def _longest(self) -> int:
+        return int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+
+    @cached_property
     def _wants_equal_sizes(self) -> bool:
-        return not can_pack(self.transformer) and rows_depend_on_padding(self.transformer)
+        return rows_depend_on_padding(self.transformer)
 
     @cached_property
     def _can_split(self) -> bool:
@@ -198,28 +215,31 @@ class Encoder(nn.Module):
 
     def _padded(self, portion: Portion, how: Pass) -> tuple[Tensor, NDArray[numpy.int64]]:
         def lower(part: Portion) -> Tensor:
-            states = lower_states(self.transformer, n_lower, **part.rectangle(self.pad_id))
+            with part.attention():
+                states = lower_states(self.transformer, n_lower, **part.inputs(self.pad_id))
             return states.reshape(-1, states.shape[-1])[part.inside]
 
-        inputs = portion.rectangle(self.pad_id)
+        inputs = portion.inputs(self.pad_id)
         # transformers' checkpointing calls layers again with the arguments of the first call: other states than these.
         n_lower, kept = (0, None) if how.checkpointing else self._kept(how)
         several = self._is_mixed(how) or self._n_joined(how) > 1
         if kept is not None and self._can_split:
             flat = self._kept_states(portion, kept, lower)
-            hidden = flat.new_zeros(portion.count * portion.longest, flat.shape[1])
+            hidden = flat.new_zeros(portion.shape[0] * portion.shape[1], flat.shape[1])
             hidden[portion.inside] = flat
-            hidden = hidden.view(portion.count, portion.longest, -1)
-            output = upper_output(self.transformer, n_lower, hidden, output_hidden_states=several, **inputs)
+            hidden = hidden.view(*portion.shape, -1)
+            with portion.attention():
+                output = upper_output(self.transformer, n_lower, hidden, output_hidden_states=several, **inputs)
         else:
-            output = self.transformer(**inputs, output_hidden_states=several, **options(self.transformer))
+            with portion.attention():
+                output = self.transformer(**inputs, output_hidden_states=several, **options(self.transformer))
         last = cast(Tensor, output.last_hidden_state)
         found = cast("tuple[Tensor, ...]", output.hidden_states if several else ())
         if several and not self._is_mixed(how):
             below = found[-self._n_joined(how) : -1]
             found = (*(below if self._ending is None else map(self._ending, below)), last)
         states = self._join([*found] if several else [last], how)
-        return states.reshape(-1, states.shape[-1]), numpy.arange(portion.count) * portion.longest
+        return states.reshape(-1, states.shape[-1]), portion.starts
 
     def _join(self, states: list[Tensor], how: Pass) -> Tensor:
         """What rows are made of: the mix of all states, or the top ones side by side."""

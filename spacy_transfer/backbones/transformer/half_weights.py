@@ -54,7 +54,8 @@ def row_blocks(n_rows: int) -> list[slice]:
     return [slice(begin, min(begin + _BLOCK, n_whole)) for begin in range(0, n_whole, _BLOCK)]
 
 
-_KEPT: "WeakKeyDictionary[BertLayer, HalfWeights]" = WeakKeyDictionary()
+# By the first of their layers.
+_KEPT: WeakKeyDictionary[nn.Module, HalfWeights] = WeakKeyDictionary()
 
 
 def half_weights(layer: "BertLayer") -> HalfWeights:
@@ -66,12 +67,12 @@ def half_weights(layer: "BertLayer") -> HalfWeights:
         for part in (*query, out, wide, narrow)
         for tensor in (part.weight, part.bias)
     )
-    found = _KEPT.get(layer)
+    found = _KEPT.get(own.query)
     if found is None or found.version != version:
         has_gelu = type(layer.intermediate.intermediate_act_fn).__name__ == "GELUActivation"
         with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
             found = HalfWeights(
                 version, HalfLinear(query), HalfLinear([out]), HalfLinear([wide], has_gelu), HalfLinear([narrow])
             )
-        _KEPT[layer] = found
+        _KEPT[own.query] = found
     return found

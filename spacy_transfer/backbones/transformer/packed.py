@@ -5,8 +5,8 @@ once for each block of windows of similar length. Modules and weights are those 
 adapters included: the states are the same to float precision.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy
@@ -17,6 +17,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from .buffers import Buffers, can_buffer, can_buffer_embeddings
 from .half_weights import half_weights, row_blocks
+from .packing.blocks import Block, lay_out, positions
+from .packing.layouts import embed, find_bias, layers_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,21 +26,16 @@ if TYPE_CHECKING:
 
 _BUFFERS = Buffers()
 
-# Encoders with BERT's layout, and their first position number.
-_FIRST_POSITION = {
-    "BertModel": lambda embeddings: 0,
-    "RobertaModel": lambda embeddings: embeddings.padding_idx + 1,
-    "XLMRobertaModel": lambda embeddings: embeddings.padding_idx + 1,
-    "CamembertModel": lambda embeddings: embeddings.padding_idx + 1,
-}
+# Encoders known to have BERT's layout. Others must pass a trial: see `packing.trial_pass`.
+_PLAIN = {"BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel"}
 
 
 def can_pack(transformer: "PreTrainedModel") -> bool:
-    """RETURNS (bool): Whether this is a plain BERT- or RoBERTa-type encoder with absolute positions. All others take
-    the padded path."""
+    """RETURNS (bool): Whether this is a plain BERT- or RoBERTa-type encoder with absolute positions, of which no
+    trial is needed."""
     config = transformer.config
     return (
-        type(transformer).__name__ in _FIRST_POSITION
+        type(transformer).__name__ in _PLAIN
         and not getattr(config, "is_decoder", False)
         and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
         and getattr(config, "chunk_size_feed_forward", 0) == 0
@@ -47,7 +44,8 @@ def can_pack(transformer: "PreTrainedModel") -> bool:
 
 def first_position(transformer: "PreTrainedModel") -> int:
     """RETURNS (int): The number of the first position of a window, for an encoder that can be packed."""
-    return int(_FIRST_POSITION[type(transformer).__name__](cast("BertModel", transformer).embeddings))
+    # Only those that count from there on know the padding.
+    return int(getattr(cast("BertModel", transformer).embeddings, "padding_idx", -1)) + 1
 
 
 def packed_states(
@@ -63,7 +61,7 @@ def packed_states(
 ) -> list[Tensor]:
     """Hidden states of windows laid end to end.
 
-    transformer (PreTrainedModel): An encoder for which `can_pack` holds.
+    transformer (PreTrainedModel): An encoder of BERT's layout, by `packing.trial_pass`.
     ids (torch.Tensor): Word piece ids, special tokens included, shape (n,).
     sizes (NDArray[int64]): Pieces in every window, windows of equal size side by side, summing to n.
     begin (int): The first layer to run; the layers below have made `hidden`.
@@ -74,13 +72,12 @@ def packed_states(
     checkpointing (bool): Drop what is inside a layer, and compute it again in the backward pass.
     RETURNS (List[torch.Tensor]): States of shape (n, width), the last layer's last.
     """
-    bert = cast("BertModel", transformer)
-    layers = bert.encoder.layer[begin:end]
+    layers = layers_of(transformer)[begin:end]
     most = len(layers) + 1 if n_returned is None else n_returned
     is_train = torch.is_grad_enabled()
     if hidden is None:
-        hidden = _embed(bert, ids, sizes, is_temporary=len(layers) >= most and not is_train)
-    layout = _layout(sizes, is_train, ids.device)
+        hidden = _embed(transformer, ids, sizes, is_temporary=len(layers) >= most and not is_train)
+    layout = _with_bias(lay_out(sizes, is_train, ids.device), find_bias(transformer), hidden)
     states = [hidden]
     for i, layer in enumerate(layers):
         if not is_train and can_buffer(layer, hidden):
@@ -94,55 +91,30 @@ def packed_states(
     return states
 
 
-def _embed(transformer: "BertModel", ids: Tensor, sizes: NDArray[numpy.int64], is_temporary: bool) -> Tensor:
+def _embed(transformer: "PreTrainedModel", ids: Tensor, sizes: NDArray[numpy.int64], is_temporary: bool) -> Tensor:
     """States before the first layer; in a buffer where only the first layer needs them."""
-    embeddings = transformer.embeddings
-    first = first_position(transformer)
-    begins = numpy.cumsum(sizes) - sizes
-    places = numpy.arange(int(sizes.sum())) - numpy.repeat(begins, sizes) + first
-    positions, types = torch.from_numpy(places).to(ids.device), torch.zeros_like(ids)
-    if is_temporary and can_buffer_embeddings(embeddings, ids):
+    embeddings = cast("BertModel", transformer).embeddings
+    places, types = positions(sizes, first_position(transformer), ids.device), torch.zeros_like(ids)
+    if is_temporary and can_pack(transformer) and can_buffer_embeddings(embeddings, ids):
         total = _BUFFERS.look_up("sum", ids, embeddings.word_embeddings)
         total += _BUFFERS.look_up("query", types, embeddings.token_type_embeddings)
-        total += _BUFFERS.look_up("query", positions, embeddings.position_embeddings)
+        total += _BUFFERS.look_up("query", places, embeddings.position_embeddings)
         return _BUFFERS.normalize("hidden", total, embeddings.LayerNorm)
-    return embeddings(input_ids=ids[None], position_ids=positions[None], token_type_ids=types[None])[0]
+    return embed(transformer, ids, places)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Windows whose attention is computed at once: pieces `begin` to `end`, in a rectangle of `shape` (number of
-    windows, longest). Where sizes differ, `at` is the place of every piece, and `mask` is False at padding."""
-
-    begin: int
-    end: int
-    shape: tuple[int, int]
-    at: Tensor | None = None
-    mask: Tensor | None = None
-
-
-def _layout(sizes: NDArray[numpy.int64], is_train: bool, device: torch.device) -> list[_Block]:
-    """In prediction a block for each size. In training, where calls take more time, a block has all windows that are at
-    least four fifths as long as its first."""
-    slack = 0.8 if is_train else 1.0
-    blocks, first = [], 0
-    ends = numpy.cumsum(sizes)
-    while first < len(sizes):
-        longest = int(sizes[first])
-        after = first + int(numpy.searchsorted(-sizes[first:], -slack * longest, side="right"))
-        begin, end, shape = int(ends[first] - longest), int(ends[after - 1]), (after - first, longest)
-        if end - begin == shape[0] * longest:
-            blocks.append(_Block(begin, end, shape))
-        else:
-            inside = numpy.arange(longest)[None] < sizes[first:after, None]
-            at = torch.from_numpy(numpy.flatnonzero(inside)).to(device)
-            mask = torch.from_numpy(inside[:, None, None]).to(device)
-            blocks.append(_Block(begin, end, shape, at, mask))
-        first = after
-    return blocks
+def _with_bias(layout: list[Block], find: Callable[[Tensor], Tensor] | None, hidden: Tensor) -> list[Block]:
+    """Blocks whose masks are what is added to the scores of attention."""
+    if find is None:
+        return layout
+    bias, found = find(hidden[None, : layout[0].shape[1]]), []
+    for block in layout:
+        own = bias[:, :, : block.shape[1], : block.shape[1]]
+        found.append(replace(block, mask=own if block.mask is None else own.masked_fill(~block.mask, -torch.inf)))
+    return found
 
 
-def _layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block]) -> Tensor:
+def _layer(layer: "BertLayer", hidden: Tensor, layout: list[Block]) -> Tensor:
     """One encoder layer with normalisation after each residual sum (Devlin et al. 2019)."""
     own, out = layer.attention.self, layer.attention.output
     context = _attend(own, own.query(hidden), own.key(hidden), own.value(hidden), layout)
@@ -150,7 +122,7 @@ def _layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block]) -> Tensor:
     return layer.output(layer.intermediate(hidden), hidden)
 
 
-def _buffered_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is_returned: bool) -> Tensor:
+def _buffered_layer(layer: "BertLayer", hidden: Tensor, layout: list[Block], is_returned: bool) -> Tensor:
     """The same in prediction, with large temporaries in buffers, and the output too, unless it is returned."""
     own, out = layer.attention.self, layer.attention.output
     query, key, value = (_BUFFERS.linear(name, hidden, getattr(own, name)) for name in ("query", "key", "value"))
@@ -165,7 +137,7 @@ def _buffered_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is
     return norm(total) if is_returned else _BUFFERS.normalize("hidden", total, norm)
 
 
-def _half_layer(layer: "BertLayer", hidden: Tensor, layout: list[_Block], is_returned: bool) -> Tensor:
+def _half_layer(layer: "BertLayer", hidden: Tensor, layout: list[Block], is_returned: bool) -> Tensor:
     """The same under autocast to bfloat16: matrix products and attention in it, sums and norms in float32.
 
     oneDNN makes a kernel for each number of rows, and keeps it. So rows go in blocks, with some zeros at the end.
@@ -207,29 +179,21 @@ def _with_zeros(name: str, n_rows: int, width: int, n_whole: int) -> Tensor:
     return found
 
 
-def _attend(own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[_Block]) -> Tensor:
+def _attend(own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[Block]) -> Tensor:
     """Attention inside each window."""
     parts = []
     for block, found in zip(layout, _attentions(own, query, key, value, layout), strict=True):
-        flat = found.reshape(-1, query.shape[1])
-        parts.append(flat if block.at is None else flat.index_select(0, block.at))
+        parts.append(block.flat(found.reshape(-1, query.shape[1])))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _attentions(
-    own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[_Block]
+    own: "BertSelfAttention", query: Tensor, key: Tensor, value: Tensor, layout: list[Block]
 ) -> Iterator[Tensor]:
     """The output of attention for every block, shape (windows, longest, heads, size)."""
     heads, size = own.num_attention_heads, own.attention_head_size
     dropout = own.dropout.p if own.training else 0.0
     for block in layout:
-        own_rows = [_to_rectangle(x[block.begin : block.end], block) for x in (query, key, value)]
-        q, k, v = [rows.view(*block.shape, heads, size).transpose(1, 2) for rows in own_rows]
-        yield scaled_dot_product_attention(q, k, v, attn_mask=block.mask, dropout_p=dropout).transpose(1, 2)
-
-
-def _to_rectangle(pieces: Tensor, block: _Block) -> Tensor:
-    if block.at is None:
-        return pieces
-    count, longest = block.shape
-    return pieces.new_zeros(count * longest, pieces.shape[1]).index_copy(0, block.at, pieces)
+        q, k, v = [block.rectangle(x).view(*block.shape, heads, size).transpose(1, 2) for x in (query, key, value)]
+        mask = block.mask if block.mask is None or block.mask.dtype == torch.bool else block.mask.to(q.dtype)
+        yield scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2)

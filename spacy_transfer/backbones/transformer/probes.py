@@ -1,9 +1,7 @@
 """Trial passes of an encoder on a few artificial windows."""
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from ...errors import Errors
 from .layers.module_tree import find_layers
 from .packed import can_pack
+from .packing.layouts import arguments
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -43,7 +42,7 @@ def check_autocast(transformer: "PreTrainedModel", autocast: AbstractContextMana
     """
     try:
         with undisturbed(transformer), torch.no_grad(), autocast:
-            has_mask = "attention_mask" in _arguments(transformer.__class__.forward)
+            has_mask = "attention_mask" in arguments(transformer.__class__.forward)
             run(transformer, sample(transformer, _SIZES if has_mask else _SIZES[:1]))
     except RuntimeError as error:
         kind = type(transformer).__name__
@@ -79,7 +78,7 @@ def rows_depend_on_padding(transformer: "PreTrainedModel") -> bool:
 
     RETURNS (bool): True where only windows of one length can go through the encoder together.
     """
-    if "attention_mask" not in _arguments(transformer.__class__.forward):
+    if "attention_mask" not in arguments(transformer.__class__.forward):
         return True
     with undisturbed(transformer), torch.no_grad():
         return _differ(_alone(transformer, _SIZES), run(transformer, sample(transformer, _SIZES)))
@@ -142,13 +141,8 @@ def options(transformer: "PreTrainedModel") -> dict[str, bool]:
     """RETURNS (Dict[str, bool]): Options of each pass. Keys and values for a next word are not needed."""
     return {
         "return_dict": True,
-        **({"use_cache": False} if "use_cache" in _arguments(transformer.__class__.forward) else {}),
+        **({"use_cache": False} if "use_cache" in arguments(transformer.__class__.forward) else {}),
     }
-
-
-@cache
-def _arguments(forward: Callable[..., object]) -> frozenset[str]:
-    return frozenset(inspect.signature(forward).parameters)
 
 
 def sample(transformer: "PreTrainedModel", sizes: list[int]) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ NO_CACHE = {"cache_mb": 0}
 @pytest.mark.parametrize("component", [{}, {"cache_mb": 0, "cache_disk_mb": 1}], ids=["memory", "disk"])
 def test_training_with_the_cache_is_training_without(tiny_bert, monkeypatch, packed, component):
     if not packed:
-        monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.can_pack", lambda transformer: False)
+        monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.find_way", lambda transformer: None)
     expected, weights = train(*pipeline(tiny_bert, component=NO_CACHE, freeze=1)[:2], 6)
     found, weights_with = train(*pipeline(tiny_bert, component=component, freeze=1)[:2], 6)
     assert found == pytest.approx(expected, rel=1e-5)
@@ -49,7 +49,7 @@ def test_training_with_the_cache_is_training_without(tiny_bert, monkeypatch, pac
 def test_the_cache_and_checkpointing_at_once(tiny_bert, monkeypatch, packed):
     """What is computed again for the backward pass must begin from the states that the first pass began from."""
     if not packed:
-        monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.can_pack", lambda transformer: False)
+        monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.find_way", lambda transformer: None)
     expected, weights = train(*pipeline(tiny_bert, component=NO_CACHE, freeze=1)[:2], 4)
     found, weights_with = train(*pipeline(tiny_bert, freeze=1, checkpointing=True)[:2], 4)
     assert found == pytest.approx(expected, rel=1e-5)
@@ -132,7 +132,7 @@ def test_several_layers_are_taken_from_above_what_is_kept(tmp_path, monkeypatch,
     source = write_checkpoint(tmp_path, "Bert", num_hidden_layers=3, hidden_dropout_prob=0.0)
     calls = count_lower(monkeypatch)
     if not packed:
-        monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.can_pack", lambda transformer: False)
+        monkeypatch.setattr("spacy_transfer.backbones.transformer.encoder.find_way", lambda transformer: None)
 
     def run(**component):
         block = {"@misc": "spacy-transfer.Tuning.v1", "freeze": freeze}
