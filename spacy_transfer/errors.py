@@ -459,11 +459,11 @@ class Errors(metaclass=_Coded):
     T391 = "component = {component!r}: {problem} Those that can be exported: {found}."
     T392 = (
         "component = {component!r} is spaCy's {factory!r}, which transformers has no class for. Train {ours!r} "
-        "instead, with one linear layer on the encoder (see docs/heads.md, 'From and to transformers')."
+        "instead. A config that can be exported: python -m spacy transfer config --task {task} --exportable"
     )
     T393 = (
         "component = {component!r} cannot become a transformers model, since its classes cannot express this: "
-        "{obstacles}. Change these in the config and train again."
+        "{obstacles}. {way_out}"
     )
     T394 = (
         "component = {component!r} reads no transformer that could be exported: {problem}. It must listen to a "

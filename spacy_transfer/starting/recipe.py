@@ -25,6 +25,7 @@ COMPONENTS: dict[Task, str] = {
     "regression": "transfer_regressor",
 }
 _OF_SPACY = {"ner", "tagger"}
+_EXPORTABLE = {"textcat", "multilabel", "ner", "tagger"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Recipe:
     pairs (bool): Whether "[SEP]" stands between two texts.
     span_sizes (Tuple[int, int]): Tokens of the shortest and longest span that may overlap others.
     solved (bool): Solve the head of a frozen encoder first (`fit = "maxent"`), as other trainings do anyway.
+    exportable (bool): The head is to be exported to transformers.
     steps (Optional[Steps]): None for those of the kind of training.
     """
 
@@ -68,6 +70,7 @@ class Recipe:
     pairs: bool = False
     span_sizes: tuple[int, int] = (1, 3)
     solved: bool = False
+    exportable: bool = False
     steps: Steps | None = None
 
     @property
@@ -131,6 +134,11 @@ def _problem(recipe: Recipe) -> str:
         return f"--tuning lpft with {what}: the heads that are solved first are those of this package, for labels"
     if recipe.context is not None and recipe.kind != "vectors":
         return f"--context {recipe.context} with a backbone of the kind {recipe.kind}: it is there for vectors"
+    if recipe.exportable:
+        is_known = recipe.kind == "transformer" and recipe.head == "transfer" and recipe.task in _EXPORTABLE
+        if not is_known or recipe.tuning not in ("frozen", "fine-tuning", "gradual"):
+            what = f"--task {recipe.task}, --tuning {recipe.tuning}, --head {recipe.head}, a {recipe.kind} backbone"
+            return f"--exportable with {what}: heads of ours for labels, on frozen, fine-tuned or gradual transformers"
     if recipe.task == "spancat" and recipe.kind == "imported":
         return "--task spancat with an imported backbone: no head for spans is imported"
     if recipe.head == "spacy" and recipe.kind == "imported":

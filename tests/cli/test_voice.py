@@ -55,6 +55,7 @@ NAMES = {
     "--estimator": "of how good rows are",
     "--every": "steps between measurements",
     "--exclude": "texts to leave out",
+    "--exportable": "whether transformers has such a head",
     "--fail-fast": "stop at the first text that breaks",
     "--force": "write what is there anew",
     "--format": "of the output",

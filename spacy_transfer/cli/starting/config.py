@@ -46,13 +46,24 @@ def config_cli(
     ] = None,
     lang: Annotated[str, typer.Option("--lang", "-l", help="Code of the language", callback=language)] = "en",
     pairs: Annotated[bool, typer.Option("--pairs", help='Texts are pairs, with "[SEP]" between them')] = False,
+    exportable: Annotated[
+        bool, typer.Option("--exportable", help="With the head that transformers has, so that to-hf can write it")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file in place of the screen")] = None,
 ) -> None:
     """
     Print a complete config for `spacy train`: for a task, a backbone, and what is trained of it.
     """
     text = config_text(
-        task=task, backbone=backbone, kind=kind, tuning=tuning, head=head, context=context, lang=lang, pairs=pairs
+        task=task,
+        backbone=backbone,
+        kind=kind,
+        tuning=tuning,
+        head=head,
+        context=context,
+        lang=lang,
+        pairs=pairs,
+        exportable=exportable,
     )
     if output is None:
         give(text)
@@ -75,11 +86,13 @@ def config_text(
     context: str | None = None,
     lang: str = "en",
     pairs: bool = False,
+    exportable: bool = False,
 ) -> str:
     """RETURNS (str): The config that the options stand for; each as in the command.
 
     RAISES (ValueError): When they do not go together.
     """
+    from ...huggingface.exportable import make_exportable
     from ...starting.config_blocks import make_config
     from ...starting.recipe import DEFAULT_BACKBONE, Context, Head, Kind, Recipe, Task, Tuning, default_tuning, kind_of
 
@@ -90,14 +103,16 @@ def config_text(
         known_task,
         source,
         found,
-        cast(Tuning, tuning or default_tuning(known_task, found)),
+        cast(Tuning, tuning or ("fine-tuning" if exportable else default_tuning(known_task, found))),
         cast(Head, head),
         cast(Context | None, context),
         lang,
         window=_window(source) if backbone and found == "transformer" else 128,
         pairs=pairs,
+        exportable=exportable,
     )
-    return make_config(recipe).to_str()
+    config = make_config(recipe)
+    return (make_exportable(config, source, recipe.component) if exportable else config).to_str()
 
 
 def _window(source: str) -> int:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from spacy_transfer.cli.from_hf import from_hf
 from spacy_transfer.cli.starting.config import CONTEXTS, HEADS, KINDS, TASKS, TUNINGS, config_text
+from spacy_transfer.cli.to_hf import to_hf_cli  # noqa: F401 (hangs the command on spaCy's)
 from spacy_transfer.starting import recipe
 
 from ...checkpoints import write_checkpoint
@@ -92,6 +93,8 @@ def test_the_command(tmp_path):
         (["--task", "ner", "--head", "spacy", "--tuning", "lpft"], "T981.*--tuning lpft with --head spacy"),
         (["--task", "spancat", "--tuning", "lpft"], "T981.*--tuning lpft with --task spancat"),
         (["--task", "spancat", "--backbone", ".", "--kind", "imported"], "T981.*--task spancat.*imported"),
+        (["--task", "regression", "--exportable"], "T981.*--exportable with --task regression"),
+        (["--tuning", "lora", "--exportable"], "T981.*--exportable with .*--tuning lora"),
         (["--head", "spacy"], "T981.*--head spacy"),
         (["--kind", "vectors", "--tuning", "lora"], "T981.*vectors"),
         (["--context", "cnn"], "T981.*--context cnn"),
@@ -173,6 +176,42 @@ def test_spans_that_overlap(tuning, tiny_bert):
         optimizer.step_schedules()
     assert losses[-1] < 0.95 * losses[0] and nlp.get_pipe("transfer_backbone").listener_map["spancat"]
     assert nlp.config["training"]["score_weights"]["spans_sc_f"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("Bert", "textcat"),
+        ("DistilBert", "multilabel"),
+        ("ModernBert", "textcat"),
+        ("Roberta", "ner"),
+        ("Electra", "tagger"),
+    ],
+)
+def test_what_is_exportable_is_exported(kind, task, tmp_path):
+    """By to-hf; and read again by from-hf, it says the same. A checkpoint that is there is replaced."""
+    source = write_checkpoint(tmp_path / "encoder", kind)
+    config = Config().from_str(config_text(task=task, backbone=source, exportable=True))
+    config["components"]["transfer_backbone"]["model"]["window"] = 64
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    optimizer = spacy.registry.resolve({"o": nlp.config.interpolate()["training"]["optimizer"]})["o"]
+    for _ in range(3):
+        nlp.update(examples, sgd=optimizer)
+    nlp.to_disk(tmp_path / "pipeline")
+    for _ in range(2):
+        command = ["transfer", "to-hf", str(tmp_path / "pipeline"), str(tmp_path / "out")]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+    from_hf(str(tmp_path / "out"), tmp_path / "again", task=task if task in ("ner", "tagger") else None)
+    docs = [each(examples[0].text) for each in (nlp, spacy.load(tmp_path / "again"))]
+    cats, tags, ents = (
+        [doc.cats for doc in docs],
+        [[t.tag_ for t in doc] for doc in docs],
+        [str(doc.ents) for doc in docs],
+    )
+    assert cats[0] == pytest.approx(cats[1], abs=1e-5) and tags[0] == tags[1] and ents[0] == ents[1]
 
 
 def test_the_window_is_one_that_the_encoder_has(tiny_bert):
