@@ -149,8 +149,8 @@ def choose(
     kind = kind_of(source)
     found, reasons = _tuning(task, kind, sizes) if tuning is None else (tuning, ["--tuning was given"])
     window, n_train = measured.window or 128, sizes.train
-    of_texts = {"lang": lang, "window": window, "pairs": pairs, "span_sizes": span_sizes}
-    recipe = _with_steps(Recipe(task, source, kind, found, **of_texts), n_train)
+    recipe = Recipe(task, source, kind, found, lang=lang, window=window, pairs=pairs, span_sizes=span_sizes)
+    recipe = _with_steps(recipe, n_train)
     seconds = estimate(recipe, sizes, measured)
     if seconds > LONGEST and not measured.has_gpu and tuning is None and found != "frozen" and kind == "transformer":
         reasons = [

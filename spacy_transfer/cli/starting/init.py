@@ -186,8 +186,8 @@ def _choose(
     measured = measure(nlp, source, sample, gpu_id=gpu)
     sizes = Sizes(len(found.rows["train"]), len(found.rows["dev"]), max(1, len(found.labels)))
     task = cast("Task", found.task)
-    of_texts = {"lang": lang, "pairs": found.pairs, "span_sizes": found.span_sizes}
-    choice = choose(task, source, sizes, measured, tuning=tuning, **of_texts)
+    pairs, span_sizes = found.pairs, found.span_sizes
+    choice = choose(task, source, sizes, measured, lang=lang, pairs=pairs, span_sizes=span_sizes, tuning=tuning)
     return choice, [*describe(found, measured.pieces, measured.window), *found.lines]
 
 
