@@ -118,6 +118,12 @@ def write_doccano(path: Path, n: int) -> None:
     _lines(path, [{"text": text, "label": [[start, end, "PLACE"]]} for text, start, end in _entity_rows(n)])
 
 
+def write_overlapping(path: Path, n: int) -> None:
+    """A place, and the same with the word before it."""
+    rows = [(text, text.rindex(" ", 0, start - 1) + 1, start, end) for text, start, end in _entity_rows(n)]
+    _lines(path, [{"text": text, "spans": [[a, end, "WHERE"], [b, end, "PLACE"]]} for text, a, b, end in rows])
+
+
 def write_folders(path: Path, n: int) -> None:
     for i, (text, label) in enumerate(texts(n)):
         (path / label).mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,10 @@ class _Coded(type):
         return f"[{code}] {message}"
 
 
+class WrongUsage(ValueError):
+    """What was typed is wrong, whatever is in the files: commands end with exit code 2."""
+
+
 class Errors(metaclass=_Coded):
     """Messages of errors. Format with `.format(...)` and raise as ValueError (ImportError for extras)."""
 
@@ -455,11 +459,11 @@ class Errors(metaclass=_Coded):
     T391 = "component = {component!r}: {problem} Those that can be exported: {found}."
     T392 = (
         "component = {component!r} is spaCy's {factory!r}, which transformers has no class for. Train {ours!r} "
-        "instead, with one linear layer on the encoder (see docs/heads.md, 'From and to transformers')."
+        "instead. A config that can be exported: python -m spacy transfer config --task {task} --exportable"
     )
     T393 = (
         "component = {component!r} cannot become a transformers model, since its classes cannot express this: "
-        "{obstacles}. Change these in the config and train again."
+        "{obstacles}. {way_out}"
     )
     T394 = (
         "component = {component!r} reads no transformer that could be exported: {problem}. It must listen to a "
@@ -645,11 +649,7 @@ class Errors(metaclass=_Coded):
         "(model-best, or an earlier one)."
     )
     T480 = "{path}: results are written to a file that ends in .json, in a folder that exists, or with - to the screen."
-    T481 = (
-        "{option} {found}: this command makes no config for spans that overlap. spaCy's own spancat trains on the rows "
-        "of transfer_backbone: take the config of --task ner, and replace its head by the block in docs/heads.md, "
-        "Spans that overlap. If no spans overlap, --task ner is enough."
-    )
+    T483 = "{path} does not exist. Give a file or folder that does."
     T501 = "corpora.{part}.path is null. Give the file: --paths.train PATH"
     T502 = "corpora.{part}.share = {found}: it must be more than 0 and less than 1."
     T503 = (
@@ -1035,7 +1035,7 @@ class Errors(metaclass=_Coded):
     T723 = "training.optimizer.learn_rate is no number, or all rates are 0: there is no rate to raise. Set one above 0."
     T731 = (
         "There is nothing to report on: nlp.pipeline = {pipeline} has no component that sets doc.cats, doc.ents or "
-        "token.tag, and no 'transfer_regressor'."
+        "token.tag, no 'spancat', and no 'transfer_regressor'."
     )
     T732 = (
         "There is not one text in the data. Give a .spacy file of annotated docs. `transfer init` makes some of .csv, "
@@ -1043,11 +1043,9 @@ class Errors(metaclass=_Coded):
     )
     T733 = (
         "The data have no gold annotation for any of {heads}: no category that a classifier knows, no entities, no "
-        "tags, no numbers where a regressor looks for them. Give data that are annotated for one of them."
+        "spans, no tags, no numbers where a regressor looks for them. Give data that are annotated for one of them."
     )
-    T734 = "{path} does not exist. Give a .spacy file of annotated docs, or a folder of them."
     T735 = "{path}: the page cannot be written there. Give a file in a folder that exists: report.html"
-    T736 = "{pipeline!r} cannot be loaded: {error}"
     T751 = (
         "{head}: its backbone {found!r} is not that of {base} ({wanted!r}), so its heads would read rows that they "
         "were not trained on.\n{differences}\nTrain the heads on one frozen backbone to join them, or let a head bring "
@@ -1617,7 +1615,7 @@ class Errors(metaclass=_Coded):
     T979 = "{option} belongs to --engine ray. Add that, or leave it out."
     T980 = "A schedule has total_steps = {found!r}. Give a number, or total_steps = ${{training.max_steps}}."
     T981 = "{problem}. Choose another."
-    T982 = "{option} {found} is not known. One of: {known}."
+    T982 = "{found!r} is not known. One of: {known}."
     T983 = "{path} cannot be read: {error}. Mend it, or give another file."
     T984 = "To read {kind} something is missing. Run: pip install {packages}  (or the extra `data` of spacy-transfer)"
     T985 = (

@@ -201,3 +201,21 @@ def test_what_pretraining_gave(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "9.200 at the start, 5.100 at the end" in said and "| pretrained_100 | 80.0 |" in said
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_pictures_of_pages():
+    """Those that docs show are those that the script takes (and those that scripts draw)."""
+    shots = script("screenshots")
+    drawn = {"accuracy.png", "choosing.png", "few_labels.png"}
+    assert {path.name for path in (ROOT / "docs").glob("*.png")} == drawn | set(shots.PICTURES)
+    for name, (page, *_) in shots.PICTURES.items():
+        assert f"]({name})" in (ROOT / page).read_text(encoding="utf8")
+        picture = (ROOT / "docs" / name).read_bytes()
+        assert picture.startswith(b"\x89PNG") and len(picture) <= shots.MOST_BYTES
+
+
+def test_a_browser_that_is_missing_is_said(monkeypatch):
+    shots = script("screenshots")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match="apt-get install chromium"):
+        shots.find_browser()

@@ -14,7 +14,7 @@ from spacy.training import Example
 from spacy.util import registry, resolve_dot_names
 from wasabi import msg
 
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, WrongUsage
 from ..extras import import_extra
 from ..integrity import write_picture, write_whole
 from ..progress import progress
@@ -87,13 +87,13 @@ def check_arguments(steps: int, every: int, length: float, out: str) -> None:
     RAISES (ImportError, ValueError): When a number is out of range, the folder is a file, or matplotlib is missing.
     """
     if steps < 2 or every < 1 or not 0.0 < length < 1.0:
-        raise ValueError(Errors.T770.format(steps=steps, every=every, length=length))
+        raise WrongUsage(Errors.T770.format(steps=steps, every=every, length=length))
     if out == "-":
         return
     import_extra("matplotlib.figure", Errors.T771)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(Errors.T772.format(path=out))
+        raise WrongUsage(Errors.T772.format(path=out))
 
 
 def run(nlp: Language, *, steps: int, every: int = 1, length: float = 3e-4, backbone: str | None = None) -> Affinity:

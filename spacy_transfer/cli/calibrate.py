@@ -10,7 +10,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import command
-from .common import CodePath, UseGpu, prepare, show_table, split_names
+from .common import CodePath, PipelineName, UseGpu, existing, prepare, show_table, split_names
 from .fit import check_output, save
 from .voice import result
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @command("calibrate", table=True)
 def calibrate_cli(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
+    pipeline: PipelineName,
     data_path: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Texts not trained on, with labels (.spacy)", exists=True)
+        Path, typer.Argument(metavar="DATA", help="Texts not trained on, with labels (.spacy)", callback=existing)
     ],
     output_path: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the calibrated pipeline; without it, look only")

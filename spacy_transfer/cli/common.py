@@ -3,9 +3,9 @@
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from spacy import util
@@ -13,17 +13,95 @@ from spacy.language import Language
 from thinc.api import Config
 
 from .._compat import spacy_cli_parts
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 from ..installed import like
 from ..text_table import text_table
 from .voice import warn
 
+if TYPE_CHECKING:
+    from ..backbones.sources import Source
+
+AnyPath = TypeVar("AnyPath", str, Path, Path | None)
+
+
+def existing(path: AnyPath) -> AnyPath:
+    """RETURNS (Path): What was typed, a path that is there.
+
+    RAISES (typer.BadParameter): When it is not.
+    """
+    if path is not None and not Path(path).exists():
+        raise typer.BadParameter(Errors.T483.format(path=path))
+    return path
+
+
+def installed(pipeline: str | None) -> str | None:
+    """RETURNS (Optional[str]): What was typed, the name or folder of a pipeline.
+
+    RAISES (typer.BadParameter): When it is none.
+    """
+    if pipeline is None or pipeline.startswith("blank:") or (Path(pipeline) / "config.cfg").is_file():
+        return pipeline
+    if not pipeline or not util.is_package(pipeline):
+        raise typer.BadParameter(Errors.T756.format(path=pipeline) + like(pipeline))
+    return pipeline
+
+
+def one_of(*known: str) -> Callable[[str | None], str | None]:
+    """RETURNS (Callable): It gives what was typed, or raises `typer.BadParameter` where that is none of the known."""
+
+    def check(found: str | None) -> str | None:
+        if found is not None and found not in known:
+            raise typer.BadParameter(Errors.T982.format(found=found, known=", ".join(known)))
+        return found
+
+    return check
+
+
+def language(code: str) -> str:
+    """RETURNS (str): What was typed, the code of a language that spaCy has.
+
+    RAISES (typer.BadParameter): When it is none.
+    """
+    try:
+        util.get_lang_class(code)
+    except ImportError as error:
+        if "[E048]" in str(error):  # Else a package does not import that spaCy looks for parts in.
+            raise typer.BadParameter(Errors.T995.format(lang=code, error=" ".join(str(error).split()))) from error
+    return code
+
+
+def find_source(source: str) -> "Source":
+    """RETURNS (Source): What was typed as the source of an encoder.
+
+    RAISES (WrongUsage): When it cannot be found.
+    """
+    from ..backbones.sources import resolve_source
+
+    try:
+        return resolve_source(source)
+    except ValueError as error:
+        raise WrongUsage(str(error)) from error
+
+
 # Beside arguments of their own, commands take overrides of the config: --training.max_steps 100
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Path to config file", exists=True, allow_dash=True)]
+ConfigPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG", help="Path to config file", callback=lambda path: path if str(path) == "-" else existing(path)
+    ),
+]
+PipelineName = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline", callback=installed)
+]
 CodePath = Annotated[
     Path | None,
-    typer.Option("--code", "-c", help="Path to Python file with additional code (registered functions) to be imported"),
+    typer.Option(
+        "--code",
+        "-c",
+        help="Path to Python file with additional code (registered functions) to be imported",
+        callback=existing,
+    ),
 ]
 UseGpu = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")]
 

@@ -22,6 +22,7 @@ from .common import (
     ConfigPath,
     UseGpu,
     initialise,
+    one_of,
     read_config,
     replacing,
     show_table,
@@ -46,7 +47,10 @@ def fit_cli(
     config_path: ConfigPath,
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pipeline")],
     label_texts: Annotated[
-        str | None, typer.Option(help='"names": the names of the labels are examples too, see label_texts')
+        str | None,
+        typer.Option(
+            help='"names": the names of the labels are examples too, see label_texts', callback=one_of("names")
+        ),
     ] = None,
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,

@@ -8,7 +8,7 @@ from wasabi import msg
 
 from ..errors import Errors
 from .app import command
-from .common import CodePath, UseGpu, prepare, warnings_in_one_line
+from .common import CodePath, UseGpu, find_source, language, one_of, prepare, warnings_in_one_line
 from .fit import check_output, save
 
 if TYPE_CHECKING:
@@ -33,13 +33,19 @@ def from_hf_cli(
         str, typer.Argument(metavar="SOURCE", help="Folder that transformers wrote, package:NAME/path, or hub id")
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the pipeline")],
-    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the pipeline")] = "en",
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the pipeline", callback=language)] = "en",
     labels: Annotated[
         str | None, typer.Option("--labels", help="Names of the labels, A,B,C, in the order of the output layer")
     ] = None,
     window: Annotated[int | None, typer.Option("--window", "-w", help="Word pieces the encoder sees at once")] = None,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="What a token classifier becomes: ner or tagger (or: see labels)")
+        str | None,
+        typer.Option(
+            "--task",
+            "-t",
+            help="What a token classifier becomes: ner or tagger (or: see labels)",
+            callback=one_of("ner", "tagger"),
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the pipeline, for its meta.json")] = None,
     code_path: CodePath = None,
@@ -54,6 +60,7 @@ def from_hf_cli(
     (configs/textcat_hf.cfg, ner_hf.cfg, tagger_hf.cfg).
     """
     prepare(code_path, use_gpu)
+    find_source(source)
     check_output(output_path)
     names = None if labels is None else split(labels)
     from_hf(source, output_path, lang=lang, labels=names, window=window, task=task, name=name)

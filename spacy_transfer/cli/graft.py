@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from wasabi import msg
 
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 from .app import command
-from .common import CodePath, UseGpu, load_pipeline, prepare, show_table
+from .common import CodePath, UseGpu, installed, load_pipeline, prepare, show_table
 from .fit import check_output, save
 from .voice import log_info, result
 
@@ -24,6 +24,7 @@ def graft_cli(
         typer.Argument(
             help="BASE, whose backbone stays; HEAD pipelines, one or more; and the folder OUT",
             metavar="BASE HEAD... OUT",
+            callback=lambda names: [*map(installed, names[:-1]), *names[-1:]],
         ),
     ],
     rename: Annotated[
@@ -47,7 +48,7 @@ def graft_cli(
     prepare(code_path, use_gpu)
     if len(pipelines) < 3:
         problem = "give the base, one head pipeline or more, and the folder to write"
-        raise ValueError(Errors.T754.format(option="BASE HEAD... OUT", given=" ".join(pipelines), problem=problem))
+        raise WrongUsage(Errors.T754.format(option="BASE HEAD... OUT", given=" ".join(pipelines), problem=problem))
     base, *heads, out = pipelines
     joined = graft_pipelines(base, heads, Path(out), names=_names(rename or []), take=take or [])
     result(joined=[dataclasses.asdict(one) for one in joined])
@@ -89,6 +90,6 @@ def _names(given: list[str]) -> dict[str, str]:
     for pair in given:
         old, equals, new = pair.partition("=")
         if not equals or not old or not new:
-            raise ValueError(Errors.T754.format(option="--rename", given=pair, problem="write OLD=NEW"))
+            raise WrongUsage(Errors.T754.format(option="--rename", given=pair, problem="write OLD=NEW"))
         found[old] = new
     return found

@@ -18,7 +18,7 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import Optimizer
 from wasabi import msg
 
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, WrongUsage
 from ..extras import import_extra
 from ..integrity import write_picture
 from ..progress import progress
@@ -82,7 +82,7 @@ def check_picture(output: str) -> None:
         return
     import_extra("matplotlib.figure", Errors.T720)
     if not Path(output).resolve().parent.is_dir():
-        raise ValueError(Errors.T721.format(path=output))
+        raise WrongUsage(Errors.T721.format(path=output))
 
 
 def run(nlp: Language, rates: list[float]) -> tuple[list[float], list[float], float]:

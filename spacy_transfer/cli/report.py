@@ -9,11 +9,10 @@ import typer
 from spacy.language import Language
 from wasabi import msg
 
-from ..errors import Errors
-from ..installed import like
+from ..errors import Errors, WrongUsage
 from ..integrity import write_whole
 from .app import command
-from .common import CodePath, UseGpu, prepare, show_table
+from .common import CodePath, PipelineName, UseGpu, existing, load_pipeline, prepare, show_table
 from .voice import result
 
 if TYPE_CHECKING:
@@ -22,11 +21,10 @@ if TYPE_CHECKING:
 
 @command("report", table=True)
 def report_cli(
-    pipeline: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="Trained pipeline: a folder or an installed package")
-    ],
+    pipeline: PipelineName,
     data_path: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Annotated texts: a .spacy file, or a folder of them")
+        Path,
+        typer.Argument(metavar="DATA", help="Annotated texts: a .spacy file, or a folder of them", callback=existing),
     ],
     output_path: Annotated[
         Path, typer.Argument(metavar="OUT", help="The page: OUT.html. One that is there is replaced")
@@ -62,20 +60,13 @@ def report(
     data (Path): A .spacy file or a folder of them.
     RETURNS (Dict[str, Dict[str, Score]]): Scores with their intervals, by head.
     """
-    import spacy
-
     from ..corpora.docs import read_examples
     from ..reports.collect import collect
     from ..reports.page import make_page
 
-    if not data.exists():
-        raise ValueError(Errors.T734.format(path=data))
     if not output.parent.is_dir() or output.is_dir():
-        raise ValueError(Errors.T735.format(path=output))
-    try:
-        nlp = spacy.load(pipeline)
-    except OSError as error:
-        raise ValueError(Errors.T736.format(pipeline=pipeline, error=error) + like(pipeline)) from error
+        raise WrongUsage(Errors.T735.format(path=output))
+    nlp = load_pipeline(pipeline)
     examples = list(read_examples(nlp, data))
     parts = collect(nlp, examples, resamples=resamples, most=mistakes)
     page = make_page(parts, _facts(nlp, pipeline, data, len(examples)), resamples=resamples)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 from .app import command
-from .common import CodePath, UseGpu, prepare, split_names
+from .common import CodePath, UseGpu, existing, installed, prepare, split_names
 from .voice import result
 
 if TYPE_CHECKING:
@@ -18,11 +18,20 @@ if TYPE_CHECKING:
 
 @command("retention", table=True)
 def retention_cli(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", help="The old pipeline: a folder or an installed package")],
-    after: Annotated[str, typer.Argument(metavar="AFTER", help="The pipeline that goes on from it")],
+    before: Annotated[
+        str,
+        typer.Argument(metavar="BEFORE", help="The old pipeline: a folder or an installed package", callback=installed),
+    ],
+    after: Annotated[
+        str, typer.Argument(metavar="AFTER", help="The pipeline that goes on from it", callback=installed)
+    ],
     data: Annotated[
         list[str],
-        typer.Argument(metavar="DATA", help="Old development sets (.spacy; raw text too with --agreement)"),
+        typer.Argument(
+            metavar="DATA",
+            help="Old development sets (.spacy; raw text too with --agreement)",
+            callback=lambda sets: [given for given in sets if existing(_named(given)[1])],
+        ),
     ],
     scores: Annotated[
         str, typer.Option("--scores", help="Names of scores, with commas between; all main ones if empty")
@@ -66,7 +75,7 @@ def retention(
     for given in data:
         name, path = _named(given)
         if name in blocks:
-            raise ValueError(Errors.T783.format(name=name, given=data))
+            raise WrongUsage(Errors.T783.format(name=name, given=data))
         blocks[name] = {"data": path, "scores": scores, "labels": labels, "agreement": agreement}
     skills = skills_from(blocks, "DATA")
     old = OldSkills(load(before, "BEFORE"), skills, "DATA")

@@ -18,7 +18,7 @@ import typer
 from spacy import util
 from wasabi import msg
 
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 from ..integrity import write_whole
 from ..progress import no_progress
 
@@ -56,7 +56,7 @@ _voice: ContextVar[Voice | None] = ContextVar("voice", default=None)
 @contextlib.contextmanager
 def speaking(quiet: bool, json_path: Path | None) -> Iterator[None]:
     """Within, a command speaks as its options say. A user's mistake becomes one line on standard error, and exit
-    code 1.
+    code 1, or 2 where it can be seen in the command line.
 
     quiet (bool): Whether nothing is said on standard output but what `give` prints.
     json_path (Optional[Path]): File for what `result` keeps; - for standard output, which holds nothing else then.
@@ -73,6 +73,8 @@ def speaking(quiet: bool, json_path: Path | None) -> Iterator[None]:
                 stack.enter_context(no_progress())
             yield
             _write(voice)
+    except WrongUsage as error:
+        raise typer.BadParameter(str(error)) from error
     except (ValueError, ImportError, OSError) as error:
         fail(str(error))
     except click.UsageError as error:  # spaCy raises click's own, which Typer may not know.

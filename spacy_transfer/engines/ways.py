@@ -14,7 +14,7 @@ from .._compat import cpu_has_bf16
 from ..backbones.transformer.layers.module_tree import find_layers
 from ..backbones.transformer.transformer_shim import TransformerShim
 from ..corpora.texts import read_texts
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 from .exports import export_onnx, find_encoder, with_settings
 from .measure import Loss, Scores, words_per_second
 from .onnx_graph import parts_of, why_no_graph
@@ -245,6 +245,6 @@ def _check_names(known: Sequence[Way], wanted: Sequence[str]) -> None:
     by_name = {way.name: way for way in known}
     for name in wanted:
         if name not in by_name:
-            raise ValueError(Errors.T281.format(way=name, ways=", ".join(by_name)))
+            raise WrongUsage(Errors.T281.format(way=name, ways=", ".join(by_name)))
         if by_name[name].reason:
             raise ValueError(Errors.T277.format(way=name, reason=by_name[name].reason))

@@ -83,7 +83,9 @@ def find_component(nlp: Language, component: str | None) -> str:
         raise ValueError(Errors.T391.format(component=component, problem=problem, found=ours))
     factory = nlp.get_pipe_meta(component).factory
     if factory in STOCK:
-        raise ValueError(Errors.T392.format(component=component, factory=factory, ours=STOCK[factory]))
+        raise ValueError(
+            Errors.T392.format(component=component, factory=factory, ours=STOCK[factory], task=_task_of(factory))
+        )
     if component not in ours:
         problem = f"it is a {factory!r}, which classifies nothing that transformers has a class for."
         raise ValueError(Errors.T391.format(component=component, problem=problem, found=ours))
@@ -102,7 +104,9 @@ def take_export(nlp: Language, name: str) -> Export:
     known = SEQUENCE_HEADS if task == "sequence" else TOKEN_HEADS
     if kind not in known:
         obstacles.append(f"an encoder of the kind {kind} (known are {', '.join(known)})")
-        raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
+        raise ValueError(
+            Errors.T393.format(component=name, obstacles="; ".join(obstacles), way_out="Train with another encoder.")
+        )
     layout = find_layout(name, kind, task, shim.encoder.config)
     block: Config = nlp.config.interpolate()["components"][name]["model"]
     weights = read_head(pipe.model, block.get("activation"))
@@ -111,12 +115,19 @@ def take_export(nlp: Language, name: str) -> Export:
     weights.layers[-1] = W / temperature, b / temperature
     obstacles += _of_head(block, task, weights, layout, shim.encoder.width)
     if obstacles:
-        raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles)))
+        command = f"python -m spacy transfer config --task {_task_of(nlp.get_pipe_meta(name).factory)} --exportable"
+        way_out = f"Change these in the config and train again. A config that can be exported: {command}"
+        raise ValueError(Errors.T393.format(component=name, obstacles="; ".join(obstacles), way_out=way_out))
     _warn_of_reading(name, pipe)
     several = task == "sequence" and bool(TextCatAttrs.of(pipe.model).multi_label)
     labels = list(pipe.tags if isinstance(pipe, TokenPipe) else pipe.labels)
     pretrained, document = cast(Pretrained, shim.pretrained), shim.settings.document
     return Export(pretrained, most_pieces(encoder), task, weights, layout, labels, several, document)
+
+
+def _task_of(factory: str) -> str:
+    """RETURNS (str): What `transfer config` calls the task of a classifier, by its factory."""
+    return factory.removeprefix("transfer_").removeprefix("textcat_")
 
 
 def _warn_of_reading(name: str, pipe: Pipe) -> None:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import cast
 
 from spacy.language import Language
+from spacy.pipeline.spancat import SpanCategorizer
 from spacy.pipeline.textcat import TextCategorizer
 from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.training import Example
@@ -15,7 +16,7 @@ from ..pipeline.heads.regressor import TransferRegressor
 from ..progress import progress
 from .doc_parts import exclusive_labels, multilabel, numbers
 from .parts import MakePart, Options, Part
-from .token_parts import entities, tags
+from .token_parts import entities, spans, tags
 
 
 def collect(nlp: Language, examples: Sequence[Example], *, resamples: int = 1000, most: int = 20) -> list[Part]:
@@ -51,6 +52,8 @@ def _makers(nlp: Language) -> Iterator[tuple[str, MakePart]]:
         if isinstance(pipe, TransferRegressor):
             for label in pipe.labels:
                 yield name, partial(numbers, name, pipe, label)
+        elif isinstance(pipe, SpanCategorizer):
+            yield name, partial(spans, name, pipe.key)
         elif "doc.cats" in assigns:
             if isinstance(pipe, MultiLabel_TextCategorizer):
                 yield name, partial(multilabel, name, pipe)

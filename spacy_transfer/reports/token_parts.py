@@ -63,6 +63,43 @@ def entities(name: str, examples: Sequence[Example], options: Options) -> Part |
     return score_part(part, examples, statistics, options)
 
 
+def spans(name: str, key: str, examples: Sequence[Example], options: Options) -> Part | None:
+    """Spans that may overlap: F1 of those whose characters and label are right.
+
+    key (str): Of `doc.spans`.
+    RETURNS (Optional[Part]): None without gold spans.
+    """
+    examples = [eg for eg in examples if key in eg.reference.spans]
+    golds = [_spans_of(eg.reference, key) for eg in examples]
+    guesses = [_spans_of(eg.predicted, key) for eg in examples]
+    if not any(golds):
+        return None
+    names = sorted({label for doc in (*golds, *guesses) for _, _, label in doc})
+    counts = numpy.zeros((len(examples), len(names), 3))
+    wrong: list[tuple[int, Mistake]] = []
+    for i, (gold, guess) in enumerate(zip(golds, guesses, strict=True)):
+        for found, column in ((gold & guess, 0), (guess - gold, 1), (gold - guess, 2)):
+            for _, _, label in found:
+                counts[i, names.index(label), column] += 1
+        text, n_wrong = examples[i].text, len(gold ^ guess)
+        missed, made = (
+            ", ".join(f"{text[a:b]} [{label}]" for a, b, label in sorted(s)) for s in (gold - guess, guess - gold)
+        )
+        if n_wrong:
+            wrong.append((n_wrong, Mistake(text, missed, made, f"{n_wrong} wrong or missing")))
+    mistakes = [mistake for _, mistake in sorted(wrong, key=lambda found: -found[0])[: options.most]]
+    statistics = {
+        "F1": micro(counts),
+        "precision": micro(counts, "p"),
+        "recall": micro(counts, "r"),
+        "macro F1": macro(counts),
+    }
+    are, by_label = "Texts with most mistakes: gold spans that are missed, and wrong ones", label_scores(names, counts)
+    return score_part(
+        Part("Spans that may overlap", name, mistakes, are, by_label=by_label), examples, statistics, options
+    )
+
+
 def tags(attribute: str, name: str, examples: Sequence[Example], options: Options) -> Part | None:
     """Tags or parts of speech: accuracy over the tokens that have a gold one.
 
@@ -95,6 +132,10 @@ def tags(attribute: str, name: str, examples: Sequence[Example], options: Option
     title = "Tags" if attribute == "TAG" else "Parts of speech"
     part = Part(title, name, mistakes, "The most frequent mistakes, the first of each", confusion(pairs))
     return score_part(part, examples, {"accuracy": share(hits, total)}, options)
+
+
+def _spans_of(doc: Doc, key: str) -> set[tuple[int, int, str]]:
+    return {(span.start_char, span.end_char, span.label_) for span in (doc.spans[key] if key in doc.spans else ())}
 
 
 def _by_extent(doc: Doc) -> dict[Extent, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Literal, cast
 
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -88,7 +88,7 @@ def find_files(source: str) -> list[InputFile]:
     except (OSError, ImportError, ValueError) as error:
         raise ValueError(Errors.T960.format(source=source, error=f"{type(error).__name__}: {error}")) from error
     if not found:
-        raise ValueError(Errors.T960.format(source=source, error="no file is there"))
+        raise WrongUsage(Errors.T960.format(source=source, error="no file is there"))
     return found
 
 

@@ -9,7 +9,7 @@ from spacy.pipeline.textcat_multilabel import MultiLabel_TextCategorizer
 from spacy.tokens import Doc, Span
 from thinc.api import get_current_ops
 
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 from ..pipeline.heads.entity_decoding import confidence
 from ..pipeline.heads.regressor import TransferRegressor
 from ..types import Config, pipes_of
@@ -63,7 +63,7 @@ def choose_columns(nlp: Language, names: Sequence[str], *, docs: bool) -> list[s
     for name in names:
         if name not in COLUMNS:
             near = get_close_matches(name, COLUMNS, n=3) or list(COLUMNS)
-            raise ValueError(Errors.T966.format(name=name, near=", ".join(near)))
+            raise WrongUsage(Errors.T966.format(name=name, near=", ".join(near)))
         if name not in has:
             why = "it stands in no .spacy file: take --format parquet" if docs and name == "vectors" else ""
             why = why or f"no component of {nlp.pipe_names} sets {COLUMNS[name].needs}"

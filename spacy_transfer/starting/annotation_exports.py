@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .labelled_rows import TEXTS, Found, Record, Row, SpanOf, Table
+from .labelled_rows import TEXTS, Found, Record, Row, SpanOf, Table, task_of_spans
 
 LeftOut = tuple[Row, str]
 _SPANS = ("label", "labels", "entities", "ents", "spans")
@@ -27,7 +27,7 @@ def read_export(table: Table, left_out: list[LeftOut]) -> Found | None:
 
 def _task(rows: Sequence[Row], table: Table) -> str:
     if any(row.spans for row in rows):
-        return "ner"
+        return task_of_spans(rows)
     if any(row.tags for row in rows):
         return "tagger"
     is_choice = any(len(row.labels) > 1 or (row.is_annotated and not row.labels) for row in rows)

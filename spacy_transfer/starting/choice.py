@@ -143,16 +143,19 @@ def choose(
     *,
     lang: str = "en",
     pairs: bool = False,
+    span_sizes: tuple[int, int] = (1, 3),
     tuning: Tuning | None = None,
 ) -> Choice:
     """Choose what is trained, and for how long.
 
+    span_sizes (Tuple[int, int]): See `Recipe`.
     tuning (Optional[str]): What is given; None to choose.
     """
     kind = kind_of(source)
     found, reasons = _tuning(task, kind, sizes) if tuning is None else (tuning, ["--tuning was given"])
     window, n_train = measured.window or 128, sizes.train
-    recipe = _with_steps(Recipe(task, source, kind, found, lang=lang, window=window, pairs=pairs), n_train)
+    recipe = Recipe(task, source, kind, found, lang=lang, window=window, pairs=pairs, span_sizes=span_sizes)
+    recipe = _with_steps(recipe, n_train)
     seconds = estimate(recipe, sizes, measured)
     if seconds > LONGEST and not measured.has_gpu and tuning is None and found != "frozen" and kind == "transformer":
         reasons = [

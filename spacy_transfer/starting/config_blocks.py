@@ -3,6 +3,7 @@
 from thinc.api import Config
 
 from ..types import Config as Block
+from .labelled_rows import SPANS_KEY
 from .recipe import Recipe, checked
 
 LISTENER = {"@architectures": "spacy-transfer.Listener.v1", "upstream": "*"}
@@ -153,6 +154,8 @@ def _head(recipe: Recipe) -> Block:
         return {"source": "${paths.backbone}"}
     if recipe.head == "spacy":
         return {"factory": recipe.task, "model": _of_spacy(recipe.task)}
+    if recipe.task == "spancat":
+        return _spancat(*recipe.span_sizes)
     settings: Block = {"factory": recipe.component}
     if recipe.task == "multilabel":
         settings["class_weights"] = "balanced"
@@ -166,6 +169,15 @@ def _head(recipe: Recipe) -> Block:
         decoder = "crf" if recipe.task == "ner" else "softmax"
         model = {"@architectures": "spacy-transfer.TokenHead.v1", "decoder": decoder}
     return {**settings, "model": {**model, "tok2vec": LISTENER}}
+
+
+def _spancat(low: int, high: int) -> Block:
+    """spaCy's own head, on spans of so many tokens."""
+    suggester = {"@misc": "spacy.ngram_range_suggester.v1", "min_size": low, "max_size": high}
+    reducer = {"@layers": "spacy.mean_max_reducer.v1", "hidden_size": 128}
+    layers = {"reducer": reducer, "scorer": {"@layers": "spacy.LinearLogistic.v1", "nO": None, "nI": None}}
+    model = {"@architectures": "spacy.SpanCategorizer.v1", **layers, "tok2vec": LISTENER}
+    return {"factory": "spancat", "spans_key": SPANS_KEY, "suggester": suggester, "model": model}
 
 
 def _of_spacy(task: str) -> Block:

@@ -14,7 +14,9 @@ RARE = 3
 _ALIKE = 0.8
 """Least likeness of a typing error, as difflib counts it."""
 _MOST_COMPARED = 100_000
-_SHOWN = 3
+_SHOWN, _LABELS = 3, 10
+_OF_SPANS = ("ner", "spancat")
+_OUTSIDE, _OVERLAPS = "entity outside of the text", "entity overlaps a longer one"
 Line = tuple[str, str, str]
 """What was found, how often, what was done."""
 
@@ -62,9 +64,9 @@ def examine(rows: Sequence[Row], task: str) -> Findings:
     found.leave_out("rows without a label", [row for row in kept if id(row) in lacks], "it has no label")
     kept = [row for row in kept if id(row) not in lacks]
     kept = _without_duplicates(kept, found, task)
-    if task == "ner":
-        kept = [_with_possible_spans(row, found) for row in kept]
-        found.lines += _summary(found)
+    if task in _OF_SPANS:
+        kept = [_with_possible_spans(row, found, may_overlap=task == "spancat") for row in kept]
+        found.lines += _summary(found, label_counts(kept, task))
     found.rows = kept
     return found
 
@@ -87,7 +89,7 @@ def _answer(row: Row, task: str) -> object:
 def _without_duplicates(rows: Sequence[Row], found: Findings, task: str) -> list[Row]:
     """The first of those that have the same text and answer. Where answers differ, the one of most rows is kept;
     without a majority none is. Sentences with tokens are all kept: they repeat in real texts."""
-    if task in ("ner", "tagger"):
+    if task in (*_OF_SPANS, "tagger"):
         n_again = len(rows) - len({row.text for row in rows})
         if n_again:
             found.lines.append(("texts that stand there again", str(n_again), "kept, all in one split"))
@@ -114,38 +116,50 @@ def _without_duplicates(rows: Sequence[Row], found: Findings, task: str) -> list
     return [row for row in rows if id(row) in kept]
 
 
-def _with_possible_spans(row: Row, found: Findings) -> Row:
-    """RETURNS (Row): With spans inside the text, without spaces at their ends, and the longest of those that
-    overlap."""
+def _with_possible_spans(row: Row, found: Findings, *, may_overlap: bool) -> Row:
+    """RETURNS (Row): With spans inside the text, without spaces at their ends, each once, and where they may not
+    overlap, the longest of those that do."""
     kept, taken = list[SpanOf](), set[int]()
-    for start, end, label in sorted(row.spans, key=lambda span: (span[0] - span[1], span)):
+    for start, end, label in sorted({*row.spans}, key=lambda span: (span[0] - span[1], span)):
         if not 0 <= start < end <= len(row.text) or not row.text[start:end].strip():
-            found.left_out.append((replace(row, spans=((start, end, label),)), "entity outside of the text"))
+            found.left_out.append((replace(row, spans=((start, end, label),)), _OUTSIDE))
             continue
         part = row.text[start:end]
         start, end = start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
-        if taken & set(range(start, end)):
-            found.left_out.append((replace(row, spans=((start, end, label),)), "entity overlaps a longer one"))
+        if not may_overlap and taken & set(range(start, end)):
+            found.left_out.append((replace(row, spans=((start, end, label),)), _OVERLAPS))
             continue
         taken |= set(range(start, end))
         kept.append((start, end, label))
-    return replace(row, spans=tuple(sorted(kept)))
+    return replace(row, spans=tuple(sorted({*kept})))
 
 
-def _summary(found: Findings) -> list[Line]:
+def _summary(found: Findings, kept: Counter[str]) -> list[Line]:
+    """Lines on the entities that are left out.
+
+    kept (Counter[str]): Labels of the others.
+    """
     lines = list[Line]()
-    for what in ("entity outside of the text", "entity overlaps a longer one"):
-        rows = [row for row, reason in found.left_out if reason == what]
+    for reason, what, hint in (
+        (_OUTSIDE, "entities outside of the text", ""),
+        (_OVERLAPS, "entities that overlap a longer one", "; --task spancat keeps them"),
+    ):
+        rows = [row for row, why in found.left_out if why == reason]
+        counts = label_counts(rows, "ner")
+        names = [f"{label} {count}" for label, count in counts.most_common(_LABELS)]
+        more = f", and of {len(counts) - _LABELS} labels more" if len(counts) > _LABELS else ""
+        done = f"left out, the text is kept: {', '.join(names)}{more}{hint}"
+        gone = sorted(counts.keys() - kept.keys())
         if rows:
-            lines.append(
-                (what.replace("entity", "entities"), f"{len(rows)} ({places(rows)})", "left out, the text is kept")
-            )
+            lines.append((what, f"{len(rows)} ({places(rows)})", done))
+        if gone and hint:
+            lines.append(("labels that are gone with them", f"{len(gone)} ({', '.join(gone)})", hint[2:]))
     return lines
 
 
 def label_counts(rows: Sequence[Row], task: str) -> Counter[str]:
     """RETURNS (Counter[str]): How often each label is there."""
-    if task == "ner":
+    if task in _OF_SPANS:
         return Counter(label for row in rows for _, _, label in row.spans)
     return Counter(label for row in rows for label in (row.tags if task == "tagger" else row.labels))
 

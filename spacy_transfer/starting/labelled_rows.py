@@ -1,7 +1,8 @@
 """Rows of labelled data, whatever file they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -14,6 +15,8 @@ TEXTS = (
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev"}
 SPLITS |= {"test": "test", "testing": "test"}
 """Usual names of splits, and ours."""
+SPANS_KEY = "sc"
+"""Of `doc.spans`, where spans that overlap stand."""
 SpanOf = tuple[int, int, str]
 """First character, character after the last, label."""
 
@@ -41,6 +44,15 @@ class Row:
     spaces: tuple[bool, ...] = ()
     tags: tuple[str, ...] = ()
     is_annotated: bool = True
+
+
+def task_of_spans(rows: Iterable[Row]) -> str:
+    """RETURNS (str): "spancat" where spans overlap, else "ner"."""
+    for row in rows:
+        spans = sorted({*row.spans})
+        if any(following[0] < span[1] for span, following in pairwise(spans)):
+            return "spancat"
+    return "ner"
 
 
 @dataclass

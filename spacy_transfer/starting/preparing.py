@@ -1,5 +1,6 @@
 """From files to docs in three splits, with all that was found on the way."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,15 @@ from spacy.tokens import Doc
 from ..errors import Errors
 from .annotation_exports import LeftOut
 from .findings import Line, examine, label_counts, lengths, places, rare_labels, similar_labels
-from .labelled_rows import Row
+from .labelled_rows import SPANS_KEY, Row
 from .make_docs import Moved, to_docs
 from .reading import read, rows_of
 from .splits import split
 
 FEW_TEST = 50
 _SHOWN, _MOVED = 20, 3
+_COVERED = 0.99
+"""Share of the spans that are as short as the longest that is suggested, or shorter."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Given:
 class Prepared:
     """Data that is ready to be written.
 
+    span_sizes (Tuple[int, int]): Tokens of the shortest and longest span that is suggested, for "spancat".
     said (List[str]): What was guessed, a line each.
     lines (List[Tuple[str, str, str]]): What was found, how often, what was done.
     rows (Dict[str, List[Row]]), docs (Dict[str, List[Doc]]): By split.
@@ -48,6 +52,7 @@ class Prepared:
 
     task: str = ""
     pairs: bool = False
+    span_sizes: tuple[int, int] = (1, 3)
     labels: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
@@ -79,7 +84,20 @@ def prepare(nlp: Language, given: Given) -> Prepared:
         found.docs[name], more = to_docs(nlp, rows, found.task, found.labels)
         moved += more
     found.lines += _moved(moved)
+    if found.task == "spancat":
+        found.span_sizes, line = _suggested(found.docs["train"])
+        found.lines.append(line)
     return found
+
+
+def _suggested(docs: Sequence[Doc]) -> tuple[tuple[int, int], Line]:
+    """RETURNS (Tuple[Tuple[int, int], Tuple[str, str, str]]): Sizes that nearly all spans have. Each size more is one
+    more guess a token, for every text."""
+    sizes = sorted(len(span) for doc in docs for span in doc.spans[SPANS_KEY]) or [1]
+    low, high = sizes[0], sizes[math.ceil(_COVERED * len(sizes)) - 1]
+    longer = sum(size > high for size in sizes)
+    done = f"suggested: {low} to {high}" + (f"; longer, and never found: {longer}" if longer else "")
+    return (low, high), ("tokens a span", lengths(sizes), done)
 
 
 def _read(found: Prepared, given: Given) -> dict[str, list[Row]]:

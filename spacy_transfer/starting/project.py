@@ -161,6 +161,7 @@ _SHOW = {
     "textcat": """for label, score in sorted(doc.cats.items(), key=lambda cat: -cat[1])[:3]:
         print(f"  {score:.2f} {label}")""",
     "ner": 'print("  ->", *(f"{ent.text} [{ent.label_}]" for ent in doc.ents))',
+    "spancat": 'print("  ->", *(f"{span.text} [{span.label_}]" for span in doc.spans["sc"]), sep="  ")',
     "tagger": 'print("  ->", *(f"{token.text}/{token.tag_}" for token in doc))',
     "regression": 'print(f"  -> {doc._.score:.3f}")',
 }
@@ -266,7 +267,9 @@ def files_of(project: Project) -> dict[str, str]:
     """RETURNS (Dict[str, str]): The text files of a project, by their names."""
     recipe = project.choice.recipe
     counts = {f"n_{split}": f"{len(docs):,}" for split, docs in project.docs.items()}
-    what = {"ner": "entities", "tagger": "tags", "regression": "numbers"}.get(project.task, "labels of texts")
+    what = {"ner": "entities", "spancat": "spans", "tagger": "tags", "regression": "numbers"}.get(
+        project.task, "labels of texts"
+    )
     source = project.source.replace('"', "'").replace("\\", "/")  # It stands between quotes of YAML.
     words: dict[str, object] = {
         "mark": MARK,

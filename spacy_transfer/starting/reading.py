@@ -137,6 +137,7 @@ def _task_of(found: Found, task: str | None) -> str:
     has = {
         "textcat": any(row.labels for row in found.rows["train"]),
         "ner": any(row.spans for row in found.rows["train"]),
+        "spancat": any(row.spans for row in found.rows["train"]),
         "tagger": any(row.tags for row in found.rows["train"]),
         "regression": any(row.score is not None for row in found.rows["train"]),
     }

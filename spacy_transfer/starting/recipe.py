@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ..backbones.sources import resolve_path, resolve_source
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 
-Task = Literal["textcat", "multilabel", "ner", "tagger", "regression"]
+Task = Literal["textcat", "multilabel", "ner", "spancat", "tagger", "regression"]
 Tuning = Literal["frozen", "lpft", "fine-tuning", "lora", "gradual", "contrastive"]
 Kind = Literal["transformer", "vectors", "pipeline", "fresh", "imported"]
 Head = Literal["transfer", "spacy"]
@@ -20,10 +20,12 @@ COMPONENTS: dict[Task, str] = {
     "textcat": "transfer_textcat",
     "multilabel": "transfer_textcat_multilabel",
     "ner": "transfer_ner",
+    "spancat": "spancat",
     "tagger": "transfer_tagger",
     "regression": "transfer_regressor",
 }
 _OF_SPACY = {"ner", "tagger"}
+_EXPORTABLE = {"textcat", "multilabel", "ner", "tagger"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Recipe:
     lang (str): Code of the language.
     window (int): Word pieces that the transformer reads at once.
     pairs (bool): Whether "[SEP]" stands between two texts.
+    span_sizes (Tuple[int, int]): Tokens of the shortest and longest span that may overlap others.
     solved (bool): Solve the head of a frozen encoder first (`fit = "maxent"`), as other trainings do anyway.
+    exportable (bool): The head is to be exported to transformers.
     steps (Optional[Steps]): None for those of the kind of training.
     """
 
@@ -64,7 +68,9 @@ class Recipe:
     lang: str = "en"
     window: int = 128
     pairs: bool = False
+    span_sizes: tuple[int, int] = (1, 3)
     solved: bool = False
+    exportable: bool = False
     steps: Steps | None = None
 
     @property
@@ -87,7 +93,7 @@ class Recipe:
     @property
     def can_be_solved(self) -> bool:
         """RETURNS (bool): Whether the head knows `fit = "maxent"`: a head of ours that chooses among labels."""
-        return self.head == "transfer" and self.task != "regression"
+        return self.head == "transfer" and self.task not in ("spancat", "regression")
 
     @property
     def is_thinc(self) -> bool:
@@ -112,7 +118,7 @@ def checked(recipe: Recipe) -> Recipe:
     """
     problem = _problem(recipe)
     if problem:
-        raise ValueError(Errors.T981.format(problem=problem))
+        raise WrongUsage(Errors.T981.format(problem=problem))
     return recipe if recipe.steps else replace(recipe, steps=_steps(recipe))
 
 
@@ -128,6 +134,13 @@ def _problem(recipe: Recipe) -> str:
         return f"--tuning lpft with {what}: the heads that are solved first are those of this package, for labels"
     if recipe.context is not None and recipe.kind != "vectors":
         return f"--context {recipe.context} with a backbone of the kind {recipe.kind}: it is there for vectors"
+    if recipe.exportable:
+        is_known = recipe.kind == "transformer" and recipe.head == "transfer" and recipe.task in _EXPORTABLE
+        if not is_known or recipe.tuning not in ("frozen", "fine-tuning", "gradual"):
+            what = f"--task {recipe.task}, --tuning {recipe.tuning}, --head {recipe.head}, a {recipe.kind} backbone"
+            return f"--exportable with {what}: heads of ours for labels, on frozen, fine-tuned or gradual transformers"
+    if recipe.task == "spancat" and recipe.kind == "imported":
+        return "--task spancat with an imported backbone: no head for spans is imported"
     if recipe.head == "spacy" and recipe.kind == "imported":
         return "--head spacy with an imported backbone: the imported head goes with it"
     return ""
@@ -157,14 +170,17 @@ def _steps(recipe: Recipe) -> Steps:
 def kind_of(source: str) -> Kind:
     """RETURNS (str): What a source holds: a transformer, vectors, or a pipeline of spaCy.
 
-    RAISES (ValueError): When it cannot be found.
+    RAISES (WrongUsage): When it cannot be found.
     """
-    path = resolve_path(source)
-    if path.is_file():
-        return "vectors"
-    if path.is_dir() and not (path / "config.json").exists() and not list(path.glob("**/config.cfg")):
-        return "vectors"
-    return "pipeline" if resolve_source(source).kind == "pipeline" else "transformer"
+    try:
+        path = resolve_path(source)
+        if path.is_file():
+            return "vectors"
+        if path.is_dir() and not (path / "config.json").exists() and not list(path.glob("**/config.cfg")):
+            return "vectors"
+        return "pipeline" if resolve_source(source).kind == "pipeline" else "transformer"
+    except ValueError as error:
+        raise WrongUsage(str(error)) from error
 
 
 def default_tuning(task: Task, kind: Kind) -> Tuning:

@@ -11,7 +11,7 @@ from spacy.training import converters
 from spacy.vocab import Vocab
 
 from ..errors import Errors
-from .labelled_rows import Row
+from .labelled_rows import SPANS_KEY, Row, task_of_spans
 from .tables import decode
 
 SUFFIXES = {".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".ner", ".spacy"}
@@ -71,13 +71,14 @@ def _of_docs(docs: Iterable[Doc], unit: str) -> Iterator[Row]:
     for number, doc in enumerate(docs, start=1):
         tags = tuple(token.tag_ for token in doc)
         values = cast("Mapping[object, object]", doc.user_data)
+        spans = [*doc.ents, *(doc.spans.get(SPANS_KEY) or ())]
         score = values.get(("._.", _SCORE, None, None))
         yield Row(
             f"{unit} {number}",
             doc.text,
             tuple(label for label, value in doc.cats.items() if value >= 0.5),
             float(score) if isinstance(score, int | float) else None,
-            tuple((ent.start_char, ent.end_char, ent.label_) for ent in doc.ents),
+            tuple(dict.fromkeys((span.start_char, span.end_char, span.label_) for span in spans)),
             tuple(token.text for token in doc),
             tuple(bool(token.whitespace_) for token in doc),
             tags if any(tag not in ("", "-", "_") for tag in tags) else (),
@@ -88,5 +89,5 @@ def _task(rows: list[Row]) -> str:
     if any(row.labels for row in rows):
         return "textcat" if all(len(row.labels) <= 1 for row in rows) else "multilabel"
     if any(row.spans for row in rows):
-        return "ner"
+        return task_of_spans(rows)
     return "tagger" if any(row.tags for row in rows) else "regression"

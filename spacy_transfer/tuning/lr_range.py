@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from ..errors import Errors
+from ..errors import Errors, WrongUsage
 from ..types import Floats
 
 # The least relative fall of a curve.
@@ -31,7 +31,7 @@ class Suggestion:
 def rates_between(low: float, high: float, steps: int) -> list[float]:
     """RETURNS (List[float]): A geometric sequence of `steps` rates, from `low` to `high`."""
     if not 0.0 < low < high or steps < 10:
-        raise ValueError(Errors.T621.format(low=low, high=high, steps=steps))
+        raise WrongUsage(Errors.T621.format(low=low, high=high, steps=steps))
     return [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
 
 

@@ -156,7 +156,7 @@ def test_what_is_wrong_is_said_before_the_work(tiny_bert, tmp_path, monkeypatch)
         (("--output", config), "T772"),
     ):
         code, out = invoke(config, *arguments)
-        assert code == 1 and expected in out, out
+        assert code == 2 and expected in out, out
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, out = invoke(config, "--output", tmp_path / "found")
     assert code == 1 and "T771" in out and "pip install" in out

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import spacy
 import typer
 from spacy import registry
 from spacy.cli import app
@@ -65,14 +66,15 @@ def test_wrong_usage_is_2(name):
         ("suggest", "no/such", "no.txt"),
     ],
 )
-def test_a_mistake_is_1_and_one_line(arguments, tmp_path, monkeypatch):
+def test_what_is_not_there_is_2_and_one_line(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["transfer", *arguments])
-    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit)
     assert "Traceback" not in result.output and list(tmp_path.iterdir()) == []
 
 
 def test_what_transformers_did_not_write_stays(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    code, out = invoke("to-hf", "no/such", tmp_path)
+    spacy.blank("en").to_disk(tmp_path / "pipeline")
+    code, out = invoke("to-hf", tmp_path / "pipeline", tmp_path)
     assert code == 1 and "T722" in out and (tmp_path / "thesis.txt").read_text() == "mine"

@@ -63,7 +63,7 @@ def test_names_of_labels(data, tmp_path, tiny_bert):
     assert (named != plain).any()
     assert fitted[0].config["initialize"]["components"]["transfer_textcat"]["label_texts"] == "names"
     result = run(config, tmp_path / "out", data, tiny_bert, "--label-texts", "nmaes")
-    assert result.exit_code == 1 and "T921" in result.output and not (tmp_path / "out").exists()
+    assert result.exit_code == 2 and "T982" in result.output and not (tmp_path / "out").exists()
 
 
 def test_entities(tmp_path, tiny_bert):

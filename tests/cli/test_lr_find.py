@@ -215,9 +215,9 @@ def test_what_is_missing_is_said_before_the_work(tiny_bert, tmp_path, monkeypatc
     monkeypatch.setattr(lr_find, "initialise", lambda *_, **__: pytest.fail("worked"))
     config = write_training(tmp_path, tiny_bert)
     code, out = invoke(config, "--output", tmp_path / "nowhere" / "curve.png")
-    assert code == 1 and "T721" in out
+    assert code == 2 and "T721" in out
     code, out = invoke(config, "--low", 2, "--output", "-")
-    assert code == 1 and "T621" in out
+    assert code == 2 and "T621" in out
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, out = invoke(config, "--output", tmp_path / "curve.png")
     assert code == 1 and "T720" in out and "pip install" in out

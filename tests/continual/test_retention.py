@@ -500,9 +500,9 @@ def test_command_line(files, capsys):
     assert result.exit_code == 0, result.output
     line = next(line for line in result.output.splitlines() if line.startswith("old "))
     assert line.split() == ["old", "ents_f", "100.00", "100.00", "+0.00"]
-    for given, message in (([data, data], "T783"), (["no.spacy"], "T682")):
+    for given, message in (([data, data], "T783"), (["no.spacy"], "T483")):
         result = CliRunner().invoke(app, ["transfer", "retention", old, old, *given])
-        assert result.exit_code == 1 and message in result.output
+        assert result.exit_code == 2 and message in result.output
 
 
 def test_folders_with_an_equals_sign_in_their_names(files, monkeypatch):

@@ -10,7 +10,7 @@ import numpy
 import pytest
 import spacy
 from spacy.language import Language
-from spacy.scorer import get_ner_prf
+from spacy.scorer import Scorer, get_ner_prf
 from spacy.tokens import Span
 from spacy.training import Example
 
@@ -123,6 +123,43 @@ def test_entities_and_tags_are_counted(nlp_of_words):
     assert ("B", "PER \u2717") in drawn or ("A", "PER \u2717") in drawn
     assert ("PLACE" + " \u2717") in {label for _, label in drawn}
     assert (tags.mistakes[0].gold, tags.mistakes[0].guess, tags.mistakes[0].weight) == ("Y", "X", "4 times")
+
+
+def test_spans_that_overlap_are_counted(nlp):
+    """As spaCy counts them."""
+    head = nlp.add_pipe("spancat", config={"spans_key": "sc"})
+    examples = []
+    for text in ("A b C", "B sees A", "x y"):
+        doc = nlp.make_doc(text)
+        gold = [(t.idx, t.idx + 1, "ONE") for t in doc if t.is_upper] + [(0, doc[1].idx + len(doc[1]), "TWO")]
+        examples.append(Example.from_dict(doc, {"spans": {"sc": gold}}))
+    nlp.initialize(lambda: examples)
+    head.predict = lambda docs: docs
+    head.set_annotations = lambda docs, scores: [
+        doc.spans.update({"sc": [Span(doc, 0, 1, "ONE"), Span(doc, 0, 2, "ONE")]}) for doc in docs
+    ]
+    (part,) = collect(nlp, examples, resamples=20)
+    scores = Scorer.score_spans(examples, "spans_sc", getter=lambda doc, key: doc.spans["sc"], allow_overlap=True)
+    values = {score.name: score.value for score in part.scores}
+    assert values["F1"] == pytest.approx(scores["spans_sc_f"]) and values["recall"] == pytest.approx(
+        scores["spans_sc_r"]
+    )
+    for row in part.by_label:
+        theirs = scores["spans_sc_per_type"][row.label]
+        assert (numpy.nan_to_num(row.precision), row.recall, row.f1) == pytest.approx(
+            (theirs["p"], theirs["r"], theirs["f"])
+        )
+    assert part.mistakes[0].gold == "A b [TWO], C [ONE]" and part.mistakes[0].guess == "A b [ONE]"
+    page = check_alone(make_page([part], {}, resamples=20))
+    assert "Spans that may overlap" in "".join(page.text)
+    assert collect_none(nlp)
+
+
+def collect_none(nlp):
+    """Without gold spans there is nothing to report."""
+    with pytest.raises(ValueError, match="T733"):
+        collect(nlp, [Example.from_dict(nlp.make_doc("A b"), {})], resamples=2)
+    return True
 
 
 def test_parts_of_speech(nlp):

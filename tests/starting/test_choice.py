@@ -28,6 +28,7 @@ FAST, SLOW = Measured(0.001, window=64), Measured(10.0, window=64)
         ("textcat", 400, 40, FAST, "lpft"),
         ("multilabel", 400, 4, FAST, "frozen"),
         ("ner", 400, 4, FAST, "fine-tuning"),
+        ("spancat", 400, 4, FAST, "fine-tuning"),
         ("regression", 400, 1, FAST, "fine-tuning"),
         ("textcat", 400, 4, SLOW, "frozen"),
         ("textcat", 400, 4, Measured(10.0, window=64, has_gpu=True), "fine-tuning"),

@@ -53,8 +53,26 @@ def test_spans_that_cannot_be():
     found, lines = examined([Row("line 1", text, spans=spans)], "ner")
     assert found.rows[0].spans == ((7, 20, "PLACE"),)  # Without the spaces around it.
     assert lines["entities outside of the text"][1].startswith("left out")
-    assert lines["entities overlaps a longer one"][0] == "1 (line 1)"
+    count, done = lines["entities that overlap a longer one"]
+    assert count == "1 (line 1)" and done.endswith("SHORT 1; --task spancat keeps them")
+    assert lines["labels that are gone with them"][0] == "1 (SHORT)"
     assert len(found.left_out) == 3
+
+
+def test_spans_that_overlap_are_kept_where_they_are_learned():
+    spans = ((7, 15, "SHORT"), (6, 21, "PLACE"), (7, 20, "NAME"), (7, 20, "NAME"), (20, 90, "OUT"))
+    found, lines = examined([Row("line 1", "We saw New York City today", spans=spans)], "spancat")
+    assert found.rows[0].spans == ((7, 15, "SHORT"), (7, 20, "NAME"), (7, 20, "PLACE"))
+    assert [*lines] == ["entities outside of the text"]
+    docs, moved = to_docs(spacy.blank("en"), found.rows, "spancat", [])
+    assert [(span.text, span.label_) for span in docs[0].spans["sc"]] == [
+        ("New York", "SHORT"),
+        ("New York City", "NAME"),
+        ("New York City", "PLACE"),
+    ]
+    assert not docs[0].ents and not moved
+    docs, moved = to_docs(spacy.blank("en"), [Row("2", "Anna", spans=((0, 2, "A"), (0, 3, "A")))], "spancat", [])
+    assert len(docs[0].spans["sc"]) == 1 and len(moved) == 2
 
 
 def test_entities_are_widened_to_tokens():

@@ -12,11 +12,11 @@ from wasabi import msg
 
 from ..._compat import spacy_cli_parts
 from ...checks import COUNT, NOT_NEGATIVE
-from ...errors import Errors
+from ...errors import Errors, WrongUsage
 from ...extras import import_extra
 from ...selection.candidates import distinct, from_file, from_sources, own_candidate
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, initialise, read_config
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, existing, initialise, read_config
 from ..voice import result, warn
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def select_cli(
         typer.Option("--backbone", "-b", help="Folder, hub id or package of a transformer, vectors, or a pipeline"),
     ] = None,
     candidates: Annotated[
-        Path | None, typer.Option("--candidates", help="File with a section [NAME] for each block of a backbone")
+        Path | None,
+        typer.Option("--candidates", help="File with a section [NAME] for each block of a backbone", callback=existing),
     ] = None,
     estimator: Annotated[str, typer.Option("--estimator", help="Name of a registered estimator")] = DEFAULT,
     max_texts: Annotated[int, typer.Option("--max-texts", help="Texts to read, a sample stratified by label")] = 2000,
@@ -160,7 +161,7 @@ def find_estimator(name: str) -> "Estimator":
     if not callable(found):
         builders = registry.misc.get_all().items()
         known = sorted(key for key, build in builders if build.__module__.startswith(_ESTIMATORS))
-        raise ValueError(Errors.T897.format(found=name, known=", ".join(known)))
+        raise WrongUsage(Errors.T897.format(found=name, known=", ".join(known)))
     estimator: Estimator = found
     return estimator
 
@@ -170,15 +171,15 @@ def check_numbers(**numbers: float) -> None:
     for name, found in numbers.items():
         wanted = COUNT if isinstance(found, int) else NOT_NEGATIVE
         if found not in wanted and found != math.inf:
-            raise ValueError(Errors.T898.format(option=f"--{name.replace('_', '-')}", found=found, wanted=wanted))
+            raise WrongUsage(Errors.T898.format(option=f"--{name.replace('_', '-')}", found=found, wanted=wanted))
 
 
 def check_files(output: Path | None, picture: Path | None) -> None:
     """Look whether what was asked for can be written, before any work is done."""
     for option, path in {"--output": output, "--picture": picture}.items():
         if path is not None and not path.resolve().parent.is_dir():
-            raise ValueError(Errors.T895.format(option=option, path=path))
+            raise WrongUsage(Errors.T895.format(option=option, path=path))
     if picture is not None:
         if picture.suffix not in (".png", ".svg"):
-            raise ValueError(Errors.T896.format(path=picture))
+            raise WrongUsage(Errors.T896.format(path=picture))
         import_extra("matplotlib.figure", Errors.T894)

@@ -9,12 +9,11 @@ import typer
 from spacy import util
 from wasabi import msg
 
-from ...checks import COUNT, require
-from ...errors import Errors
+from ...errors import Errors, WrongUsage
 from ...integrity import write_whole
 from ...types import Config
 from ..app import command
-from ..common import CodePath, UseGpu, prepare, show_table, split_names
+from ..common import CodePath, PipelineName, UseGpu, existing, prepare, show_table, split_names
 from ..voice import result
 
 if TYPE_CHECKING:
@@ -45,16 +44,20 @@ class OverName(str, enum.Enum):
 
 @command("suggest", table=True)
 def suggest_cli(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a pipeline")],
+    pipeline: PipelineName,
     texts_path: Annotated[
         Path,
-        typer.Argument(metavar="TEXTS", help="Texts: .txt (a line a text), .jsonl, .spacy, or a folder"),
+        typer.Argument(
+            metavar="TEXTS", help="Texts: .txt (a line a text), .jsonl, .spacy, or a folder", callback=existing
+        ),
     ],
-    n: Annotated[int, typer.Option("--n", "-n", help="How many texts")] = 50,
+    n: Annotated[int, typer.Option("--n", "-n", help="How many texts", min=1)] = 50,
     output_path: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write them: .jsonl, or .json for one list")
     ] = None,
-    exclude: Annotated[Path | None, typer.Option("--exclude", help="Texts that have labels already")] = None,
+    exclude: Annotated[
+        Path | None, typer.Option("--exclude", help="Texts that have labels already", callback=existing)
+    ] = None,
     strategy: Annotated[StrategyName, typer.Option("--strategy", help="By what to choose")] = StrategyName.auto,
     over: Annotated[
         OverName, typer.Option("--over", help="Heads that label tokens: the most unsure token counts, or the mean")
@@ -100,13 +103,13 @@ def check_output(output: Path | None, *inputs: Path | None) -> None:
     if output is None:
         return
     if not output.resolve().parent.is_dir():
-        raise ValueError(Errors.T721.format(path=output))
+        raise WrongUsage(Errors.T721.format(path=output))
     if output.is_dir() or any(path is not None and output.resolve() == path.resolve() for path in inputs):
-        raise ValueError(
+        raise WrongUsage(
             Errors.T937.format(path=output, what="a folder" if output.is_dir() else "read by this command")
         )
     if output.suffix.lower() not in (".jsonl", ".json"):
-        raise ValueError(Errors.T938.format(path=output))
+        raise WrongUsage(Errors.T938.format(path=output))
 
 
 def suggest(
@@ -131,7 +134,6 @@ def suggest(
     from ...selection.suggesting.scan import judges_of, scan
     from ...selection.suggesting.strategies import choose, measure_of
 
-    require("suggest", COUNT, n=n)
     texts = unlabelled(texts_path, exclude)
     if len(texts) < n:
         raise ValueError(Errors.T930.format(n=n, path=texts_path, count=len(texts)))

@@ -23,7 +23,7 @@ from ...selection.tune.space_file import read_space
 from ...selection.tune.study import ERROR, FIRST, LOST, SCORE, SCORES, SamplerName, Search
 from ...types import Config
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, read_config, show_table
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, existing, read_config, show_table
 from ..voice import result
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def tune_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
     space_path: Annotated[
-        Path, typer.Argument(metavar="SPACE", help="What may change: ranges and lists by dotted key", exists=True)
+        Path, typer.Argument(metavar="SPACE", help="What may change: ranges and lists by dotted key", callback=existing)
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the search; one that is there goes on")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, read_config
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, existing, read_config
 from ..voice import result
 
 
@@ -30,6 +30,7 @@ def assess_cli(
     from ...pretraining.assess import assess
 
     paths, overrides = split_overrides([*(files or ()), *ctx.args])
+    paths = [existing(path) for path in paths]
     config = read_config(config_path, overrides, code=code_path, use_gpu=use_gpu)
     found = assess(config, paths)
     result(**found.as_dict())

@@ -9,7 +9,7 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import CodePath, UseGpu, prepare, show_table
+from ..common import CodePath, UseGpu, existing, find_source, language, prepare, show_table
 from ..voice import result
 
 if TYPE_CHECKING:
@@ -29,7 +29,12 @@ def static_cli(
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     corpus: Annotated[
         Path,
-        typer.Option("--corpus", metavar="TEXTS", help="Raw texts: .txt (a line a text), .jsonl, .spacy, or a folder"),
+        typer.Option(
+            "--corpus",
+            metavar="TEXTS",
+            help="Raw texts: .txt (a line a text), .jsonl, .spacy, or a folder",
+            callback=existing,
+        ),
     ],
     width: Annotated[int, typer.Option(min=1, help="Numbers in a vector, at most the encoder's width")] = 256,
     min_count: Annotated[int, typer.Option(min=1, help="Words that come less often are made from word pieces")] = 2,
@@ -41,7 +46,9 @@ def static_cli(
         Document, typer.Option(help="The encoder's row of a text: the mean of its states, or the first one's (cls)")
     ] = Document.mean,
     window: Annotated[int, typer.Option("--window", "-w", min=8, help="Word pieces that it reads at once")] = 128,
-    lang: Annotated[str, typer.Option("--lang", "-l", help="Language whose tokenizer is used")] = "en",
+    lang: Annotated[
+        str, typer.Option("--lang", "-l", help="Language whose tokenizer is used", callback=language)
+    ] = "en",
     text_field: Annotated[str, typer.Option("--text", help="Key of the texts in .jsonl")] = "text",
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,
@@ -60,6 +67,7 @@ def static_cli(
     from ...pretraining.static_student import StaticSettings, make_static
 
     prepare(code_path, use_gpu)
+    find_source(source)
     settings = StaticSettings(width, min_count, sif, strength, document.value, window)
     texts = read_texts(corpus, "--corpus", text_field)
     made = make_static(source, texts, spacy.blank(lang), output_path, settings, name=f"--corpus {corpus}")

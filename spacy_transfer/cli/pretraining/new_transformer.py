@@ -7,14 +7,17 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import show_table
+from ..common import existing, show_table
 from ..voice import result
 
 
 @command("new-transformer", table=True)
 def new_transformer_cli(
     texts: Annotated[
-        Path, typer.Argument(metavar="TEXTS", help="Raw texts: .txt, .jsonl, .spacy, or a folder of them; .gz too")
+        Path,
+        typer.Argument(
+            metavar="TEXTS", help="Raw texts: .txt, .jsonl, .spacy, or a folder of them; .gz too", callback=existing
+        ),
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     width: Annotated[int, typer.Option("--width", help="Width of the rows", min=1)] = 256,

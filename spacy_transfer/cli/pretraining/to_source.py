@@ -7,14 +7,17 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, read_config
+from ..common import OVERRIDES, CodePath, ConfigPath, UseGpu, existing, read_config
 
 
 @command("to-source", context_settings=OVERRIDES)
 def to_source_cli(
     ctx: typer.Context,
     config_path: ConfigPath,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'spacy pretrain' wrote, such as model-last.bin")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What 'spacy pretrain' wrote, such as model-last.bin", callback=existing),
+    ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder that does not exist yet")],
     code_path: CodePath = None,
     use_gpu: UseGpu = -1,

@@ -8,7 +8,7 @@ import typer
 from wasabi import msg
 
 from ..app import command
-from ..common import show_table
+from ..common import existing, installed, language, show_table
 from ..voice import log_info, result
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class Algorithm(str, enum.Enum):
 @command("vectors", table=True)
 def vectors_cli(
     texts_path: Annotated[
-        Path, typer.Argument(metavar="TEXTS", help="Raw texts: .txt (a line a text), .jsonl, .spacy, or a folder")
+        Path,
+        typer.Argument(
+            metavar="TEXTS", help="Raw texts: .txt (a line a text), .jsonl, .spacy, or a folder", callback=existing
+        ),
     ],
     output_path: Annotated[
         Path,
@@ -62,9 +65,12 @@ def vectors_cli(
     freeze_known: Annotated[
         bool, typer.Option("--freeze-known/--move-known", help="Whether words of --source keep their vectors")
     ] = True,
-    lang: Annotated[str, typer.Option("--lang", "-l", help="Language whose tokenizer is used")] = "en",
+    lang: Annotated[
+        str, typer.Option("--lang", "-l", help="Language whose tokenizer is used", callback=language)
+    ] = "en",
     tokenizer: Annotated[
-        str | None, typer.Option(help="A pipeline whose tokenizer is used, instead of that of --lang")
+        str | None,
+        typer.Option(help="A pipeline whose tokenizer is used, instead of that of --lang", callback=installed),
     ] = None,
     lower: Annotated[bool, typer.Option("--lower", help="Put all words into lower case")] = False,
     text_field: Annotated[str, typer.Option("--text", help="Key of the texts in .jsonl")] = "text",

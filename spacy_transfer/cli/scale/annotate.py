@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from wasabi import msg
 
-from ...checks import COUNT, require
-from ...errors import Errors, Warnings
+from ...errors import Errors, Warnings, WrongUsage
 from ...progress import progress
 from ..app import command
-from ..common import CodePath, UseGpu, split_names
+from ..common import CodePath, PipelineName, UseGpu, split_names
 from ..voice import fail, result, warn
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class EngineName(str, enum.Enum):
 
 @command("annotate", table=True)
 def annotate_cli(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a pipeline")],
+    pipeline: PipelineName,
     source: Annotated[
         str,
         typer.Argument(
@@ -56,12 +55,12 @@ def annotate_cli(
     ] = "",
     text_field: Annotated[str, typer.Option("--text", help="Key or column of the texts")] = "text",
     id_field: Annotated[str, typer.Option("--id", help="Key or column of the id; else FILE:NUMBER")] = "id",
-    shard_size: Annotated[int, typer.Option(help="Texts in a shard")] = 10_000,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Texts in a batch")] = 64,
+    shard_size: Annotated[int, typer.Option(help="Texts in a shard", min=1)] = 10_000,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Texts in a batch", min=1)] = 64,
     n_process: Annotated[
-        int | None, typer.Option("--n-process", help="Processes; of Ray actors; 1, with Ray as many as fit")
+        int | None, typer.Option("--n-process", help="Processes; of Ray actors; 1, with Ray as many as fit", min=1)
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Of each process; of an actor 1")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of each process; of an actor 1", min=1)] = None,
     engine: Annotated[EngineName, typer.Option(help="ray: on a Ray cluster")] = EngineName.local,
     address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster: HOST:PORT, ray://HOST:PORT or auto; this machine without it")
@@ -81,9 +80,8 @@ def annotate_cli(
 
     code = None if code_path is None else code_path.resolve()
     options = Options(batch_size, threads, fail_fast, code, use_gpu)
-    require("annotate", COUNT, n_process=n_process, threads=threads, shard_size=shard_size, batch_size=batch_size)
     if address is not None and engine is EngineName.local:
-        raise ValueError(Errors.T979.format(option="--address"))
+        raise WrongUsage(Errors.T979.format(option="--address"))
     settings = Settings(output_format.value, split_names(columns), Fields(text_field, id_field), shard_size)
     workers = Workers(n_process, engine is EngineName.ray, address)
     done = annotate(pipeline, source, output_path, settings, options=options, workers=workers)

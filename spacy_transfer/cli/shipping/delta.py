@@ -9,7 +9,7 @@ from wasabi import msg
 
 from ...errors import Warnings
 from ..app import command
-from ..common import CodePath, UseGpu, load_pipeline, prepare, show_table
+from ..common import CodePath, PipelineName, UseGpu, load_pipeline, prepare, show_table
 from ..fit import check_output, save
 from ..voice import result, warn
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @command("delta", table=True)
 def delta_cli(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
+    pipeline: PipelineName,
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the delta")],
     base: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from wasabi import msg
 
 from ...errors import Errors
 from ..app import command
-from ..common import CodePath, prepare, show_table, split_names
+from ..common import CodePath, PipelineName, existing, prepare, show_table, split_names
 from ..fit import check_output, save
 from ..voice import log_info, result
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @command("speed-up", table=True)
 def speed_up_cli(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Name or folder of a trained pipeline")],
+    pipeline: PipelineName,
     data_path: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Texts not trained on, with labels (.spacy)", exists=True)
+        Path, typer.Argument(metavar="DATA", help="Texts not trained on, with labels (.spacy)", callback=existing)
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the faster pipeline")],
     max_loss: Annotated[float, typer.Option("--max-loss", help="The most points of a score to lose", min=0)] = 0.3,
@@ -32,7 +32,7 @@ def speed_up_cli(
     ] = 0.0,
     train_texts: Annotated[
         Path | None,
-        typer.Option("--train-texts", help="Raw texts to distil on; without, half of those of DATA", exists=True),
+        typer.Option("--train-texts", help="Raw texts to distil on; without, half of those of DATA", callback=existing),
     ] = None,
     layers: Annotated[
         int | None, typer.Option("--layers", help="How many layers to distil; without, half", show_default=False)

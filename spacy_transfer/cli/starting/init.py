@@ -11,8 +11,9 @@ from wasabi import msg
 from ...errors import Errors
 from ...text_table import text_table
 from ..app import command
+from ..common import existing, language, one_of
 from ..voice import result
-from .config import TUNINGS, one_of
+from .config import TASKS, TUNINGS
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
     from ...starting.preparing import Given, Prepared
     from ...starting.recipe import Task, Tuning
 
-TASKS = ("textcat", "multilabel", "ner", "tagger", "regression", "pair")
 _MEASURED = 2000
 
 
 @command("init", table=True)
 def init_cli(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled data: a file, or a folder")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled data: a file, or a folder", callback=existing)],
     out: Annotated[
         Path | None,
         typer.Argument(metavar="OUT", help="Folder of the project; default: DATA without its ending"),
@@ -37,12 +37,19 @@ def init_cli(
     label: Annotated[
         str | None, typer.Option("--label", help="Column with the labels; A,B,C: columns that say yes or no each")
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", "-t", help=f"One of: {', '.join(TASKS)}")] = None,
-    dev: Annotated[Path | None, typer.Option("--dev", help="Data for evaluation while training")] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="Data for the test at the end")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", "-t", help=f"One of: {', '.join(TASKS)}, pair", callback=one_of(*TASKS, "pair")),
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option("--dev", help="Data for evaluation while training", callback=existing)
+    ] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Data for the test at the end", callback=existing)] = None,
     backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="Its source; default: MiniLM")] = None,
-    tuning: Annotated[str | None, typer.Option("--tuning", help=f"One of: {', '.join(TUNINGS)}")] = None,
-    lang: Annotated[str, typer.Option("--lang", "-l", help="Code of the language")] = "en",
+    tuning: Annotated[
+        str | None, typer.Option("--tuning", help=f"One of: {', '.join(TUNINGS)}", callback=one_of(*TUNINGS))
+    ] = None,
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Code of the language", callback=language)] = "en",
     name: Annotated[str | None, typer.Option("--name", help="Of the package; default: that of DATA")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the split and the training")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Write a project that is there anew")] = False,
@@ -57,11 +64,16 @@ def init_cli(
     """
     from ...starting.preparing import Given
 
-    one_of("--task", task, TASKS)
     given = Given(data, dev, test, text, label, task, seed)
-    given_tuning = cast("Tuning | None", one_of("--tuning", tuning, TUNINGS))
     folder = init(
-        given, out, backbone=backbone, tuning=given_tuning, lang=lang, name=name, use_gpu=use_gpu, force=force
+        given,
+        out,
+        backbone=backbone,
+        tuning=cast("Tuning | None", tuning),
+        lang=lang,
+        name=name,
+        use_gpu=use_gpu,
+        force=force,
     )
     msg.good(f"Wrote the project {folder}")
     first = "" if find_spec("build") or find_spec("wheel") else "pip install build && "  # For the wheel at the end.
@@ -144,9 +156,7 @@ def _blank(lang: str) -> "Language":
     try:
         nlp = spacy.blank(lang)
     except ImportError as error:
-        said = " ".join(str(error).split())
-        # E048 is spaCy's for a language. Else a package does not import that spaCy looks for parts in.
-        raise ValueError((Errors.T995 if "E048" in said else Errors.T959).format(lang=lang, error=said)) from error
+        raise ValueError(Errors.T959.format(error=" ".join(str(error).split()))) from error
     nlp.max_length = sys.maxsize  # spaCy's bound is for its parser and entities, which are not here.
     return nlp
 
@@ -178,7 +188,8 @@ def _choose(
     n_train, n_dev, n_test = (len(found.rows[name]) for name in ("train", "dev", "test"))
     sizes = Sizes(n_train, n_dev, max(1, len(found.labels)), n_test)
     task = cast("Task", found.task)
-    choice = choose(task, source, sizes, measured, lang=lang, pairs=found.pairs, tuning=tuning)
+    pairs, span_sizes = found.pairs, found.span_sizes
+    choice = choose(task, source, sizes, measured, lang=lang, pairs=pairs, span_sizes=span_sizes, tuning=tuning)
     return choice, [*describe(found, measured.pieces, measured.window), *found.lines]
 
 

@@ -60,7 +60,7 @@ def test_assess_and_write(pretrained, tmp_path):
 
 def test_errors_in_one_line(pretrained):
     code, printed = call("assess", pretrained / "config.cfg", pretrained / "gone.bin")
-    assert code == 1 and "T862" in printed and "Traceback" not in printed
+    assert code == 2 and "T483" in printed and "Traceback" not in printed
     code, printed = call("assess", pretrained / "config.cfg")
     assert code == 1 and "T820" in printed and "Traceback" not in printed
 

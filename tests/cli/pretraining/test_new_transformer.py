@@ -33,7 +33,7 @@ def test_it_says_what_it_made(tmp_path):
 @pytest.mark.parametrize(
     ("texts", "more", "code", "says"),
     [
-        ("none.txt", [], 1, "T553"),
+        ("none.txt", [], 2, "T483"),
         ("blank.txt", [], 1, "T545"),
         ("a.txt", ["--heads", "5"], 1, "T801"),
         ("a.txt", ["--vocab-size", "9000"], 1, "T803"),

@@ -7,13 +7,14 @@ import pytest
 import spacy
 from spacy.cli import app
 from spacy.cli.train import train
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Corpus
 from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_transfer.cli.from_hf import from_hf
 from spacy_transfer.cli.starting.config import CONTEXTS, HEADS, KINDS, TASKS, TUNINGS, config_text
+from spacy_transfer.cli.to_hf import to_hf_cli  # noqa: F401 (hangs the command on spaCy's)
 from spacy_transfer.starting import recipe
 
 from ...checkpoints import write_checkpoint
@@ -85,12 +86,15 @@ def test_the_command(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--task", "spancat"], "T481.*--task spancat.*--task ner"),
-        (["--task", "parser"], "T982.*--task parser.*textcat"),
-        (["--tuning", "some"], "T982.*--tuning some.*lora"),
+        (["--task", "parser"], "--task.*T982.*'parser'.*textcat"),
+        (["--tuning", "some"], "--tuning.*T982.*'some'.*lora"),
         (["--task", "ner", "--tuning", "contrastive"], "T981.*--tuning contrastive with --task ner"),
         (["--task", "regression", "--tuning", "lpft"], "T981.*--tuning lpft with --task regression: .* labels"),
         (["--task", "ner", "--head", "spacy", "--tuning", "lpft"], "T981.*--tuning lpft with --head spacy"),
+        (["--task", "spancat", "--tuning", "lpft"], "T981.*--tuning lpft with --task spancat"),
+        (["--task", "spancat", "--backbone", ".", "--kind", "imported"], "T981.*--task spancat.*imported"),
+        (["--task", "regression", "--exportable"], "T981.*--exportable with --task regression"),
+        (["--tuning", "lora", "--exportable"], "T981.*--exportable with .*--tuning lora"),
         (["--head", "spacy"], "T981.*--head spacy"),
         (["--kind", "vectors", "--tuning", "lora"], "T981.*vectors"),
         (["--context", "cnn"], "T981.*--context cnn"),
@@ -101,7 +105,7 @@ def test_the_command(tmp_path):
 )
 def test_what_does_not_go_together(options, said):
     result = CliRunner().invoke(app, ["transfer", "config", *options])
-    assert result.exit_code == 1 and re.search(said, result.output.replace("\n", " ")), result.output
+    assert result.exit_code == 2 and re.search(said, result.output.replace("\n", " ")), result.output
 
 
 @pytest.fixture(scope="module")
@@ -155,24 +159,59 @@ def test_what_a_source_is(tiny_bert):
     assert recipe.kind_of(GLOVE["backbone"]) == "vectors"
 
 
-def test_the_way_out_for_spans_that_overlap(tiny_bert):
-    """What T481 names: the block in the docs, put in the place of the head, trains on the backbone's rows."""
-    pages = (CONFIGS.parent / "docs" / "heads.md").read_text(encoding="utf8")
-    block = pages.split("## Spans that overlap")[1].split("```\n")[1].split("```")[0]
-    text = config_text(task="ner", backbone=tiny_bert, kind="transformer").replace("transfer_ner", "spancat")
-    config = Config().from_str(text, interpolate=False)
-    config["components"]["spancat"] = Config().from_str(f"[components]\n{block}")["components"]["spancat"]
-    config["components"]["transfer_backbone"]["model"]["window"] = 32
-    config["training"]["score_weights"] = {"spans_sc_f": 1.0}
+@pytest.mark.parametrize("tuning", ["frozen", "fine-tuning", "lora", "gradual"])
+def test_spans_that_overlap(tuning, tiny_bert):
+    """spaCy's own head learns on the backbone's rows."""
+    text = config_text(task="spancat", backbone=tiny_bert, tuning=tuning)
+    nlp = spacy.util.load_model_from_config(Config().from_str(text), auto_fill=True)
+    examples = make_examples(nlp)
+    for example in examples:
+        doc = example.reference
+        doc.spans["sc"] = [Span(doc, 0, 2, "A"), Span(doc, 1, 2, "B")]
+    nlp.initialize(lambda: examples)
+    optimizer = spacy.registry.resolve({"o": nlp.config.interpolate()["training"]["optimizer"]})["o"]
+    losses = []
+    for _ in range(60):  # The warm-up begins at a rate of 0.
+        losses.append(nlp.update(examples, sgd=optimizer)["spancat"])
+        optimizer.step_schedules()
+    assert losses[-1] < 0.95 * losses[0] and nlp.get_pipe("transfer_backbone").listener_map["spancat"]
+    assert nlp.config["training"]["score_weights"]["spans_sc_f"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("Bert", "textcat"),
+        ("DistilBert", "multilabel"),
+        ("ModernBert", "textcat"),
+        ("Roberta", "ner"),
+        ("Electra", "tagger"),
+    ],
+)
+def test_what_is_exportable_is_exported(kind, task, tmp_path):
+    """By to-hf; and read again by from-hf, it says the same. A checkpoint that is there is replaced."""
+    source = write_checkpoint(tmp_path / "encoder", kind)
+    config = Config().from_str(config_text(task=task, backbone=source, exportable=True))
+    config["components"]["transfer_backbone"]["model"]["window"] = 64
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     optimizer = spacy.registry.resolve({"o": nlp.config.interpolate()["training"]["optimizer"]})["o"]
-    losses = []
-    for _ in range(20):  # The warm-up begins at a rate of 0.
-        losses.append(nlp.update(examples, sgd=optimizer)["spancat"])
-        optimizer.step_schedules()
-    assert losses[-1] < 0.99 * losses[0] and nlp.get_pipe("transfer_backbone").listener_map["spancat"]
+    for _ in range(3):
+        nlp.update(examples, sgd=optimizer)
+    nlp.to_disk(tmp_path / "pipeline")
+    for _ in range(2):
+        command = ["transfer", "to-hf", str(tmp_path / "pipeline"), str(tmp_path / "out")]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+    from_hf(str(tmp_path / "out"), tmp_path / "again", task=task if task in ("ner", "tagger") else None)
+    docs = [each(examples[0].text) for each in (nlp, spacy.load(tmp_path / "again"))]
+    cats, tags, ents = (
+        [doc.cats for doc in docs],
+        [[t.tag_ for t in doc] for doc in docs],
+        [str(doc.ents) for doc in docs],
+    )
+    assert cats[0] == pytest.approx(cats[1], abs=1e-5) and tags[0] == tags[1] and ents[0] == ents[1]
 
 
 def test_the_window_is_one_that_the_encoder_has(tiny_bert):
