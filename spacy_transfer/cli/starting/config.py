@@ -1,7 +1,8 @@
 """`python -m spacy transfer config`: a config for a task, a backbone and a kind of training."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from wasabi import msg
@@ -11,6 +12,9 @@ from ...integrity import write_whole
 from ..app import command
 from ..common import language, one_of
 from ..voice import give
+
+if TYPE_CHECKING:
+    from ...starting.recipe import Recipe
 
 TASKS = ("textcat", "multilabel", "ner", "spancat", "tagger", "regression")
 TUNINGS = ("frozen", "lpft", "fine-tuning", "lora", "gradual", "contrastive")
@@ -76,7 +80,24 @@ def config_cli(
     )
 
 
-def config_text(
+def config_text(*, exportable: bool = False, **options: Any) -> str:
+    """RETURNS (str): The config that the options stand for; each as in the command.
+
+    exportable (bool): With a head that `to_hf` can write.
+    options (Any): Those of `recipe_of`.
+    RAISES (ValueError): When they do not go together.
+    """
+    from ...huggingface.exportable import make_exportable
+    from ...starting.config_blocks import make_config
+
+    if exportable and options.get("tuning") is None:
+        options["tuning"] = "fine-tuning"
+    recipe = replace(recipe_of(**options), exportable=exportable)
+    config = make_config(recipe)
+    return (make_exportable(config, recipe.source, recipe.component) if exportable else config).to_str()
+
+
+def recipe_of(
     *,
     task: str = "textcat",
     backbone: str | None = None,
@@ -86,33 +107,24 @@ def config_text(
     context: str | None = None,
     lang: str = "en",
     pairs: bool = False,
-    exportable: bool = False,
-) -> str:
-    """RETURNS (str): The config that the options stand for; each as in the command.
-
-    RAISES (ValueError): When they do not go together.
-    """
-    from ...huggingface.exportable import make_exportable
-    from ...starting.config_blocks import make_config
+) -> "Recipe":
+    """RETURNS (Recipe): What the options of the command stand for; what is None follows from the others."""
     from ...starting.recipe import DEFAULT_BACKBONE, Context, Head, Kind, Recipe, Task, Tuning, default_tuning, kind_of
 
     source = backbone or DEFAULT_BACKBONE
     known_task = cast(Task, task)
     found = cast(Kind, kind or (kind_of(source) if backbone else "transformer"))
-    recipe = Recipe(
+    return Recipe(
         known_task,
         source,
         found,
-        cast(Tuning, tuning or ("fine-tuning" if exportable else default_tuning(known_task, found))),
+        cast(Tuning, tuning or default_tuning(known_task, found)),
         cast(Head, head),
         cast(Context | None, context),
         lang,
         window=_window(source) if backbone and found == "transformer" else 128,
         pairs=pairs,
-        exportable=exportable,
     )
-    config = make_config(recipe)
-    return (make_exportable(config, source, recipe.component) if exportable else config).to_str()
 
 
 def _window(source: str) -> int:

@@ -170,6 +170,7 @@ def test_errors_without_a_traceback(make, options, code, tiny_bert):
 
 def test_what_does_not_go_together_is_said_first(tiny_bert):
     """Before data is read where the task is given; else before anything is printed of it."""
+    Path("none.csv").touch()
     result = run("none.csv", "--backbone", tiny_bert, "--task", "regression", "--tuning", "lpft")
     assert result.exit_code == 2 and "T981" in result.output
     KINDS["places.conll"][0](Path("x.conll"), 9)
