@@ -26,7 +26,7 @@ def test_some_windows():
 @pytest.mark.parametrize("sizes", [(4, 2, 1), (3,), (2, 2)])
 def test_rectangle(sizes):
     found, longest = portion(*sizes), sizes[0]
-    inputs = found.rectangle(pad_id=7)
+    inputs = found.inputs(pad_id=7)
     wanted = [[*window, *[7] * (longest - len(window))] for window in found.windows()]
     assert inputs["input_ids"].tolist() == wanted
     has_padding = sizes[-1] < longest
