@@ -34,7 +34,7 @@ def trained(tiny_bert, tmp_path_factory):
     filled = folder / "filled.cfg"
     run("init", "fill-config", config, filled)
     out = run("train", filled, "--output", folder / "out")
-    assert "LOSS BACKBONE" in out and "LOSS TRANS..." not in out
+    assert "LOSS TEXTCAT" in out and "LOSS TRANS..." not in out
     return folder
 
 

@@ -58,6 +58,7 @@ NAMES = {
     "--exclude": "texts to leave out",
     "--exportable": "whether transformers has such a head",
     "--fail-fast": "stop at the first text that breaks",
+    "--folds": "parts of a cross-validation",
     "--force": "write what is there anew",
     "--format": "of the output",
     "--freeze-known": "whether known words keep their vectors",

@@ -94,13 +94,25 @@ def packed_states(
 def _embed(transformer: "PreTrainedModel", ids: Tensor, sizes: NDArray[numpy.int64], is_temporary: bool) -> Tensor:
     """States before the first layer; in a buffer where only the first layer needs them."""
     embeddings = cast("BertModel", transformer).embeddings
-    places, types = positions(sizes, first_position(transformer), ids.device), torch.zeros_like(ids)
+    places, types = _places(ids, sizes, first_position(transformer)), torch.zeros_like(ids)
     if is_temporary and can_pack(transformer) and can_buffer_embeddings(embeddings, ids):
         total = _BUFFERS.look_up("sum", ids, embeddings.word_embeddings)
         total += _BUFFERS.look_up("query", types, embeddings.token_type_embeddings)
         total += _BUFFERS.look_up("query", places, embeddings.position_embeddings)
         return _BUFFERS.normalize("hidden", total, embeddings.LayerNorm)
     return embed(transformer, ids, places)
+
+
+def _places(ids: Tensor, sizes: NDArray[numpy.int64], first: int) -> Tensor:
+    """The number of each piece's position, shape (n,). As in transformers, encoders that know the padding do not count
+    a padding piece that stands inside of a text: it has the number before the first."""
+    places = positions(sizes, first, ids.device)
+    if not first or not bool((padding := ids == first - 1).any()):
+        return places
+    counts = padding.cumsum(0)
+    begins = torch.from_numpy(numpy.cumsum(sizes) - sizes).to(ids.device)
+    before = (counts - padding.long())[begins].repeat_interleave(torch.from_numpy(sizes).to(ids.device))
+    return torch.where(padding, first - 1, places - (counts - before))
 
 
 def _with_bias(layout: list[Block], find: Callable[[Tensor], Tensor] | None, hidden: Tensor) -> list[Block]:

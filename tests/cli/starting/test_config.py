@@ -1,4 +1,7 @@
-"""`python -m spacy transfer config`: the shipped configs are what it prints."""
+"""`python -m spacy transfer config`: the shipped configs are what it prints.
+
+Guards also: huggingface/exportable.py.
+"""
 
 import re
 from pathlib import Path

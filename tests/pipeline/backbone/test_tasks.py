@@ -16,7 +16,7 @@ from spacy_transfer.tuning.optimizers import adamw_v1
 from spacy_transfer.tuning.pcgrad import project
 
 from ...pipelines import HEADS, LISTENER, make_examples, step, weights
-from ...tuning.test_weighing import pcgrad
+from ...tuning.test_pcgrad import pcgrad
 from .test_component_other_backbones import sources  # noqa: F401
 
 TASKS = ["tagger", "second tagger", "textcat"]

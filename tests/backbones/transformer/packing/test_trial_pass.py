@@ -1,4 +1,7 @@
-"""Windows of any length without padding give the padded states and gradients, for each family that has a way."""
+"""Windows of any length without padding give the padded states and gradients, for each family that has a way.
+
+Guards also: attention.py, blocks.py, layouts.py.
+"""
 
 import numpy
 import pytest
@@ -35,6 +38,7 @@ WAYS = {
     "Electra": ("layers", {**NO_DROPOUT, "embedding_size": 8}),
     "Ernie": ("layers", {**NO_DROPOUT, "use_task_id": True}),
     "MPNet": ("layers", NO_DROPOUT),
+    "Roberta": ("layers", NO_DROPOUT),
     "RemBert": ("layers", {**NO_DROPOUT, "input_embedding_size": 8}),
     "Albert": ("attention", {**NO_DROPOUT, "embedding_size": 8}),
     "Gemma": ("attention", {**GROUPED, "head_dim": 8}),
@@ -75,9 +79,9 @@ def encoders(kind, layers="last", **settings):
     return found
 
 
-def rows(encoder, **how):
+def rows(encoder, lowest=5, **how):
     n = int(LENGTHS.sum())
-    ids = torch.randint(5, 30, (n,), generator=torch.Generator().manual_seed(1)).numpy()
+    ids = torch.randint(lowest, 30, (n,), generator=torch.Generator().manual_seed(1)).numpy()
     pieces = Pieces(ids, cut_windows(LENGTHS, 36, 8), Alignment(numpy.arange(n), numpy.arange(n)), len(LENGTHS))
     return torch.cat(encoder(pieces, Pass(**{"max_items": 200, "precision": "fp32", "document": "mean", **how})))
 
@@ -88,6 +92,14 @@ def test_prediction_without_padding_is_the_padded_one(kind, layers):
     packed, padded = encoders(kind, layers)
     with torch.inference_mode():
         torch.testing.assert_close(rows(packed), rows(padded), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Data2VecText", "MPNet", "Roberta"])
+def test_padding_pieces_inside_of_texts(kind):
+    """A text may hold "<pad>". Some encoders do not count it as a position."""
+    packed, padded = encoders(kind)
+    with torch.inference_mode():
+        torch.testing.assert_close(rows(packed, lowest=1), rows(padded, lowest=1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", PACKED)
