@@ -28,15 +28,24 @@ def find_way(transformer: "PreTrainedModel") -> Way | None:
         return "layers"
     for way, gives_the_same in (("layers", _same_by_layers), ("attention", _same_by_attention)):
         try:
-            with undisturbed(transformer), torch.no_grad():
-                if gives_the_same(transformer):
+            with undisturbed(transformer), torch.no_grad(), torch.autocast("cpu", enabled=False):
+                if gives_the_same(transformer, _tolerance(transformer)):
                     return way  # type: ignore[return-value]
         except Exception:  # Other parts, or whatever an encoder's own code raises on what it does not know.
             continue
     return None
 
 
-def _same_by_layers(transformer: "PreTrainedModel") -> bool:
+def _tolerance(transformer: "PreTrainedModel") -> float:
+    """A hundredth of what a window's first piece changes in the others: weights near zero hide what attention sees."""
+    inputs = sample(transformer, _SIZES)
+    states = run(transformer, inputs)
+    inputs["input_ids"][:, 0] = inputs["input_ids"][:, 1]
+    moved = (run(transformer, inputs) - states)[:, 1 : _SIZES[-1]]
+    return min(1e-4, 0.01 * float(moved.abs().max() / states.abs().max()))
+
+
+def _same_by_layers(transformer: "PreTrainedModel", tolerance: float) -> bool:
     if has_other_parts(transformer):
         return False
     inputs = sample(transformer, _SIZES)
@@ -44,10 +53,10 @@ def _same_by_layers(transformer: "PreTrainedModel") -> bool:
     whole = transformer(**inputs, output_hidden_states=True, **options(transformer))
     states = packed_states(transformer, inputs["input_ids"][inside], numpy.array(_SIZES), n_returned=None)
     expected = [*whole.hidden_states[:-1], whole.last_hidden_state]
-    return all(are_close(found, all_[inside]) for found, all_ in zip(states, expected, strict=True))
+    return all(are_close(found, all_[inside], tolerance) for found, all_ in zip(states, expected, strict=True))
 
 
-def _same_by_attention(transformer: "PreTrainedModel") -> bool:
+def _same_by_attention(transformer: "PreTrainedModel", tolerance: float) -> bool:
     if "position_ids" not in arguments(type(transformer).forward):
         return False
     inputs = sample(transformer, _SIZES)
@@ -55,4 +64,4 @@ def _same_by_attention(transformer: "PreTrainedModel") -> bool:
     joined = Joined(inputs["input_ids"][inside].cpu().numpy(), numpy.array(_SIZES), inside.device)
     with joined.attention():
         found = run(transformer, joined.inputs(0))
-    return are_close(found[0], run(transformer, inputs)[inside])
+    return are_close(found[0], run(transformer, inputs)[inside], tolerance)

@@ -173,3 +173,17 @@ def test_a_part_without_effect_keeps_layers_on_their_own_code():
     model = build("Electra")
     model.encoder.layer[1].more = torch.nn.Linear(2, 2)
     assert find_way(model) is None
+
+
+@pytest.mark.parametrize(("kind", "causal"), [("Electra", "is_decoder"), ("Albert", None), ("Llama", None)])
+def test_weights_near_zero_hide_no_difference(kind, causal):
+    """What pieces see of each other has hardly an effect in an untrained encoder, and gets one in training."""
+    model = build(kind, initializer_range=0.001)
+    assert find_way(model) == WAYS[kind][0]
+    model = build(kind, initializer_range=0.001, **({causal: True} if causal else {"attn_implementation": "eager"}))
+    assert find_way(model) is None
+
+
+def test_the_way_is_that_of_full_precision():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert find_way(build("DistilBert")) == "layers"
