@@ -1464,7 +1464,10 @@ class Errors(metaclass=_Coded):
         "the pipeline measures {found}. Correct the names, or give the dev corpus the annotation."
     )
     T915 = "--folds {found}: give 2 or more, such as --folds 5."
-    T916 = "--folds {found}: the train corpus has only {count} different texts. Give at most {count}, or more texts."
+    T916 = (
+        "--folds {found}: the train corpus has only {count} different texts, and each fold needs one. Give more texts, "
+        "or fewer folds."
+    )
     T917 = (
         "--folds: the train corpus {name} cannot be split: {problem}. Give a reader of few texts, such as "
         "spacy.Corpus.v1, or search without --folds, on the dev corpus."

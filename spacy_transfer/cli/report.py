@@ -46,7 +46,7 @@ def report_cli(
     scores = report(pipeline, data_path, output_path, resamples=resamples, mistakes=mistakes)
     for title, rows in scores.items():
         msg.divider(title)
-        show_table([(name, f"{s.value:.3f} ({s.low:.3f} to {s.high:.3f})") for name, s in rows.items()])
+        show_table([(name, s.shown) for name, s in rows.items()])
     result(scores={title: {name: asdict(s) for name, s in rows.items()} for title, rows in scores.items()})
     msg.good(f"Wrote {output_path}")
 

@@ -48,6 +48,12 @@ def _trained_when(parameters: Collection[NamedParameter], is_component_frozen: b
     return found
 
 
+def is_ever_trained(name: str, pipe: Pipe) -> bool:
+    """RETURNS (bool): Whether a parameter of a component moves at this step or at any later one."""
+    is_component_frozen = getattr(pipe, "frozen", False) is True
+    return any(when != "no" for when in _trained_when(parameters_of(name, pipe), is_component_frozen).values())
+
+
 def change_points(policy: Policy) -> list[int]:
     """RETURNS (List[int]): Steps from which on other parameters move than before, the first step included."""
     first, unfreeze = policy.tuning.head_first, policy.tuning.unfreeze

@@ -30,12 +30,20 @@ class Score:
     high: float
     how: str = "bootstrap"
 
+    @property
+    def shown(self) -> str:
+        """RETURNS (str): The score in digits."""
+        if math.isnan(self.value):
+            return "-"
+        within = "no interval" if math.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
+        return f"{self.value:.3f} ({within})"
+
 
 def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: int, seed: int = 0) -> Score:
     """A score and its interval. That of a `Proportion` is exact. Others have a bootstrap interval: docs are drawn with
     replacement, and the interval goes from the 2.5th to the 97.5th percentile of the scores of the draws (Efron and
     Tibshirani 1993, percentile method). Where all is right, or nothing, all draws are alike and say nothing: there the
-    interval is that of a share of all or none of `n_docs`.
+    interval is that of a share of all or none of `n_docs`. Otherwise one doc has none.
 
     statistic (Callable[[NDArray[int64]], float]): The score, by how often each doc counts.
     """
@@ -51,6 +59,8 @@ def with_interval(name: str, statistic: Statistic, n_docs: int, *, resamples: in
     low, high = numpy.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     if low == high and value in (0.0, 1.0):
         return Score(name, value, *exact_interval(n_docs if value else 0, n_docs), "all alike")
+    if n_docs == 1:
+        return Score(name, value, math.nan, math.nan)
     return Score(name, value, float(low), float(high))
 
 

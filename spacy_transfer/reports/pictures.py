@@ -51,8 +51,7 @@ def by_length(groups: Sequence[tuple[int, int, int, Score]]) -> str:
     x, y = scale(-0.5, len(groups) - 0.5, LEFT, WIDTH - RIGHT), scale(*ends_of(ticks), HEIGHT - BOTTOM, TOP)
     parts, line = [], []
     for i, (shortest, longest, n, score) in enumerate(groups):
-        told = f"{shortest} to {longest} tokens, {n} docs: {score.name} {score.value:.3f}"
-        told += f" ({score.low:.3f} to {score.high:.3f})"
+        told = f"{shortest} to {longest} tokens, {n} docs: {score.name} {score.shown}"
         line.append(f"{x(i):.1f},{y(score.value):.1f}")
         bar = ""
         if not math.isnan(score.low):

@@ -14,6 +14,7 @@ OPTIMISTIC = (
     "the more trials, the more. Evaluate the pipeline on other texts before you tell a score to anyone."
 )
 BY_FOLDS = OPTIMISTIC.replace("those on the dev corpus", "means over folds of the train corpus")
+BY_FOLDS += " ± is the standard error of the mean: trials that differ by less are about as good."
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from thinc.api import Config
 
+from ..errors import Errors, WrongUsage
 from ..types import Config as Block
 from .labelled_rows import SPANS_KEY
 from .recipe import Recipe, checked
@@ -22,9 +23,16 @@ def make_config(recipe: Recipe) -> Config:
     from spacy.util import get_sourced_components, load_model_from_config
 
     config = partial_config(checked(recipe))
-    filled = load_model_from_config(config, auto_fill=True, validate=False).config
-    # Of these it has the whole blocks now.
-    filled["components"].update(get_sourced_components(config))
+    try:
+        filled = load_model_from_config(config, auto_fill=True, validate=False).config
+        # Of these it has the whole blocks now.
+        filled["components"].update(get_sourced_components(config))
+    except (OSError, KeyError) as error:
+        if recipe.kind != "imported":
+            raise
+        problem = f"--kind imported with --backbone {recipe.source}: it is no pipeline with transfer_backbone and "
+        problem += f"{recipe.component}, as from-hf writes them"
+        raise WrongUsage(Errors.T981.format(problem=problem)) from error
     return filled
 
 

@@ -25,7 +25,7 @@ def read_tokens(path: Path) -> tuple[list[Row], str, str, list[str]]:
     RETURNS (Tuple[List[Row], str, str, List[str]]): Rows, the kind of file, the task that fits, and notes.
     RAISES (ValueError): When it cannot be read.
     """
-    if path.suffix == ".spacy":
+    if path.suffix == ".spacy" or path.is_dir():
         rows = list(_of_docs(_docs(path), "doc"))
         return rows, ".spacy", _task(rows), []
     text, notes = decode(path)

@@ -10,6 +10,7 @@ from spacy_transfer.reports.numbers import (
     OTHER,
     Calibration,
     Proportion,
+    Score,
     confusion,
     exact_interval,
     length_groups,
@@ -177,3 +178,11 @@ def test_the_interval_of_texts_that_are_right_is_exact():
     assert (part.value, part.low, part.high) == (pytest.approx(2 / 3), *exact_interval(2, 3))
     assert Proportion(right)(numpy.arange(37)) == pytest.approx(share(right, numpy.ones(37))(numpy.arange(37)))
     assert with_interval("F1", micro(COUNTS), 12, resamples=5).how == "bootstrap"
+
+
+def test_one_doc_says_nothing_of_others():
+    """All draws are that doc: the interval is not known, rather than without width."""
+    score = with_interval("F1", micro(COUNTS[:1]), 1, resamples=5)
+    assert 0 < score.value < 1 and math.isnan(score.low) and math.isnan(score.high)
+    assert score.shown == f"{score.value:.3f} (no interval)"
+    assert Score("F1", 0.5, 0.25, 0.75).shown == "0.500 (0.250 to 0.750)" and Score("F1", *[math.nan] * 3).shown == "-"

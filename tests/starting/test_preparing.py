@@ -1,10 +1,12 @@
 """What is said of data that has been read and split."""
 
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 import spacy
+from spacy.tokens import Doc, DocBin
 
 from spacy_transfer.starting.preparing import FEW_TEST, Given, prepare
 
@@ -25,3 +27,15 @@ def test_few_test_texts_are_said(tmp_path, n_test):
     said = [(count, done) for what, count, done in found.lines if what == "few test texts"]
     assert [count for count, _ in said] == ([str(n_test)] if n_test < FEW_TEST else [])
     assert all("label more, or give --test" in done for _, done in said)
+
+
+def test_a_folder_of_spacy_files_is_one_corpus(tmp_path):
+    vocab, words = spacy.blank("en").vocab, "red green blue old new big small long short quick".split()
+    (tmp_path / "shards").mkdir()
+    for name, word in (("one", "good"), ("two", "bad")):
+        docs = [Doc(vocab, words=[word, *pair]) for pair in permutations(words, 2)]
+        for doc in docs:
+            doc.cats = {word: 1.0}
+        DocBin(docs=docs).to_disk(tmp_path / "shards" / f"{name}.spacy")
+    found = prepare(spacy.blank("en"), Given(tmp_path / "shards"))
+    assert found.task == "textcat" and sum(len(rows) for rows in found.rows.values()) == 2 * 90

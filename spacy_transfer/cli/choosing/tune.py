@@ -46,7 +46,9 @@ def tune_cli(
     minutes: Annotated[float | None, typer.Option("--minutes", help="Time of this call", min=0)] = None,
     sampler: Annotated[SamplerName, typer.Option("--sampler", help="How settings are drawn")] = "tpe",
     n_startup: Annotated[int, typer.Option("--n-startup", help="Trials drawn at random before TPE", min=1)] = 10,
-    seed: Annotated[int, typer.Option("--seed", help="Of draws and folds; the config has that of the trainings")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of draws and folds; the config has that of the trainings", min=0)
+    ] = 0,
     folds: Annotated[
         int | None, typer.Option("--folds", help="Score by cross-validation on the train corpus, in so many folds")
     ] = None,
@@ -89,6 +91,10 @@ def _split(config: Config, folds: Folds) -> Folds:
     if found.rare:
         more = f" and {len(found.rare) - _SHOWN} more" if len(found.rare) > _SHOWN else ""
         msg.info(f"Labels with fewer texts than folds, so not in all of them: {', '.join(found.rare[:_SHOWN])}{more}")
+        msg.info(
+            "While a label's only text is held out, its head has to be told of it: name all labels in "
+            "[initialize.components.NAME] labels"
+        )
     return folds
 
 
@@ -97,10 +103,11 @@ def _tell_cost(search: Search, trials: int, seen: list[float], seconds: float) -
     if not seen and search.folds is not None:
         left = trials - sum(trial.state.is_finished() for trial in search.trials())
         count = search.folds.count
-        minutes = seconds * (left * count + 1) / 60
+        all_of_it = seconds * (left * count + 1)
+        shown = f"{all_of_it:.0f} s" if all_of_it < 120 else f"{all_of_it / 60:.0f} min"
         msg.info(
             f"One fold took {seconds:.0f} s. {left} trials of {count} folds and the last training would take about "
-            f"{minutes:.0f} min, if all are like this one; those that end early take less"
+            f"{shown}, if all are like this one; those that end early take less"
         )
     seen.append(seconds)
 
@@ -134,6 +141,11 @@ def report(search: Search, facts: dict[str, str]) -> None:
     unit = "step" if search.folds is None else "folds"
     show_table(_rows(tried), header=("trial", "score", "ended", unit, "s", "settings"))
     msg.info(OPTIMISTIC if search.folds is None else BY_FOLDS)
+    if best is None and search.folds is not None:
+        msg.warn(
+            f"No trial has been scored on all {search.folds.count} folds, so there is no best. Type the same command "
+            "again, with more --minutes"
+        )
     if best is not None and search.kept() == best.number:
         msg.good(f"The best pipeline is in {search.folder / 'best'}, its config in {search.folder / 'best.cfg'}")
     msg.good(f"The page is in {search.folder / 'tune.html'}")

@@ -27,7 +27,7 @@ def console_logger_v1(
 ) -> Callable[..., tuple[LogStep, Callable[[], None]]]:
     """spaCy's console logger, with the arguments of `spacy.ConsoleLogger.v1` to `.v3`. Before the training it prints
     the table of parameter groups. Each row ends with the rates of the step before it. After it stands which layers of
-    each `transfer_backbone` move, where that has changed. A backbone whose loss is 0 has no column (see `Columns`).
+    each `transfer_backbone` move, where that has changed. A backbone that is never trained has no column (`Columns`).
     Where a backbone has several tasks, it prints the loss per example and the weight of each, and the mean cosine
     between the gradients of any two since the row before: of the parameters' gradients with `surgery = "pcgrad"`, and
     otherwise of those of the rows, in docs that give both tasks a gradient.

@@ -7,6 +7,7 @@ from typing import IO
 from spacy.language import Language
 
 from ...tuning.table import show_rate
+from ..parameter_table import is_ever_trained
 from .component import Backbone
 
 FIRST = 2
@@ -15,8 +16,8 @@ FIRST = 2
 
 class Columns:
     """A stream for spaCy's logger. Names of losses are spelled out: spaCy cuts both "Loss transfer_backbone" and "Loss
-    transfer_textcat" to "LOSS TRANS...". Each row ends with the rates of the step before it. A backbone whose loss, the
-    squares of its gradient, is 0.00 in the first row has no column: it is frozen, or its gradients are as small.
+    transfer_textcat" to "LOSS TRANS...". Each row ends with the rates of the step before it. A backbone that
+    is never trained has no column: its loss, the squares of its gradient, stays 0.
 
     nlp (Language): The pipeline.
     stream (IO): Where it goes.
@@ -71,7 +72,9 @@ class Columns:
         RETURNS (List[str]): The header and the line below it.
         """
         losses = {FIRST + i: pipe for i, pipe in enumerate(self._losses)}
-        self._dropped = {i for i, pipe in losses.items() if isinstance(pipe, Backbone) and float(cells[i]) == 0.0}
+        self._dropped = {
+            i for i, pipe in losses.items() if isinstance(pipe, Backbone) and not is_ever_trained(pipe.name, pipe)
+        }
         self._groups = list(self._rates())
         header = self._spelled_out(self._header or "")
         names = [header[start:end] for start, end in self._spans]

@@ -14,7 +14,7 @@ from spacy.training import Example
 from spacy.util import registry
 from thinc.api import Config as ThincConfig
 
-from ...errors import Errors
+from ...errors import Errors, WrongUsage
 from ...types import Config
 from .space import Value, look_up, put
 
@@ -43,7 +43,7 @@ class Folds:
 
     count (int): How many folds.
     seed (int): Of the order in which texts are dealt out.
-    RAISES (ValueError): When there are fewer than two.
+    RAISES (WrongUsage): When there are fewer than two.
     """
 
     count: int
@@ -51,7 +51,7 @@ class Folds:
 
     def __post_init__(self) -> None:
         if self.count < 2:
-            raise ValueError(Errors.T915.format(found=self.count))
+            raise WrongUsage(Errors.T915.format(found=self.count))
 
     def check(self, nlp: Language) -> Found:
         """RETURNS (Found): What is in the train corpus of a config.

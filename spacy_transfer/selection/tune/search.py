@@ -91,7 +91,7 @@ def run(search: Search, options: Options, ended: "Callable[[FrozenTrial], None]"
 
 
 def _sampler(options: Options, number: int) -> "BaseSampler":
-    return make_sampler(options.sampler, options.seed * 1_000_003 + number, options.n_startup)
+    return make_sampler(options.sampler, (options.seed * 1_000_003 + number) % 2**32, options.n_startup)
 
 
 def _run_trial(search: Search, claim: Claim, options: Options, end: float) -> None:

@@ -94,7 +94,7 @@ class Search:
             own = {"space": space.digest(), "config": digest_of(config), _JUDGED: str(folds)}
             self._check_same(own)
             first = self._first()
-            if first is None or _failed_at_once(first):
+            if first is None or _failed_at_once(first) or _was_cut_short(first):
                 self.study.enqueue_trial(space.params_of(as_it_stands), user_attrs={FIRST: True})
 
     def _check_same(self, own: dict[str, str]) -> None:
@@ -279,13 +279,18 @@ def _is_replaced(trial: "FrozenTrial", first: int) -> bool:
     """A failed trial without a message was lost with its process. The config as it stands has been begun again where
     its number is below that of the last one."""
     lost = trial.state.name == "FAIL" and ERROR not in trial.user_attrs and RETRY not in trial.user_attrs
-    return lost or (_failed_at_once(trial) and trial.number < first)
+    return lost or ((_failed_at_once(trial) or _was_cut_short(trial)) and trial.number < first)
 
 
 def _failed_at_once(trial: "FrozenTrial") -> bool:
     """Whether this is the config as it stands, which failed before its first evaluation."""
     attrs = trial.user_attrs
     return trial.state.name == "FAIL" and FIRST in attrs and ERROR in attrs and SCORE not in attrs
+
+
+def _was_cut_short(trial: "FrozenTrial") -> bool:
+    """Whether this is the config as it stands, for which the time was up before the last fold. It is never hopeless."""
+    return trial.state.name == "PRUNED" and {FIRST, SCORES} <= trial.user_attrs.keys()
 
 
 def _trial_of(pipeline: Path) -> int | None:

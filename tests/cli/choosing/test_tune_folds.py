@@ -284,9 +284,40 @@ def test_rare_labels_and_patience_are_said(config, tmp_path):
 )
 def test_folds_that_make_no_sense(config, more, code):
     result = tune(config, *more)
-    assert result.exit_code == 1 and code in result.output and not (config.parent / "out").exists()
+    assert (
+        result.exit_code == (2 if code == "T915" else 1)
+        and code in result.output
+        and not (config.parent / "out").exists()
+    )
 
 
 def test_a_slip_in_the_space(config):
     result = tune(config, "--folds", "2", space="[training.dropuot]\nlow = 0.0\nhigh = 0.5\n")
     assert result.exit_code == 1 and "T901" in result.output and not (config.parent / "out").exists()
+
+
+def test_a_trial_that_the_time_cut_short_goes_on(config):
+    """The config as it stands is always scored on all folds in the end. Until then nothing is the best, and that is
+    said."""
+    first = tune(config, "--folds", "2", "--trials", "1", "--minutes", "0.00001")
+    said = " ".join(first.output.split())
+    assert first.exit_code == 0 and "No trial has been scored on all 2 folds, so there is no best" in said, said
+    assert "ended after 1 folds" in said and not (config.parent / "out" / "best").exists()
+    again = tune(config, "--folds", "2", "--trials", "1")
+    assert again.exit_code == 0 and len(trials(again)) == 1 and (config.parent / "out" / "best").exists()
+    assert trials(again)[0][1:] == trials(tune(config, "--folds", "2", "--trials", "1", out="anew"))[0][1:]
+
+
+def test_any_seed(config):
+    result = tune(config, "--folds", "2", "--trials", "1", "--seed", "4294967295")
+    assert result.exit_code == 0, result.output
+    assert tune(config, "--folds", "2", "--seed", "-1", out="b").exit_code == 2
+
+
+def test_what_is_said_to_a_newcomer(config):
+    said = " ".join(tune(config, "--folds", "2", "--trials", "1").output.split())
+    assert re.search(r"would take about \d+ s, if all", said) and "± is the standard error of the mean" in said
+    docs = list(DocBin().from_disk(config.parent / "train.spacy").get_docs(spacy.blank("en").vocab))
+    DocBin(docs=[*docs[:5], docs[-1]]).to_disk(config.parent / "train.spacy")
+    said = " ".join(tune(config, "--folds", "2", "--trials", "1", out="b").output.split())
+    assert "name all labels in [initialize.components.NAME] labels" in said

@@ -102,6 +102,8 @@ def test_the_command(tmp_path):
         (["--kind", "vectors", "--tuning", "lora"], "T981.*vectors"),
         (["--context", "cnn"], "T981.*--context cnn"),
         (["--kind", "imported", "--task", "ner", "--head", "spacy"], "T981.*imported"),
+        (["--kind", "imported"], "T981.*--kind imported with --backbone package:.*from-hf"),
+        (["--kind", "imported", "--backbone", "blank:en"], "T981.*--kind imported with --backbone blank:en.*textcat"),
         (["--backbone", "no/where/at/all"], "T100"),
         (["-o", "no/where/x.cfg"], "T721"),
     ],

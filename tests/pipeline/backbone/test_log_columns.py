@@ -4,22 +4,27 @@ import io
 
 import pytest
 import spacy
+from spacy.training import Example
 from spacy.training.loggers import console_logger_v3
 
 from spacy_transfer.pipeline.backbone.log_columns import Columns
 
 from ...pipelines import backbone_config
 
+TUNING = "spacy-transfer.Tuning.v1"
+
 
 @pytest.fixture
 def logged(tiny_bert):
     """A function that logs two rows of a pipeline, and gives the lines."""
-    nlp = spacy.blank("en")
-    nlp.add_pipe("transfer_backbone", config=backbone_config(tiny_bert))
-    nlp.add_pipe("transfer_textcat")
-    nlp.add_pipe("tagger")
 
-    def log(losses, rates=({}, {})):
+    def log(losses, rates=({}, {}), tuning=None, **settings):
+        nlp = spacy.blank("en")
+        config = {**backbone_config(tiny_bert, tuning=tuning), **settings}
+        backbone = nlp.add_pipe("transfer_backbone", config=config)
+        backbone.initialize(lambda: [Example.from_dict(nlp.make_doc("a cat"), {})])
+        nlp.add_pipe("transfer_textcat")
+        nlp.add_pipe("tagger")
         out, now = io.StringIO(), iter([rates[0], *rates])  # It is asked once more for the header.
         log_row, _ = console_logger_v3()(nlp, Columns(nlp, out, lambda: next(now)), io.StringIO())
         assert out.getvalue() == "", "the header waits for the first row"
@@ -42,13 +47,21 @@ def test_names_can_be_told_apart(logged):
     assert all(len(row.split()) == len(below.split()) and row.endswith("  0.50") for row in rows)
 
 
-def test_a_backbone_without_a_loss_has_no_column(logged):
+@pytest.mark.parametrize("settings", [{"frozen": True}, {"tuning": {"@misc": TUNING, "freeze": "all"}}])
+def test_a_frozen_backbone_has_no_column(logged, settings):
     """A head keeps its own, and columns stand below their names."""
-    header, below, *rows = logged([0.0, 0.25])
+    header, below, *rows = logged([0.0, 0.0], **settings)
     assert "BACKBONE" not in header and "LOSS TEXTCAT" in header
     assert [row.split()[:4] for row in rows] == [["0", str(step), "0.00", "12345678.90"] for step in range(2)]
     end = header.index("LOSS TAGGER") + len("LOSS TAGGER")
     assert all(row[:end].endswith("12345678.90") for row in rows)
+
+
+@pytest.mark.parametrize("tuning", [None, {"head_first": 2}, {"unfreeze": 1}, {"freeze": 1}])
+def test_a_backbone_that_is_trained_later_has_a_column(logged, tuning):
+    """Its loss may be 0 at first: the heads come first, or begin with zeros."""
+    header, _, *rows = logged([0.0, 0.25], tuning=tuning and {"@misc": TUNING, **tuning})
+    assert "LOSS BACKBONE" in header and [row.split()[2] for row in rows] == ["0.00", "0.25"]
 
 
 def test_rates_stand_in_the_row(logged):
