@@ -17,6 +17,8 @@ ROOT = Path(__file__).parent.parent
 PICTURES = {"report_page.png": ("docs/init.md", 1000, 1250)}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MOST_BYTES = 200_000
+# As in a project: pages are headed by it.
+MODEL = "topics/training/model-best"
 
 
 def find_browser() -> str:
@@ -29,11 +31,11 @@ def find_browser() -> str:
 
 def make_report(folder: Path) -> Path:
     """RETURNS (Path): The report page of a small pipeline."""
-    fit = ["transfer", "fit", str(ROOT / "configs" / "textcat_vectors.cfg"), "model"]
+    fit = ["transfer", "fit", str(ROOT / "configs" / "textcat_vectors.cfg"), MODEL]
     for command in (
         [str(ROOT / "scripts" / "bbc.py"), "corpus"],
         ["-m", "spacy", *fit, "--paths.train", "corpus/train_10.spacy", "--paths.dev", "corpus/train_10.spacy"],
-        ["-m", "spacy", "transfer", "report", "model", "corpus/test.spacy", "report.html"],
+        ["-m", "spacy", "transfer", "report", MODEL, "corpus/test.spacy", "report.html"],
     ):
         subprocess.run([sys.executable, *command], cwd=folder, check=True)
     return folder / "report.html"
