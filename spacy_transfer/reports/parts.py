@@ -98,12 +98,14 @@ def score_part(part: Part, examples: Sequence[Example], statistics: dict[str, St
 
 
 def label_scores(names: Sequence[str], counts: Floats | Ints) -> list[LabelScore]:
-    """Precision, recall and F1 of each label.
+    """Precision, recall and F1 of each label that is in gold or was predicted.
 
     counts (NDArray): True positives, false positives and false negatives, shape (n_docs, n_labels, 3).
     """
     found = []
     for name, (tp, fp, fn) in zip(names, counts.sum(axis=0).astype(int).tolist(), strict=True):
+        if not tp + fp + fn:
+            continue
         parts = ((tp, tp + fp), (tp, tp + fn), (2 * tp, 2 * tp + fp + fn))
         precision, recall, f1 = (hits / total if total else math.nan for hits, total in parts)
         found.append(LabelScore(name, precision, recall, f1, n_gold=tp + fn, n_predicted=tp + fp))

@@ -17,7 +17,7 @@ from spacy.training import Example
 from spacy_transfer.reports.collect import collect
 from spacy_transfer.reports.numbers import Calibration, Score
 from spacy_transfer.reports.page import make_page
-from spacy_transfer.reports.parts import ECE, NONE, Part
+from spacy_transfer.reports.parts import ECE, NONE, Part, label_scores
 from spacy_transfer.reports.pictures import by_length, reliability, scatter
 
 from ..pipelines import backbone_config
@@ -359,3 +359,10 @@ def test_nothing_to_report(nlp, nlp_of_words):
         empty = spacy.blank("en")
         empty.add_pipe("sentencizer")
         collect(empty, plain)
+
+
+def test_labels_that_are_nowhere_have_no_row():
+    """Of 200 labels 170 may not be in the texts of a test."""
+    counts = numpy.array([[[1, 0, 0], [0, 0, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 0], [0, 0, 0]]])
+    rows = label_scores(["a", "nowhere", "b"], counts)
+    assert [(row.label, row.n_gold, row.n_predicted) for row in rows] == [("a", 2, 1), ("b", 0, 1)]
