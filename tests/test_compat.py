@@ -122,6 +122,7 @@ def test_hooks_are_seen():
 
 
 def test_the_bar_of_model2vec_is_ours(tiny_bert, capfd):
+    pytest.importorskip("model2vec.distill")
     from model2vec.distill import distill, inference
 
     before, seen = inference.tqdm, []

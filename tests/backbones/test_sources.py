@@ -98,7 +98,7 @@ def test_slow_tokenizer(copy, monkeypatch):
 def test_no_tokenizer(copy):
     for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"):
         (copy / name).unlink()
-    with pytest.raises(ValueError, match="T111.*there is no file of a tokenizer") as caught:
+    with pytest.raises(ValueError, match="T111.*there is (no file of a tokenizer|none of tokenizer.json)") as caught:
         initialize(copy)
     assert "T131" not in str(caught.value)
 
