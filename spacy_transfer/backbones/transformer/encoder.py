@@ -15,7 +15,7 @@ from ..cached_rows.row_cache import RowCache, window_key
 from ..shims.aligned_memory import as_tensor
 from .layers.layer_split import can_split, find_ending, lower_states, upper_output
 from .layers.module_tree import find_layers
-from .packed import packed_states
+from .packed import can_pack, packed_states
 from .packing.trial_pass import Way, find_way
 from .pieces import Pieces, ranges
 from .portions import Joined, Portion
@@ -191,7 +191,8 @@ class Encoder(nn.Module):
 
     @cached_property
     def _wants_equal_sizes(self) -> bool:
-        return rows_depend_on_padding(self.transformer)
+        # On a GPU these are padded, too. There its float formats could hide that their rows are the same.
+        return not can_pack(self.transformer) and rows_depend_on_padding(self.transformer)
 
     @cached_property
     def _can_split(self) -> bool:

@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from spacy_transfer.backbones.cached_rows.row_cache import CacheSettings, RowCache
+from spacy_transfer.backbones.transformer import encoder as encoder_module
 from spacy_transfer.backbones.transformer.alignment import Alignment
 from spacy_transfer.backbones.transformer.encoder import Encoder, Pass
 from spacy_transfer.backbones.transformer.layers.module_tree import attention_layers
@@ -188,3 +189,10 @@ def test_weights_near_zero_hide_no_difference(kind, causal):
 def test_the_way_is_that_of_full_precision():
     with torch.autocast("cpu", torch.bfloat16):
         assert find_way(build("DistilBert")) == "layers"
+
+
+def test_plain_encoders_are_not_probed_for_padding(monkeypatch):
+    """On a GPU they have no way; a probe in its float formats could find a difference, and slow them down."""
+    monkeypatch.setattr(encoder_module, "rows_depend_on_padding", lambda transformer: True)
+    assert not Encoder(build("Roberta"), [2], [3], 1, "last")._wants_equal_sizes
+    assert Encoder(build("Electra"), [2], [3], 1, "last")._wants_equal_sizes
