@@ -78,15 +78,33 @@ class Folds:
         return Found(len(texts), sorted(label for label, count in counts.items() if count < self.count))
 
     def deal(self, examples: Iterable[Example]) -> dict[str, int]:
-        """RETURNS (Dict[str, int]): The fold of each text."""
-        held = {example.reference.text: _labels(example.reference) for example in examples}
-        counts = Counter(label for own in held.values() for label in own)
+        """The rarest label is dealt out first. Each of its texts goes where the label is still short, and of such folds
+        where texts are (iterative stratification; Sechidis et al. 2011).
+
+        RETURNS (Dict[str, int]): The fold of each text.
+        """
+        held = {example.reference.text: _labels(example.reference) or {""} for example in examples}
+        order, draws = sorted(held), numpy.random.default_rng(self.seed)
         members = defaultdict[str, list[str]](list)
-        for text, own in sorted(held.items()):
-            members[min(own, key=lambda label: (counts[label], label), default="")].append(text)
-        draws = numpy.random.default_rng(self.seed)
-        order = [texts[i] for _, texts in sorted(members.items()) for i in draws.permutation(len(texts))]
-        return {text: i % self.count for i, text in enumerate(order)}
+        for i in draws.permutation(len(order)):
+            for label in held[order[i]]:
+                members[label].append(order[i])
+        left = {label: len(texts) for label, texts in members.items()}
+        short = {label: numpy.full(self.count, n / self.count) for label, n in left.items()}
+        room, fold_of = numpy.full(self.count, len(order) / self.count), dict[str, int]()
+        while left:
+            rarest = min(left, key=lambda label: (left[label], label))
+            for text in members[rarest]:
+                if text in fold_of:
+                    continue
+                fold_of[text] = fold = int(numpy.lexsort((-room, -short[rarest]))[0])
+                room[fold] -= 1
+                for label in held[text]:
+                    short[label][fold] -= 1
+                    if label in left:
+                        left[label] -= 1
+            del left[rarest]
+        return fold_of
 
     def without(self, config: Config, fold: int) -> Config:
         """RETURNS (Dict[str, Any]): The config of a training that never sees a fold. Its dev corpus is the rest too:
@@ -122,8 +140,13 @@ def _read(folds: Folds, corpus: Reader, wanted: Callable[[int], bool], nlp: Lang
 
 
 def _labels(doc: Doc) -> set[str]:
-    """Labels of the text, or else of what is in it."""
-    return {label for label, value in doc.cats.items() if value > 0.5} or {ent.label_ for ent in doc.ents}
+    """Labels of the text, or else of what is in it: entities and spans, or else tags."""
+    spans = (*doc.ents, *(span for group in doc.spans.values() for span in group))
+    return (
+        {label for label, value in doc.cats.items() if value > 0.5}
+        or {span.label_ for span in spans}
+        or {token.tag_ or token.pos_ for token in doc} - {""}
+    )
 
 
 def _with_defaults(config: Config) -> Config:

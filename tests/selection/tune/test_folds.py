@@ -20,14 +20,20 @@ NLP = spacy.blank("en")
 
 def example(text, label, kind="cats"):
     doc = NLP.make_doc(text)
-    if kind == "cats":
-        doc.cats = {label: 1.0, "other": 0.0}
-    else:
-        doc.ents = [spacy.tokens.Span(doc, 0, 1, label=label)]
+    span = spacy.tokens.Span(doc, 0, 1, label=label)
+    match kind:
+        case "cats":
+            doc.cats = {label: 1.0, "other": 0.0}
+        case "ents":
+            doc.ents = [span]
+        case "spans":
+            doc.spans["sc"] = [span]
+        case "tags":
+            doc[0].tag_ = label
     return Example(NLP.make_doc(text), doc)
 
 
-@pytest.mark.parametrize("kind", ["cats", "ents"])
+@pytest.mark.parametrize("kind", ["cats", "ents", "spans", "tags"])
 def test_labels_are_spread(kind):
     examples = [
         example(f"text {label} {i}", label, kind) for label, n in (("a", 10), ("b", 5), ("c", 2)) for i in range(n)
@@ -39,6 +45,19 @@ def test_labels_are_spread(kind):
     assert sorted(held["c", fold] for fold in range(5)) == [0, 0, 0, 1, 1]
     assert sorted(Counter(fold_of.values()).values()) == [3, 3, 3, 4, 4]
     assert Folds(5).deal(examples[::-1]) == fold_of != Folds(5, seed=1).deal(examples)
+
+
+def test_labels_that_come_together_are_spread():
+    """Each of four labels is in half of the texts: dealt out by one label of a text alone, others would be together."""
+    examples = []
+    for i in range(16):
+        doc = NLP.make_doc(f"text {i}")
+        doc.cats = {label: float(i >> place & 1) for place, label in enumerate("abcd")}
+        examples.append(Example(NLP.make_doc(doc.text), doc))
+    fold_of = Folds(2).deal(examples)
+    for label in "abcd":
+        held = Counter(fold_of[eg.reference.text] for eg in examples if eg.reference.cats[label])
+        assert held == {0: 4, 1: 4}
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqrstuvw"), st.sampled_from("ab")), min_size=2), st.integers(2, 4))
