@@ -1,6 +1,6 @@
 """From a file with labels to a packaged pipeline, by `transfer init` and `project run all`.
 
-    python benchmarks/init.py kinds [--backbone SOURCE] [--rows 40]
+    python benchmarks/init.py kinds [--backbone SOURCE] [--rows 40] [--only overlapping.jsonl]
     python benchmarks/init.py ag_news --data DIR [--rows 200] [--test 1000] [--seeds 0]
 
 kinds: a small file of every kind that can be read; how many end with a wheel and a report. ag_news: DIR holds
@@ -50,10 +50,11 @@ def two_commands(path: Path, *options: str) -> tuple[bool, float]:
     return is_whole, time.perf_counter() - start
 
 
-def kinds(n_rows: int, backbone: str | None) -> None:
+def kinds(n_rows: int, backbone: str | None, only: list[str]) -> None:
     options = ["--backbone", backbone] if backbone else []
     done = []
-    for name, (write, task) in KINDS.items():
+    for name in only:
+        write, task = KINDS[name]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             write(path, n_rows)
@@ -113,13 +114,14 @@ def main() -> None:
     args.add_argument("what", choices=["kinds", "ag_news"])
     args.add_argument("--data", type=Path)
     args.add_argument("--backbone", help="for kinds; default: MiniLM")
+    args.add_argument("--only", nargs="+", default=list(KINDS), choices=list(KINDS), help="for kinds")
     args.add_argument("--rows", type=int)
     args.add_argument("--test", type=int, default=1000)
     args.add_argument("--seeds", type=int, nargs="+", default=[0])
     args.add_argument("--by-hand", nargs="+", default=list(BY_HAND), help="names of configs")
     opts = args.parse_args()
     if opts.what == "kinds":
-        kinds(opts.rows or 40, opts.backbone)
+        kinds(opts.rows or 40, opts.backbone, opts.only)
     else:
         ag_news(opts.data, opts.rows or 200, opts.test, opts.seeds, opts.by_hand)
 

@@ -167,6 +167,7 @@ KINDS: dict[str, tuple[Callable[[Path, int], None], str]] = {
     "prodigy.jsonl": (write_prodigy, "ner"),
     "label_studio.json": (write_label_studio, "ner"),
     "doccano.jsonl": (write_doccano, "ner"),
+    "overlapping.jsonl": (write_overlapping, "spancat"),
     "folders": (write_folders, "textcat"),
     "dataset": (write_dataset, "textcat"),
     "texts.spacy": (write_spacy, "textcat"),

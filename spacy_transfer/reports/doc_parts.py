@@ -106,8 +106,10 @@ def multilabel(
                 distance = -1.0 if math.isnan(score) else abs(score - gold)
                 wrong.append((distance, Mistake(eg.reference.text, is_so, was_said, sure)))
     calibration = calibration_of(judged)
+    constant, commonest = _always_commonest(counts)
     statistics = {
         "micro F1": micro(counts[:, :, :3]),
+        f"micro F1 of always saying {names[commonest]!r}": micro(constant),
         "micro precision": micro(counts[:, :, :3], "p"),
         "micro recall": micro(counts[:, :, :3], "r"),
         "macro F1": macro(counts[:, :, :3]),
@@ -125,10 +127,23 @@ def multilabel(
     return score_part(part, examples, statistics, options)
 
 
+def _always_commonest(counts: Ints) -> tuple[Ints, int]:
+    """What one gets who says the commonest label of each text, and no other.
+
+    counts (Array): Right yes, wrong yes, wrong no, right no: shape (n_docs, n_labels, 4).
+    RETURNS (Tuple[Array, int]): Right yes, wrong yes, wrong no: shape (n_docs, n_labels, 3). And which label it is.
+    """
+    holds, fails = counts[:, :, [0, 2]].sum(axis=2), counts[:, :, [1, 3]].sum(axis=2)
+    commonest = int(holds.sum(axis=0).argmax())
+    said = numpy.zeros(counts.shape[1], dtype=counts.dtype)
+    said[commonest] = 1
+    return numpy.stack([holds * said, fails * said, holds * (1 - said)], axis=2), commonest
+
+
 def numbers(
     name: str, pipe: TransferRegressor, target: str, examples: Sequence[Example], options: Options
 ) -> Part | None:
-    """One target of a regressor: correlations and mean absolute error.
+    """One target of a regressor: correlations, and the mean absolute error, also that of the best constant.
 
     RETURNS (Optional[Part]): None without gold values.
     """
@@ -149,8 +164,15 @@ def numbers(
 
         return statistic
 
-    per_doc = numpy.bincount(doc, off), numpy.bincount(doc).astype(float)
-    statistics = {"mean absolute error": share(*per_doc), "Pearson": of(pearson), "Spearman": of(spearman)}
+    middle, n_values = float(numpy.median(gold)), numpy.bincount(doc).astype(float)
+    statistics = {
+        "mean absolute error": share(numpy.bincount(doc, off), n_values),
+        f"mean absolute error of always saying {middle:.4g}": share(
+            numpy.bincount(doc, numpy.abs(gold - middle)), n_values
+        ),
+        "Pearson": of(pearson),
+        "Spearman": of(spearman),
+    }
     # A prediction that is no number is the largest mistake.
     distance = without_nan(off, numpy.inf)
     mistakes = [

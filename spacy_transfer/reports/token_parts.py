@@ -113,7 +113,8 @@ def tags(attribute: str, name: str, examples: Sequence[Example], options: Option
         return None
     examples, golds = [examples[i] for i in keep], [golds[i] for i in keep]
     pairs: list[tuple[str, str]] = []
-    hits, total = numpy.zeros(len(keep)), numpy.zeros(len(keep))
+    commonest, _ = Counter(tag for gold in golds for tag in gold if tag).most_common(1)[0]
+    hits, baseline, total = (numpy.zeros(len(keep)) for _ in range(3))
     often: Counter = Counter()
     seen: dict[tuple[str, str], str] = {}
     for i, (eg, gold) in enumerate(zip(examples, golds, strict=True)):
@@ -123,6 +124,7 @@ def tags(attribute: str, name: str, examples: Sequence[Example], options: Option
             pair = (g, (token.tag_ if attribute == "TAG" else token.pos_) or NONE)
             pairs.append(pair)
             hits[i] += pair[0] == pair[1]
+            baseline[i] += g == commonest
             total[i] += 1
             if pair[0] != pair[1]:
                 often[pair] += 1
@@ -131,7 +133,8 @@ def tags(attribute: str, name: str, examples: Sequence[Example], options: Option
     mistakes = [Mistake(seen[pair], pair[0], pair[1], f"{n} times") for pair, n in often.most_common(options.most)]
     title = "Tags" if attribute == "TAG" else "Parts of speech"
     part = Part(title, name, mistakes, "The most frequent mistakes, the first of each", confusion(pairs))
-    return score_part(part, examples, {"accuracy": share(hits, total)}, options)
+    always = f"accuracy of always saying {commonest!r}"
+    return score_part(part, examples, {"accuracy": share(hits, total), always: share(baseline, total)}, options)
 
 
 def _spans_of(doc: Doc, key: str) -> set[tuple[int, int, str]]:

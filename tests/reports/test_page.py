@@ -115,6 +115,8 @@ def test_entities_and_tags_are_counted(nlp_of_words):
     assert values["precision"] == pytest.approx(2 / 3) and values["recall"] == pytest.approx(2 / 4)
     assert {mistake.text for mistake in ents.mistakes} == {"B sees A", "C"}
     assert tags.scores[0].value == pytest.approx(4 / 8)
+    assert tags.scores[1].name in {f"accuracy of always saying '{tag}'" for tag in "XY"}
+    assert tags.scores[1].value == pytest.approx(4 / 8)
     by_label = {row.label: row for row in ents.by_label}
     assert (by_label["PER"].precision, by_label["PER"].recall) == (pytest.approx(1.0), pytest.approx(2 / 4))
     assert (by_label["PLACE"].n_gold, by_label["PLACE"].n_predicted, by_label["PLACE"].f1) == (0, 1, 0.0)
@@ -252,6 +254,8 @@ def test_classifiers_are_counted(tiny_bert, name):
     else:
         assert part.confusion.counts[:, [0, 3]].sum() == total and part.confusion.counts.sum() == 10
         assert len(part.mistakes) == 10 - total
+        # Three texts of five are short: right three times, wrong twice, and two long ones are missed.
+        assert (part.scores[1].name, part.scores[1].value) == ("micro F1 of always saying 'short'", 6 / (6 + 2 + 2))
     for row in part.by_label:
         gold = [eg.reference.cats[row.label] == 1 for eg in examples]
         highest = [max(eg.predicted.cats, key=eg.predicted.cats.get) == row.label for eg in examples]
@@ -300,6 +304,8 @@ def test_numbers_are_counted(tiny_bert):
     scores = nlp.evaluate(examples)
     assert {s.name: s.value for s in part.scores} == {
         "mean absolute error": pytest.approx(scores["score_mae"]),
+        # The gold values are 0 to 4.
+        "mean absolute error of always saying 2": pytest.approx(6 / 5),
         "Pearson": pytest.approx(scores["score_pearson"]),
         "Spearman": pytest.approx(scores["score_spearman"]),
     }

@@ -67,6 +67,7 @@ def test_every_kind_of_file(name, tiny_bert):
     doc = found["train"][0]
     gold = {
         "ner": doc.ents,
+        "spancat": doc.spans,
         "tagger": doc[0].tag_,
         "regression": doc.user_data,
         "textcat": doc.cats,
