@@ -7,7 +7,7 @@ import torch
 
 from ..packed import can_pack, packed_states
 from ..portions import Joined
-from ..probes import are_close, options, run, sample, undisturbed
+from ..probes import are_close, options, run, sample, tolerance_of, undisturbed
 from .layouts import arguments, has_other_parts
 
 if TYPE_CHECKING:
@@ -29,20 +29,11 @@ def find_way(transformer: "PreTrainedModel") -> Way | None:
     for way, gives_the_same in (("layers", _same_by_layers), ("attention", _same_by_attention)):
         try:
             with undisturbed(transformer), torch.no_grad(), torch.autocast("cpu", enabled=False):
-                if gives_the_same(transformer, _tolerance(transformer)):
+                if gives_the_same(transformer, tolerance_of(transformer)):
                     return way  # type: ignore[return-value]
         except Exception:  # Other parts, or whatever an encoder's own code raises on what it does not know.
             continue
     return None
-
-
-def _tolerance(transformer: "PreTrainedModel") -> float:
-    """A hundredth of what a window's first piece changes in the others: weights near zero hide what attention sees."""
-    inputs = sample(transformer, _SIZES)
-    states = run(transformer, inputs)
-    inputs["input_ids"][:, 0] = inputs["input_ids"][:, 1]
-    moved = (run(transformer, inputs) - states)[:, 1 : _SIZES[-1]]
-    return min(1e-4, 0.01 * float(moved.abs().max() / states.abs().max()))
 
 
 def _same_by_layers(transformer: "PreTrainedModel", tolerance: float) -> bool:

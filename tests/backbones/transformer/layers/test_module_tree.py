@@ -17,7 +17,7 @@ import transformers
 from spacy_transfer.backbones.transformer.layers.depths import find_depths
 from spacy_transfer.backbones.transformer.layers.layer_split import can_split, lower_states, upper_states
 from spacy_transfer.backbones.transformer.layers.module_tree import attention_layers, find_layers
-from spacy_transfer.backbones.transformer.probes import run, sample, take_whole_windows
+from spacy_transfer.backbones.transformer.probes import rows_depend_on_padding, run, sample, take_whole_windows
 from spacy_transfer.backbones.transformer.windows import batch_windows
 from spacy_transfer.tuning.adapters import inject
 from spacy_transfer.tuning.policy import depths_by_name
@@ -233,6 +233,12 @@ def test_batches_of_equal_sizes():
 def test_which_rows_depend_on_padding():
     found = {family for family in USABLE if families.rows(family) == "equal lengths"}
     assert found == EQUAL_LENGTHS & set(USABLE)
+
+
+@pytest.mark.parametrize("family", here(["convbert", "bert", "llama"]))
+def test_weights_near_zero_hide_no_padding(family):
+    """It has hardly an effect before training, and gets one then."""
+    assert rows_depend_on_padding(families.build(family, initializer_range=0.001)) == (family == "convbert")
 
 
 @pytest.mark.parametrize("family", here(["convbert", "fnet", "yoso", "xlnet", "llama"]))
