@@ -9,7 +9,7 @@ from spacy.language import Language
 from ..backbones.sources import resolve_source
 from ..errors import Errors
 from ..progress import progress
-from .recipe import DEFAULT_BACKBONE, TASKS, Recipe, Steps, Task, Tuning, checked, default_tuning, kind_of
+from .recipe import DEFAULT_BACKBONE, TASKS, WINDOW, Recipe, Steps, Task, Tuning, checked, default_tuning, kind_of
 
 FEW = 50
 """Texts a label; above that a classifier has many."""
@@ -101,7 +101,7 @@ def measure(nlp: Language, source: str, texts: Sequence[str], *, gpu_id: int = -
     from .config_blocks import partial_config
 
     kind = kind_of(source)
-    recipe = Recipe("textcat", source, kind, window=longest_window(source) if kind == "transformer" else 128)
+    recipe = Recipe("textcat", source, kind, window=longest_window(source) if kind == "transformer" else WINDOW)
     block = partial_config(_with_steps(recipe, 0)).interpolate()["components"]["transfer_backbone"]["model"]
     model = registry.resolve({"model": block})["model"]
     docs = [nlp.make_doc(text) for text in texts]
@@ -124,15 +124,18 @@ def measure(nlp: Language, source: str, texts: Sequence[str], *, gpu_id: int = -
 
 
 def longest_window(source: str) -> int:
-    """RETURNS (int): 128 word pieces, or as many as an encoder has positions for."""
-    from transformers import AutoConfig
+    """RETURNS (int): As many word pieces as an encoder has positions for, and no more than 128."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    from ..backbones.transformer.transformer_shim import most_pieces
 
     found = resolve_source(source)
     if found.kind == "pipeline":
-        return 128
-    config = AutoConfig.from_pretrained(found.path, trust_remote_code=False)
-    most = getattr(config, "max_position_embeddings", None)
-    return min(128, int(most)) if most and int(most) > 0 else 128
+        return WINDOW
+    with torch.device("meta"):  # The layers without their weights.
+        encoder = AutoModel.from_config(AutoConfig.from_pretrained(found.path, trust_remote_code=False))
+    return min(WINDOW, most_pieces(encoder) or WINDOW)
 
 
 def choose(
@@ -153,7 +156,7 @@ def choose(
     """
     kind = kind_of(source)
     found, reasons = _tuning(task, kind, sizes) if tuning is None else (tuning, ["--tuning was given"])
-    window, n_train = measured.window or 128, sizes.train
+    window, n_train = measured.window or WINDOW, sizes.train
     recipe = Recipe(task, source, kind, found, lang=lang, window=window, pairs=pairs, span_sizes=span_sizes)
     recipe = _with_steps(recipe, n_train)
     seconds = estimate(recipe, sizes, measured)

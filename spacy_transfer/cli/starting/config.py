@@ -109,7 +109,18 @@ def recipe_of(
     pairs: bool = False,
 ) -> "Recipe":
     """RETURNS (Recipe): What the options of the command stand for; what is None follows from the others."""
-    from ...starting.recipe import DEFAULT_BACKBONE, Context, Head, Kind, Recipe, Task, Tuning, default_tuning, kind_of
+    from ...starting.recipe import (
+        DEFAULT_BACKBONE,
+        WINDOW,
+        Context,
+        Head,
+        Kind,
+        Recipe,
+        Task,
+        Tuning,
+        default_tuning,
+        kind_of,
+    )
 
     source = backbone or DEFAULT_BACKBONE
     known_task = cast(Task, task)
@@ -122,16 +133,17 @@ def recipe_of(
         cast(Head, head),
         cast(Context | None, context),
         lang,
-        window=_window(source) if backbone and found == "transformer" else 128,
+        window=_window(source) if backbone and found == "transformer" else WINDOW,
         pairs=pairs,
     )
 
 
 def _window(source: str) -> int:
-    """RETURNS (int): As many word pieces as the encoder can read; 128 for one that is not on this machine."""
+    """RETURNS (int): `longest_window`; for an encoder that is not on this machine the usual one."""
     from ...starting.choice import longest_window
+    from ...starting.recipe import WINDOW
 
     try:
         return longest_window(source)
     except (ValueError, OSError):
-        return 128
+        return WINDOW
