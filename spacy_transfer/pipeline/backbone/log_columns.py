@@ -27,8 +27,8 @@ class Columns:
     WIDTH = 13
 
     def __init__(self, nlp: Language, stream: IO, rates: Callable[[], dict[str, float]] = dict) -> None:
-        self._nlp, self._stream, self._rates = nlp, stream, rates
-        self._losses = [pipe for _, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False)]
+        self._stream, self._rates = stream, rates
+        self._losses = {name: pipe for name, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False)}
         self._text = ""
         self._header: str | None = None
         self._spans: list[tuple[int, int]] = []
@@ -71,13 +71,15 @@ class Columns:
 
         RETURNS (List[str]): The header and the line below it.
         """
-        losses = {FIRST + i: pipe for i, pipe in enumerate(self._losses)}
         self._dropped = {
-            i for i, pipe in losses.items() if isinstance(pipe, Backbone) and not is_ever_trained(pipe.name, pipe)
+            i
+            for i, (name, pipe) in enumerate(self._losses.items(), start=FIRST)
+            if isinstance(pipe, Backbone) and not is_ever_trained(name, pipe)
         }
         self._groups = list(self._rates())
-        header = self._spelled_out(self._header or "")
-        names = [header[start:end] for start, end in self._spans]
+        names = [(self._header or "")[start:end] for start, end in self._spans]
+        for i, name in enumerate(self._names(), start=FIRST):
+            names[i] = name.ljust(len(names[i]))
         names += [f"RATE {group.upper()}".strip() for group in self._groups]
         self._widths = [max(len(name), 8 * (i >= len(cells))) for i, name in enumerate(names)]
         return [self._row(names, str.ljust), self._row(["-" * width for width in self._widths], str.ljust)]
@@ -86,11 +88,8 @@ class Columns:
         kept = (align(cells[i], width) for i, width in enumerate(self._widths) if i not in self._dropped)
         return "  ".join(kept).rstrip()
 
-    def _spelled_out(self, text: str) -> str:
-        for name in self._nlp.pipe_names:
-            long = f"LOSS {name.upper()}"
-            if len(long) > self.WIDTH:
-                short = name.removeprefix("transfer_").upper()
-                short = f"LOSS {short}" if len(short) + 5 <= self.WIDTH else short[: self.WIDTH]
-                text = text.replace(f"{long[: self.WIDTH - 3]}...", short.ljust(self.WIDTH), 1)
-        return text
+    def _names(self) -> list[str]:
+        """RETURNS (List[str]): Of the columns of losses: as long as a column where they are different then."""
+        names = [name.removeprefix("transfer_").upper() for name in self._losses]
+        cut = [f"LOSS {name}" if len(name) + 5 <= self.WIDTH else name[: self.WIDTH] for name in names]
+        return [name if cut.count(short) > 1 else short for name, short in zip(names, cut, strict=True)]

@@ -18,18 +18,22 @@ TUNING = "spacy-transfer.Tuning.v1"
 def logged(tiny_bert):
     """A function that logs two rows of a pipeline, and gives the lines."""
 
-    def log(losses, rates=({}, {}), tuning=None, **settings):
+    def log(losses, rates=({}, {}), tuning=None, more=(), **settings):
         nlp = spacy.blank("en")
         config = {**backbone_config(tiny_bert, tuning=tuning), **settings}
         backbone = nlp.add_pipe("transfer_backbone", config=config)
         backbone.initialize(lambda: [Example.from_dict(nlp.make_doc("a cat"), {})])
         nlp.add_pipe("transfer_textcat")
         nlp.add_pipe("tagger")
+        for name in more:
+            nlp.add_pipe(name if name == "sentencizer" else "tagger", name=name)
         out, now = io.StringIO(), iter([rates[0], *rates])  # It is asked once more for the header.
         log_row, _ = console_logger_v3()(nlp, Columns(nlp, out, lambda: next(now)), io.StringIO())
         assert out.getvalue() == "", "the header waits for the first row"
         for step, loss in enumerate(losses):
-            all_losses = {"transfer_backbone": loss, "transfer_textcat": 0.0, "tagger": 12345678.9}
+            all_losses = {"transfer_backbone": loss, "transfer_textcat": 0.0, "tagger": 12345678.9} | dict.fromkeys(
+                more, 7.0
+            )
             log_row({"epoch": 0, "step": step, "losses": all_losses, "other_scores": {"cats_score": 0.5}, "score": 0.5})
         return out.getvalue().splitlines()
 
@@ -45,6 +49,12 @@ def test_names_can_be_told_apart(logged):
         ["0", "1", "0.00", "0.00", "12345678.90"],
     ]
     assert all(len(row.split()) == len(below.split()) and row.endswith("  0.50") for row in rows)
+
+
+def test_long_names_can_be_told_apart(logged):
+    header, _, row, _ = logged([0.25, 0.0], more=["sentencizer", "transfer_tagger_of_genre", "tagger_of_genre_two"])
+    assert "LOSS TAGGER  TAGGER_OF_GENRE  TAGGER_OF_GENRE_TWO  " in header
+    assert row.split()[5:7] == ["7.00", "7.00"]
 
 
 @pytest.mark.parametrize("settings", [{"frozen": True}, {"tuning": {"@misc": TUNING, "freeze": "all"}}])
