@@ -2,12 +2,14 @@
 
     python benchmarks/few_labels.py tuned --data BANKING77 [--shots 1 3 5 10 30] [--seeds 0 1 2] [--configs ...]
     python benchmarks/few_labels.py tuned --set clinc150 --data CLINC150; --set mr --data MR; --set bbc
+    python benchmarks/few_labels.py tuned --set ag_news --data AG_NEWS; --set financial --data FINANCIAL_PHRASEBANK
     python benchmarks/few_labels.py solved --data BANKING77 [--shots 5 10] [--seeds 0 1 2]
     python benchmarks/few_labels.py weights --data CLINC150 [--shots 5 10] [--seeds 0 1 2]
 
 tuned: `spacy train` with configs/textcat_NAME.cfg, beside the frozen solved head, with wall time and processor time of
 the training, its start and saving included. Tested are the test texts of banking77, the validation texts of clinc150,
-the last tenth of mr, and the rest of BBC News; "banking77_rest" is for choices, and draws from the training part alone.
+the last tenth of mr, the rest of BBC News, and 800 others of AG News and of the Financial PhraseBank. "banking77_rest"
+is for choices, and draws from the training part alone.
 "fewshot+solved" averages nothing, "fewshot+deep" trains all layers. "contrastive" has a contrastive loss beside, which
 alone trains the encoder with "contrastive+first"; "contrastive+averaged" saves the average of before and after.
 
@@ -25,6 +27,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,7 @@ import spacy
 import srsly
 from accuracy import Pair, banking_draw, read_csv
 from common import ROOT, bbc, print_rows
+from init import read_ag_news
 from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import DocBin
@@ -98,12 +102,35 @@ def bbc_set(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]
     return [article for topic in by_topic.values() for article in topic], test
 
 
+def ag_news_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    """RETURNS (Tuple[List[Pair], List[Pair]]): See `first_of_each`."""
+    return first_of_each(read_ag_news(folder / "train_pool.csv.gz"), seed, shots)
+
+
+def financial_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    """RETURNS (Tuple[List[Pair], List[Pair]]): See `first_of_each`. Half of the annotators agree on each label."""
+    raw = gzip.decompress((folder / "Sentences_50Agree.txt.gz").read_bytes()).decode("latin-1")
+    rows = [line.rsplit("@", 1) for line in raw.splitlines() if "@" in line]
+    return first_of_each([(text.strip(), label.strip()) for text, label in rows], seed, shots)
+
+
+def first_of_each(pairs: list[Pair], seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    """RETURNS (Tuple[List[Pair], List[Pair]]): In a random order, the first of each label, and 800 of the others."""
+    chosen, rest, count = list[Pair](), list[Pair](), Counter[str]()
+    for text, label in random.Random(seed).sample(pairs, len(pairs)):
+        count[label] += 1
+        (chosen if count[label] <= shots else rest).append((text, label))
+    return chosen, rest[:800]
+
+
 DRAWS: dict[str, Draw] = {
     "banking77": banking_draw,
     "banking77_rest": banking_rest,
     "clinc150": clinc_draw,
     "mr": mr_draw,
     "bbc": bbc_set,
+    "ag_news": ag_news_draw,
+    "financial": financial_draw,
 }
 
 

@@ -64,7 +64,7 @@ def kinds(n_rows: int, backbone: str | None, only: list[str]) -> None:
     print_rows([("files of all kinds, by two commands to a wheel", f"{sum(done)} of {len(done)}", "all")])
 
 
-def read(path: Path) -> list[tuple[str, str]]:
+def read_ag_news(path: Path) -> list[tuple[str, str]]:
     rows = list(csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode("utf8"))))
     found = [row for row in rows if row and row[0].isdigit()]
     return [(" ".join(row[1:]), TOPICS[int(row[0]) - 1]) for row in found]
@@ -83,8 +83,8 @@ def ag_news(data: Path, n_rows: int, n_test: int, seeds: list[int], by_hand: lis
     shown = []
     for seed in seeds:
         draws = random.Random(seed)
-        train = draws.sample(read(data / "train_pool.csv.gz"), n_rows)
-        test = draws.sample(read(data / "test.csv.gz"), n_test)
+        train = draws.sample(read_ag_news(data / "train_pool.csv.gz"), n_rows)
+        test = draws.sample(read_ag_news(data / "test.csv.gz"), n_test)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             write_rows(folder / "news.csv", train)
