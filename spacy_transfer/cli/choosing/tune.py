@@ -1,6 +1,7 @@
 """`python -m spacy transfer tune CONFIG SPACE`: search settings of a config, with Optuna."""
 
 import datetime
+import statistics
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -207,6 +208,9 @@ def _print_trial(search: Search, trial: "FrozenTrial") -> None:
     score = "failed" if tried.error else tried.shown
     at = f"at step {tried.step}" if search.folds is None else f"after {tried.step} folds"
     ended = "" if tried.state == "complete" or tried.error else f", ended {at}"
-    record = "" if best is None else f", best {best.user_attrs[SCORE]:.4f} (trial {best.number})"
+    # Folds differ, so a trial that ends early is compared with the best one on the same folds.
+    there = best.user_attrs.get(SCORES, [])[: tried.step] if best is not None and ended else []
+    then = f", {statistics.mean(there):.4f} {at}" if there else ""
+    record = "" if best is None else f", best {best.user_attrs[SCORE]:.4f} (trial {best.number}{then})"
     what = tried.error or _settings(tried.params)
     print(f"trial {tried.number}: {score}{ended}{record}, {tried.seconds:.0f} s: {what}", flush=True)  # noqa: T201

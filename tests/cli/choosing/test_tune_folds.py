@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import re
+from itertools import chain, repeat
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -208,7 +210,7 @@ def test_a_frozen_encoder_is_not_trained(config, monkeypatch):
 
 
 def test_hopeless_trials_are_not_scored_on_all_folds(config, tmp_path, monkeypatch):
-    scores = iter([0.9] * 4 + [0.1] * 20)
+    scores = iter([0.9, 0.8, 0.4, 0.4] + [0.1] * 20)
     monkeypatch.setattr(
         module,
         "train_to_end",
@@ -217,7 +219,8 @@ def test_hopeless_trials_are_not_scored_on_all_folds(config, tmp_path, monkeypat
         ),
     )
     result = tune(config, "--folds", "4", "--trials", "3", "--json", str(tmp_path / "x.json"))
-    assert result.exit_code == 0 and "ended after 2 folds" in result.output, result.output
+    assert result.exit_code == 0, result.output
+    assert "0.1000 ± 0.0000, ended after 2 folds, best 0.6250 (trial 0, 0.8500 after 2 folds), " in result.output
     found = srsly.read_json(tmp_path / "x.json")
     assert [trial["step"] for trial in found["trials"]] == [4, 2, 2] and found["best"] == 0
 
@@ -296,10 +299,13 @@ def test_a_slip_in_the_space(config):
     assert result.exit_code == 1 and "T901" in result.output and not (config.parent / "out").exists()
 
 
-def test_a_trial_that_the_time_cut_short_goes_on(config):
+def test_a_trial_that_the_time_cut_short_goes_on(config, monkeypatch):
     """The config as it stands is always scored on all folds in the end. Until then nothing is the best, and that is
     said."""
-    first = tune(config, "--folds", "2", "--trials", "1", "--minutes", "0.00001")
+    clock = chain([0.0, 0.0], repeat(100.0))  # The minute begins, the trial begins, its first fold ends.
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        first = tune(config, "--folds", "2", "--trials", "1", "--minutes", "1")
     said = " ".join(first.output.split())
     assert first.exit_code == 0 and "No trial has been scored on all 2 folds, so there is no best" in said, said
     assert "ended after 1 folds" in said and not (config.parent / "out" / "best").exists()
