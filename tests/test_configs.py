@@ -119,11 +119,16 @@ def test_these_are_the_configs():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_last_step_is_evaluated(name):
     """Otherwise model-best is never the finished model. Where epochs end the training, no number of steps is known."""
-    training = spacy.util.load_config(CONFIGS / f"{name}.cfg")["training"]
+    path = CONFIGS / f"{name}.cfg"
+    training = spacy.util.load_config(path, interpolate=True)["training"]
     if training["max_steps"]:
         assert training["max_steps"] % training["eval_frequency"] == 0
     else:
         assert training["max_epochs"] > 0
+    if training["max_steps"] == training["eval_frequency"]:
+        # Else a shorter training would have step 0 as its best.
+        shorter = spacy.util.load_config(path, overrides={"training.max_steps": 7}, interpolate=True)["training"]
+        assert shorter["eval_frequency"] == 7
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -72,7 +72,8 @@ def _training(recipe: Recipe) -> Block:
         "patience": recipe.steps.patience,
         "max_epochs": 0,
         "max_steps": recipe.steps.most,
-        "eval_frequency": recipe.steps.every,
+        # At the end alone, also where that comes sooner: what is best would be the pipeline of step 0.
+        "eval_frequency": "${training.max_steps}" if recipe.steps.every == recipe.steps.most else recipe.steps.every,
         "batcher": labels if of_pairs else plain,
         "optimizer": _optimizer(recipe),
         "score_weights": weights,
