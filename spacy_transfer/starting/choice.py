@@ -124,17 +124,27 @@ def measure(nlp: Language, source: str, texts: Sequence[str], *, gpu_id: int = -
 
 
 def longest_window(source: str) -> int:
-    """RETURNS (int): As many word pieces as an encoder has positions for, and no more than 128."""
+    """As many word pieces as an encoder has positions for, and no more than 128.
+
+    RETURNS (int): For a window.
+    RAISES (ValueError): When the source cannot be found, or its header is not safe.
+    """
     import torch
     from transformers import AutoConfig, AutoModel
 
+    from ..backbones.transformer.reading.source_checks import check_folder
     from ..backbones.transformer.transformer_shim import most_pieces
 
     found = resolve_source(source)
     if found.kind == "pipeline":
         return WINDOW
-    with torch.device("meta"):  # The layers without their weights.
-        encoder = AutoModel.from_config(AutoConfig.from_pretrained(found.path, trust_remote_code=False))
+    most = check_folder(found.path, source).get("max_position_embeddings")
+    if not isinstance(most, int) or most >= 2 * WINDOW:
+        return WINDOW
+    # Some encoders need two positions for themselves. Only their layers tell, here without weights.
+    config = AutoConfig.from_pretrained(found.path, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        encoder = AutoModel.from_config(config, trust_remote_code=False)
     return min(WINDOW, most_pieces(encoder) or WINDOW)
 
 

@@ -18,7 +18,7 @@ from spacy_transfer.starting.choice import (
 )
 from spacy_transfer.starting.config_blocks import partial_config
 
-from ..checkpoints import write_checkpoint
+from ..checkpoints import edit_config, write_checkpoint
 
 FAST, SLOW = Measured(0.001, window=64), Measured(10.0, window=64)
 
@@ -73,6 +73,17 @@ def test_windows_fit_the_positions(kind, positions, window, tmp_path):
     """RoBERTa has two positions that no word piece takes."""
     source = write_checkpoint(tmp_path, kind, max_position_embeddings=positions)
     assert longest_window(source) == window
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [({"attn_implementation": "owner/repo:function"}, "T125"), ({"num_hidden_layers": 10**8}, "T128")],
+)
+def test_a_header_is_checked_before_an_encoder_is_made_of_it(header, code, tmp_path):
+    source = write_checkpoint(tmp_path)
+    edit_config(tmp_path, **header)
+    with pytest.raises(ValueError, match=code):
+        longest_window(source)
 
 
 def test_ranges_of_times():
