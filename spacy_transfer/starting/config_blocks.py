@@ -66,14 +66,18 @@ def _training(recipe: Recipe) -> Block:
         of_pairs = {"before_to_disk": leave}
     labels = {"@batchers": "spacy-transfer.LabelBatcher.v1", "size": recipe.batch, "per_label": 2}
     plain = {"@batchers": "spacy.batch_by_sequence.v1", "size": recipe.batch}
+    every: int | str = recipe.steps.every
+    if every == recipe.steps.most and recipe.trains_encoder:
+        # Also where the end comes sooner: else the best is the pipeline of step 0. Without schedules that need a last
+        # step, epochs may end the training as well (max_steps = 0, by which spaCy cannot divide).
+        every = "${training.max_steps}"
     return {
         **of_pairs,
         "dropout": 0.2 if recipe.kind in ("vectors", "pipeline") else 0.1,
         "patience": recipe.steps.patience,
         "max_epochs": 0,
         "max_steps": recipe.steps.most,
-        # At the end alone, also where that comes sooner: what is best would be the pipeline of step 0.
-        "eval_frequency": "${training.max_steps}" if recipe.steps.every == recipe.steps.most else recipe.steps.every,
+        "eval_frequency": every,
         "batcher": labels if of_pairs else plain,
         "optimizer": _optimizer(recipe),
         "score_weights": weights,
