@@ -35,6 +35,7 @@ SCORES, DIGEST = "scores", "digest"
 DIGITS = 4
 LOST = "its process was ended from outside, twice"
 """What is said of a trial that could say nothing itself."""
+_FOLDERS = ("trials", "running", "rows")
 _JUDGED = "way of scoring (--folds and their --seed)"
 META = "transfer_tune"
 """Key in the meta.json of a pipeline: the number of its trial."""
@@ -75,9 +76,11 @@ class Search:
         from optuna.storages.journal import JournalFileBackend
 
         journal = folder / "journal.log"
-        if folder.exists() and not journal.exists() and (folder.is_file() or any(folder.iterdir())):
+        # Another process may have made the folders a moment ago, and no journal yet.
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if folder.is_file() or (journal.name not in there and not there <= set(_FOLDERS)):
             raise ValueError(Errors.T913.format(folder=folder))
-        for name in ("trials", "running", "rows"):
+        for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.space, self.config, self.as_it_stands = folder, space, config, as_it_stands

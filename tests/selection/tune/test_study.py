@@ -174,6 +174,14 @@ def test_a_folder_of_something_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_another_process_has_just_begun(tmp_path):
+    """It has made its folders and locked them. Its journal is not there yet."""
+    for name in ("trials", "running", "rows"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "running" / "search.lock").touch()
+    assert opened(tmp_path).trials() == []
+
+
 # Kills
 
 
