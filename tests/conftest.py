@@ -4,6 +4,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Of child processes too: several workers share the cores, and with more threads sums are rounded differently.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import importlib.util
 from pathlib import Path

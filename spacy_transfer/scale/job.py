@@ -131,7 +131,9 @@ def locked(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    if folder.exists() and not (folder / WORK).is_dir() and (folder.is_file() or any(folder.iterdir())):
+    # One look: a second command may make WORK at this moment.
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if folder.is_file() or (there and WORK not in there):
         raise ValueError(Errors.T970.format(folder=folder))
     try:
         (folder / WORK).mkdir(parents=True, exist_ok=True)
