@@ -197,7 +197,8 @@ _BEGAN = _processor_seconds()
 def share_of_others() -> float:
     """RETURNS (float): How much of the processors other processes took since this script began, from 0 to 1."""
     passed, work, own = (now - then for now, then in zip(_processor_seconds(), _BEGAN, strict=True))
-    return max(0.0, (work - own) / (passed * (os.cpu_count() or 1)))
+    # The work is counted in hundredths of a second, which may be more than what has passed.
+    return min(1.0, max(0.0, (work - own) / (passed * (os.cpu_count() or 1))))
 
 
 def machine() -> str:

@@ -516,9 +516,17 @@ def test_rows_of_a_busy_machine_say_so(script, monkeypatch, capsys):
     assert "| what |" not in capsys.readouterr().out  # One head, however often.
 
 
-def test_own_work_is_no_others(script):
+@pytest.mark.parametrize(
+    ("seconds", "share"), [((10.0, 14.0, 4.0), 0.5), ((10.0, 3.99, 4.0), 0.0), ((0.001, 0.06, 0.0), 1.0)]
+)
+def test_own_work_is_no_others(script, monkeypatch, seconds, share):
+    """Passed, work of all, own."""
     common = script("common")
-    assert 0.0 <= common.share_of_others() <= 1.05
+    began = common._BEGAN
+    assert len(common._processor_seconds()) == 3
+    monkeypatch.setattr(common, "_processor_seconds", lambda: [a + b for a, b in zip(began, seconds, strict=True)])
+    monkeypatch.setattr(common.os, "cpu_count", lambda: 2)
+    assert common.share_of_others() == pytest.approx(share)
 
 
 def test_half_of_a_stream_repeats(script):
