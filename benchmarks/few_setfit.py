@@ -68,7 +68,7 @@ def measure(
     trainer.st_trainer.train = partial(trainer.st_trainer.train, resume_from_checkpoint=earlier)
     trainer.train()
     wall, processor = clock.seconds()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     found = model.predict([text for text, _ in test])
     hits = sum(str(one) == label for one, (_, label) in zip(found, test, strict=True))
     return 100 * hits / len(test), wall, processor
@@ -88,7 +88,9 @@ def main() -> None:
         found = []
         for seed in opts.seeds:
             pairs, test = banking_draw(opts.data, seed, shots)
-            found.append(measure(pairs, test, opts.iterations, seed, Path(f"metrics/setfit/{shots}-{seed}")))
+            found.append(
+                measure(pairs, test, opts.iterations, seed, Path(f"metrics/setfit/{shots}-{seed}-{opts.iterations}"))
+            )
             print(f"{shots} a class, seed {seed}: {found[-1]}", flush=True)
             accuracy, wall, processor = found[-1]
             times = {"wall": wall, "processor": processor}

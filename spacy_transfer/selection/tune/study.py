@@ -76,9 +76,7 @@ class Search:
         from optuna.storages.journal import JournalFileBackend
 
         journal = folder / "journal.log"
-        # Another process may have made the folders a moment ago, and no journal yet.
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        if folder.is_file() or (journal.name not in there and not there <= set(_FOLDERS)):
+        if folder.is_file() or (not journal.exists() and not _is_new(folder)):
             raise ValueError(Errors.T913.format(folder=folder))
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -300,6 +298,13 @@ def _trial_of(pipeline: Path) -> int | None:
     """The number of the trial that a pipeline is from."""
     meta = pipeline / "meta.json"
     return cast("int | None", json.loads(meta.read_text(encoding="utf8")).get(META)) if meta.exists() else None
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether nothing is there but what another process may have made a moment ago, before its journal."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    locks = {name for name in names if name.startswith("running/") and name.endswith(".lock")}
+    return "journal.log" in names or names - locks <= set(_FOLDERS)
 
 
 def _drop_torn_line(journal: Path) -> None:

@@ -174,6 +174,16 @@ def test_a_folder_of_something_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("name", ["trials/3/thesis.txt", "rows/corn.csv", "running/shoes.txt"])
+def test_a_folder_of_somebody_elses_with_the_same_names(name, tmp_path):
+    precious = tmp_path / name
+    precious.parent.mkdir(parents=True)
+    precious.write_text("precious")
+    with pytest.raises(ValueError, match="T913"):
+        opened(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [precious]
+
+
 def test_another_process_has_just_begun(tmp_path):
     """It has made its folders and locked them. Its journal is not there yet."""
     for name in ("trials", "running", "rows"):
